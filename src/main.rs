@@ -1,0 +1,3 @@
+//! The `turnd` program.
+
+fn main() {}
