@@ -1,8 +1,10 @@
 //! turnd: a STUN and TURN relay daemon.
 
 pub mod auth;
+pub mod config;
+pub mod net;
+mod now;
 pub mod policy;
 pub mod wire;
-mod now;
 
 pub use now::Now;

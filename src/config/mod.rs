@@ -5,6 +5,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::policy::peer_filter::IpRange;
+
 /// Everything that the daemon was told, checked and with defaults filled in.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -28,4 +30,187 @@ pub struct Config {
     pub log: Log,
     /// A file that holds the process id while the daemon runs.
     pub pidfile: Option<PathBuf>,
+}
+
+/// Listening addresses.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// `listening-ip`; empty means the wildcard of both families.
+    pub ips: Vec<IpAddr>,
+    /// `listening-port`.
+    pub port: u16,
+    /// `tls-listening-port`; plain UDP clients are served there too.
+    pub tls_port: u16,
+}
+
+/// Relayed transport addresses.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    /// `relay-ip`; empty means the local address that the client reached.
+    pub ips: Vec<IpAddr>,
+    /// `external-ip`.
+    pub external: Vec<ExternalIp>,
+    /// `min-port`.
+    pub min_port: u16,
+    /// `max-port`, included.
+    pub max_port: u16,
+}
+
+/// One `external-ip`: the address that the world sees in place of a local one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExternalIp {
+    /// What clients are told.
+    pub public: IpAddr,
+    /// The local address it stands for; `None`: every relay address of the same family.
+    pub private: Option<IpAddr>,
+}
+
+/// Credentials.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// `realm`.
+    pub realm: String,
+    /// `no-auth`: anyone may allocate.
+    pub no_auth: bool,
+    /// `user`.
+    pub users: Vec<User>,
+    /// `static-auth-secret`, newest first.
+    pub secrets: Vec<Secret>,
+    /// `rest-api-separator`.
+    pub rest_separator: char,
+    /// `stale-nonce`.
+    pub stale_nonce: Duration,
+    /// `nonce-secret`; `None`: a random one at each start.
+    pub nonce_secret: Option<Secret>,
+}
+
+/// A static user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The name as configured.
+    pub name: String,
+    /// How the user proves it.
+    pub credential: Credential,
+}
+
+/// What is stored of a static user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// The password itself.
+    Password(Secret),
+    /// The 16-byte long-term key, written `0x…` (see `turnd key`).
+    Key([u8; 16]),
+}
+
+/// A text that no log line, `Debug` output or `turnd check` shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself, for computing with it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Limits; zero in the file means `None` here: no limit.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// `user-quota`: allocations of one user at a time.
+    pub user_quota: Option<u32>,
+    /// `total-quota`: allocations at a time.
+    pub total_quota: Option<u32>,
+    /// `max-bps`: bytes per second of one allocation in each direction, coturn's unit.
+    pub max_bps: Option<u64>,
+    /// `max-permissions` of one allocation.
+    pub permissions: usize,
+    /// `max-channels` of one allocation.
+    pub channels: usize,
+    /// `unauthenticated-rate`: error replies per second to one source network before it has authenticated.
+    pub unauthenticated_rate: Option<u32>,
+    /// `binding-rate`: Binding replies per second to one source network.
+    pub binding_rate: Option<u32>,
+}
+
+/// Lifetimes.
+#[derive(Clone, Debug)]
+pub struct Lifetimes {
+    /// `max-allocate-lifetime`.
+    pub max_allocate: Duration,
+    /// `channel-lifetime`.
+    pub channel: Duration,
+    /// `permission-lifetime`.
+    pub permission: Duration,
+}
+
+/// Peer policy.
+#[derive(Clone, Debug)]
+pub struct Peers {
+    /// `allowed-peer-ip`.
+    pub allowed: Vec<IpRange>,
+    /// `denied-peer-ip`.
+    pub denied: Vec<IpRange>,
+    /// `allow-loopback-peers`.
+    pub allow_loopback: bool,
+}
+
+/// Protocol switches.
+#[derive(Clone, Debug)]
+pub struct Protocol {
+    /// `fingerprint`: every reply has one.
+    pub fingerprint: bool,
+    /// `software-attribute`; `None`: not sent.
+    pub software: Option<String>,
+    /// `stun-only`: Binding and nothing else.
+    pub stun_only: bool,
+    /// `rfc3489-compatibility`.
+    pub rfc3489: bool,
+    /// `rfc5766-channel-numbers`: up to 0x7FFF.
+    pub rfc5766_channels: bool,
+    /// `allocation-default-address-family`.
+    pub default_family: DefaultFamily,
+}
+
+/// The family of a relayed address when the client names none (RFC 8656 §7.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultFamily {
+    /// IPv4, as the RFC says.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+    /// The family that the client came with (coturn's `keep`).
+    Client,
+}
+
+/// Logging.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// `log-file`; `None`: standard error.
+    pub file: Option<PathBuf>,
+    /// `log-format`.
+    pub format: LogFormat,
+    /// `verbose`: debug lines too.
+    pub verbose: bool,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
 }

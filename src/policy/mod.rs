@@ -1,1 +1,2 @@
 //! Limits.
+pub mod peer_filter;
