@@ -4,6 +4,8 @@ pub mod auth;
 pub mod config;
 pub mod net;
 mod now;
+mod random;
+pub mod server;
 pub mod policy;
 pub mod wire;
 

@@ -1,1 +1,8 @@
-//! Wire formats.
+//! Bytes to meaning and back: the first byte, channel data, STUN messages, addresses.
+
+pub mod address;
+pub mod attributes;
+pub mod channel_data;
+pub mod classify;
+pub mod indication;
+pub mod message;

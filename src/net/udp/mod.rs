@@ -1,0 +1,121 @@
+//! UDP in batches. The rest of turnd sees datagrams in, datagrams out; how the system is asked is
+//! the business of the platform file.
+//!
+//! A [`Receiver`] takes a batch from one socket into its buffers and shows the datagrams in it. A
+//! [`SendQueue`] collects what is to go out, by reference to those buffers, until it is flushed.
+
+#[cfg(all(target_os = "linux", not(turnd_portable)))]
+#[path = "linux.rs"]
+mod platform;
+#[cfg(any(not(target_os = "linux"), turnd_portable))]
+#[path = "portable.rs"]
+mod platform;
+
+mod queue;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+pub use platform::Receiver;
+pub use queue::{Outgoing, SendQueue, Via};
+
+/// Whether a wildcard socket can tell and choose the local address of a datagram.
+pub const HAS_LOCAL_ADDRESS: bool = platform::HAS_LOCAL_ADDRESS;
+
+/// What a listening socket asks of the kernel for bursts, in bytes.
+const LISTENER_BUFFER: usize = 8 << 20;
+/// What a relay socket asks for: its peers send video in bursts.
+const RELAY_BUFFER: usize = 2 << 20;
+
+/// One datagram of a received batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<'a> {
+    /// Where it came from.
+    pub source: SocketAddr,
+    /// The address that it was sent to, where the socket is bound to a wildcard.
+    pub local: Option<IpAddr>,
+    /// What it holds.
+    pub bytes: &'a [u8],
+}
+
+/// A non-blocking UDP socket.
+#[derive(Debug)]
+pub struct UdpSocket {
+    socket: StdUdpSocket,
+    addr: SocketAddr,
+}
+
+impl UdpSocket {
+    /// Binds a listening socket that shares its address with those of the other workers.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn bind_listener(addr: SocketAddr) -> io::Result<Self> {
+        let socket = new_socket(addr)?;
+        socket.set_reuse_port(true)?;
+        platform::set_buffers(&socket, LISTENER_BUFFER);
+        if addr.ip().is_unspecified() {
+            platform::request_local_address(&socket, addr)?;
+        }
+        Self::bind(socket, addr)
+    }
+
+    /// Binds a relay socket, which belongs to one allocation alone.
+    ///
+    /// # Errors
+    /// What the system says; [`io::ErrorKind::AddrInUse`] when another program has the port.
+    pub fn bind_relay(addr: SocketAddr) -> io::Result<Self> {
+        let socket = new_socket(addr)?;
+        platform::set_buffers(&socket, RELAY_BUFFER);
+        platform::set_dont_fragment(&socket, addr, false)?;
+        Self::bind(socket, addr)
+    }
+
+    fn bind(socket: Socket, addr: SocketAddr) -> io::Result<Self> {
+        platform::request_coalescing(&socket);
+        socket.bind(&addr.into())?;
+        let socket = StdUdpSocket::from(socket);
+        let addr = socket.local_addr()?;
+        Ok(Self { socket, addr })
+    }
+
+    /// The address that it is bound to.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Sends one datagram, from local address `from` if that is given.
+    ///
+    /// # Errors
+    /// What the system says; [`io::ErrorKind::WouldBlock`] when its buffer is full.
+    pub fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
+        platform::send(self, bytes, to, from)
+    }
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsRawFd for UdpSocket {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// Fails if any socket of any process is bound to `addr`, also one that would share it.
+///
+/// # Errors
+/// [`io::ErrorKind::AddrInUse`], or why the address cannot be bound at all.
+pub fn check_free(addr: SocketAddr) -> io::Result<()> {
+    new_socket(addr)?.bind(&addr.into())
+}
+
+fn new_socket(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}

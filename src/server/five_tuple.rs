@@ -1,0 +1,85 @@
+//! The addresses that name an allocation, each role its own type.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// How a client reaches the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Plain UDP.
+    Udp,
+}
+
+impl Transport {
+    /// The name in logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// Client and server transport address and the protocol between them (RFC 8656 §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FiveTuple {
+    /// The protocol.
+    pub transport: Transport,
+    /// Where the client's packets come from.
+    pub client: SocketAddr,
+    /// Where they were sent to, never a wildcard.
+    pub server: SocketAddr,
+}
+
+/// The socket of `net` that a packet came in on and its reply leaves by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketId(pub u32);
+
+/// A way to a client: the five-tuple and the socket that serves it.
+#[derive(Clone, Copy, Debug)]
+pub struct Path {
+    /// Names the allocation.
+    pub tuple: FiveTuple,
+    /// Opaque to the server.
+    pub socket: SocketId,
+}
+
+/// A peer's transport address as the relay's socket sees it.
+///
+/// It differs from what clients say and hear where `external-ip` stands for a local address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerAddr(pub SocketAddr);
+
+impl PeerAddr {
+    /// The address without the port: what a permission is for.
+    #[must_use]
+    pub fn ip(self) -> IpAddr {
+        self.0.ip()
+    }
+}
+
+impl fmt::Display for PeerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    #[must_use]
+    pub fn of(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+}

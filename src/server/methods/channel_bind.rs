@@ -1,0 +1,60 @@
+//! ChannelBind (RFC 8656 §12.2).
+
+use stun::attributes::ATTR_CHANNEL_NUMBER;
+use stun::message::Message;
+use turn::proto::channum::ChannelNumber;
+
+use super::super::Server;
+use super::super::allocation::Binding;
+use super::super::output::{Channel, Output, RelayId};
+use super::super::refusal::Refusal;
+use super::{optional, peer_addresses};
+use crate::Now;
+use crate::wire::channel_data::{MAX_NUMBER, MAX_NUMBER_RFC5766, MIN_NUMBER};
+use crate::wire::message::{Head, Reply};
+
+impl Server {
+    pub(in crate::server) fn channel_bind(
+        &mut self,
+        now: Now,
+        relay: RelayId,
+        message: &Message,
+        head: &Head,
+    ) -> Result<Reply, Refusal> {
+        let ChannelNumber(number) = optional(message, ATTR_CHANNEL_NUMBER, "malformed CHANNEL-NUMBER")?
+            .ok_or(Refusal::bad_request("no CHANNEL-NUMBER"))?;
+        let named = peer_addresses(message)
+            .next()
+            .ok_or(Refusal::bad_request("no XOR-PEER-ADDRESS"))?
+            .ok_or(Refusal::bad_request("malformed XOR-PEER-ADDRESS"))?;
+        let max = if self.shared.protocol.rfc5766_channels { MAX_NUMBER_RFC5766 } else { MAX_NUMBER };
+        if !(MIN_NUMBER..=max).contains(&number) {
+            return Err(Refusal::bad_request("channel number out of range"));
+        }
+
+        let peer = self.shared.relays.peer(named);
+        let reach = self.permit(now, relay, peer)?;
+        if !self.shared.reaches(reach, peer) {
+            return Err(Refusal::forbidden("not a relayed address of this server"));
+        }
+
+        let allocation = self.allocations.get_mut(relay).ok_or_else(Refusal::no_allocation)?;
+        match (allocation.channels.get(number, now.mono), allocation.channels.of_peer(peer, now.mono)) {
+            (Some(bound), _) if bound.peer != peer => return Err(Refusal::bad_request("channel number is bound to another peer")),
+            (_, Some(other)) if other != number => return Err(Refusal::bad_request("peer is bound to another channel number")),
+            (None, None) if allocation.channels.len() >= self.shared.limits.channels => {
+                return Err(Refusal::no_capacity("max-channels reached"));
+            }
+            _ => {}
+        }
+        self.install(now, relay, &[(peer.ip(), reach)])?;
+        let expires = now.mono + self.shared.channel_lifetime;
+        if let Some(allocation) = self.allocations.get_mut(relay) {
+            allocation.channels.bind(number, Binding { peer, expires, reach });
+            let tuple = allocation.path.tuple;
+            self.outputs.push_back(Output::ChannelUp(Channel { tuple, relay, number, peer }));
+        }
+        self.rearm(relay, expires);
+        Ok(Reply::success(head))
+    }
+}

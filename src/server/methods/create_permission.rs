@@ -1,0 +1,79 @@
+//! CreatePermission (RFC 8656 §10.2): all of the addresses or none (P3).
+
+use std::net::IpAddr;
+
+use stun::message::Message;
+
+use super::super::Server;
+use super::super::allocation::{Permission, Reach};
+use super::super::five_tuple::Family;
+use super::super::output::RelayId;
+use super::super::refusal::Refusal;
+use super::peer_addresses;
+use crate::Now;
+use crate::wire::message::{Head, Reply};
+
+impl Server {
+    pub(in crate::server) fn create_permission(
+        &mut self,
+        now: Now,
+        relay: RelayId,
+        message: &Message,
+        head: &Head,
+    ) -> Result<Reply, Refusal> {
+        let named: Option<Vec<_>> = peer_addresses(message).collect();
+        let named = named.ok_or(Refusal::bad_request("malformed XOR-PEER-ADDRESS"))?;
+        if named.is_empty() {
+            return Err(Refusal::bad_request("no XOR-PEER-ADDRESS"));
+        }
+        let mut permitted = Vec::with_capacity(named.len());
+        for addr in named {
+            let peer = self.shared.relays.peer(addr);
+            let reach = self.permit(now, relay, peer)?;
+            permitted.push((peer.ip(), reach));
+        }
+        self.install(now, relay, &permitted)?;
+        Ok(Reply::success(head))
+    }
+
+    /// Whether policy lets this allocation reach `peer`.
+    pub(in crate::server) fn permit(
+        &mut self,
+        now: Now,
+        relay: RelayId,
+        peer: super::super::five_tuple::PeerAddr,
+    ) -> Result<Reach, Refusal> {
+        let allocation = self.allocations.get_mut(relay).ok_or_else(Refusal::no_allocation)?;
+        if Family::of(peer.ip()) != allocation.family() {
+            return Err(Refusal::family_mismatch());
+        }
+        let (path, user) = (allocation.path, allocation.identity.user.clone());
+        self.shared.reach(peer.ip()).map_err(|denied| self.deny(now, &path, &user, peer, denied))
+    }
+
+    /// Makes permissions, or lets their lifetime begin anew, unless that would be too many.
+    pub(in crate::server) fn install(
+        &mut self,
+        now: Now,
+        relay: RelayId,
+        permitted: &[(IpAddr, Reach)],
+    ) -> Result<(), Refusal> {
+        let allocation = self.allocations.get_mut(relay).ok_or_else(Refusal::no_allocation)?;
+        let mut new: Vec<_> = permitted
+            .iter()
+            .map(|(ip, _)| *ip)
+            .filter(|ip| !allocation.permissions.contains_key(ip))
+            .collect();
+        new.sort_unstable();
+        new.dedup();
+        if allocation.permissions.len() + new.len() > self.shared.limits.permissions {
+            return Err(Refusal::no_capacity("max-permissions reached"));
+        }
+        let expires = now.mono + self.shared.permission_lifetime;
+        for (ip, reach) in permitted {
+            allocation.permissions.insert(*ip, Permission { expires, reach: *reach });
+        }
+        self.rearm(relay, expires);
+        Ok(())
+    }
+}

@@ -1,0 +1,358 @@
+//! The TURN server as a state machine. See the crate's page for how it is driven.
+
+pub mod allocation;
+mod deadlines;
+pub mod five_tuple;
+mod methods;
+pub mod output;
+pub mod ports;
+mod refusal;
+pub mod relay_addresses;
+mod relaying;
+pub mod reservations;
+pub mod shared;
+mod table;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stun::attributes::{ATTR_NONCE, ATTR_REALM};
+use stun::message::{
+    CLASS_INDICATION, CLASS_REQUEST, METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND,
+    METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message,
+};
+use stun::textattrs::TextAttribute;
+
+use self::deadlines::{Deadlines, Subject};
+use self::five_tuple::{Path, PeerAddr};
+use self::output::{
+    Channel, ClientVerdict, DropReason, EndReason, Event, Output, RelayId,
+};
+use self::refusal::Refusal;
+use self::shared::Shared;
+use self::table::Allocations;
+use crate::Now;
+use crate::auth::{Identity, Rejection};
+use crate::policy::peer_filter::Denied;
+use crate::policy::rate::PrefixLimiter;
+use crate::wire::attributes::is_understood;
+use crate::wire::classify::{Class, classify_with};
+use crate::wire::message::{self, Head, Malformed, Reply};
+
+/// A refused peer is logged so often for each reason.
+const DENIED_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What happened so far, by kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Allocations made.
+    pub created: u64,
+    /// Allocations ended.
+    pub ended: u64,
+    /// Packets that went nowhere, by [`DropReason`].
+    pub drops: [u64; DropReason::COUNT],
+}
+
+/// The protocol state of one worker.
+pub struct Server {
+    shared: Arc<Shared>,
+    allocations: Allocations,
+    deadlines: Deadlines,
+    outputs: VecDeque<Output>,
+    /// Decoding reuses its buffers.
+    scratch: Message,
+    unauthenticated: Option<PrefixLimiter>,
+    binding: Option<PrefixLimiter>,
+    denied_logged: Vec<(Denied, Instant)>,
+    serial: u64,
+    /// Of the next Data indication; a random start, then counted on.
+    indication_id: u128,
+    counters: Counters,
+}
+
+impl Server {
+    /// A server without allocations.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let limits = &shared.limits;
+        Self {
+            unauthenticated: limits.unauthenticated_rate.map(PrefixLimiter::new),
+            binding: limits.binding_rate.map(PrefixLimiter::new),
+            allocations: Allocations::default(),
+            deadlines: Deadlines::default(),
+            outputs: VecDeque::new(),
+            scratch: Message::new(),
+            denied_logged: Vec::new(),
+            serial: 0,
+            indication_id: u128::from_ne_bytes(crate::random::bytes()),
+            counters: Counters::default(),
+            shared,
+        }
+    }
+
+    /// Takes one packet of a client: a datagram, or one whole frame of a stream.
+    pub fn handle_client<'a>(&mut self, now: Now, path: &Path, bytes: &'a [u8]) -> ClientVerdict<'a> {
+        self.handle_timeout(now);
+        let verdict = match classify_with(bytes, self.shared.protocol.rfc5766_channels) {
+            Class::ChannelData => self.channel_data(now, path, bytes),
+            Class::Stun if crate::wire::indication::is_send(bytes) => self.send(now, path, bytes),
+            Class::Stun => self.message(now, path, bytes),
+            Class::Tls | Class::Unknown => ClientVerdict::Drop(DropReason::Malformed),
+        };
+        if let ClientVerdict::Drop(reason) = verdict {
+            self.counters.drops[reason as usize] += 1;
+        }
+        verdict
+    }
+
+    fn message<'a>(&mut self, now: Now, path: &Path, bytes: &[u8]) -> ClientVerdict<'a> {
+        let mut message = std::mem::take(&mut self.scratch);
+        let verdict = match message::decode(bytes, &mut message) {
+            Ok(head) => self.dispatch(now, path, &mut message, &head),
+            Err(Malformed::Cookie) if self.shared.protocol.rfc3489 => self.classic_binding(now, path, bytes),
+            Err(_) => ClientVerdict::Drop(DropReason::Malformed),
+        };
+        self.scratch = message;
+        verdict
+    }
+
+    fn dispatch<'a>(&mut self, now: Now, path: &Path, message: &mut Message, head: &Head) -> ClientVerdict<'a> {
+        match (head.typ.method, head.typ.class) {
+            (METHOD_BINDING, CLASS_REQUEST) => self.binding(now, path, message, head),
+            // It keeps a NAT's mapping alive (RFC 8489 §6.3.2).
+            (METHOD_BINDING, CLASS_INDICATION) => ClientVerdict::Handled,
+            (METHOD_ALLOCATE | METHOD_REFRESH | METHOD_CREATE_PERMISSION | METHOD_CHANNEL_BIND, CLASS_REQUEST)
+                if !self.shared.protocol.stun_only =>
+            {
+                self.request(now, path, message, head)
+            }
+            _ => ClientVerdict::Drop(DropReason::UnknownMethod),
+        }
+    }
+
+    /// Authenticates a TURN request, hands it to its method, and answers.
+    fn request<'a>(&mut self, now: Now, path: &Path, message: &mut Message, head: &Head) -> ClientVerdict<'a> {
+        let source = path.tuple.client.ip();
+        let identity = match self.shared.auth.authenticate(now, source, message) {
+            Ok(identity) => identity,
+            Err(rejection) => return self.reject(now, path, head, &rejection),
+        };
+        match self.authenticated(now, path, message, head, &identity) {
+            Ok(Some(reply)) => self.transmit(path, reply, &identity),
+            Ok(None) => {}
+            Err(refusal) => {
+                self.outputs.push_back(Output::Event(Event::Refused {
+                    tuple: path.tuple,
+                    user: Some(identity.user.clone()),
+                    method: head.typ.method,
+                    code: refusal.code,
+                    reason: refusal.reason,
+                }));
+                self.transmit(path, refusal.reply(head), &identity);
+            }
+        }
+        ClientVerdict::Handled
+    }
+
+    /// `Ok(None)`: the answer comes later, or none is due.
+    fn authenticated(
+        &mut self,
+        now: Now,
+        path: &Path,
+        message: &Message,
+        head: &Head,
+        identity: &Identity,
+    ) -> Result<Option<Reply>, Refusal> {
+        // Only now: whoever is not authenticated learns nothing but that he is not (RFC 8489 §9.2.4).
+        check_understood(message)?;
+        if head.typ.method == METHOD_ALLOCATE {
+            return self.allocate(now, path, message, head, identity);
+        }
+        let relay = match self.allocations.by_tuple(&path.tuple) {
+            Some(allocation) if allocation.opening.is_some() => return Ok(None),
+            Some(allocation) if allocation.identity != *identity => return Err(Refusal::wrong_credentials()),
+            Some(allocation) => allocation.relay,
+            None => return Err(Refusal::no_allocation()),
+        };
+        match head.typ.method {
+            METHOD_REFRESH => self.refresh(now, relay, message, head),
+            METHOD_CREATE_PERMISSION => self.create_permission(now, relay, message, head),
+            _ => self.channel_bind(now, relay, message, head),
+        }
+        .map(Some)
+    }
+
+    /// Answers whoever could not be authenticated: 400, 401 or 438.
+    fn reject<'a>(&mut self, now: Now, path: &Path, head: &Head, rejection: &Rejection) -> ClientVerdict<'a> {
+        let source = path.tuple.client.ip();
+        if self.unauthenticated.as_mut().is_some_and(|limiter| !limiter.allow(now.mono, source)) {
+            return ClientVerdict::Drop(DropReason::ReplyRate);
+        }
+        if let Some(reason) = rejection.log_reason() {
+            self.outputs.push_back(Output::Event(Event::Refused {
+                tuple: path.tuple,
+                user: rejection.claimed_user(),
+                method: head.typ.method,
+                code: rejection.code(),
+                reason,
+            }));
+        }
+        let mut reply = Reply::error(head, rejection.code());
+        if rejection.is_challenge() {
+            let nonce = self.shared.auth.issue_nonce(now, source);
+            let realm = self.shared.auth.realm().to_owned();
+            reply = reply
+                .with(&TextAttribute::new(ATTR_REALM, realm))
+                .with(&TextAttribute::new(ATTR_NONCE, nonce));
+        }
+        self.finish(path, reply, rejection.key().copied().as_ref());
+        ClientVerdict::Handled
+    }
+
+    fn transmit(&mut self, path: &Path, reply: Reply, identity: &Identity) {
+        self.finish(path, reply, identity.key.as_ref());
+    }
+
+    fn finish(&mut self, path: &Path, reply: Reply, key: Option<&crate::auth::key::Key>) {
+        let message = self.encode(reply, key);
+        self.outputs.push_back(Output::Transmit { path: *path, message });
+    }
+
+    fn encode(&self, mut reply: Reply, key: Option<&crate::auth::key::Key>) -> Vec<u8> {
+        if let Some(software) = self.shared.software() {
+            reply = reply.with(&software);
+        }
+        reply.finish(key, self.shared.protocol.fingerprint)
+    }
+
+    /// Lets everything end whose time has come.
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some(subject) = self.deadlines.pop_due(now.mono) {
+            match subject {
+                Subject::Reservation(token) => self.shared.reservations.expire(token),
+                Subject::Allocation(relay) => self.expire(now, RelayId(relay)),
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Now, relay: RelayId) {
+        let Some(allocation) = self.allocations.get_mut(relay) else {
+            return;
+        };
+        if allocation.expires <= now.mono {
+            return self.end(now, relay, EndReason::Expired);
+        }
+        let tuple = allocation.path.tuple;
+        let outputs = &mut self.outputs;
+        allocation.permissions.retain(|_, permission| now.mono < permission.expires);
+        allocation.channels.expire(now.mono, |number, peer| {
+            outputs.push_back(Output::ChannelDown(Channel { tuple, relay, number, peer }));
+        });
+        allocation.replay.take_if(|replay| replay.until <= now.mono);
+        allocation.armed = allocation.next_deadline();
+        self.deadlines.arm(allocation.armed, Subject::Allocation(relay.0));
+    }
+
+    /// Moves the allocation's deadline forward if something of it ends earlier than that.
+    fn rearm(&mut self, relay: RelayId, at: Instant) {
+        if let Some(allocation) = self.allocations.get_mut(relay)
+            && at < allocation.armed
+        {
+            self.deadlines.disarm(allocation.armed, Subject::Allocation(relay.0));
+            allocation.armed = at;
+            self.deadlines.arm(at, Subject::Allocation(relay.0));
+        }
+    }
+
+    /// Removes an allocation; dropping it gives back its port and its place in the quotas.
+    fn end(&mut self, now: Now, relay: RelayId, reason: EndReason) {
+        let Some(allocation) = self.allocations.remove(relay) else {
+            return;
+        };
+        self.deadlines.disarm(allocation.armed, Subject::Allocation(relay.0));
+        let tuple = allocation.path.tuple;
+        for (number, binding) in allocation.channels.iter() {
+            let peer = binding.peer;
+            self.outputs.push_back(Output::ChannelDown(Channel { tuple, relay, number, peer }));
+        }
+        self.outputs.push_back(Output::CloseRelay { relay });
+        self.outputs.push_back(Output::Event(Event::Ended {
+            session: allocation.session(),
+            reason,
+            duration: now.mono.saturating_duration_since(allocation.created),
+            traffic: allocation.traffic,
+        }));
+        self.counters.ended += 1;
+    }
+
+    /// Ends every allocation, as the server stops.
+    pub fn handle_shutdown(&mut self, now: Now) {
+        for relay in self.allocations.relays() {
+            self.end(now, relay, EndReason::Shutdown);
+        }
+    }
+
+    /// The refusal for a peer that policy denies; logged at most once a minute for each reason.
+    fn deny(&mut self, now: Now, path: &Path, user: &Arc<str>, peer: PeerAddr, denied: Denied) -> Refusal {
+        let logged = self.denied_logged.iter_mut().find(|(reason, _)| *reason == denied);
+        let due = match logged {
+            Some((_, at)) if now.mono.saturating_duration_since(*at) < DENIED_LOG_INTERVAL => false,
+            Some((_, at)) => {
+                *at = now.mono;
+                true
+            }
+            None => {
+                self.denied_logged.push((denied, now.mono));
+                true
+            }
+        };
+        if due {
+            let (tuple, user) = (path.tuple, user.clone());
+            self.outputs.push_back(Output::Event(Event::PeerDenied { tuple, user, peer, denied }));
+        }
+        Refusal::forbidden("peer not allowed")
+    }
+
+    /// The next thing to do for the driver; call until `None` after every `handle_*`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Whether [`Self::poll_output`] has something.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
+    /// When to call [`Self::handle_timeout`] at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// Live allocations.
+    #[must_use]
+    pub fn allocations(&self) -> usize {
+        self.allocations.len()
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Deadlines that are armed; none once everything has ended.
+    #[must_use]
+    pub fn deadlines(&self) -> usize {
+        self.deadlines.len()
+    }
+}
+
+/// 420 if the message has a comprehension-required attribute that nobody here knows (S6).
+fn check_understood(message: &Message) -> Result<(), Refusal> {
+    let mut unknown =
+        message.attributes.0.iter().map(|a| a.typ).filter(|typ| !is_understood(*typ)).peekable();
+    if unknown.peek().is_none() { Ok(()) } else { Err(Refusal::unknown_attributes(unknown)) }
+}

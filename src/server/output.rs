@@ -1,0 +1,226 @@
+//! What the server asks of its driver.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stun::error_code::ErrorCode;
+use stun::message::Method;
+
+use super::five_tuple::{FiveTuple, Path, PeerAddr};
+use crate::policy::peer_filter::Denied;
+use crate::wire::indication::Header;
+
+/// Names a relay socket between the server and its driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RelayId(pub u32);
+
+/// What is to be done with a packet from a client.
+#[derive(Debug)]
+pub enum ClientVerdict<'a> {
+    /// It was a message; outputs may wait in [`Server::poll_output`](super::Server::poll_output).
+    Handled,
+    /// Send `payload` from the relay socket.
+    ToPeer {
+        /// From this relay.
+        relay: RelayId,
+        /// To this address.
+        peer: PeerAddr,
+        /// A slice of the packet.
+        payload: &'a [u8],
+        /// With the DF bit (RFC 8656 §15).
+        dont_fragment: bool,
+    },
+    /// Nothing; it is counted.
+    Drop(DropReason),
+}
+
+/// What is to be done with a packet from a peer.
+#[derive(Debug)]
+pub enum PeerVerdict {
+    /// Send header, payload and padding to the client.
+    ToClient {
+        /// The client.
+        path: Path,
+        /// Before and behind the payload.
+        header: Header,
+    },
+    /// Nothing; it is counted.
+    Drop(DropReason),
+}
+
+/// Why a packet went nowhere. The discriminant indexes [`Counters::drops`](super::Counters).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum DropReason {
+    /// Neither STUN nor channel data, or not well formed.
+    Malformed,
+    /// A method or class that a server does not take.
+    UnknownMethod,
+    /// Data on a five-tuple without an allocation.
+    NoAllocation,
+    /// Channel data on a number that is not bound.
+    NoChannel,
+    /// The peer has no permission.
+    NoPermission,
+    /// The peer is of the other address family.
+    WrongFamily,
+    /// The peer is one of this server's own addresses, but no relayed one.
+    OwnAddress,
+    /// `max-bps`.
+    Bandwidth,
+    /// `unauthenticated-rate` or `binding-rate`.
+    ReplyRate,
+}
+
+impl DropReason {
+    /// How many reasons there are.
+    pub const COUNT: usize = Self::ReplyRate as usize + 1;
+}
+
+/// One thing for the driver to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a control message to a client.
+    Transmit {
+        /// The client.
+        path: Path,
+        /// The message.
+        message: Vec<u8>,
+    },
+    /// Bind a relay socket, then call
+    /// [`Server::handle_relay_opened`](super::Server::handle_relay_opened).
+    OpenRelay {
+        /// The relay's name from now on.
+        relay: RelayId,
+        /// Where to bind.
+        addr: SocketAddr,
+    },
+    /// Close a relay socket.
+    CloseRelay {
+        /// Which; the name may be used again afterwards.
+        relay: RelayId,
+    },
+    /// A channel was bound or its lifetime began anew.
+    ChannelUp(Channel),
+    /// A channel is gone.
+    ChannelDown(Channel),
+    /// Something that operators want to see.
+    Event(Event),
+}
+
+/// A channel, for whoever relays its data in place of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// The client's side.
+    pub tuple: FiveTuple,
+    /// The peer's side.
+    pub relay: RelayId,
+    /// The number.
+    pub number: u16,
+    /// The peer.
+    pub peer: PeerAddr,
+}
+
+/// What happened, for the log.
+#[derive(Debug)]
+pub enum Event {
+    /// An allocation was made.
+    Created {
+        /// Which.
+        session: Session,
+        /// Its lifetime.
+        lifetime: Duration,
+    },
+    /// A lifetime began anew.
+    Refreshed {
+        /// Which.
+        session: Session,
+        /// Its lifetime.
+        lifetime: Duration,
+    },
+    /// An allocation is gone.
+    Ended {
+        /// Which.
+        session: Session,
+        /// Why.
+        reason: EndReason,
+        /// How long it lived.
+        duration: Duration,
+        /// What it carried.
+        traffic: Traffic,
+    },
+    /// A request was refused.
+    Refused {
+        /// Who asked.
+        tuple: FiveTuple,
+        /// The user name as claimed or proved; not escaped.
+        user: Option<Arc<str>>,
+        /// What was asked.
+        method: Method,
+        /// The answer.
+        code: ErrorCode,
+        /// Why, for people.
+        reason: &'static str,
+    },
+    /// A peer was refused; at most one a minute for each reason.
+    PeerDenied {
+        /// Who asked.
+        tuple: FiveTuple,
+        /// The user.
+        user: Arc<str>,
+        /// What was asked for.
+        peer: PeerAddr,
+        /// Why, and which option would allow it.
+        denied: Denied,
+    },
+}
+
+/// What a log line says of an allocation.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Unique on this worker since the start.
+    pub serial: u64,
+    /// The client's side.
+    pub tuple: FiveTuple,
+    /// The user; not escaped.
+    pub user: Arc<str>,
+    /// What peers see: the public form.
+    pub relayed: SocketAddr,
+}
+
+/// Why an allocation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// Refresh with LIFETIME 0.
+    Deleted,
+    /// Its lifetime ran out.
+    Expired,
+    /// The server stops.
+    Shutdown,
+}
+
+impl EndReason {
+    /// The name in logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::Expired => "expired",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Packets and payload bytes of one allocation, both ways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Packets that went to peers.
+    pub to_peers: u64,
+    /// Their payload bytes.
+    pub to_peers_bytes: u64,
+    /// Packets that went to the client.
+    pub to_client: u64,
+    /// Their payload bytes.
+    pub to_client_bytes: u64,
+}

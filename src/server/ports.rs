@@ -1,0 +1,194 @@
+//! The relay ports: one pool for all workers, without a lock.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::random;
+
+/// How an allocation wants its port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parity {
+    /// Any port.
+    Any,
+    /// An even one (EVEN-PORT).
+    Even,
+}
+
+/// The ports `min..=max` on every relay address; a set bit is a port in use.
+///
+/// Ports are drawn at random (RFC 6056); the search goes on from there, so that a free port is
+/// found if there is one.
+#[derive(Debug)]
+pub struct PortPool {
+    min: u16,
+    max: u16,
+    addresses: Vec<(IpAddr, Box<[AtomicU64]>)>,
+}
+
+impl PortPool {
+    /// A pool of the ports `min..=max` on each of `ips`.
+    #[must_use]
+    pub fn new(ips: &[IpAddr], min: u16, max: u16) -> Arc<Self> {
+        let words = usize::from(max.saturating_sub(min)) / 64 + 1;
+        let bitmap = || (0..words).map(|_| AtomicU64::new(0)).collect();
+        Arc::new(Self {
+            min,
+            max,
+            addresses: ips.iter().map(|ip| (*ip, bitmap())).collect(),
+        })
+    }
+
+    /// Takes a free port on `ip`, or `None`.
+    #[must_use]
+    pub fn take(self: &Arc<Self>, ip: IpAddr, parity: Parity) -> Option<PortLease> {
+        self.search(parity, |port| self.claim(ip, port))
+    }
+
+    /// Takes an even port N and N + 1 on `ip`, or `None`.
+    #[must_use]
+    pub fn take_pair(self: &Arc<Self>, ip: IpAddr) -> Option<(PortLease, PortLease)> {
+        self.search(Parity::Even, |port| {
+            let even = self.claim(ip, port)?;
+            Some((even, self.claim(ip, port.checked_add(1)?)?))
+        })
+    }
+
+    fn search<T>(&self, parity: Parity, claim: impl Fn(u16) -> Option<T>) -> Option<T> {
+        let count = u32::from(self.max) - u32::from(self.min) + 1;
+        let start = random::below(count);
+        (0..count)
+            .map(|step| self.min + ((start + step) % count) as u16)
+            .filter(|port| parity == Parity::Any || port.is_multiple_of(2))
+            .find_map(claim)
+    }
+
+    /// Whether `addr` is a relayed transport address in use, or reserved.
+    #[must_use]
+    pub fn is_taken(&self, addr: SocketAddr) -> bool {
+        self.bit(addr.ip(), addr.port())
+            .is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
+    }
+
+    /// Ports in use on all addresses.
+    #[must_use]
+    pub fn taken(&self) -> u32 {
+        let bits = self.addresses.iter().flat_map(|(_, bitmap)| bitmap);
+        bits.map(|word| word.load(Ordering::Relaxed).count_ones()).sum()
+    }
+
+    fn bit(&self, ip: IpAddr, port: u16) -> Option<(&AtomicU64, u64)> {
+        if !(self.min..=self.max).contains(&port) {
+            return None;
+        }
+        let (_, bitmap) = self.addresses.iter().find(|(own, _)| *own == ip)?;
+        let index = usize::from(port - self.min);
+        Some((&bitmap[index / 64], 1 << (index % 64)))
+    }
+
+    fn claim(self: &Arc<Self>, ip: IpAddr, port: u16) -> Option<PortLease> {
+        let (word, bit) = self.bit(ip, port)?;
+        let before = word.fetch_or(bit, Ordering::AcqRel);
+        (before & bit == 0).then(|| PortLease {
+            pool: Arc::clone(self),
+            addr: SocketAddr::new(ip, port),
+        })
+    }
+}
+
+/// The right to one port, given back when dropped.
+#[derive(Debug)]
+pub struct PortLease {
+    pool: Arc<PortPool>,
+    addr: SocketAddr,
+}
+
+impl PortLease {
+    /// The transport address to bind.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+}
+
+impl Drop for PortLease {
+    fn drop(&mut self) {
+        if let Some((word, bit)) = self.pool.bit(self.addr.ip(), self.addr.port()) {
+            word.fetch_and(!bit, Ordering::AcqRel);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+    use std::net::Ipv4Addr;
+
+    const IP: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn l12_every_port_once_none_lost_after_churn() {
+        let pool = PortPool::new(&[IP], 50_000, 50_199);
+        for _ in 0..3 {
+            let leases: Vec<_> = (0..200).map(|_| pool.take(IP, Parity::Any).unwrap()).collect();
+            let ports: HashSet<_> = leases.iter().map(|lease| lease.addr().port()).collect();
+            assert_eq!(ports.len(), 200);
+            assert!(ports.iter().all(|port| (50_000..=50_199).contains(port)));
+            assert!(pool.take(IP, Parity::Any).is_none());
+            assert_eq!(pool.taken(), 200);
+            drop(leases);
+            assert_eq!(pool.taken(), 0);
+        }
+    }
+
+    #[test]
+    fn l12_ports_are_random() {
+        let pool = PortPool::new(&[IP], 10_000, 60_000);
+        let ports: Vec<_> = (0..20).map(|_| pool.take(IP, Parity::Any).unwrap()).collect();
+        let rising = ports.windows(2).filter(|w| w[0].addr().port() < w[1].addr().port()).count();
+        assert!((1..19).contains(&rising), "{ports:?}");
+    }
+
+    #[test]
+    fn l7_even_ports_and_pairs() {
+        let pool = PortPool::new(&[IP], 50_001, 50_004);
+        let (even, odd) = pool.take_pair(IP).unwrap();
+        assert_eq!((even.addr().port(), odd.addr().port()), (50_002, 50_003));
+        assert!(pool.take_pair(IP).is_none(), "50004 has no partner");
+        assert_eq!(pool.taken(), 2, "the failed pair leaks nothing");
+        assert_eq!(pool.take(IP, Parity::Even).unwrap().addr().port(), 50_004);
+        drop(odd);
+        assert!(pool.take_pair(IP).is_none());
+        assert_eq!(pool.taken(), 1);
+    }
+
+    #[test]
+    fn a_single_port_and_the_end_of_the_range() {
+        let pool = PortPool::new(&[IP], 65_535, 65_535);
+        assert!(pool.take_pair(IP).is_none());
+        assert!(pool.take(IP, Parity::Even).is_none());
+        let lease = pool.take(IP, Parity::Any).unwrap();
+        assert!(pool.is_taken(lease.addr()));
+        assert!(!pool.is_taken(SocketAddr::new(IP, 1)));
+        assert!(pool.take(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), Parity::Any).is_none());
+    }
+
+    #[test]
+    fn workers_never_share_a_port() {
+        let pool = PortPool::new(&[IP], 40_000, 40_999);
+        let taken: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    let pool = &pool;
+                    scope.spawn(move || {
+                        (0..250).map(|_| pool.take(IP, Parity::Any).unwrap()).collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        let ports: HashSet<_> = taken.iter().map(PortLease::addr).collect();
+        assert_eq!(ports.len(), 1000);
+    }
+}

@@ -1,0 +1,155 @@
+//! Which local addresses relays bind, and what the world calls them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::five_tuple::{Family, PeerAddr};
+use super::ports::PortPool;
+use crate::config;
+use crate::policy::peer_filter::canonical_socket;
+
+/// The relay addresses, their ports, and `external-ip`.
+#[derive(Debug)]
+pub struct RelayAddresses {
+    ips: Vec<IpAddr>,
+    /// (public, local): in front, those that were named with their local address.
+    external: Vec<(IpAddr, IpAddr)>,
+    ports: Arc<PortPool>,
+}
+
+impl RelayAddresses {
+    /// Takes `relay-ip`, else `local`: the addresses that clients can reach the server at.
+    #[must_use]
+    pub fn new(config: &config::Relay, local: &[IpAddr]) -> Self {
+        let mut ips = if config.ips.is_empty() { local.to_vec() } else { config.ips.clone() };
+        ips.retain(|ip| !ip.is_unspecified());
+        let mut external = Vec::new();
+        for entry in &config.external {
+            match entry.private {
+                Some(private) => external.push((entry.public, private)),
+                None => {
+                    let same: Vec<_> = family(&ips, Family::of(entry.public)).collect();
+                    let outward: Vec<_> = same.iter().filter(|ip| !ip.is_loopback()).collect();
+                    let stands_for = if outward.is_empty() { same.iter().collect() } else { outward };
+                    external.extend(stands_for.into_iter().map(|ip| (entry.public, *ip)));
+                }
+            }
+        }
+        let ports = PortPool::new(&ips, config.min_port, config.max_port);
+        Self { ips, external, ports }
+    }
+
+    /// The port pool of these addresses.
+    #[must_use]
+    pub fn ports(&self) -> &Arc<PortPool> {
+        &self.ports
+    }
+
+    /// Every relay address, local and public.
+    pub fn all(&self) -> impl Iterator<Item = IpAddr> {
+        self.ips.iter().copied().chain(self.external.iter().map(|(public, _)| *public))
+    }
+
+    /// Whether relays bind `ip`.
+    #[must_use]
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        self.ips.contains(&ip)
+    }
+
+    /// The address to relay from for a client that reached `server`: that one if it is of the
+    /// family, else one that is as near as it (loopback or not). `None`: no such family.
+    #[must_use]
+    pub fn choose(&self, wanted: Family, server: IpAddr) -> Option<IpAddr> {
+        let candidates = || family(&self.ips, wanted);
+        candidates()
+            .find(|ip| *ip == server)
+            .or_else(|| candidates().find(|ip| ip.is_loopback() == server.is_loopback()))
+            .or_else(|| candidates().next())
+    }
+
+    /// What the world calls a local transport address.
+    #[must_use]
+    pub fn public(&self, local: SocketAddr) -> SocketAddr {
+        let named = self.external.iter().find(|(_, private)| *private == local.ip());
+        named.map_or(local, |(public, _)| SocketAddr::new(*public, local.port()))
+    }
+
+    /// Where a peer that a client names is to be reached from here.
+    ///
+    /// Another client's relayed address is known to this one by its public form, which the host
+    /// itself may be unable to reach.
+    #[must_use]
+    pub fn peer(&self, named: SocketAddr) -> PeerAddr {
+        let named = canonical_socket(named);
+        let mut locals = self
+            .external
+            .iter()
+            .filter(|(public, _)| *public == named.ip())
+            .map(|(_, private)| SocketAddr::new(*private, named.port()));
+        let first = locals.clone().next().unwrap_or(named);
+        PeerAddr(locals.find(|local| self.ports.is_taken(*local)).unwrap_or(first))
+    }
+}
+
+fn family(ips: &[IpAddr], wanted: Family) -> impl Iterator<Item = IpAddr> {
+    ips.iter().copied().filter(move |ip| Family::of(*ip) == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ExternalIp;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn addresses(ips: &[&str], external: &[(&str, Option<&str>)]) -> RelayAddresses {
+        let config = config::Relay {
+            ips: vec![],
+            external: external
+                .iter()
+                .map(|(public, private)| ExternalIp { public: ip(public), private: private.map(ip) })
+                .collect(),
+            min_port: 50_000,
+            max_port: 50_009,
+        };
+        let ips: Vec<_> = ips.iter().map(|text| ip(text)).collect();
+        RelayAddresses::new(&config, &ips)
+    }
+
+    #[test]
+    fn l6_the_address_that_the_client_reached_comes_first() {
+        let relay = addresses(&["127.0.0.1", "10.0.0.1", "10.0.0.2", "::1"], &[]);
+        let choose = |family, server| relay.choose(family, ip(server));
+        assert_eq!(choose(Family::V4, "10.0.0.2"), Some(ip("10.0.0.2")));
+        assert_eq!(choose(Family::V4, "127.0.0.1"), Some(ip("127.0.0.1")));
+        assert_eq!(choose(Family::V4, "2001:db8::1"), Some(ip("10.0.0.1")));
+        assert_eq!(choose(Family::V6, "127.0.0.1"), Some(ip("::1")));
+        assert_eq!(addresses(&["10.0.0.1"], &[]).choose(Family::V6, ip("10.0.0.1")), None);
+    }
+
+    #[test]
+    fn l11_external_ip_both_ways() {
+        let relay = addresses(
+            &["127.0.0.1", "10.0.0.1", "10.0.0.2"],
+            &[("203.0.113.2", Some("10.0.0.2")), ("203.0.113.1", None)],
+        );
+        let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert_eq!(relay.public(addr("10.0.0.1:5")), addr("203.0.113.1:5"));
+        assert_eq!(relay.public(addr("10.0.0.2:5")), addr("203.0.113.2:5"));
+        assert_eq!(relay.public(addr("127.0.0.1:5")), addr("127.0.0.1:5"));
+        assert_eq!(relay.peer(addr("203.0.113.2:5")).0, addr("10.0.0.2:5"));
+        assert_eq!(relay.peer(addr("[::ffff:203.0.113.1]:5")).0, addr("10.0.0.1:5"));
+        assert_eq!(relay.peer(addr("192.0.2.1:5")).0, addr("192.0.2.1:5"));
+    }
+
+    #[test]
+    fn a_public_address_of_several_local_ones_leads_to_the_one_with_the_port() {
+        let relay = addresses(&["10.0.0.1", "10.0.0.2"], &[("203.0.113.1", None)]);
+        let lease = relay.ports().take(ip("10.0.0.2"), super::super::ports::Parity::Any).unwrap();
+        let public = relay.public(lease.addr());
+        assert_eq!(public.ip(), ip("203.0.113.1"));
+        assert_eq!(relay.peer(public).0, lease.addr());
+    }
+}

@@ -1,0 +1,108 @@
+//! Relayed data, both ways: Send and Data indications, channel data (RFC 8656 §11, §12.5–§12.7).
+//!
+//! Nothing here allocates, locks or asks the system for anything.
+
+use std::net::SocketAddr;
+
+use stun::agent::TransactionId;
+
+use super::Server;
+use super::five_tuple::{Family, Path, PeerAddr};
+use super::output::{ClientVerdict, DropReason, PeerVerdict, RelayId};
+use crate::Now;
+use crate::wire::channel_data;
+use crate::wire::indication::{self, Header};
+
+impl Server {
+    pub(super) fn channel_data<'a>(&mut self, now: Now, path: &Path, bytes: &'a [u8]) -> ClientVerdict<'a> {
+        let Some((number, payload)) = channel_data::parse(bytes) else {
+            return ClientVerdict::Drop(DropReason::Malformed);
+        };
+        let Some(allocation) = self.allocations.by_tuple_mut(&path.tuple) else {
+            return ClientVerdict::Drop(DropReason::NoAllocation);
+        };
+        // A channel outlives its permission in this direction (§12.6, C7).
+        let Some(binding) = allocation.channels.get(number, now.mono) else {
+            return ClientVerdict::Drop(DropReason::NoChannel);
+        };
+        if !self.shared.reaches(binding.reach, binding.peer) {
+            return ClientVerdict::Drop(DropReason::OwnAddress);
+        }
+        let peer = binding.peer;
+        if allocation.bandwidth.as_mut().is_some_and(|b| !b.to_peers.take(now.mono, payload.len() as u64)) {
+            return ClientVerdict::Drop(DropReason::Bandwidth);
+        }
+        allocation.traffic.to_peers += 1;
+        allocation.traffic.to_peers_bytes += payload.len() as u64;
+        ClientVerdict::ToPeer { relay: allocation.relay, peer, payload, dont_fragment: false }
+    }
+
+    pub(super) fn send<'a>(&mut self, now: Now, path: &Path, bytes: &'a [u8]) -> ClientVerdict<'a> {
+        if self.shared.protocol.stun_only {
+            return ClientVerdict::Drop(DropReason::UnknownMethod);
+        }
+        let Some(send) = indication::parse_send(bytes) else {
+            return ClientVerdict::Drop(DropReason::Malformed);
+        };
+        let Some(allocation) = self.allocations.by_tuple_mut(&path.tuple) else {
+            return ClientVerdict::Drop(DropReason::NoAllocation);
+        };
+        let peer = self.shared.relays.peer(send.peer);
+        if Family::of(peer.ip()) != allocation.family() {
+            return ClientVerdict::Drop(DropReason::WrongFamily);
+        }
+        let Some(permission) = allocation.permission(peer.ip(), now.mono) else {
+            return ClientVerdict::Drop(DropReason::NoPermission);
+        };
+        if !self.shared.reaches(permission.reach, peer) {
+            return ClientVerdict::Drop(DropReason::OwnAddress);
+        }
+        if allocation.bandwidth.as_mut().is_some_and(|b| !b.to_peers.take(now.mono, send.data.len() as u64)) {
+            return ClientVerdict::Drop(DropReason::Bandwidth);
+        }
+        allocation.traffic.to_peers += 1;
+        allocation.traffic.to_peers_bytes += send.data.len() as u64;
+        ClientVerdict::ToPeer {
+            relay: allocation.relay,
+            peer,
+            payload: send.data,
+            dont_fragment: send.dont_fragment,
+        }
+    }
+
+    /// Takes a datagram of `len` bytes that came to a relay socket.
+    pub fn handle_peer(&mut self, now: Now, relay: RelayId, source: SocketAddr, len: u16) -> PeerVerdict {
+        self.handle_timeout(now);
+        let verdict = self.to_client(now, relay, PeerAddr(source), len);
+        if let PeerVerdict::Drop(reason) = verdict {
+            self.counters.drops[reason as usize] += 1;
+        }
+        verdict
+    }
+
+    fn to_client(&mut self, now: Now, relay: RelayId, peer: PeerAddr, len: u16) -> PeerVerdict {
+        let Some(allocation) = self.allocations.get_mut(relay) else {
+            return PeerVerdict::Drop(DropReason::NoAllocation);
+        };
+        let Some(permission) = allocation.permission(peer.ip(), now.mono) else {
+            return PeerVerdict::Drop(DropReason::NoPermission);
+        };
+        if !self.shared.reaches(permission.reach, peer) {
+            return PeerVerdict::Drop(DropReason::OwnAddress);
+        }
+        if allocation.bandwidth.as_mut().is_some_and(|b| !b.to_client.take(now.mono, u64::from(len))) {
+            return PeerVerdict::Drop(DropReason::Bandwidth);
+        }
+        let header = match allocation.channels.of_peer(peer, now.mono) {
+            Some(number) => Header::channel_data(number, len),
+            None => {
+                self.indication_id = self.indication_id.wrapping_add(1);
+                let [_, _, _, _, id @ ..] = self.indication_id.to_be_bytes();
+                Header::data_indication(&TransactionId(id), self.shared.relays.public(peer.0), len)
+            }
+        };
+        allocation.traffic.to_client += 1;
+        allocation.traffic.to_client_bytes += u64::from(len);
+        PeerVerdict::ToClient { path: allocation.path, header }
+    }
+}

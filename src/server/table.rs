@@ -1,0 +1,71 @@
+//! The allocations of one worker, by relay and by five-tuple.
+
+use std::collections::HashMap;
+
+use slab::Slab;
+
+use super::allocation::Allocation;
+use super::five_tuple::FiveTuple;
+use super::output::RelayId;
+
+/// Both lookups are O(1); the hash is keyed, because clients choose their ports.
+#[derive(Debug, Default)]
+pub struct Allocations {
+    slab: Slab<Allocation>,
+    by_tuple: HashMap<FiveTuple, RelayId>,
+}
+
+impl Allocations {
+    /// Adds what `make` makes of the name it gets.
+    pub fn insert(&mut self, tuple: FiveTuple, make: impl FnOnce(RelayId) -> Allocation) -> RelayId {
+        let entry = self.slab.vacant_entry();
+        // Relay ports are 16-bit and addresses few: the key cannot outgrow 32 bits.
+        let relay = RelayId(entry.key() as u32);
+        entry.insert(make(relay));
+        self.by_tuple.insert(tuple, relay);
+        relay
+    }
+
+    /// Removes an allocation from both indices.
+    pub fn remove(&mut self, relay: RelayId) -> Option<Allocation> {
+        let allocation = self.slab.try_remove(relay.0 as usize)?;
+        self.by_tuple.remove(&allocation.path.tuple);
+        Some(allocation)
+    }
+
+    /// The allocation of a relay.
+    #[must_use]
+    pub fn get_mut(&mut self, relay: RelayId) -> Option<&mut Allocation> {
+        self.slab.get_mut(relay.0 as usize)
+    }
+
+    /// The allocation on a five-tuple.
+    #[must_use]
+    pub fn by_tuple(&self, tuple: &FiveTuple) -> Option<&Allocation> {
+        self.slab.get(self.by_tuple.get(tuple)?.0 as usize)
+    }
+
+    /// The allocation on a five-tuple.
+    #[must_use]
+    pub fn by_tuple_mut(&mut self, tuple: &FiveTuple) -> Option<&mut Allocation> {
+        self.slab.get_mut(self.by_tuple.get(tuple)?.0 as usize)
+    }
+
+    /// Every relay.
+    #[must_use]
+    pub fn relays(&self) -> Vec<RelayId> {
+        self.slab.iter().map(|(key, _)| RelayId(key as u32)).collect()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+}
