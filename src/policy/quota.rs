@@ -179,7 +179,9 @@ mod tests {
     proptest! {
         /// The counters always equal the guards alive, and nothing is left when all are gone.
         #[test]
-        fn counters_equal_the_guards_alive(steps in prop::collection::vec((0u8..3, any::<bool>()), 0..100)) {
+        fn counters_equal_the_guards_alive(
+            steps in prop::collection::vec((0u8..3, any::<bool>()), 0..100),
+        ) {
             let q = quota(Some(3), Some(5));
             let ids: Vec<Arc<str>> = ["a", "b", "c"].into_iter().map(Arc::from).collect();
             let mut alive: Vec<Vec<QuotaGuard>> = vec![Vec::new(), Vec::new(), Vec::new()];
@@ -195,7 +197,8 @@ mod tests {
                 }
                 for (id, guards) in ids.iter().zip(&alive) {
                     let counted = q.lock().users.get(id).copied();
-                    prop_assert_eq!(counted.map(|n| n as usize), Some(guards.len()).filter(|n| *n > 0));
+                    let expected = Some(guards.len()).filter(|n| *n > 0);
+                    prop_assert_eq!(counted.map(|n| n as usize), expected);
                 }
             }
             drop(alive);

@@ -350,9 +350,13 @@ proptest! {
     #[test]
     fn no_form_reaches_a_refused_ipv4_address(n: u32, low in 0u32..4, admit: bool) {
         // Loopback and private networks come up often enough this way.
-        let v4 = Ipv4Addr::from(if low == 0 { n } else { (n >> 8) | [0, 10 << 24, 127 << 24, 169 << 24][low as usize] });
+        let v4 = Ipv4Addr::from(match low {
+            0 => n,
+            _ => (n >> 8) | [0, 10, 127, 192][low as usize] << 24,
+        });
         let [a, b, c, d] = v4.octets();
-        let allowed: &[&str] = if admit { &["::/96", "64:ff9b::/32", "2002::/16", "2001::/32"] } else { &[] };
+        let forms: &[&str] = &["::/96", "64:ff9b::/32", "2002::/16", "2001::/32"];
+        let allowed = if admit { forms } else { &[] };
         let f = filter(allowed, &[], true);
         let v4_refused = v4.is_loopback() || f.check(IpAddr::V4(v4)).is_err();
         let hi = u16::from_be_bytes([a, b]);
