@@ -1,1 +1,215 @@
-//! Credentials.
+//! Long-term credentials (RFC 8489 §9.2).
+
+pub mod integrity;
+pub mod key;
+pub mod nonce;
+pub mod rest;
+
+mod outcome;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME};
+use stun::message::Message;
+
+use crate::Now;
+use crate::config::{Auth, Credential, Secret};
+use key::{Key, Part, PrepareError, prepare};
+use nonce::NonceKey;
+
+pub use outcome::{Identity, Rejection, Unauthorized};
+
+/// The longest USERNAME that is looked at, in bytes (RFC 5389 §15.3).
+const MAX_USERNAME: usize = 513;
+
+/// Checks who sent a request.
+#[derive(Clone, Debug)]
+pub struct Authenticator {
+    /// As it is sent: OpaqueString applied.
+    realm: String,
+    no_auth: bool,
+    users: HashMap<Arc<str>, Key>,
+    secrets: Vec<Secret>,
+    rest_separator: char,
+    stale_nonce: Duration,
+    nonces: NonceKey,
+    /// Stands in for the key of a user who does not exist.
+    nobody: Key,
+}
+
+impl Authenticator {
+    /// An authenticator for the configured users and secrets.
+    ///
+    /// # Errors
+    /// When a realm, user name or password cannot be used with STUN, or a user is there twice.
+    pub fn new(auth: &Auth, nonces: NonceKey) -> Result<Self, BuildError> {
+        let realm = prepare(&auth.realm, Part::Realm)
+            .map_err(BuildError::Realm)?
+            .into_owned();
+        let mut users = HashMap::with_capacity(auth.users.len());
+        for user in &auth.users {
+            let failed = |error| BuildError::User(user.name.clone(), error);
+            let name = prepare(&user.name, Part::UserName).map_err(failed)?;
+            let key = match &user.credential {
+                Credential::Password(password) => {
+                    Key::from_password(&name, &realm, password.reveal()).map_err(failed)?
+                }
+                Credential::Key(bytes) => Key::new(*bytes),
+            };
+            match users.entry(Arc::from(name)) {
+                Entry::Vacant(entry) => entry.insert(key),
+                Entry::Occupied(_) => return Err(BuildError::Duplicate(user.name.clone())),
+            };
+        }
+        Ok(Self {
+            realm,
+            no_auth: auth.no_auth,
+            users,
+            secrets: auth.secrets.clone(),
+            rest_separator: auth.rest_separator,
+            stale_nonce: auth.stale_nonce,
+            nonces,
+            nobody: Key::new([0; 16]),
+        })
+    }
+
+    /// The REALM to send with 401 and 438.
+    #[must_use]
+    pub fn realm(&self) -> &str {
+        &self.realm
+    }
+
+    /// A fresh NONCE for a request that came from `source`.
+    #[must_use]
+    pub fn nonce(&self, now: Now, source: SocketAddr) -> String {
+        self.nonces.issue(now.unix, source)
+    }
+
+    /// Finds out who sent a request, in the order of RFC 8489 §9.2.4 (D2).
+    ///
+    /// Attributes after MESSAGE-INTEGRITY are not looked at. With `no-auth`, a request without
+    /// MESSAGE-INTEGRITY is anyone's; one that has it is held to it, because its sender will
+    /// drop an answer that is not signed.
+    ///
+    /// # Errors
+    /// The rejection says what the response looks like.
+    pub fn authenticate(
+        &self,
+        now: Now,
+        source: IpAddr,
+        msg: &mut Message,
+    ) -> Result<Identity, Rejection> {
+        // 1. No MESSAGE-INTEGRITY: 401 (A1).
+        let Some(attributes) = integrity::protected(msg) else {
+            return if self.no_auth {
+                Ok(Identity::anonymous(source))
+            } else {
+                Err(Unauthorized::NoIntegrity.into())
+            };
+        };
+        // 2. MESSAGE-INTEGRITY, but not all that it takes to check it: 400 (A2).
+        let find = |typ| integrity::find(attributes, typ);
+        let (Some(username), Some(realm), Some(nonce)) =
+            (find(ATTR_USERNAME), find(ATTR_REALM), find(ATTR_NONCE))
+        else {
+            return Err(Rejection::BadRequest);
+        };
+        // 3. A realm that is not ours: 401 (D6).
+        if realm != self.realm.as_bytes() {
+            return Err(Unauthorized::Realm.into());
+        }
+        let fresh = self
+            .nonces
+            .is_fresh(nonce, now.unix, source, self.stale_nonce);
+        // 4. The user, and whether the key is the user's: 401 (A3).
+        if username.len() > MAX_USERNAME {
+            return Err(Unauthorized::MalformedName.into());
+        }
+        let username = match std::str::from_utf8(username) {
+            Ok(username) => username.to_owned(),
+            Err(_) => return Err(Unauthorized::MalformedName.into()),
+        };
+        let identity = self.identify(now, &username, msg)?;
+        // 5. The age of the nonce: 438 (A4, A5).
+        if fresh {
+            Ok(identity)
+        } else {
+            Err(Rejection::StaleNonce(identity))
+        }
+    }
+
+    /// Looks for the user whose key signed the message.
+    ///
+    /// Every name costs the same until a key fits: one static key, the user's or nobody's, and
+    /// one key of each secret, whether or not the name could be a REST one (A3).
+    fn identify(
+        &self,
+        now: Now,
+        username: &str,
+        msg: &mut Message,
+    ) -> Result<Identity, Unauthorized> {
+        let prepared =
+            prepare(username, Part::UserName).map_err(|_| Unauthorized::MalformedName)?;
+        let known = self.users.get_key_value::<str>(&prepared);
+        let static_key = known.map_or(&self.nobody, |(_, key)| key);
+        // The order matters: nobody's key is tried like any other, and then counts for nothing.
+        if integrity::verify(msg, static_key)
+            && let Some((name, key)) = known
+        {
+            return Ok(Identity::of_user(name, key));
+        }
+        let rest = rest::parse(username, self.rest_separator);
+        for secret in &self.secrets {
+            let password = rest::password(secret.reveal(), username);
+            // The name is taken as it came: RFC 8489 §14.3 has the client prepare it, and
+            // browsers, which do not, sign with what they send.
+            let key = Key::from_prepared(username, &self.realm, &password);
+            if integrity::verify(msg, &key)
+                && let Some(rest) = rest
+            {
+                return if rest.expiry < now.unix {
+                    Err(Unauthorized::Expired)
+                } else {
+                    Ok(Identity::of_rest(username, rest, key))
+                };
+            }
+        }
+        let has_key = known.is_some() || (rest.is_some() && !self.secrets.is_empty());
+        Err(if has_key {
+            Unauthorized::WrongKey
+        } else {
+            Unauthorized::UnknownUser
+        })
+    }
+}
+
+/// Why the configured credentials cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BuildError {
+    /// `realm` cannot be used.
+    Realm(PrepareError),
+    /// The name or password of this `user` cannot be used.
+    User(String, PrepareError),
+    /// This `user` is there twice.
+    Duplicate(String),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Realm(error) => write!(f, "realm: {error}"),
+            Self::User(name, error) => write!(f, "user {name:?}: {error}"),
+            Self::Duplicate(name) => write!(f, "user {name:?} is there twice; remove one"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+#[cfg(test)]
+mod tests;

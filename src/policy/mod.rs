@@ -1,2 +1,6 @@
-//! Limits.
+//! Limits: which peers, how many allocations, how many bytes and replies.
+
+pub mod ip_range;
 pub mod peer_filter;
+pub mod quota;
+pub mod rate;

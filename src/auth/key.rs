@@ -1,0 +1,234 @@
+//! The long-term key.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use precis_core::profile::PrecisFastInvocation;
+use precis_profiles::OpaqueString;
+use precis_profiles::precis_core;
+use stun::integrity::MessageIntegrity;
+
+/// A long-term credential key: MD5 of `user:realm:password` (RFC 8489 §18.5.1.1).
+#[derive(Clone)]
+pub struct Key([u8; 16]);
+
+impl Key {
+    /// A key as it was stored.
+    #[must_use]
+    pub fn new(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The key of a password, each part put through OpaqueString first (RFC 8265 §4.2).
+    ///
+    /// # Errors
+    /// When a part is empty or holds a character that the profile does not allow.
+    pub fn from_password(user: &str, realm: &str, password: &str) -> Result<Self, PrepareError> {
+        Ok(Self::from_prepared(
+            &prepare(user, Part::UserName)?,
+            &prepare(realm, Part::Realm)?,
+            &prepare(password, Part::Password)?,
+        ))
+    }
+
+    /// The key of parts to which OpaqueString has been applied.
+    pub(super) fn from_prepared(user: &str, realm: &str, password: &str) -> Self {
+        let MessageIntegrity(digest) = MessageIntegrity::new_long_term_integrity(
+            user.to_owned(),
+            realm.to_owned(),
+            password.to_owned(),
+        );
+        Self(digest.try_into().expect("an MD5 digest has 16 bytes"))
+    }
+
+    /// Reads `0x` and 32 hexadecimal digits, as `turnd key` prints them.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("0x")?.as_bytes();
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        let mut key = [0; 16];
+        if digits.len() != 2 * key.len() {
+            return None;
+        }
+        for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()?;
+        }
+        Some(Self(key))
+    }
+
+    /// The form that the configuration takes in place of a password. It is as secret as that.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        let digits: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("0x{digits}")
+    }
+
+    /// The key itself, for computing with it.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+/// What was being prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    UserName,
+    Realm,
+    Password,
+}
+
+/// A user name, realm or password that OpaqueString does not allow (RFC 8265 §4.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrepareError {
+    part: Part,
+    problem: Problem,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Problem {
+    Empty,
+    /// The place of the first character that is not allowed, from 1.
+    Character(usize),
+    /// A character is not allowed where it stands.
+    Context,
+}
+
+impl fmt::Display for PrepareError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = match self.part {
+            Part::UserName => "user name",
+            Part::Realm => "realm",
+            Part::Password => "password",
+        };
+        // No character is shown: it may be part of a secret.
+        match self.problem {
+            Problem::Empty => write!(f, "the {part} is empty; give one of at least one character"),
+            Problem::Character(position) => write!(
+                f,
+                "character {position} of the {part} is one that STUN does not allow, such as a \
+                 control character (RFC 8265); choose a {part} without it"
+            ),
+            Problem::Context => write!(
+                f,
+                "the {part} holds a character that STUN does not allow where it stands \
+                 (RFC 8265); choose a {part} without it"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for PrepareError {}
+
+/// Applies the OpaqueString profile.
+pub(super) fn prepare(text: &str, part: Part) -> Result<Cow<'_, str>, PrepareError> {
+    // Printable ASCII is its own prepared form, and nearly all there is.
+    if !text.is_empty() && text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        return Ok(Cow::Borrowed(text));
+    }
+    OpaqueString::enforce(text).map_err(|error| PrepareError {
+        part,
+        problem: match error {
+            precis_core::Error::BadCodepoint(info) => Problem::Character(info.position + 1),
+            precis_core::Error::Invalid => Problem::Empty,
+            precis_core::Error::Unexpected(_) => Problem::Context,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hex(user: &str, realm: &str, password: &str) -> String {
+        Key::from_password(user, realm, password).unwrap().to_hex()
+    }
+
+    #[test]
+    fn a8_key_of_the_rfc_5389_example() {
+        assert_eq!(
+            hex("user", "realm", "pass"),
+            "0x8493fbc53ba582fb4c044c456bdc40eb"
+        );
+    }
+
+    #[test]
+    fn a8_user_and_password_are_put_through_opaque_string() {
+        // Decomposed and composed spellings are one text; a non-ASCII space is a space.
+        assert_eq!(
+            hex("Jose\u{301}", "realm", "a\u{a0}b"),
+            hex("Jos\u{e9}", "realm", "a b")
+        );
+        assert_ne!(hex("User", "realm", "pass"), hex("user", "realm", "pass"));
+        // Full width is kept: OpaqueString normalises to NFC, not NFKC.
+        assert_ne!(hex("user", "realm", "\u{ff21}"), hex("user", "realm", "A"));
+    }
+
+    #[test]
+    fn a8_what_the_profile_forbids_is_refused_without_showing_it() {
+        for (user, realm, password, text) in [
+            ("", "r", "p", "the user name is empty"),
+            ("u", "", "p", "the realm is empty"),
+            ("u", "r", "", "the password is empty"),
+            ("u\n", "r", "p", "character 2 of the user name"),
+            ("u", "r", "The\u{ad}M", "character 4 of the password"),
+            ("u", "r", "\u{7f}", "character 1 of the password"),
+        ] {
+            let error = Key::from_password(user, realm, password)
+                .unwrap_err()
+                .to_string();
+            assert!(error.starts_with(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn hex_reads_back_and_rubbish_does_not_read() {
+        let text = "0x8493fbc53ba582fb4c044c456bdc40eb";
+        assert_eq!(Key::from_hex(text).unwrap().to_hex(), text);
+        assert_eq!(
+            Key::from_hex("0x8493FBC53BA582FB4C044C456BDC40EB")
+                .unwrap()
+                .to_hex(),
+            text
+        );
+        for rubbish in [
+            "",
+            "0x",
+            "8493fbc53ba582fb4c044c456bdc40eb",
+            "0x8493fbc53ba582fb4c044c456bdc40",
+            "0x8493fbc53ba582fb4c044c456bdc40eb00",
+            "0x+493fbc53ba582fb4c044c456bdc40eb",
+            "0x8493fbc53ba582fb4c044c456bdc40\u{e9}",
+        ] {
+            assert!(Key::from_hex(rubbish).is_none(), "{rubbish}");
+        }
+    }
+
+    #[test]
+    fn debug_does_not_show_the_key() {
+        assert_eq!(format!("{:?}", Key::new([7; 16])), "Key(…)");
+    }
+
+    proptest! {
+        #[test]
+        fn preparing_never_panics_and_is_stable(text: String) {
+            if let Ok(once) = prepare(&text, Part::Password) {
+                prop_assert_eq!(prepare(&once, Part::Password).unwrap(), once.clone());
+            }
+        }
+
+        #[test]
+        fn the_fast_path_agrees_with_the_profile(text in "[ -~]{1,40}") {
+            let profile = OpaqueString::enforce(text.as_str()).unwrap();
+            prop_assert_eq!(prepare(&text, Part::UserName).unwrap(), profile);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What comes of authenticating a request.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::key::Key;
+use super::rest::Rest;
+use crate::policy::peer_filter::canonical_ip;
+
+/// Who sent a request. Two are equal when their users are (A11: otherwise 441).
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The user name; `None` for anyone, with `no-auth`.
+    pub user: Option<Arc<str>>,
+    /// Whose allocations count together: for REST credentials the name without the expiry.
+    pub quota_id: Arc<str>,
+    /// Signs the response; `None`: it is not signed.
+    pub key: Option<Key>,
+    /// The last second in which REST credentials are good, since the Unix epoch.
+    pub expires: Option<u64>,
+}
+
+impl Identity {
+    /// Anyone; quotas then count by address.
+    pub(super) fn anonymous(source: IpAddr) -> Self {
+        Self {
+            user: None,
+            quota_id: format!("anonymous@{}", canonical_ip(source)).into(),
+            key: None,
+            expires: None,
+        }
+    }
+
+    pub(super) fn of_user(name: &Arc<str>, key: &Key) -> Self {
+        Self {
+            user: Some(Arc::clone(name)),
+            quota_id: Arc::clone(name),
+            key: Some(key.clone()),
+            expires: None,
+        }
+    }
+
+    pub(super) fn of_rest(username: &str, rest: Rest<'_>, key: Key) -> Self {
+        Self {
+            user: Some(username.into()),
+            quota_id: rest.name.unwrap_or(username).into(),
+            key: Some(key),
+            expires: Some(rest.expiry),
+        }
+    }
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.user == other.user
+    }
+}
+
+impl Eq for Identity {}
+
+/// Why a request is answered 401; for logs, and never part of the answer (A3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unauthorized {
+    /// There is no MESSAGE-INTEGRITY: how every client begins.
+    NoIntegrity,
+    /// REALM is not this server's.
+    Realm,
+    /// USERNAME is too long, not UTF-8 or not allowed by OpaqueString.
+    MalformedName,
+    /// There is no such user.
+    UnknownUser,
+    /// The password is wrong.
+    WrongKey,
+    /// The REST credentials are genuine and their time is over.
+    Expired,
+}
+
+impl Unauthorized {
+    /// The word for logs and metric labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoIntegrity => "no-integrity",
+            Self::Realm => "wrong-realm",
+            Self::MalformedName => "malformed-user-name",
+            Self::UnknownUser => "unknown-user",
+            Self::WrongKey => "wrong-password",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl fmt::Display for Unauthorized {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A request that is not served, and what the response to it looks like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// 401 with REALM and NONCE, not signed (A1, A3, D6).
+    Unauthorized(Unauthorized),
+    /// 400 with nothing else, not signed (A2).
+    BadRequest,
+    /// 438 with REALM and a fresh NONCE, signed (A4).
+    ///
+    /// RFC 8489 §9.2.4 leaves the signature open. The sender has proven to hold the key, so it
+    /// can check one, and a signed 438 cannot be forged to keep a client from being served.
+    StaleNonce(Identity),
+}
+
+impl Rejection {
+    /// The error code of the response.
+    #[must_use]
+    pub fn code(&self) -> u16 {
+        match self {
+            Self::Unauthorized(_) => 401,
+            Self::BadRequest => 400,
+            Self::StaleNonce(_) => 438,
+        }
+    }
+
+    /// Whether REALM and a fresh NONCE go into the response.
+    #[must_use]
+    pub fn challenges(&self) -> bool {
+        !matches!(self, Self::BadRequest)
+    }
+
+    /// The key that signs the response, if it is signed.
+    #[must_use]
+    pub fn key(&self) -> Option<&Key> {
+        match self {
+            Self::StaleNonce(identity) => identity.key.as_ref(),
+            Self::Unauthorized(_) | Self::BadRequest => None,
+        }
+    }
+}
+
+impl From<Unauthorized> for Rejection {
+    fn from(reason: Unauthorized) -> Self {
+        Self::Unauthorized(reason)
+    }
+}

@@ -1,0 +1,209 @@
+//! How many allocations one user, and everyone together, may hold.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Which quota is used up (RFC 8656 §7.2: 486).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuotaRefusal {
+    /// `user-quota`.
+    User,
+    /// `total-quota`.
+    Total,
+}
+
+/// Counts allocations; shared between the workers.
+#[derive(Debug)]
+pub struct Quota {
+    user: Option<u32>,
+    total: Option<u32>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    total: u32,
+    /// Holds nobody who has none, so that it does not grow with the users ever seen.
+    users: HashMap<Arc<str>, u32>,
+}
+
+impl Quota {
+    /// Counters under these limits; `None` is no limit.
+    #[must_use]
+    pub fn new(user: Option<u32>, total: Option<u32>) -> Self {
+        Self {
+            user,
+            total,
+            held: Mutex::default(),
+        }
+    }
+
+    /// Counts one allocation of `quota_id` for as long as the guard lives (L9).
+    ///
+    /// # Errors
+    /// The quota that is used up.
+    pub fn acquire(self: &Arc<Self>, quota_id: &Arc<str>) -> Result<QuotaGuard, QuotaRefusal> {
+        let mut held = self.lock();
+        let of_user = held.users.get(quota_id).copied().unwrap_or(0);
+        if of_user >= self.user.unwrap_or(u32::MAX) {
+            return Err(QuotaRefusal::User);
+        }
+        if held.total >= self.total.unwrap_or(u32::MAX) {
+            return Err(QuotaRefusal::Total);
+        }
+        held.total += 1;
+        held.users.insert(Arc::clone(quota_id), of_user + 1);
+        Ok(QuotaGuard {
+            quota: Arc::clone(self),
+            quota_id: Arc::clone(quota_id),
+        })
+    }
+
+    fn release(&self, quota_id: &Arc<str>) {
+        let mut held = self.lock();
+        held.total = held.total.saturating_sub(1);
+        if let Entry::Occupied(mut user) = held.users.entry(Arc::clone(quota_id)) {
+            if *user.get() > 1 {
+                *user.get_mut() -= 1;
+            } else {
+                user.remove();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        // Another worker's panic leaves plain counters behind, and service must go on.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One counted allocation; dropping it gives the place back.
+#[derive(Debug)]
+#[must_use = "the place is given back as soon as this is dropped"]
+pub struct QuotaGuard {
+    quota: Arc<Quota>,
+    quota_id: Arc<str>,
+}
+
+impl Drop for QuotaGuard {
+    fn drop(&mut self) {
+        self.quota.release(&self.quota_id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn quota(user: Option<u32>, total: Option<u32>) -> Arc<Quota> {
+        Arc::new(Quota::new(user, total))
+    }
+
+    #[test]
+    fn l9_a_user_gets_no_more_than_the_user_quota() {
+        let q = quota(Some(2), None);
+        let (alice, bob) = (Arc::from("alice"), Arc::from("bob"));
+        let first = q.acquire(&alice).unwrap();
+        let _second = q.acquire(&alice).unwrap();
+        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::User);
+        let _other = q.acquire(&bob).unwrap();
+        drop(first);
+        let _again = q.acquire(&alice).unwrap();
+        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::User);
+    }
+
+    #[test]
+    fn l9_all_together_get_no_more_than_the_total_quota() {
+        let q = quota(None, Some(2));
+        let _a = q.acquire(&Arc::from("a")).unwrap();
+        let b = q.acquire(&Arc::from("b")).unwrap();
+        assert_eq!(q.acquire(&Arc::from("c")).unwrap_err(), QuotaRefusal::Total);
+        drop(b);
+        let _c = q.acquire(&Arc::from("c")).unwrap();
+    }
+
+    #[test]
+    fn a_refusal_counts_nothing() {
+        let q = quota(Some(1), Some(1));
+        let guard = q.acquire(&Arc::from("a")).unwrap();
+        for _ in 0..3 {
+            assert_eq!(q.acquire(&Arc::from("a")).unwrap_err(), QuotaRefusal::User);
+            assert_eq!(q.acquire(&Arc::from("b")).unwrap_err(), QuotaRefusal::Total);
+        }
+        drop(guard);
+        assert_eq!(q.lock().total, 0);
+        assert!(q.lock().users.is_empty());
+    }
+
+    #[test]
+    fn a_poisoned_lock_goes_on_counting() {
+        let q = quota(Some(1), None);
+        let clone = Arc::clone(&q);
+        let panicked = std::thread::spawn(move || {
+            let _held = clone.held.lock().unwrap();
+            panic!("while holding the lock");
+        });
+        assert!(panicked.join().is_err());
+        assert!(q.held.is_poisoned());
+        let guard = q.acquire(&Arc::from("a")).unwrap();
+        assert!(q.acquire(&Arc::from("a")).is_err());
+        drop(guard);
+        assert!(q.lock().users.is_empty());
+    }
+
+    #[test]
+    fn workers_share_the_count() {
+        let q = quota(None, Some(100));
+        let granted: usize = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..4)
+                .map(|n| {
+                    let q = &q;
+                    scope.spawn(move || {
+                        let id: Arc<str> = format!("user{n}").into();
+                        (0..50)
+                            .filter_map(|_| q.acquire(&id).ok())
+                            .collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            let guards: Vec<_> = workers.into_iter().map(|w| w.join().unwrap()).collect();
+            guards.iter().map(Vec::len).sum()
+        });
+        assert_eq!(granted, 100);
+        assert_eq!(q.lock().total, 0);
+    }
+
+    proptest! {
+        /// The counters always equal the guards alive, and nothing is left when all are gone.
+        #[test]
+        fn counters_equal_the_guards_alive(
+            steps in prop::collection::vec((0u8..3, any::<bool>()), 0..100),
+        ) {
+            let q = quota(Some(3), Some(5));
+            let ids: Vec<Arc<str>> = ["a", "b", "c"].into_iter().map(Arc::from).collect();
+            let mut alive: Vec<Vec<QuotaGuard>> = vec![Vec::new(), Vec::new(), Vec::new()];
+            for (user, take) in steps {
+                let user = usize::from(user);
+                let all: usize = alive.iter().map(Vec::len).sum();
+                if take {
+                    let result = q.acquire(&ids[user]);
+                    prop_assert_eq!(result.is_ok(), alive[user].len() < 3 && all < 5);
+                    alive[user].extend(result);
+                } else {
+                    alive[user].pop();
+                }
+                for (id, guards) in ids.iter().zip(&alive) {
+                    let counted = q.lock().users.get(id).copied();
+                    let expected = Some(guards.len()).filter(|n| *n > 0);
+                    prop_assert_eq!(counted.map(|n| n as usize), expected);
+                }
+            }
+            drop(alive);
+            prop_assert_eq!(q.lock().total, 0);
+            prop_assert!(q.lock().users.is_empty());
+        }
+    }
+}

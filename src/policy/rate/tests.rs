@@ -1,0 +1,158 @@
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+#[test]
+fn the_bucket_holds_one_second_and_refills_by_the_nanosecond() {
+    let start = Instant::now();
+    let mut bucket = TokenBucket::new(1000, start);
+    assert!(bucket.take(start, 1000));
+    assert!(!bucket.take(start, 1));
+    assert!(!bucket.take(start + Duration::from_micros(999), 1));
+    assert!(bucket.take(start + ms(1), 1));
+    assert!(!bucket.take(start + ms(1), 1));
+    // An hour's silence saves up no more than the burst.
+    let later = start + Duration::from_secs(3600);
+    assert!(!bucket.take(later, 1001));
+    assert!(bucket.take(later, 1000));
+    assert!(!bucket.take(later, 1));
+}
+
+#[test]
+fn a_clock_that_steps_back_gives_nothing_and_takes_nothing() {
+    let start = Instant::now() + Duration::from_secs(100);
+    let mut bucket = TokenBucket::new(1000, start);
+    assert!(bucket.take(start, 1000));
+    assert!(!bucket.take(start - Duration::from_secs(50), 1));
+    assert!(!bucket.take(start, 1), "the way back is not paid twice");
+    assert!(bucket.take(start + ms(500), 500));
+}
+
+#[test]
+fn the_largest_numbers_do_not_overflow() {
+    let start = Instant::now();
+    let mut bucket = TokenBucket::new(u64::MAX, start);
+    assert!(bucket.take(start, u64::MAX));
+    assert!(!bucket.take(start, 1));
+    assert!(bucket.take(start + Duration::from_secs(u32::MAX.into()), u64::MAX));
+    let mut nothing = TokenBucket::new(0, start);
+    assert!(!nothing.take(start + Duration::from_secs(9), 1));
+}
+
+proptest! {
+    /// Over any run, no more passes than the burst and the rate add up to.
+    #[test]
+    fn no_more_passes_than_rate_and_burst(
+        rate in 1u64..2_000_000,
+        packets in prop::collection::vec((0u64..50_000_000, 0u64..1500), 1..200),
+    ) {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::new(rate, start);
+        let mut now = start;
+        let mut passed = 0;
+        for (gap, bytes) in packets {
+            now += Duration::from_nanos(gap);
+            if bucket.take(now, bytes) {
+                passed += u128::from(bytes);
+            }
+        }
+        let nanos = (now - start).as_nanos() + u128::from(NANOS);
+        prop_assert!(passed * u128::from(NANOS) <= u128::from(rate) * nanos);
+    }
+}
+
+#[test]
+fn a_network_shares_its_replies_and_another_has_its_own() {
+    let start = Instant::now();
+    let mut limiter = PrefixLimiter::new(4, start);
+    for host in 1..=4 {
+        assert!(limiter.allow(start, Ipv4Addr::new(192, 0, 2, host).into()));
+    }
+    assert!(!limiter.allow(start, ip("192.0.2.200")));
+    assert!(!limiter.allow(start, ip("::ffff:192.0.2.1")), "D7");
+    assert!(limiter.allow(start, ip("192.0.3.1")));
+    for _ in 0..4 {
+        assert!(limiter.allow(start, ip("2001:db8:0:100::1")));
+    }
+    assert!(
+        !limiter.allow(start, ip("2001:db8:0:1ff::2")),
+        "the same /56"
+    );
+    assert!(limiter.allow(start, ip("2001:db8:0:200::1")));
+    assert!(!limiter.allow(start + ms(249), ip("192.0.2.1")));
+    assert!(limiter.allow(start + ms(250), ip("192.0.2.1")));
+    assert!(!limiter.allow(start + ms(250), ip("192.0.2.1")));
+}
+
+#[test]
+fn loopback_is_exempt() {
+    let start = Instant::now();
+    let mut limiter = PrefixLimiter::new(1, start);
+    for source in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+        assert!(
+            (0..100).all(|_| limiter.allow(start, ip(source))),
+            "{source}"
+        );
+    }
+}
+
+#[test]
+fn rates_at_the_edges_and_a_clock_that_stands_still_or_steps_back() {
+    let start = Instant::now() + Duration::from_secs(100);
+    let mut none = PrefixLimiter::new(0, start);
+    assert!(!none.allow(start, ip("192.0.2.1")));
+    let mut all = PrefixLimiter::new(u32::MAX, start);
+    assert!((0..10_000).all(|_| all.allow(start, ip("192.0.2.1"))));
+    let mut one = PrefixLimiter::new(1, start);
+    assert!(one.allow(start, ip("192.0.2.1")));
+    assert!(!one.allow(start - Duration::from_secs(50), ip("192.0.2.1")));
+    assert!(one.allow(start + Duration::from_secs(1), ip("192.0.2.1")));
+    let far = Duration::from_secs(u32::MAX.into()) * 5;
+    if let Some(far) = start.checked_add(far) {
+        let _ = one.allow(far, ip("192.0.2.1"));
+    }
+}
+
+#[test]
+fn a_flood_from_many_networks_grows_nothing_and_stops_nobody_for_long() {
+    let start = Instant::now();
+    let mut limiter = PrefixLimiter::new(10, start);
+    let mut answered = 0;
+    for n in 0..200_000u32 {
+        let flood = Ipv6Addr::from(u128::from(n) << 72 | 0x2a00 << 112);
+        answered += usize::from(limiter.allow(start, flood.into()));
+    }
+    assert_eq!(limiter.slots.len(), SLOTS);
+    assert!(answered <= SLOTS * 10, "{answered} replies");
+    assert!(limiter.allow(start + Duration::from_secs(1), ip("192.0.2.1")));
+}
+
+#[test]
+fn an_idle_slot_is_handed_on_and_a_busy_one_is_not() {
+    let start = Instant::now();
+    let mut limiter = PrefixLimiter::new(1, start);
+    // With every slot busy for its owner, a newcomer shares, and is refused.
+    for slot in &mut limiter.slots {
+        *slot = Slot {
+            owner: 1,
+            busy_until: NANOS,
+        };
+    }
+    assert!(!limiter.allow(start, ip("192.0.2.1")));
+    assert!(limiter.slots.iter().all(|slot| slot.owner == 1));
+    assert!(limiter.allow(start + Duration::from_secs(1), ip("192.0.2.1")));
+    assert_eq!(
+        limiter.slots.iter().filter(|slot| slot.owner != 1).count(),
+        1
+    );
+}
