@@ -195,11 +195,13 @@ fn signing_after_the_fingerprint_is_an_error() {
 #[test]
 fn a_message_put_together_by_hand_does_not_panic() {
     let mut msg = Message::new();
-    msg.attributes.0.push(RawAttribute {
-        typ: ATTR_MESSAGE_INTEGRITY,
-        length: 20,
-        value: vec![0; 20],
-    });
+    for typ in [ATTR_DATA, ATTR_MESSAGE_INTEGRITY] {
+        msg.attributes.0.push(RawAttribute {
+            typ,
+            length: 20,
+            value: vec![0; 20],
+        });
+    }
     assert!(!verify(&mut msg, &key()));
 }
 

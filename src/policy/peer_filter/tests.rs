@@ -265,6 +265,22 @@ fn allow_loopback_peers_covers_loopback_itself_and_nothing_else() {
 }
 
 #[test]
+fn a_form_is_refused_as_such_even_around_a_public_address() {
+    let f = filter(&["8.8.8.8"], &[], true);
+    for form in [
+        "::ffff:8.8.8.8",
+        "::8.8.8.8",
+        "64:ff9b::8.8.8.8",
+        "64:ff9b:1::8.8.8.8",
+        "64:ff9b:1:ffff:ffff:ffff:8.8.8.8",
+        "2002:808:808::1",
+        "2001:0:808:808::f7f7:f7f7",
+    ] {
+        assert_eq!(reason(&f, form), Some(Reason::Embedded), "{form}");
+    }
+}
+
+#[test]
 fn an_admitted_form_is_still_judged_by_the_ipv4_address_inside() {
     let f = filter(
         &["64:ff9b::/96", "2002::/16", "2001::/32"],

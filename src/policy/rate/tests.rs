@@ -16,6 +16,10 @@ fn ms(n: u64) -> Duration {
 fn the_bucket_holds_one_second_and_refills_by_the_nanosecond() {
     let start = Instant::now();
     let mut bucket = TokenBucket::new(1000, start);
+    assert!(
+        !bucket.clone().take(start + ms(1000), 1001),
+        "a full one takes no more"
+    );
     assert!(bucket.take(start, 1000));
     assert!(!bucket.take(start, 1));
     assert!(!bucket.take(start + Duration::from_micros(999), 1));
