@@ -48,12 +48,6 @@ impl Deadlines {
     pub fn len(&self) -> usize {
         self.set.len()
     }
-
-    /// Whether none is armed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.set.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -74,6 +68,6 @@ mod tests {
         assert_eq!(deadlines.pop_due(at(9)), None);
         assert_eq!(deadlines.pop_due(at(30)), Some(Subject::Allocation(1)));
         assert_eq!(deadlines.pop_due(at(30)), Some(Subject::Reservation([1; 8])));
-        assert!(deadlines.is_empty());
+        assert_eq!(deadlines.len(), 0);
     }
 }

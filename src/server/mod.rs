@@ -17,12 +17,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stun::attributes::{ATTR_NONCE, ATTR_REALM};
+use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME};
+use stun::error_code::{CODE_FORBIDDEN, ErrorCode};
 use stun::message::{
     CLASS_INDICATION, CLASS_REQUEST, METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND,
     METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message,
 };
 use stun::textattrs::TextAttribute;
+
+pub use self::methods::allocate::OpenError;
 
 use self::deadlines::{Deadlines, Subject};
 use self::five_tuple::{Path, PeerAddr};
@@ -33,7 +36,8 @@ use self::refusal::Refusal;
 use self::shared::Shared;
 use self::table::Allocations;
 use crate::Now;
-use crate::auth::{Identity, Rejection};
+use crate::auth::key::Key;
+use crate::auth::{Identity, Rejection, Unauthorized};
 use crate::policy::peer_filter::Denied;
 use crate::policy::rate::PrefixLimiter;
 use crate::wire::attributes::is_understood;
@@ -74,11 +78,12 @@ pub struct Server {
 impl Server {
     /// A server without allocations.
     #[must_use]
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(shared: Arc<Shared>, now: Now) -> Self {
         let limits = &shared.limits;
+        let limiter = |rate| PrefixLimiter::new(rate, now.mono);
         Self {
-            unauthenticated: limits.unauthenticated_rate.map(PrefixLimiter::new),
-            binding: limits.binding_rate.map(PrefixLimiter::new),
+            unauthenticated: limits.unauthenticated_rate.map(limiter),
+            binding: limits.binding_rate.map(limiter),
             allocations: Allocations::default(),
             deadlines: Deadlines::default(),
             outputs: VecDeque::new(),
@@ -136,19 +141,22 @@ impl Server {
         let source = path.tuple.client.ip();
         let identity = match self.shared.auth.authenticate(now, source, message) {
             Ok(identity) => identity,
-            Err(rejection) => return self.reject(now, path, head, &rejection),
+            Err(rejection) => return self.reject(now, path, message, head, &rejection),
         };
         match self.authenticated(now, path, message, head, &identity) {
             Ok(Some(reply)) => self.transmit(path, reply, &identity),
             Ok(None) => {}
             Err(refusal) => {
+                if refusal.code != CODE_FORBIDDEN.0 {
+                    // A refused peer has been logged by `deny`.
                 self.outputs.push_back(Output::Event(Event::Refused {
                     tuple: path.tuple,
-                    user: Some(identity.user.clone()),
+                    user: identity.user.clone(),
                     method: head.typ.method,
                     code: refusal.code,
                     reason: refusal.reason,
                 }));
+                }
                 self.transmit(path, refusal.reply(head), &identity);
             }
         }
@@ -184,29 +192,36 @@ impl Server {
     }
 
     /// Answers whoever could not be authenticated: 400, 401 or 438.
-    fn reject<'a>(&mut self, now: Now, path: &Path, head: &Head, rejection: &Rejection) -> ClientVerdict<'a> {
+    fn reject<'a>(
+        &mut self,
+        now: Now,
+        path: &Path,
+        message: &Message,
+        head: &Head,
+        rejection: &Rejection,
+    ) -> ClientVerdict<'a> {
         let source = path.tuple.client.ip();
         if self.unauthenticated.as_mut().is_some_and(|limiter| !limiter.allow(now.mono, source)) {
             return ClientVerdict::Drop(DropReason::ReplyRate);
         }
-        if let Some(reason) = rejection.log_reason() {
+        if let Some(reason) = logged(rejection) {
             self.outputs.push_back(Output::Event(Event::Refused {
                 tuple: path.tuple,
-                user: rejection.claimed_user(),
+                user: claimed_user(message),
                 method: head.typ.method,
                 code: rejection.code(),
                 reason,
             }));
         }
-        let mut reply = Reply::error(head, rejection.code());
-        if rejection.is_challenge() {
-            let nonce = self.shared.auth.issue_nonce(now, source);
+        let mut reply = Reply::error(head, ErrorCode(rejection.code()));
+        if rejection.challenges() {
+            let nonce = self.shared.auth.nonce(now, path.tuple.client);
             let realm = self.shared.auth.realm().to_owned();
             reply = reply
                 .with(&TextAttribute::new(ATTR_REALM, realm))
                 .with(&TextAttribute::new(ATTR_NONCE, nonce));
         }
-        self.finish(path, reply, rejection.key().copied().as_ref());
+        self.finish(path, reply, rejection.key());
         ClientVerdict::Handled
     }
 
@@ -214,12 +229,12 @@ impl Server {
         self.finish(path, reply, identity.key.as_ref());
     }
 
-    fn finish(&mut self, path: &Path, reply: Reply, key: Option<&crate::auth::key::Key>) {
+    fn finish(&mut self, path: &Path, reply: Reply, key: Option<&Key>) {
         let message = self.encode(reply, key);
         self.outputs.push_back(Output::Transmit { path: *path, message });
     }
 
-    fn encode(&self, mut reply: Reply, key: Option<&crate::auth::key::Key>) -> Vec<u8> {
+    fn encode(&self, mut reply: Reply, key: Option<&Key>) -> Vec<u8> {
         if let Some(software) = self.shared.software() {
             reply = reply.with(&software);
         }
@@ -294,7 +309,7 @@ impl Server {
     }
 
     /// The refusal for a peer that policy denies; logged at most once a minute for each reason.
-    fn deny(&mut self, now: Now, path: &Path, user: &Arc<str>, peer: PeerAddr, denied: Denied) -> Refusal {
+    fn deny(&mut self, now: Now, path: &Path, user: &Option<Arc<str>>, peer: PeerAddr, denied: Denied) -> Refusal {
         let logged = self.denied_logged.iter_mut().find(|(reason, _)| *reason == denied);
         let due = match logged {
             Some((_, at)) if now.mono.saturating_duration_since(*at) < DENIED_LOG_INTERVAL => false,
@@ -348,6 +363,20 @@ impl Server {
     pub fn deadlines(&self) -> usize {
         self.deadlines.len()
     }
+}
+
+/// Why a rejection is worth a log line; how every client begins, and a nonce's age, are not.
+fn logged(rejection: &Rejection) -> Option<&'static str> {
+    match rejection {
+        Rejection::Unauthorized(Unauthorized::NoIntegrity) | Rejection::StaleNonce(_) => None,
+        Rejection::Unauthorized(reason) => Some(reason.as_str()),
+        Rejection::BadRequest => Some("credentials are incomplete"),
+    }
+}
+
+/// USERNAME as the client sent it.
+fn claimed_user(message: &Message) -> Option<Arc<str>> {
+    message.get(ATTR_USERNAME).ok().map(|name| String::from_utf8_lossy(&name).into())
 }
 
 /// 420 if the message has a comprehension-required attribute that nobody here knows (S6).

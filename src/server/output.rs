@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stun::error_code::ErrorCode;
 use stun::message::Method;
 
 use super::five_tuple::{FiveTuple, Path, PeerAddr};
@@ -159,7 +158,7 @@ pub enum Event {
         /// What was asked.
         method: Method,
         /// The answer.
-        code: ErrorCode,
+        code: u16,
         /// Why, for people.
         reason: &'static str,
     },
@@ -168,7 +167,7 @@ pub enum Event {
         /// Who asked.
         tuple: FiveTuple,
         /// The user.
-        user: Arc<str>,
+        user: Option<Arc<str>>,
         /// What was asked for.
         peer: PeerAddr,
         /// Why, and which option would allow it.
@@ -183,8 +182,8 @@ pub struct Session {
     pub serial: u64,
     /// The client's side.
     pub tuple: FiveTuple,
-    /// The user; not escaped.
-    pub user: Arc<str>,
+    /// The user, not escaped; none with `no-auth`.
+    pub user: Option<Arc<str>>,
     /// What peers see: the public form.
     pub relayed: SocketAddr,
 }

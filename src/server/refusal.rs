@@ -16,7 +16,7 @@ const MAX_UNKNOWN: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// ERROR-CODE.
-    pub code: ErrorCode,
+    pub code: u16,
     /// Why, for the log.
     pub reason: &'static str,
     /// UNKNOWN-ATTRIBUTES, with code 420.
@@ -25,7 +25,7 @@ pub struct Refusal {
 
 impl Refusal {
     fn new(code: ErrorCode, reason: &'static str) -> Self {
-        Self { code, reason, unknown: Vec::new() }
+        Self { code: code.0, reason, unknown: Vec::new() }
     }
 
     /// 400.
@@ -103,7 +103,7 @@ impl Refusal {
     /// The response to `request`, not yet signed.
     #[must_use]
     pub fn reply(&self, request: &Head) -> Reply {
-        let reply = Reply::error(request, self.code);
+        let reply = Reply::error(request, ErrorCode(self.code));
         if self.unknown.is_empty() { reply } else { reply.with_unknown(&self.unknown) }
     }
 }

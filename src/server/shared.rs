@@ -45,15 +45,16 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Takes the configuration and the addresses of this host.
+    /// Takes the configuration, the addresses at which clients reach the server, and all that
+    /// the host has.
     #[must_use]
-    pub fn new(config: &Config, auth: Authenticator, local: &[IpAddr]) -> Self {
-        let relays = RelayAddresses::new(&config.relay, local);
-        let own: Vec<IpAddr> = relays.all().chain(local.iter().copied()).collect();
+    pub fn new(config: &Config, auth: Authenticator, reachable: &[IpAddr], host: &[IpAddr]) -> Self {
+        let relays = RelayAddresses::new(&config.relay, reachable);
+        let own: Vec<IpAddr> = relays.all().chain(reachable.iter().chain(host).copied()).collect();
         Self {
             auth,
             filter: PeerFilter::new(&config.peers).with_own(&own),
-            quota: Quota::new(config.limits.user_quota, config.limits.total_quota),
+            quota: Arc::new(Quota::new(config.limits.user_quota, config.limits.total_quota)),
             relays,
             reservations: Reservations::default(),
             limits: config.limits.clone(),
@@ -69,12 +70,10 @@ impl Shared {
     /// # Errors
     /// The policy's refusal.
     pub fn reach(&self, ip: IpAddr) -> Result<Reach, Denied> {
-        match self.filter.check(ip) {
-            Ok(()) => Ok(Reach::Any),
-            // A call between two clients of this server goes from relay to relay.
-            Err(_) if self.relays.contains(ip) => Ok(Reach::RelayedOnly),
-            Err(denied) => Err(denied),
-        }
+        self.filter.check(ip).map(|()| Reach::Any).or_else(|denied| {
+            // A call between two clients of this server goes from relay to relay, always.
+            if self.relays.contains(ip) { Ok(Reach::RelayedOnly) } else { Err(denied) }
+        })
     }
 
     /// Whether `peer` is within `reach` right now.

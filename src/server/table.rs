@@ -62,10 +62,4 @@ impl Allocations {
     pub fn len(&self) -> usize {
         self.slab.len()
     }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.slab.is_empty()
-    }
 }

@@ -259,7 +259,7 @@ impl Server {
         let refusal = Refusal::no_capacity("no relay port could be bound");
         self.outputs.push_back(Output::Event(Event::Refused {
             tuple: allocation.path.tuple,
-            user: Some(allocation.identity.user.clone()),
+            user: allocation.identity.user.clone(),
             method: opening.head.typ.method,
             code: refusal.code,
             reason: refusal.reason,
@@ -286,7 +286,7 @@ impl Server {
         if let Some(token) = token {
             reply = reply.with(&ReservationToken(token.to_vec()));
         }
-        let (path, key, session) = (allocation.path, allocation.identity.key, allocation.session());
+        let (path, key, session) = (allocation.path, allocation.identity.key.clone(), allocation.session());
         let message = self.encode(reply, key.as_ref());
         let until = now.mono + RETRANSMISSION;
         if let Some(allocation) = self.allocations.get_mut(relay) {

@@ -10,8 +10,12 @@ use super::super::output::{Channel, Output, RelayId};
 use super::super::refusal::Refusal;
 use super::{optional, peer_addresses};
 use crate::Now;
+use crate::policy::peer_filter::{Denied, Reason};
 use crate::wire::channel_data::{MAX_NUMBER, MAX_NUMBER_RFC5766, MIN_NUMBER};
 use crate::wire::message::{Head, Reply};
+
+/// One of this server's own addresses, with a port that is no relay's.
+const NOT_RELAYED: Denied = Denied { option: "allowed-peer-ip", reason: Reason::Own };
 
 impl Server {
     pub(in crate::server) fn channel_bind(
@@ -35,7 +39,8 @@ impl Server {
         let peer = self.shared.relays.peer(named);
         let reach = self.permit(now, relay, peer)?;
         if !self.shared.reaches(reach, peer) {
-            return Err(Refusal::forbidden("not a relayed address of this server"));
+            let (path, user) = self.owner(relay)?;
+            return Err(self.deny(now, &path, &user, peer, NOT_RELAYED));
         }
 
         let allocation = self.allocations.get_mut(relay).ok_or_else(Refusal::no_allocation)?;

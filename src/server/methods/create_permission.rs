@@ -1,12 +1,13 @@
 //! CreatePermission (RFC 8656 §10.2): all of the addresses or none (P3).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use stun::message::Message;
 
 use super::super::Server;
 use super::super::allocation::{Permission, Reach};
-use super::super::five_tuple::Family;
+use super::super::five_tuple::{Family, Path, PeerAddr};
 use super::super::output::RelayId;
 use super::super::refusal::Refusal;
 use super::peer_addresses;
@@ -41,14 +42,22 @@ impl Server {
         &mut self,
         now: Now,
         relay: RelayId,
-        peer: super::super::five_tuple::PeerAddr,
+        peer: PeerAddr,
     ) -> Result<Reach, Refusal> {
         let allocation = self.allocations.get_mut(relay).ok_or_else(Refusal::no_allocation)?;
         if Family::of(peer.ip()) != allocation.family() {
             return Err(Refusal::family_mismatch());
         }
-        let (path, user) = (allocation.path, allocation.identity.user.clone());
-        self.shared.reach(peer.ip()).map_err(|denied| self.deny(now, &path, &user, peer, denied))
+        self.shared.reach(peer.ip()).or_else(|denied| {
+            let (path, user) = self.owner(relay)?;
+            Err(self.deny(now, &path, &user, peer, denied))
+        })
+    }
+
+    /// The client and the user of an allocation.
+    pub(in crate::server) fn owner(&mut self, relay: RelayId) -> Result<(Path, Option<Arc<str>>), Refusal> {
+        let allocation = self.allocations.get_mut(relay).ok_or_else(Refusal::no_allocation)?;
+        Ok((allocation.path, allocation.identity.user.clone()))
     }
 
     /// Makes permissions, or lets their lifetime begin anew, unless that would be too many.

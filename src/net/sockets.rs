@@ -1,0 +1,112 @@
+//! The sockets of one worker, by the names that the server knows them by.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use super::udp::{UdpSocket, Via};
+use crate::server::five_tuple::{Path, SocketId};
+use crate::server::output::RelayId;
+
+/// Tokens below are listeners, those from here on relays.
+const FIRST_RELAY: usize = 1 << 16;
+/// Sockets whose readiness one call reports.
+const EVENTS: usize = 512;
+
+/// Listening and relay sockets, and which of them have something to read.
+///
+/// One epoll instance holds them all, and the runtime watches that one descriptor: a wake-up
+/// costs the same for one ready socket as for hundreds.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    poll: Poll,
+    events: Events,
+    listeners: Vec<Listener>,
+    relays: Vec<Option<UdpSocket>>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    socket: UdpSocket,
+    wildcard: bool,
+}
+
+impl Sockets {
+    pub(super) fn new(listeners: Vec<UdpSocket>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        for (index, socket) in listeners.iter().enumerate() {
+            register(&poll, socket, Token(index))?;
+        }
+        let listener = |socket: UdpSocket| Listener { wildcard: socket.addr().ip().is_unspecified(), socket };
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            listeners: listeners.into_iter().map(listener).collect(),
+            relays: Vec::new(),
+        })
+    }
+
+    /// A descriptor that is readable when one of the sockets is.
+    pub(super) fn poll_fd(&self) -> io::Result<OwnedFd> {
+        self.poll.as_fd().try_clone_to_owned()
+    }
+
+    /// Calls `ready` with every socket that became readable; `true` when there may be more.
+    pub(super) fn poll_ready(&mut self, mut ready: impl FnMut(Via)) -> io::Result<bool> {
+        match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        let mut count = 0;
+        for event in &self.events {
+            count += 1;
+            ready(via(event.token()));
+        }
+        Ok(count == EVENTS)
+    }
+
+    pub(super) fn get(&self, via: Via) -> Option<&UdpSocket> {
+        match via {
+            Via::Listener(SocketId(id)) => self.listeners.get(id as usize).map(|listener| &listener.socket),
+            Via::Relay(RelayId(id)) => self.relays.get(id as usize)?.as_ref(),
+        }
+    }
+
+    /// The address to name as the source of what goes back on `path`, where the socket has many.
+    pub(super) fn source(&self, path: &Path) -> Option<IpAddr> {
+        let listener = self.listeners.get(path.socket.0 as usize)?;
+        listener.wildcard.then(|| path.tuple.server.ip())
+    }
+
+    pub(super) fn open_relay(&mut self, RelayId(id): RelayId, socket: UdpSocket) -> io::Result<()> {
+        let index = id as usize;
+        register(&self.poll, &socket, Token(FIRST_RELAY + index))?;
+        if self.relays.len() <= index {
+            self.relays.resize_with(index + 1, || None);
+        }
+        self.relays[index] = Some(socket);
+        Ok(())
+    }
+
+    pub(super) fn close_relay(&mut self, RelayId(id): RelayId) {
+        // Closing the descriptor takes it out of the epoll instance.
+        if let Some(socket) = self.relays.get_mut(id as usize) {
+            *socket = None;
+        }
+    }
+}
+
+fn register(poll: &Poll, socket: &UdpSocket, token: Token) -> io::Result<()> {
+    poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)
+}
+
+fn via(Token(token): Token) -> Via {
+    match token.checked_sub(FIRST_RELAY) {
+        Some(relay) => Via::Relay(RelayId(relay as u32)),
+        None => Via::Listener(SocketId(token as u32)),
+    }
+}
