@@ -1,3 +1,7 @@
 //! The `turnd` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    turnd::cli::run(std::env::args_os())
+}

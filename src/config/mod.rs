@@ -1,11 +1,21 @@
 //! The checked configuration.
 
+mod check;
+mod credentials;
+mod error;
+mod expand;
+pub mod file;
+mod load;
+
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::policy::peer_filter::IpRange;
+
+pub use error::ConfigError;
+pub use load::{Loaded, SEARCH, from_flags, load, search};
 
 /// Everything that the daemon was told, checked and with defaults filled in.
 #[derive(Clone, Debug)]

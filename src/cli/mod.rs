@@ -1,0 +1,195 @@
+//! The commands of the `turnd` program.
+
+mod check;
+mod credentials;
+mod key;
+mod log;
+mod open_files;
+mod pidfile;
+mod serve;
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::file::FileConfig;
+use crate::config::{self, ConfigError, Loaded};
+
+/// A STUN and TURN relay daemon.
+#[derive(Parser)]
+#[command(name = "turnd", version, arg_required_else_help = true)]
+#[command(after_help = "Example, a demonstration with random credentials:\n  turnd serve")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Check(check::Check),
+    Credentials(credentials::Credentials),
+    Key(key::Key),
+}
+
+/// A configuration file, and flags that override it.
+#[derive(clap::Args)]
+struct Settings {
+    /// Configuration file; otherwise turnd.toml here, then /etc/turnd/turnd.toml.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: FileConfig,
+}
+
+impl Settings {
+    fn load(&self) -> Result<Loaded, Failure> {
+        let loaded = config::load(self.config.as_deref(), &self.flags)?;
+        for warning in &loaded.warnings {
+            complain(format_args!("warning: {warning}"));
+        }
+        Ok(loaded)
+    }
+}
+
+/// Why a command ended without doing its job.
+#[derive(Debug)]
+enum Failure {
+    /// Bad usage or configuration: exit code 2.
+    Usage(Vec<String>),
+    /// Failed at run time: exit code 1.
+    Run(String),
+}
+
+impl Failure {
+    fn usage(message: impl Into<String>) -> Self {
+        Self::Usage(vec![message.into()])
+    }
+}
+
+impl From<Vec<ConfigError>> for Failure {
+    fn from(errors: Vec<ConfigError>) -> Self {
+        Self::Usage(errors.iter().map(ToString::to_string).collect())
+    }
+}
+
+impl From<getrandom::Error> for Failure {
+    fn from(error: getrandom::Error) -> Self {
+        Self::Run(format!("the system gives no random numbers: {error}"))
+    }
+}
+
+/// Runs the command that `args` (program name first) ask for.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help that nobody reads is no failure.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let outcome = match cli.command {
+        Command::Serve(command) => command.run(),
+        Command::Check(command) => command.run(),
+        Command::Credentials(command) => command.run(),
+        Command::Key(command) => command.run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(lines)) => {
+            lines.iter().for_each(complain);
+            ExitCode::from(2)
+        }
+        Err(Failure::Run(message)) => {
+            complain(message);
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Writes to standard output; a reader that has left (`| head`) is no failure.
+fn say(text: impl Display) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Run(format!(
+            "cannot write to standard output: {error}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line to standard error, if it can be written to.
+fn complain(line: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_help_with_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().unwrap().to_string();
+            let call = format!("  turnd {}", command.get_name());
+            assert!(help.starts_with("Example"), "{help}");
+            assert!(help.contains(&call), "{help}");
+            assert!(command.get_about().is_some());
+        }
+    }
+
+    #[test]
+    fn serve_has_exactly_the_keys_as_flags() {
+        use clap::Args;
+        let keys = FileConfig::augment_args(clap::Command::new("keys"));
+        let mut keys: Vec<_> = keys.get_arguments().map(|a| a.get_id().clone()).collect();
+        let command = Cli::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        let mut flags: Vec<_> = serve.get_arguments().map(|a| a.get_id().clone()).collect();
+        flags.retain(|id| id != "config");
+        keys.sort();
+        flags.sort();
+        assert_eq!(keys, flags);
+    }
+
+    #[test]
+    fn switches_take_an_optional_value() {
+        let flags = |args: &[&str]| {
+            let args = ["turnd", "serve"].iter().chain(args);
+            match Cli::try_parse_from(args).unwrap().command {
+                Command::Serve(serve) => serve.settings.flags,
+                _ => unreachable!(),
+            }
+        };
+        assert_eq!(flags(&[]).fingerprint, None);
+        assert_eq!(flags(&["--fingerprint"]).fingerprint, Some(true));
+        assert_eq!(flags(&["--fingerprint=false"]).fingerprint, Some(false));
+        let two = flags(&["--user", "a:b,c", "--user", "d:e"]);
+        assert_eq!(two.user.unwrap(), ["a:b,c", "d:e"]);
+    }
+
+    #[test]
+    fn wrong_usage_ends_with_2() {
+        let code = |args: &[&str]| {
+            let args = args.iter().map(OsString::from);
+            format!("{:?}", run(args))
+        };
+        let two = format!("{:?}", ExitCode::from(2));
+        assert_eq!(code(&["turnd"]), two);
+        assert_eq!(code(&["turnd", "dance"]), two);
+        assert_eq!(code(&["turnd", "serve", "--min-port", "70000"]), two);
+        assert_eq!(code(&["turnd", "check", "-c", "/nonexistent"]), two);
+    }
+}

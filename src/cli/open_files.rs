@@ -1,0 +1,76 @@
+//! The limit on open files: each relayed address is a socket.
+
+use rlimit::Resource;
+
+use crate::config::Config;
+
+/// Files besides relay sockets: listening sockets of every worker, logs, timers.
+const OTHERS: u64 = 256;
+
+/// What the configuration can need at most.
+fn needed(config: &Config) -> u64 {
+    let ports = u64::from(config.relay.max_port.saturating_sub(config.relay.min_port)) + 1;
+    let addresses = config.relay.ips.len().max(1) as u64;
+    let sockets = match config.limits.total_quota {
+        _ if config.protocol.stun_only => 0,
+        // An allocation has up to two addresses (RFC 8656 §7), or holds one in reserve.
+        Some(quota) => (ports * addresses).min(2 * u64::from(quota)),
+        None => ports * addresses,
+    };
+    sockets + OTHERS + 16 * config.workers.get() as u64
+}
+
+/// Raises the limit as far as is needed; says what to do if it cannot be.
+pub(super) fn raise(config: &Config) -> Option<String> {
+    let needed = needed(config);
+    let (soft, hard) = Resource::NOFILE.get().ok()?;
+    if soft >= needed {
+        return None;
+    }
+    // Only root may raise the hard limit.
+    if hard < needed && Resource::NOFILE.set(needed, needed).is_ok() {
+        return None;
+    }
+    let _ = Resource::NOFILE.set(hard.min(needed), hard);
+    let (now, _) = Resource::NOFILE.get().ok()?;
+    (now < needed).then(|| advice(config, now, needed))
+}
+
+fn advice(config: &Config, now: u64, needed: u64) -> String {
+    format!(
+        "this process may open {now} files, but relay ports {} to {} need {needed}; \
+         raise it (systemd: LimitNOFILE={needed}, shell: ulimit -n {needed}), \
+         set total-quota, or narrow min-port and max-port",
+        config.relay.min_port, config.relay.max_port
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_of_the_whole_port_range() {
+        let needed =
+            |text: &str| needed(&Config::from_toml(&format!("relay-threads = 1\n{text}")).unwrap());
+        assert_eq!(needed("no-auth = true"), 16384 + 272);
+        assert_eq!(needed("no-auth = true\nmin-port = 65535"), 1 + 272);
+        assert_eq!(
+            needed("no-auth = true\nrelay-ip = ['192.0.2.1', '2001:db8::1']"),
+            2 * 16384 + 272
+        );
+        assert_eq!(needed("no-auth = true\ntotal-quota = 100"), 200 + 272);
+        assert_eq!(needed("stun-only = true"), 272);
+    }
+
+    #[test]
+    fn advice_names_the_number() {
+        let config = Config::from_toml("no-auth = true").unwrap();
+        assert_eq!(
+            advice(&config, 1024, 17000),
+            "this process may open 1024 files, but relay ports 49152 to 65535 need 17000; \
+             raise it (systemd: LimitNOFILE=17000, shell: ulimit -n 17000), \
+             set total-quota, or narrow min-port and max-port"
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! What is wrong with a configuration, where, and what to do about it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+/// One thing that is wrong with the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file it is in; `None`: a flag, or nothing was read.
+    pub file: Option<PathBuf>,
+    /// The line in that file, from 1.
+    pub line: Option<usize>,
+    /// The key, or the flag with its dashes.
+    pub key: Option<String>,
+    /// What is wrong; never holds a secret.
+    pub problem: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl ConfigError {
+    /// An error that belongs to no key.
+    pub(super) fn of_file(
+        file: impl Into<PathBuf>,
+        line: Option<usize>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            file: Some(file.into()),
+            line,
+            key: None,
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{}", file.display())?;
+            if let Some(line) = self.line {
+                write!(f, ":{line}")?;
+            }
+            f.write_str(": ")?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, "{key}: ")?;
+        }
+        write!(f, "{}; {}", self.problem, self.remedy)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Where a value was written.
+#[derive(Clone, Debug)]
+pub(super) enum Origin {
+    /// In the configuration file.
+    File {
+        /// The line of the key.
+        line: usize,
+        /// The line of each element of a list.
+        elements: Vec<usize>,
+    },
+    /// On the command line.
+    Flag,
+}
+
+/// Where every given value was written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Origins {
+    /// The configuration file.
+    pub(super) file: Option<PathBuf>,
+    /// By key; a key that is missing here has its default.
+    pub(super) keys: BTreeMap<String, Origin>,
+}
+
+impl Origins {
+    /// An error about `key`, or about one element of its list.
+    pub(super) fn error(
+        &self,
+        key: &str,
+        element: Option<usize>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> ConfigError {
+        let (file, line, key) = match self.keys.get(key) {
+            Some(Origin::Flag) => (None, None, format!("--{key}")),
+            Some(Origin::File { line, elements }) => {
+                let line = element.and_then(|n| elements.get(n)).unwrap_or(line);
+                (self.file.clone(), Some(*line), key.to_owned())
+            }
+            None => (self.file.clone(), None, key.to_owned()),
+        };
+        ConfigError {
+            file,
+            line,
+            key: Some(key),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// The first of `keys` that was given; the first of all when none was.
+    pub(super) fn given<'a>(&self, keys: &[&'a str]) -> &'a str {
+        keys.iter()
+            .find(|key| self.keys.contains_key(**key))
+            .or(keys.first())
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+/// A value as an error shows it: quoted, short, and without control characters.
+pub(super) fn shown(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let cut: String = text.chars().take(LONGEST).collect();
+    let rest = if cut.len() < text.len() { "…" } else { "" };
+    format!("\"{}{rest}\"", cut.escape_debug())
+}

@@ -1,0 +1,334 @@
+//! The configuration as it is written: the keys of `turnd.toml`, which are also the flags of `turnd serve`.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use toml::Table;
+
+/// What `turnd check` shows in place of a secret.
+const MASK: &str = "***";
+
+/// The largest integer that TOML has.
+const MOST: u64 = i64::MAX as u64;
+
+/// Every key; `None`: not given.
+#[derive(Clone, Default, Serialize, Deserialize, clap::Args)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FileConfig {
+    /// Port for clients.
+    #[arg(long, help_heading = "Listening", value_name = "PORT")]
+    pub listening_port: Option<u16>,
+    /// Second port for clients; plain UDP is served there too.
+    #[arg(long, help_heading = "Listening", value_name = "PORT")]
+    pub tls_listening_port: Option<u16>,
+    /// Addresses to listen on; none: every address, IPv4 and IPv6.
+    #[arg(long, help_heading = "Listening", value_name = "IP")]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub listening_ip: Option<Vec<String>>,
+    /// Worker threads; 0: one per CPU.
+    #[arg(long, help_heading = "Listening", value_name = "N")]
+    pub relay_threads: Option<u32>,
+    /// Addresses to relay from; none: the address that the client reached.
+    #[arg(long, help_heading = "Relaying", value_name = "IP")]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub relay_ip: Option<Vec<String>>,
+    /// Addresses to announce behind NAT: "public", or "public/private" for one relay address.
+    #[arg(long, help_heading = "Relaying", value_name = "IP")]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub external_ip: Option<Vec<String>>,
+    /// Lowest port to relay from.
+    #[arg(long, help_heading = "Relaying", value_name = "PORT")]
+    pub min_port: Option<u16>,
+    /// Highest port to relay from.
+    #[arg(long, help_heading = "Relaying", value_name = "PORT")]
+    pub max_port: Option<u16>,
+    /// Family of a relay when the client names none: "ipv4", "ipv6", or "keep" for the client's own.
+    #[arg(long, help_heading = "Relaying", value_name = "TEXT")]
+    pub allocation_default_address_family: Option<String>,
+    /// Realm that clients are told, usually the domain name of the service.
+    #[arg(long, help_heading = "Credentials", value_name = "TEXT")]
+    pub realm: Option<String>,
+    /// Realm when realm is absent.
+    #[arg(long, help_heading = "Credentials", value_name = "TEXT")]
+    pub server_name: Option<String>,
+    /// Static users: "name:password", or "name:0x…" with the output of turnd key.
+    #[arg(long, help_heading = "Credentials", value_name = "NAME:PASSWORD")]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub user: Option<Vec<String>>,
+    /// File with one static user per line.
+    #[arg(long, help_heading = "Credentials", value_name = "FILE")]
+    pub user_file: Option<PathBuf>,
+    /// Accept static users; absent: when there are any.
+    #[arg(
+        long,
+        help_heading = "Credentials",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub lt_cred_mech: Option<bool>,
+    /// Accept TURN REST credentials; absent: when there is a secret.
+    #[arg(
+        long,
+        help_heading = "Credentials",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub use_auth_secret: Option<bool>,
+    /// Secrets that TURN REST credentials are made with, newest first.
+    #[arg(long, help_heading = "Credentials", value_name = "TEXT")]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub static_auth_secret: Option<Vec<String>>,
+    /// File with one such secret per line, newest first.
+    #[arg(long, help_heading = "Credentials", value_name = "FILE")]
+    pub static_auth_secret_file: Option<PathBuf>,
+    /// Character between time and name in the user name of a TURN REST credential.
+    #[arg(long, help_heading = "Credentials", value_name = "TEXT")]
+    pub rest_api_separator: Option<String>,
+    /// Seconds that a nonce is good for, 1 to 3600.
+    #[arg(long, help_heading = "Credentials", value_name = "N")]
+    pub stale_nonce: Option<u32>,
+    /// Secret that nonces are made with; absent: a random one at each start.
+    #[arg(long, help_heading = "Credentials", value_name = "TEXT")]
+    pub nonce_secret: Option<String>,
+    /// File with that secret on one line.
+    #[arg(long, help_heading = "Credentials", value_name = "FILE")]
+    pub nonce_secret_file: Option<PathBuf>,
+    /// Let anyone allocate, without credentials.
+    #[arg(
+        long,
+        help_heading = "Credentials",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_auth: Option<bool>,
+    /// Allocations of one user at a time; 0: no limit.
+    #[arg(long, help_heading = "Limits", value_name = "N")]
+    pub user_quota: Option<u32>,
+    /// Allocations at a time; 0: no limit.
+    #[arg(long, help_heading = "Limits", value_name = "N")]
+    pub total_quota: Option<u32>,
+    /// Bytes per second of one allocation in each direction; 0: no limit.
+    #[arg(long, help_heading = "Limits", value_name = "N", value_parser = clap::value_parser!(u64).range(..=MOST))]
+    pub max_bps: Option<u64>,
+    /// Permissions of one allocation.
+    #[arg(long, help_heading = "Limits", value_name = "N")]
+    pub max_permissions: Option<u32>,
+    /// Channels of one allocation, 1 to 16384.
+    #[arg(long, help_heading = "Limits", value_name = "N")]
+    pub max_channels: Option<u32>,
+    /// Error replies per second to one source network before it has authenticated; 0: no limit.
+    #[arg(long, help_heading = "Limits", value_name = "N")]
+    pub unauthenticated_rate: Option<u32>,
+    /// Binding replies per second to one source network; 0: no limit.
+    #[arg(long, help_heading = "Limits", value_name = "N")]
+    pub binding_rate: Option<u32>,
+    /// Peers to allow besides public addresses: address, CIDR block, or first-last.
+    #[arg(long, help_heading = "Peers", value_name = "RANGE")]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub allowed_peer_ip: Option<Vec<String>>,
+    /// Peers to refuse besides private addresses: address, CIDR block, or first-last.
+    #[arg(long, help_heading = "Peers", value_name = "RANGE")]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub denied_peer_ip: Option<Vec<String>>,
+    /// Allow peers on this machine's loopback addresses, for tests.
+    #[arg(
+        long,
+        help_heading = "Peers",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub allow_loopback_peers: Option<bool>,
+    /// Longest lifetime of an allocation between refreshes in seconds, at least 600.
+    #[arg(long, help_heading = "Lifetimes", value_name = "N")]
+    pub max_allocate_lifetime: Option<u32>,
+    /// Lifetime of a channel in seconds; clients expect 600.
+    #[arg(long, help_heading = "Lifetimes", value_name = "N")]
+    pub channel_lifetime: Option<u32>,
+    /// Lifetime of a permission in seconds; clients expect 300.
+    #[arg(long, help_heading = "Lifetimes", value_name = "N")]
+    pub permission_lifetime: Option<u32>,
+    /// Add FINGERPRINT to every reply.
+    #[arg(
+        long,
+        help_heading = "Protocol",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub fingerprint: Option<bool>,
+    /// Add SOFTWARE, with name and version, to replies.
+    #[arg(
+        long,
+        help_heading = "Protocol",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub software_attribute: Option<bool>,
+    /// Answer STUN Binding requests and relay nothing.
+    #[arg(
+        long,
+        help_heading = "Protocol",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub stun_only: Option<bool>,
+    /// Answer Binding requests of RFC 3489 clients.
+    #[arg(
+        long,
+        help_heading = "Protocol",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub rfc3489_compatibility: Option<bool>,
+    /// Accept channel numbers up to 0x7FFF, as RFC 5766 had them.
+    #[arg(
+        long,
+        help_heading = "Protocol",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub rfc5766_channel_numbers: Option<bool>,
+    /// Log debug lines too.
+    #[arg(
+        long,
+        help_heading = "Logging and process",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub verbose: Option<bool>,
+    /// File to log to; absent: standard error.
+    #[arg(long, help_heading = "Logging and process", value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+    /// Form of a log line: "text" or "json".
+    #[arg(long, help_heading = "Logging and process", value_name = "TEXT")]
+    pub log_format: Option<String>,
+    /// File to keep the process id in.
+    #[arg(long, help_heading = "Logging and process", value_name = "FILE")]
+    pub pidfile: Option<PathBuf>,
+}
+
+impl FileConfig {
+    /// The defaults; a key whose default is to be absent is `None`.
+    #[must_use]
+    pub fn defaults() -> Self {
+        Self {
+            listening_port: Some(3478),
+            tls_listening_port: Some(5349),
+            listening_ip: Some(Vec::new()),
+            relay_threads: Some(0),
+            relay_ip: Some(Vec::new()),
+            external_ip: Some(Vec::new()),
+            min_port: Some(49152),
+            max_port: Some(65535),
+            allocation_default_address_family: Some("ipv4".to_owned()),
+            realm: Some("turnd".to_owned()),
+            user: Some(Vec::new()),
+            static_auth_secret: Some(Vec::new()),
+            rest_api_separator: Some(":".to_owned()),
+            stale_nonce: Some(600),
+            no_auth: Some(false),
+            user_quota: Some(0),
+            total_quota: Some(0),
+            max_bps: Some(0),
+            max_permissions: Some(1024),
+            max_channels: Some(1024),
+            unauthenticated_rate: Some(500),
+            binding_rate: Some(5000),
+            allowed_peer_ip: Some(Vec::new()),
+            denied_peer_ip: Some(Vec::new()),
+            allow_loopback_peers: Some(false),
+            max_allocate_lifetime: Some(3600),
+            channel_lifetime: Some(600),
+            permission_lifetime: Some(300),
+            fingerprint: Some(false),
+            software_attribute: Some(false),
+            stun_only: Some(false),
+            rfc3489_compatibility: Some(false),
+            rfc5766_channel_numbers: Some(false),
+            verbose: Some(false),
+            log_format: Some("text".to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// Whether anything here says who may allocate, or that nobody needs to be known.
+    #[must_use]
+    pub fn says_who(&self) -> bool {
+        let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
+        given(&self.user)
+            || given(&self.static_auth_secret)
+            || self.user_file.is_some()
+            || self.static_auth_secret_file.is_some()
+            || self.use_auth_secret == Some(true)
+            || self.no_auth == Some(true)
+            || self.stun_only == Some(true)
+    }
+
+    /// A copy that can be shown: what is secret is replaced by asterisks.
+    #[must_use]
+    pub fn masked(&self) -> Self {
+        let mut copy = self.clone();
+        for user in copy.user.iter_mut().flatten() {
+            // Without a colon nobody can say which part is secret.
+            *user = match user.split_once(':') {
+                Some((name, _)) => format!("{name}:{MASK}"),
+                None => MASK.to_owned(),
+            };
+        }
+        for secret in copy.static_auth_secret.iter_mut().flatten() {
+            MASK.clone_into(secret);
+        }
+        if let Some(secret) = &mut copy.nonce_secret {
+            MASK.clone_into(secret);
+        }
+        copy
+    }
+
+    /// As TOML text, one line per key that is given. Holds the secrets.
+    ///
+    /// # Errors
+    /// A path that is not UTF-8, or a number beyond TOML's range.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+
+    /// As a TOML table that holds the keys that are given.
+    pub(super) fn to_table(&self) -> Result<Table, toml::ser::Error> {
+        Table::try_from(self)
+    }
+}
+
+impl fmt::Debug for FileConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.masked().to_toml() {
+            Ok(text) => f.write_str(&text),
+            Err(_) => f.write_str("FileConfig"),
+        }
+    }
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(Some(match OneOrMany::deserialize(from)? {
+        OneOrMany::One(value) => vec![value],
+        OneOrMany::Many(values) => values,
+    }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,423 @@
+//! Finding, reading and layering: defaults, then the file, then the flags.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, ArgAction, Args, Command};
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Deserializer};
+use toml::{Table, Value};
+
+use super::check::check;
+use super::error::{ConfigError, Origin, Origins, shown};
+use super::file::FileConfig;
+use super::{Config, expand};
+
+/// Where a configuration file is looked for when none is named.
+pub const SEARCH: [&str; 2] = ["turnd.toml", "/etc/turnd/turnd.toml"];
+
+/// No configuration or credentials file is larger; `/dev/zero` is.
+const LARGEST: u64 = 16 << 20;
+
+/// The keys that hold secrets.
+const SECRETS: [&str; 3] = ["user", "static-auth-secret", "nonce-secret"];
+
+/// A configuration and what is to be said about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The checked configuration.
+    pub config: Config,
+    /// The file it came from; `None`: there is none.
+    pub file: Option<PathBuf>,
+    /// Every key with its value, defaults filled in. Holds the secrets, its `Debug` does not.
+    pub resolved: FileConfig,
+    /// What works but should be looked at, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the file at `path`, or the first of [`SEARCH`] that exists, lays the flags over it and checks the whole.
+///
+/// # Errors
+/// Everything that is wrong, as far as one mistake does not hide another.
+pub fn load(path: Option<&Path>, flags: &FileConfig) -> Result<Loaded, Vec<ConfigError>> {
+    let file = find(path).map_err(|error| vec![error])?;
+    assemble(file, flags, &|name| std::env::var_os(name))
+}
+
+/// Checks flags alone, without looking for a file.
+///
+/// # Errors
+/// As [`load`].
+pub fn from_flags(flags: &FileConfig) -> Result<Loaded, Vec<ConfigError>> {
+    assemble(None, flags, &|name| std::env::var_os(name))
+}
+
+/// The file that [`load`] takes when none is named: the first of [`SEARCH`] that exists, readable or not.
+#[must_use]
+pub fn search() -> Option<&'static Path> {
+    // A link to nowhere counts: serving without it would hide that it is broken.
+    let exists = |path: &&Path| match path.symlink_metadata() {
+        Ok(_) => true,
+        Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+    };
+    SEARCH.map(Path::new).into_iter().find(exists)
+}
+
+impl Config {
+    /// Checks a configuration that is given as text; errors call it `turnd.toml`.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn from_toml(text: &str) -> Result<Self, Vec<ConfigError>> {
+        let source = Source {
+            path: SEARCH[0].into(),
+            bytes: text.as_bytes().to_vec(),
+            public: false,
+        };
+        let loaded = assemble(Some(source), &FileConfig::default(), &|name| {
+            std::env::var_os(name)
+        })?;
+        Ok(loaded.config)
+    }
+}
+
+/// A file that was read.
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    pub(super) bytes: Vec<u8>,
+    /// Everyone on the machine may read it.
+    pub(super) public: bool,
+}
+
+impl Source {
+    /// The text, or where it stops being text.
+    fn text(&self) -> Result<&str, ConfigError> {
+        std::str::from_utf8(&self.bytes).map_err(|error| {
+            let (good, _) = self.bytes.split_at(error.valid_up_to());
+            ConfigError::of_file(
+                &self.path,
+                Some(line_at(good, good.len())),
+                "is not UTF-8 text",
+                "save the file as UTF-8",
+            )
+        })
+    }
+
+    /// The lines that hold something, numbered from 1; lines that begin with `#` are comments.
+    pub(super) fn entries(&self) -> Result<Vec<(usize, &str)>, ConfigError> {
+        let lines = self.text()?.lines().map(str::trim).enumerate();
+        Ok(lines
+            .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+            .map(|(n, line)| (n + 1, line))
+            .collect())
+    }
+
+    /// What to say when the file holds secrets and everyone may read it.
+    pub(super) fn exposure(&self) -> Option<String> {
+        let path = self.path.display();
+        self.public.then(|| {
+            format!("{path}: holds secrets and every user of this machine can read it; run `chmod o= {path}`")
+        })
+    }
+}
+
+/// Reads a whole file of a sane size. The error is the problem.
+pub(super) fn read(path: &Path) -> Result<Source, String> {
+    let problem = |error: std::io::Error| format!("cannot be read: {error}");
+    let file = File::open(path).map_err(problem)?;
+    let about = file.metadata().map_err(problem)?;
+    if about.is_dir() {
+        return Err("is a folder".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(problem)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(format!("is larger than {} MiB", LARGEST >> 20));
+    }
+    Ok(Source {
+        path: path.to_owned(),
+        bytes,
+        public: about.is_file() && about.mode() & 0o004 != 0,
+    })
+}
+
+fn find(path: Option<&Path>) -> Result<Option<Source>, ConfigError> {
+    let path = match path {
+        Some(path) => path,
+        None => match search() {
+            Some(path) => path,
+            None => return Ok(None),
+        },
+    };
+    read(path).map(Some).map_err(|problem| {
+        let remedy = "name a TOML file that this user may read with -c";
+        ConfigError::of_file(path, None, problem, remedy)
+    })
+}
+
+pub(super) fn assemble(
+    file: Option<Source>,
+    flags: &FileConfig,
+    env: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Loaded, Vec<ConfigError>> {
+    let mut warnings = Vec::new();
+    let mut layers = Layers::default();
+    layers.lay(&FileConfig::defaults(), false);
+    if let Some(source) = &file {
+        layers.origins.file = Some(source.path.clone());
+        layers.add_file(source, env)?;
+        if SECRETS
+            .iter()
+            .any(|key| layers.in_clear.iter().any(|k| k == key))
+        {
+            warnings.extend(source.exposure());
+        }
+    }
+    layers.lay(flags, true);
+    let mut resolved = layers.together();
+    let Layers {
+        origins, errors, ..
+    } = layers;
+    let config = check(&mut resolved, &origins, errors, &mut warnings).map_err(|mut errors| {
+        errors.sort_by_key(|error| (error.file != origins.file, error.line));
+        errors
+    })?;
+    Ok(Loaded {
+        config,
+        file: origins.file,
+        resolved,
+        warnings,
+    })
+}
+
+/// The values so far, and what is wrong with them.
+#[derive(Default)]
+struct Layers {
+    table: Table,
+    origins: Origins,
+    errors: Vec<ConfigError>,
+    /// Keys of the file whose text stands there itself, not as `${ENV}`.
+    in_clear: Vec<String>,
+}
+
+impl Layers {
+    /// Adds what the file says, key by key; only a file that is no TOML at all ends it.
+    fn add_file(
+        &mut self,
+        source: &Source,
+        env: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<(), Vec<ConfigError>> {
+        let text = source.text().map_err(|error| vec![error])?;
+        let line = |at: usize| line_at(text.as_bytes(), at);
+        let document = DeTable::parse(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            vec![ConfigError::of_file(
+                &source.path,
+                Some(line(at)),
+                error.message().to_owned(),
+                "write `key = value`, and text in quotes",
+            )]
+        })?;
+        let keys = Keys::new();
+        for (key, value) in document.into_inner() {
+            let name = key.get_ref().clone().into_owned();
+            let elements = match value.get_ref() {
+                DeValue::Array(items) => items.iter().map(|i| line(i.span().start)).collect(),
+                _ => Vec::new(),
+            };
+            let origin = Origin::File {
+                line: line(key.span().start),
+                elements,
+            };
+            self.origins.keys.insert(name.clone(), origin);
+            let error = match keys.find(&name) {
+                Some(_) => self.add_value(&keys, &name, key, value, env).err(),
+                None => {
+                    let (problem, remedy) = keys.unknown(&name, value.get_ref());
+                    let mut error = self.origins.error(&name, None, problem, remedy);
+                    error.key = None;
+                    Some(error)
+                }
+            };
+            if let Some(error) = error {
+                // The key has no value now; it must not look as if it were given.
+                self.origins.keys.remove(&name);
+                self.errors.push(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_value<'i>(
+        &mut self,
+        keys: &Keys,
+        name: &str,
+        key: Spanned<std::borrow::Cow<'i, str>>,
+        value: Spanned<DeValue<'i>>,
+        env: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<(), ConfigError> {
+        let found = found(value.get_ref(), SECRETS.contains(&name));
+        let mut alone = DeTable::new();
+        alone.insert(key, value);
+        let table = FileConfig::deserialize(Deserializer::from(Spanned::new(0..0, alone)))
+            .ok()
+            .and_then(|config| config.to_table().ok())
+            .ok_or_else(|| {
+                let expected = keys.find(name).map_or("a value", expected);
+                let problem = format!("{found} is not {expected}");
+                let example = format!("write it as {name} = {}", example(expected));
+                self.origins.error(name, None, problem, example)
+            })?;
+        for (_, mut value) in table {
+            let mut texts = match &mut value {
+                Value::String(text) => vec![text],
+                Value::Array(items) => items.iter_mut().filter_map(as_text).collect(),
+                _ => Vec::new(),
+            };
+            for (n, text) in texts.iter_mut().enumerate() {
+                let (full, used) = expand::expand(text, env).map_err(|(problem, remedy)| {
+                    self.origins.error(name, Some(n), problem, remedy)
+                })?;
+                if !used {
+                    self.in_clear.push(name.to_owned());
+                }
+                **text = full;
+            }
+            self.table.insert(name.to_owned(), value);
+        }
+        Ok(())
+    }
+
+    /// Lays defaults or flags over what is there.
+    fn lay(&mut self, layer: &FileConfig, flags: bool) {
+        match layer.to_table() {
+            Ok(table) => {
+                for (key, value) in table {
+                    if flags {
+                        self.origins.keys.insert(key.clone(), Origin::Flag);
+                    }
+                    self.table.insert(key, value);
+                }
+            }
+            Err(error) => self.failed(&error.to_string(), "write paths as UTF-8"),
+        }
+    }
+
+    /// The values together. Each was checked when it was added, so that they fit is certain but for a bug.
+    fn together(&mut self) -> FileConfig {
+        let table = std::mem::take(&mut self.table);
+        table.try_into().unwrap_or_else(|error| {
+            self.failed(error.message(), "report this as a bug of turnd");
+            FileConfig::defaults()
+        })
+    }
+
+    fn failed(&mut self, problem: &str, remedy: &str) {
+        self.errors.push(ConfigError {
+            file: None,
+            line: None,
+            key: None,
+            problem: problem.to_owned(),
+            remedy: remedy.to_owned(),
+        });
+    }
+}
+
+fn as_text(value: &mut Value) -> Option<&mut String> {
+    match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// The number of the line that holds the byte `at`, from 1.
+fn line_at(text: &[u8], at: usize) -> usize {
+    let before = text.get(..at).unwrap_or(text);
+    1 + before.iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// The keys that exist, taken from the flags.
+struct Keys(Command);
+
+impl Keys {
+    fn new() -> Self {
+        Self(FileConfig::augment_args(Command::new("turnd")))
+    }
+
+    fn find(&self, name: &str) -> Option<&Arg> {
+        self.0.get_arguments().find(|a| a.get_long() == Some(name))
+    }
+
+    fn unknown(&self, name: &str, value: &DeValue<'_>) -> (String, String) {
+        if matches!(value, DeValue::Table(_)) {
+            let problem = format!("section {} is not known", shown(name));
+            return (problem, "write all keys without sections".to_owned());
+        }
+        let plain = name.to_lowercase().replace('_', "-");
+        let nearest = self
+            .0
+            .get_arguments()
+            .filter_map(Arg::get_long)
+            .map(|key| (strsim::damerau_levenshtein(key, &plain), key))
+            .min();
+        let remedy = match nearest {
+            Some((distance, key)) if distance <= 1 + key.len() / 4 => {
+                format!("did you mean `{key}`?")
+            }
+            _ => "`turnd serve --help` lists every key".to_owned(),
+        };
+        (format!("unknown key {}", shown(name)), remedy)
+    }
+}
+
+/// What a key wants, in words.
+fn expected(key: &Arg) -> &'static str {
+    let parser = key.get_value_parser().type_id();
+    let is = |known: clap::builder::ValueParser| parser == known.type_id();
+    if matches!(key.get_action(), ArgAction::Append) {
+        "a text or a list of texts"
+    } else if is(clap::value_parser!(bool)) {
+        "true or false"
+    } else if is(clap::value_parser!(u16).into()) {
+        "a port from 1 to 65535"
+    } else if is(clap::value_parser!(u32).into()) {
+        "a number from 0 to 4294967295"
+    } else if is(clap::value_parser!(u64).into()) {
+        "a number from 0"
+    } else {
+        "a text"
+    }
+}
+
+fn example(expected: &str) -> &'static str {
+    match expected {
+        "true or false" => "true",
+        "a port from 1 to 65535" => "3478",
+        "a text" => "\"…\"",
+        "a text or a list of texts" => "[\"…\"]",
+        _ => "100",
+    }
+}
+
+/// What was written instead; nothing of it when it may be a secret.
+fn found(value: &DeValue<'_>, secret: bool) -> String {
+    match value {
+        DeValue::String(_) => "a text".to_owned(),
+        DeValue::Integer(_) if secret => "a number".to_owned(),
+        DeValue::Integer(value) => value.to_string(),
+        DeValue::Float(_) => "a fraction".to_owned(),
+        DeValue::Boolean(_) => "true or false".to_owned(),
+        DeValue::Datetime(_) => "a date".to_owned(),
+        DeValue::Array(_) => "this list".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
