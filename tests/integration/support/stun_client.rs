@@ -60,8 +60,6 @@ impl StunClient {
     }
 
     pub(crate) fn send(&self, bytes: &[u8]) {
-        // A refusal that an earlier datagram met is not this one's.
-        let _ = self.socket.take_error();
         self.socket.send_to(bytes, self.server).unwrap();
     }
 

@@ -64,8 +64,12 @@ impl Turnd {
             address,
         };
         let deadline = Instant::now() + START_LIMIT;
-        let client = StunClient::new(address).with_patience(Duration::from_millis(100));
-        while client.binding().is_none() {
+        // A client of its own for each attempt, for a late answer to one would come to the next.
+        while StunClient::new(address)
+            .with_patience(Duration::from_millis(100))
+            .binding()
+            .is_none()
+        {
             turnd.expect_alive();
             assert!(
                 Instant::now() < deadline,
