@@ -1,0 +1,112 @@
+//! A headless Chromium against turnd.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Namespace, PASSWORD, Turnd, USER, node};
+
+/// Above what the scripts allow themselves.
+const LIMIT: Duration = Duration::from_secs(150);
+
+fn ice_servers(server: SocketAddr, password: &str) -> Value {
+    let urls = [
+        format!("stun:{server}"),
+        format!("turn:{server}?transport=udp"),
+    ];
+    json!([{ "urls": urls, "username": USER, "credential": password }])
+}
+
+/// Gathers candidates; returns `{candidates, errors}`.
+pub(crate) fn gather(namespace: Option<&Namespace>, server: SocketAddr, password: &str) -> Value {
+    let argument = json!({ "iceServers": ice_servers(server, password), "milliseconds": 30_000 });
+    let result = node(namespace, "gather.mjs", &argument, LIMIT);
+    assert_eq!(result["complete"], true, "gathering does not end: {result}");
+    assert_eq!(result["pageErrors"], json!([]));
+    result
+}
+
+/// The candidates of this type.
+pub(crate) fn candidates<'a>(result: &'a Value, kind: &str) -> Vec<&'a Value> {
+    let all = result["candidates"].as_array().unwrap();
+    all.iter()
+        .filter(|candidate| candidate["type"] == kind)
+        .collect()
+}
+
+/// A call between two pages through the relay only: messages and video.
+pub(crate) fn call(namespace: Option<&Namespace>, server: SocketAddr) {
+    let (messages, frames) = (200, 60);
+    let argument = json!({
+        "iceServers": ice_servers(server, PASSWORD),
+        "messages": messages,
+        "frames": frames,
+        "milliseconds": 60_000,
+    });
+    let result = node(namespace, "call.mjs", &argument, LIMIT);
+    assert_eq!(result["errors"], json!([]));
+    assert_eq!(result["pageErrors"], json!([]));
+    let received: Vec<u64> = serde_json::from_value(result["received"].clone()).unwrap();
+    assert_eq!(
+        received,
+        (0..messages).collect::<Vec<_>>(),
+        "messages in order, none missing"
+    );
+    assert!(
+        result["framesDecoded"].as_u64() >= Some(frames),
+        "too few frames: {result}"
+    );
+    let relayed = json!({ "local": "relay", "remote": "relay" });
+    assert_eq!(result["pairs"], json!([relayed, relayed]));
+}
+
+#[test]
+fn gathering_gives_srflx_and_relay() {
+    let turnd = Turnd::start("");
+    let result = gather(None, turnd.address(), PASSWORD);
+    assert_eq!(result["errors"], json!([]), "{}", turnd.log());
+    // Chromium shows no srflx that equals a host candidate: this machine needs an interface besides loopback.
+    assert!(
+        !candidates(&result, "srflx").is_empty(),
+        "no srflx: {result}\n{}",
+        turnd.log()
+    );
+    let relays = candidates(&result, "relay");
+    assert!(!relays.is_empty(), "no relay: {result}\n{}", turnd.log());
+    let (min, max) = turnd.ports().relays();
+    for relay in relays {
+        assert_eq!(relay["address"], "127.0.0.1");
+        let port = relay["port"].as_u64().unwrap();
+        assert!(
+            (min.into()..=max.into()).contains(&port),
+            "{relay} is not within {min}..={max}"
+        );
+    }
+}
+
+#[test]
+fn wrong_password_is_candidate_error_401() {
+    let turnd = Turnd::start("");
+    let result = gather(None, turnd.address(), "wrong");
+    assert!(candidates(&result, "relay").is_empty(), "{result}");
+    let errors = result["errors"].as_array().unwrap();
+    assert!(
+        !errors.is_empty(),
+        "no icecandidateerror: {result}\n{}",
+        turnd.log()
+    );
+    for error in errors {
+        assert_eq!(error["code"], 401, "{result}");
+        assert_eq!(
+            error["url"],
+            format!("turn:{}?transport=udp", turnd.address())
+        );
+    }
+}
+
+#[test]
+fn relayed_call_carries_messages_and_video() {
+    let turnd = Turnd::start("");
+    call(None, turnd.address());
+}
