@@ -5,9 +5,9 @@ pub mod cli;
 pub mod config;
 pub mod net;
 mod now;
+pub mod policy;
 mod random;
 pub mod server;
-pub mod policy;
 pub mod wire;
 
 pub use now::Now;

@@ -1,6 +1,5 @@
 //! `turnd serve`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -33,7 +32,7 @@ impl Serve {
             settings.flags = std::mem::take(&mut settings.flags).with_random_user()?;
         }
         let loaded = config::load(settings.config.as_deref(), &settings.flags)?;
-        let config = Arc::new(loaded.config);
+        let config = loaded.config;
         let log = log::install(&config.log)?;
         if let Some(file) = &loaded.file {
             info!(file = %file.display(), "configuration read");
@@ -74,8 +73,8 @@ impl Serve {
     }
 }
 
-fn start(config: &Arc<Config>) -> Result<Service, Failure> {
-    Service::start(Arc::clone(config)).map_err(|error| Failure::Run(error.message))
+fn start(config: &Config) -> Result<Service, Failure> {
+    Service::start(config).map_err(|error| Failure::Run(error.to_string()))
 }
 
 /// Tells how to try the demonstration.

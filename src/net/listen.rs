@@ -32,11 +32,18 @@ pub(super) fn bind(config: &Config) -> Result<Listeners, StartError> {
         }
     }
     let sockets = || -> Result<Vec<_>, StartError> {
-        let bind = |addr: &SocketAddr| UdpSocket::bind_listener(*addr).map_err(|error| explain(*addr, &error));
+        let bind = |addr: &SocketAddr| {
+            UdpSocket::bind_listener(*addr).map_err(|error| explain(*addr, &error))
+        };
         addresses.iter().map(bind).collect()
     };
-    let by_worker = (0..config.workers.get()).map(|_| sockets()).collect::<Result<_, _>>()?;
-    Ok(Listeners { addresses, by_worker })
+    let by_worker = (0..config.workers.get())
+        .map(|_| sockets())
+        .collect::<Result<_, _>>()?;
+    Ok(Listeners {
+        addresses,
+        by_worker,
+    })
 }
 
 /// The addresses to listen on, and whether the server can do without each.
@@ -45,14 +52,21 @@ fn ips(config: &Config) -> Vec<(IpAddr, bool)> {
         return config.listen.ips.iter().map(|ip| (*ip, false)).collect();
     }
     if udp::HAS_LOCAL_ADDRESS {
-        return vec![(Ipv4Addr::UNSPECIFIED.into(), false), (Ipv6Addr::UNSPECIFIED.into(), true)];
+        return vec![
+            (Ipv4Addr::UNSPECIFIED.into(), false),
+            (Ipv6Addr::UNSPECIFIED.into(), true),
+        ];
     }
-    super::host_addresses().into_iter().map(|ip| (ip, false)).collect()
+    super::host_addresses()
+        .into_iter()
+        .map(|ip| (ip, false))
+        .collect()
 }
 
 /// The host has no IPv6, or has it switched off.
 fn is_unsupported(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
 fn explain(addr: SocketAddr, error: &io::Error) -> StartError {

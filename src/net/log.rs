@@ -24,17 +24,43 @@ impl EventLog {
     pub(super) fn write(&mut self, now: Now, event: &Event) {
         match event {
             Event::Created { session, lifetime } => {
-                let Fields { session, client, server, transport, user, relayed } = Fields::of(session);
+                let Fields {
+                    session,
+                    client,
+                    server,
+                    transport,
+                    user,
+                    relayed,
+                } = Fields::of(session);
                 let lifetime = lifetime.as_secs();
                 tracing::info!(session, %client, %server, transport, user, %relayed, lifetime, "allocation created");
             }
             Event::Refreshed { session, lifetime } => {
-                let Fields { session, client, server, transport, user, relayed } = Fields::of(session);
+                let Fields {
+                    session,
+                    client,
+                    server,
+                    transport,
+                    user,
+                    relayed,
+                } = Fields::of(session);
                 let lifetime = lifetime.as_secs();
                 tracing::debug!(session, %client, %server, transport, user, %relayed, lifetime, "allocation refreshed");
             }
-            Event::Ended { session, reason, duration, traffic } => {
-                let Fields { session, client, server, transport, user, relayed } = Fields::of(session);
+            Event::Ended {
+                session,
+                reason,
+                duration,
+                traffic,
+            } => {
+                let Fields {
+                    session,
+                    client,
+                    server,
+                    transport,
+                    user,
+                    relayed,
+                } = Fields::of(session);
                 tracing::info!(
                     session, %client, %server, transport, user, %relayed,
                     reason = reason.name(),
@@ -46,14 +72,26 @@ impl EventLog {
                     "allocation ended"
                 );
             }
-            Event::Refused { tuple, user, method, code, reason } => {
+            Event::Refused {
+                tuple,
+                user,
+                method,
+                code,
+                reason,
+            } => {
                 if self.allow(now) {
                     let transport = tuple.transport.name();
-                    let (client, server, user) = (tuple.client, tuple.server, escape(user.as_ref()));
+                    let (client, server, user) =
+                        (tuple.client, tuple.server, escape(user.as_ref()));
                     tracing::info!(%client, %server, transport, user, %method, code, reason, "request refused");
                 }
             }
-            Event::PeerDenied { tuple, user, peer, denied } => {
+            Event::PeerDenied {
+                tuple,
+                user,
+                peer,
+                denied,
+            } => {
                 let transport = tuple.transport.name();
                 let (client, server, user) = (tuple.client, tuple.server, escape(user.as_ref()));
                 tracing::warn!(
@@ -74,11 +112,18 @@ impl EventLog {
     }
 
     fn allow(&mut self, now: Now) -> bool {
-        if self.second.is_none_or(|start| now.mono.saturating_duration_since(start) >= Duration::from_secs(1)) {
+        if self
+            .second
+            .is_none_or(|start| now.mono.saturating_duration_since(start) >= Duration::from_secs(1))
+        {
             if self.suppressed > 0 {
                 tracing::warn!(lines = self.suppressed, "log lines suppressed");
             }
-            *self = Self { second: Some(now.mono), lines: 0, suppressed: 0 };
+            *self = Self {
+                second: Some(now.mono),
+                lines: 0,
+                suppressed: 0,
+            };
         }
         self.lines += 1;
         let allowed = self.lines <= LINES_PER_SECOND;

@@ -38,10 +38,12 @@ impl Service {
         let host = host_addresses();
         let nonces = match &config.auth.nonce_secret {
             Some(secret) => NonceKey::from_secret(secret),
-            None => NonceKey::random()
-                .map_err(|error| StartError(format!("the system gives no random bytes: {error}")))?,
+            None => NonceKey::random().map_err(|error| {
+                StartError(format!("the system gives no random bytes: {error}"))
+            })?,
         };
-        let auth = Authenticator::new(&config.auth, nonces).map_err(|error| StartError(error.to_string()))?;
+        let auth = Authenticator::new(&config.auth, nonces)
+            .map_err(|error| StartError(error.to_string()))?;
         let reachable = if config.listen.ips.iter().any(|ip| !ip.is_unspecified()) {
             &config.listen.ips
         } else {
@@ -49,26 +51,37 @@ impl Service {
         };
         let shared = Arc::new(Shared::new(config, auth, reachable, &host));
 
-        let mut service = Self { listening: listeners.addresses, workers: Vec::new() };
+        let mut service = Self {
+            listening: listeners.addresses,
+            workers: Vec::new(),
+        };
         for (index, sockets) in listeners.by_worker.into_iter().enumerate() {
             let shared = Arc::clone(&shared);
             let (sender, commands) = mpsc::unbounded_channel();
             let (ready, started) = std::sync::mpsc::channel();
-            let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                match runtime.and_then(|runtime| Ok((runtime, Worker::new(shared, sockets)?))) {
-                    Ok((runtime, worker)) => {
-                        // The receiver waits for exactly this message.
-                        let _ = ready.send(Ok(()));
-                        if let Err(error) = runtime.block_on(worker.run(commands)) {
-                            tracing::error!(%error, "a worker stopped");
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build();
+                    match runtime.and_then(|runtime| Ok((runtime, Worker::new(shared, sockets)?))) {
+                        Ok((runtime, worker)) => {
+                            // The receiver waits for exactly this message.
+                            let _ = ready.send(Ok(()));
+                            if let Err(error) = runtime.block_on(worker.run(commands)) {
+                                tracing::error!(%error, "a worker stopped");
+                            }
                         }
+                        Err(error) => drop(ready.send(Err(error))),
                     }
-                    Err(error) => drop(ready.send(Err(error))),
-                }
-            });
-            let failed = |error: &dyn fmt::Display| StartError(format!("worker {index} does not start: {error}"));
-            service.workers.push((sender, thread.map_err(|error| failed(&error))?));
+                });
+            let failed = |error: &dyn fmt::Display| {
+                StartError(format!("worker {index} does not start: {error}"))
+            };
+            service
+                .workers
+                .push((sender, thread.map_err(|error| failed(&error))?));
             match started.recv() {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return Err(failed(&error)),
@@ -121,7 +134,9 @@ fn now() -> Now {
     Now {
         mono: Instant::now(),
         // A clock before 1970 is not set; credentials that expire then count as expired.
-        unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs()),
+        unix: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(u64::MAX, |since| since.as_secs()),
     }
 }
 
@@ -132,5 +147,9 @@ fn host_addresses() -> Vec<IpAddr> {
         Vec::new()
     });
     let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    interfaces.iter().map(if_addrs::Interface::ip).filter(|ip| !link_local(ip)).collect()
+    interfaces
+        .iter()
+        .map(if_addrs::Interface::ip)
+        .filter(|ip| !link_local(ip))
+        .collect()
 }

@@ -41,7 +41,10 @@ impl Sockets {
         for (index, socket) in listeners.iter().enumerate() {
             register(&poll, socket, Token(index))?;
         }
-        let listener = |socket: UdpSocket| Listener { wildcard: socket.addr().ip().is_unspecified(), socket };
+        let listener = |socket: UdpSocket| Listener {
+            wildcard: socket.addr().ip().is_unspecified(),
+            socket,
+        };
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS),
@@ -52,7 +55,7 @@ impl Sockets {
 
     /// A descriptor that is readable when one of the sockets is.
     pub(super) fn poll_fd(&self) -> io::Result<OwnedFd> {
-        self.poll.as_fd().try_clone_to_owned()
+        self.poll.registry().as_fd().try_clone_to_owned()
     }
 
     /// Calls `ready` with every socket that became readable; `true` when there may be more.
@@ -71,7 +74,10 @@ impl Sockets {
 
     pub(super) fn get(&self, via: Via) -> Option<&UdpSocket> {
         match via {
-            Via::Listener(SocketId(id)) => self.listeners.get(id as usize).map(|listener| &listener.socket),
+            Via::Listener(SocketId(id)) => self
+                .listeners
+                .get(id as usize)
+                .map(|listener| &listener.socket),
             Via::Relay(RelayId(id)) => self.relays.get(id as usize)?.as_ref(),
         }
     }
@@ -101,7 +107,11 @@ impl Sockets {
 }
 
 fn register(poll: &Poll, socket: &UdpSocket, token: Token) -> io::Result<()> {
-    poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)
+    poll.registry().register(
+        &mut SourceFd(&socket.as_raw_fd()),
+        token,
+        Interest::READABLE,
+    )
 }
 
 fn via(Token(token): Token) -> Via {

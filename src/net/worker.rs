@@ -6,15 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
 use super::log::EventLog;
 use super::now;
 use super::sockets::Sockets;
-use super::udp::{Outgoing, Receiver, SendQueue, UdpSocket, Via};
+use super::udp::{Outgoing, Receiver, SendQueue, UdpSocket, Via, watch_readable};
 use crate::Now;
 use crate::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
 use crate::server::output::{ClientVerdict, Output, PeerVerdict, RelayId};
@@ -56,7 +54,7 @@ impl Worker {
 
     /// Serves until it is told to stop. Runs on a current-thread runtime.
     pub(super) async fn run(mut self, mut commands: UnboundedReceiver<Command>) -> io::Result<()> {
-        let readiness = AsyncFd::register_with_interest(self.sockets.poll_fd()?, Interest::READABLE)?;
+        let readiness = watch_readable(self.sockets.poll_fd()?)?;
         let sleep = tokio::time::sleep(IDLE);
         tokio::pin!(sleep);
         let mut more = false;
@@ -128,25 +126,51 @@ impl Worker {
             }
         };
         match via {
-            Via::Listener(id) => self.from_clients(now, id, addr),
-            Via::Relay(id) => self.from_peers(now, id),
+            Via::Listener(id) => self.serve_clients(now, id, addr),
+            Via::Relay(id) => self.serve_peers(now, id),
         }
-        self.queue.flush(&self.receiver, |via| self.sockets.get(via));
+        self.queue
+            .flush(&self.receiver, |via| self.sockets.get(via));
         more
     }
 
-    fn from_clients(&mut self, now: Now, socket: SocketId, addr: SocketAddr) {
-        let Self { server, sockets, receiver, queue, log, .. } = self;
+    fn serve_clients(&mut self, now: Now, socket: SocketId, addr: SocketAddr) {
+        let Self {
+            server,
+            sockets,
+            receiver,
+            queue,
+            log,
+            ..
+        } = self;
         for datagram in receiver.datagrams() {
             let local = SocketAddr::new(datagram.local.unwrap_or(addr.ip()), addr.port());
-            let tuple = FiveTuple { transport: Transport::Udp, client: datagram.source, server: local };
+            let tuple = FiveTuple {
+                transport: Transport::Udp,
+                client: datagram.source,
+                server: local,
+            };
             let path = Path { tuple, socket };
-            if let ClientVerdict::ToPeer { relay, peer, payload, dont_fragment } =
-                server.handle_client(now, &path, datagram.bytes)
+            if let ClientVerdict::ToPeer {
+                relay,
+                peer,
+                payload,
+                dont_fragment,
+            } = server.handle_client(now, &path, datagram.bytes)
             {
                 let via = Via::Relay(relay);
                 let (to, from, header) = (peer.0, None, None);
-                queue.push(receiver, &Outgoing { via, to, from, header, payload, dont_fragment });
+                queue.push(
+                    receiver,
+                    &Outgoing {
+                        via,
+                        to,
+                        from,
+                        header,
+                        payload,
+                        dont_fragment,
+                    },
+                );
             }
             if server.has_output() {
                 // What was relayed before a relay closes still leaves by it.
@@ -156,20 +180,32 @@ impl Worker {
         }
     }
 
-    fn from_peers(&mut self, now: Now, relay: RelayId) {
-        let Self { server, sockets, receiver, queue, log, .. } = self;
+    fn serve_peers(&mut self, now: Now, relay: RelayId) {
+        let Self {
+            server,
+            sockets,
+            receiver,
+            queue,
+            log,
+            ..
+        } = self;
         for datagram in receiver.datagrams() {
             // A datagram is never longer than 65,507 bytes.
             let len = datagram.bytes.len() as u16;
-            if let PeerVerdict::ToClient { path, header } = server.handle_peer(now, relay, datagram.source, len) {
-                queue.push(receiver, &Outgoing {
-                    via: Via::Listener(path.socket),
-                    to: path.tuple.client,
-                    from: sockets.source(&path),
-                    header: Some(header),
-                    payload: datagram.bytes,
-                    dont_fragment: false,
-                });
+            if let PeerVerdict::ToClient { path, header } =
+                server.handle_peer(now, relay, datagram.source, len)
+            {
+                queue.push(
+                    receiver,
+                    &Outgoing {
+                        via: Via::Listener(path.socket),
+                        to: path.tuple.client,
+                        from: sockets.source(&path),
+                        header: Some(header),
+                        payload: datagram.bytes,
+                        dont_fragment: false,
+                    },
+                );
             }
             if server.has_output() {
                 queue.flush(receiver, |via| sockets.get(via));
@@ -190,7 +226,8 @@ fn apply_outputs(now: Now, server: &mut Server, sockets: &mut Sockets, log: &mut
                 }
             }
             Output::OpenRelay { relay, addr } => {
-                let opened = UdpSocket::bind_relay(addr).and_then(|socket| sockets.open_relay(relay, socket));
+                let opened = UdpSocket::bind_relay(addr)
+                    .and_then(|socket| sockets.open_relay(relay, socket));
                 let opened = opened.map_err(|error| {
                     if error.kind() == io::ErrorKind::AddrInUse {
                         OpenError::InUse

@@ -54,7 +54,9 @@ impl Channels {
     /// The live binding of `number`.
     #[must_use]
     pub fn get(&self, number: u16, now: Instant) -> Option<&Binding> {
-        self.by_number.get(&number).filter(|binding| now < binding.expires)
+        self.by_number
+            .get(&number)
+            .filter(|binding| now < binding.expires)
     }
 
     /// The number that is bound to `peer` and its binding, if it lives.
@@ -85,12 +87,14 @@ impl Channels {
 
     /// All bindings, expired or not.
     pub fn iter(&self) -> impl Iterator<Item = (u16, &Binding)> {
-        self.by_number.iter().map(|(number, binding)| (*number, binding))
+        self.by_number
+            .iter()
+            .map(|(number, binding)| (*number, binding))
     }
 
     /// How many numbers are bound.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.by_number.len()
     }
 }
@@ -175,7 +179,9 @@ impl Allocation {
     /// The live permission for `ip`.
     #[must_use]
     pub fn permission(&self, ip: IpAddr, now: Instant) -> Option<&Permission> {
-        self.permissions.get(&ip).filter(|permission| now < permission.expires)
+        self.permissions
+            .get(&ip)
+            .filter(|permission| now < permission.expires)
     }
 
     /// What a log line says of it.
@@ -192,9 +198,15 @@ impl Allocation {
     /// The earliest time at which something of it ends.
     #[must_use]
     pub fn next_deadline(&self) -> Instant {
-        let permissions = self.permissions.values().map(|permission| permission.expires);
+        let permissions = self
+            .permissions
+            .values()
+            .map(|permission| permission.expires);
         let channels = self.channels.iter().map(|(_, binding)| binding.expires);
         let replay = self.replay.iter().map(|replay| replay.until);
-        permissions.chain(channels).chain(replay).fold(self.expires, Instant::min)
+        permissions
+            .chain(channels)
+            .chain(replay)
+            .fold(self.expires, Instant::min)
     }
 }

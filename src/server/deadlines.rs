@@ -40,7 +40,9 @@ impl Deadlines {
 
     /// Removes and returns one subject whose time has come.
     pub fn pop_due(&mut self, now: Instant) -> Option<Subject> {
-        (self.next()? <= now).then(|| self.set.pop_first())?.map(|(_, subject)| subject)
+        (self.next()? <= now)
+            .then(|| self.set.pop_first())?
+            .map(|(_, subject)| subject)
     }
 
     /// How many deadlines are armed.
@@ -67,7 +69,10 @@ mod tests {
         assert_eq!(deadlines.next(), Some(at(10)));
         assert_eq!(deadlines.pop_due(at(9)), None);
         assert_eq!(deadlines.pop_due(at(30)), Some(Subject::Allocation(1)));
-        assert_eq!(deadlines.pop_due(at(30)), Some(Subject::Reservation([1; 8])));
+        assert_eq!(
+            deadlines.pop_due(at(30)),
+            Some(Subject::Reservation([1; 8]))
+        );
         assert_eq!(deadlines.len(), 0);
     }
 }

@@ -29,9 +29,7 @@ pub use self::methods::allocate::OpenError;
 
 use self::deadlines::{Deadlines, Subject};
 use self::five_tuple::{Path, PeerAddr};
-use self::output::{
-    Channel, ClientVerdict, DropReason, EndReason, Event, Output, RelayId,
-};
+use self::output::{Channel, ClientVerdict, DropReason, EndReason, Event, Output, RelayId};
 use self::refusal::Refusal;
 use self::shared::Shared;
 use self::table::Allocations;
@@ -97,7 +95,12 @@ impl Server {
     }
 
     /// Takes one packet of a client: a datagram, or one whole frame of a stream.
-    pub fn handle_client<'a>(&mut self, now: Now, path: &Path, bytes: &'a [u8]) -> ClientVerdict<'a> {
+    pub fn handle_client<'a>(
+        &mut self,
+        now: Now,
+        path: &Path,
+        bytes: &'a [u8],
+    ) -> ClientVerdict<'a> {
         self.handle_timeout(now);
         let verdict = match classify_with(bytes, self.shared.protocol.rfc5766_channels) {
             Class::ChannelData => self.channel_data(now, path, bytes),
@@ -115,29 +118,42 @@ impl Server {
         let mut message = std::mem::take(&mut self.scratch);
         let verdict = match message::decode(bytes, &mut message) {
             Ok(head) => self.dispatch(now, path, &mut message, &head),
-            Err(Malformed::Cookie) if self.shared.protocol.rfc3489 => self.classic_binding(now, path, bytes),
+            Err(Malformed::Cookie) if self.shared.protocol.rfc3489 => {
+                self.classic_binding(now, path, bytes)
+            }
             Err(_) => ClientVerdict::Drop(DropReason::Malformed),
         };
         self.scratch = message;
         verdict
     }
 
-    fn dispatch<'a>(&mut self, now: Now, path: &Path, message: &mut Message, head: &Head) -> ClientVerdict<'a> {
+    fn dispatch<'a>(
+        &mut self,
+        now: Now,
+        path: &Path,
+        message: &mut Message,
+        head: &Head,
+    ) -> ClientVerdict<'a> {
         match (head.typ.method, head.typ.class) {
             (METHOD_BINDING, CLASS_REQUEST) => self.binding(now, path, message, head),
             // It keeps a NAT's mapping alive (RFC 8489 §6.3.2).
             (METHOD_BINDING, CLASS_INDICATION) => ClientVerdict::Handled,
-            (METHOD_ALLOCATE | METHOD_REFRESH | METHOD_CREATE_PERMISSION | METHOD_CHANNEL_BIND, CLASS_REQUEST)
-                if !self.shared.protocol.stun_only =>
-            {
-                self.request(now, path, message, head)
-            }
+            (
+                METHOD_ALLOCATE | METHOD_REFRESH | METHOD_CREATE_PERMISSION | METHOD_CHANNEL_BIND,
+                CLASS_REQUEST,
+            ) if !self.shared.protocol.stun_only => self.request(now, path, message, head),
             _ => ClientVerdict::Drop(DropReason::UnknownMethod),
         }
     }
 
     /// Authenticates a TURN request, hands it to its method, and answers.
-    fn request<'a>(&mut self, now: Now, path: &Path, message: &mut Message, head: &Head) -> ClientVerdict<'a> {
+    fn request<'a>(
+        &mut self,
+        now: Now,
+        path: &Path,
+        message: &mut Message,
+        head: &Head,
+    ) -> ClientVerdict<'a> {
         let source = path.tuple.client.ip();
         let identity = match self.shared.auth.authenticate(now, source, message) {
             Ok(identity) => identity,
@@ -149,13 +165,13 @@ impl Server {
             Err(refusal) => {
                 if refusal.code != CODE_FORBIDDEN.0 {
                     // A refused peer has been logged by `deny`.
-                self.outputs.push_back(Output::Event(Event::Refused {
-                    tuple: path.tuple,
-                    user: identity.user.clone(),
-                    method: head.typ.method,
-                    code: refusal.code,
-                    reason: refusal.reason,
-                }));
+                    self.outputs.push_back(Output::Event(Event::Refused {
+                        tuple: path.tuple,
+                        user: identity.user.clone(),
+                        method: head.typ.method,
+                        code: refusal.code,
+                        reason: refusal.reason,
+                    }));
                 }
                 self.transmit(path, refusal.reply(head), &identity);
             }
@@ -179,7 +195,9 @@ impl Server {
         }
         let relay = match self.allocations.by_tuple(&path.tuple) {
             Some(allocation) if allocation.opening.is_some() => return Ok(None),
-            Some(allocation) if allocation.identity != *identity => return Err(Refusal::wrong_credentials()),
+            Some(allocation) if allocation.identity != *identity => {
+                return Err(Refusal::wrong_credentials());
+            }
             Some(allocation) => allocation.relay,
             None => return Err(Refusal::no_allocation()),
         };
@@ -201,7 +219,11 @@ impl Server {
         rejection: &Rejection,
     ) -> ClientVerdict<'a> {
         let source = path.tuple.client.ip();
-        if self.unauthenticated.as_mut().is_some_and(|limiter| !limiter.allow(now.mono, source)) {
+        if self
+            .unauthenticated
+            .as_mut()
+            .is_some_and(|limiter| !limiter.allow(now.mono, source))
+        {
             return ClientVerdict::Drop(DropReason::ReplyRate);
         }
         if let Some(reason) = logged(rejection) {
@@ -231,7 +253,10 @@ impl Server {
 
     fn finish(&mut self, path: &Path, reply: Reply, key: Option<&Key>) {
         let message = self.encode(reply, key);
-        self.outputs.push_back(Output::Transmit { path: *path, message });
+        self.outputs.push_back(Output::Transmit {
+            path: *path,
+            message,
+        });
     }
 
     fn encode(&self, mut reply: Reply, key: Option<&Key>) -> Vec<u8> {
@@ -260,13 +285,21 @@ impl Server {
         }
         let tuple = allocation.path.tuple;
         let outputs = &mut self.outputs;
-        allocation.permissions.retain(|_, permission| now.mono < permission.expires);
+        allocation
+            .permissions
+            .retain(|_, permission| now.mono < permission.expires);
         allocation.channels.expire(now.mono, |number, peer| {
-            outputs.push_back(Output::ChannelDown(Channel { tuple, relay, number, peer }));
+            outputs.push_back(Output::ChannelDown(Channel {
+                tuple,
+                relay,
+                number,
+                peer,
+            }));
         });
         allocation.replay.take_if(|replay| replay.until <= now.mono);
         allocation.armed = allocation.next_deadline();
-        self.deadlines.arm(allocation.armed, Subject::Allocation(relay.0));
+        self.deadlines
+            .arm(allocation.armed, Subject::Allocation(relay.0));
     }
 
     /// Moves the allocation's deadline forward if something of it ends earlier than that.
@@ -274,7 +307,8 @@ impl Server {
         if let Some(allocation) = self.allocations.get_mut(relay)
             && at < allocation.armed
         {
-            self.deadlines.disarm(allocation.armed, Subject::Allocation(relay.0));
+            self.deadlines
+                .disarm(allocation.armed, Subject::Allocation(relay.0));
             allocation.armed = at;
             self.deadlines.arm(at, Subject::Allocation(relay.0));
         }
@@ -285,11 +319,17 @@ impl Server {
         let Some(allocation) = self.allocations.remove(relay) else {
             return;
         };
-        self.deadlines.disarm(allocation.armed, Subject::Allocation(relay.0));
+        self.deadlines
+            .disarm(allocation.armed, Subject::Allocation(relay.0));
         let tuple = allocation.path.tuple;
         for (number, binding) in allocation.channels.iter() {
             let peer = binding.peer;
-            self.outputs.push_back(Output::ChannelDown(Channel { tuple, relay, number, peer }));
+            self.outputs.push_back(Output::ChannelDown(Channel {
+                tuple,
+                relay,
+                number,
+                peer,
+            }));
         }
         self.outputs.push_back(Output::CloseRelay { relay });
         self.outputs.push_back(Output::Event(Event::Ended {
@@ -309,8 +349,18 @@ impl Server {
     }
 
     /// The refusal for a peer that policy denies; logged at most once a minute for each reason.
-    fn deny(&mut self, now: Now, path: &Path, user: &Option<Arc<str>>, peer: PeerAddr, denied: Denied) -> Refusal {
-        let logged = self.denied_logged.iter_mut().find(|(reason, _)| *reason == denied);
+    fn deny(
+        &mut self,
+        now: Now,
+        path: &Path,
+        user: &Option<Arc<str>>,
+        peer: PeerAddr,
+        denied: Denied,
+    ) -> Refusal {
+        let logged = self
+            .denied_logged
+            .iter_mut()
+            .find(|(reason, _)| *reason == denied);
         let due = match logged {
             Some((_, at)) if now.mono.saturating_duration_since(*at) < DENIED_LOG_INTERVAL => false,
             Some((_, at)) => {
@@ -324,7 +374,12 @@ impl Server {
         };
         if due {
             let (tuple, user) = (path.tuple, user.clone());
-            self.outputs.push_back(Output::Event(Event::PeerDenied { tuple, user, peer, denied }));
+            self.outputs.push_back(Output::Event(Event::PeerDenied {
+                tuple,
+                user,
+                peer,
+                denied,
+            }));
         }
         Refusal::forbidden("peer not allowed")
     }
@@ -376,12 +431,24 @@ fn logged(rejection: &Rejection) -> Option<&'static str> {
 
 /// USERNAME as the client sent it.
 fn claimed_user(message: &Message) -> Option<Arc<str>> {
-    message.get(ATTR_USERNAME).ok().map(|name| String::from_utf8_lossy(&name).into())
+    message
+        .get(ATTR_USERNAME)
+        .ok()
+        .map(|name| String::from_utf8_lossy(&name).into())
 }
 
 /// 420 if the message has a comprehension-required attribute that nobody here knows (S6).
 fn check_understood(message: &Message) -> Result<(), Refusal> {
-    let mut unknown =
-        message.attributes.0.iter().map(|a| a.typ).filter(|typ| !is_understood(*typ)).peekable();
-    if unknown.peek().is_none() { Ok(()) } else { Err(Refusal::unknown_attributes(unknown)) }
+    let mut unknown = message
+        .attributes
+        .0
+        .iter()
+        .map(|a| a.typ)
+        .filter(|typ| !is_understood(*typ))
+        .peekable();
+    if unknown.peek().is_none() {
+        Ok(())
+    } else {
+        Err(Refusal::unknown_attributes(unknown))
+    }
 }

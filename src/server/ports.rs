@@ -74,7 +74,8 @@ impl PortPool {
     #[must_use]
     pub fn taken(&self) -> u32 {
         let bits = self.addresses.iter().flat_map(|(_, bitmap)| bitmap);
-        bits.map(|word| word.load(Ordering::Relaxed).count_ones()).sum()
+        bits.map(|word| word.load(Ordering::Relaxed).count_ones())
+            .sum()
     }
 
     fn bit(&self, ip: IpAddr, port: u16) -> Option<(&AtomicU64, u64)> {
@@ -131,7 +132,9 @@ mod tests {
     fn l12_every_port_once_none_lost_after_churn() {
         let pool = PortPool::new(&[IP], 50_000, 50_199);
         for _ in 0..3 {
-            let leases: Vec<_> = (0..200).map(|_| pool.take(IP, Parity::Any).unwrap()).collect();
+            let leases: Vec<_> = (0..200)
+                .map(|_| pool.take(IP, Parity::Any).unwrap())
+                .collect();
             let ports: HashSet<_> = leases.iter().map(|lease| lease.addr().port()).collect();
             assert_eq!(ports.len(), 200);
             assert!(ports.iter().all(|port| (50_000..=50_199).contains(port)));
@@ -145,8 +148,13 @@ mod tests {
     #[test]
     fn l12_ports_are_random() {
         let pool = PortPool::new(&[IP], 10_000, 60_000);
-        let ports: Vec<_> = (0..20).map(|_| pool.take(IP, Parity::Any).unwrap()).collect();
-        let rising = ports.windows(2).filter(|w| w[0].addr().port() < w[1].addr().port()).count();
+        let ports: Vec<_> = (0..20)
+            .map(|_| pool.take(IP, Parity::Any).unwrap())
+            .collect();
+        let rising = ports
+            .windows(2)
+            .filter(|w| w[0].addr().port() < w[1].addr().port())
+            .count();
         assert!((1..19).contains(&rising), "{ports:?}");
     }
 
@@ -171,7 +179,10 @@ mod tests {
         let lease = pool.take(IP, Parity::Any).unwrap();
         assert!(pool.is_taken(lease.addr()));
         assert!(!pool.is_taken(SocketAddr::new(IP, 1)));
-        assert!(pool.take(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), Parity::Any).is_none());
+        assert!(
+            pool.take(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), Parity::Any)
+                .is_none()
+        );
     }
 
     #[test]
@@ -182,11 +193,16 @@ mod tests {
                 .map(|_| {
                     let pool = &pool;
                     scope.spawn(move || {
-                        (0..250).map(|_| pool.take(IP, Parity::Any).unwrap()).collect::<Vec<_>>()
+                        (0..250)
+                            .map(|_| pool.take(IP, Parity::Any).unwrap())
+                            .collect::<Vec<_>>()
                     })
                 })
                 .collect();
-            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().unwrap())
+                .collect()
         });
         let ports: HashSet<_> = taken.iter().map(PortLease::addr).collect();
         assert_eq!(ports.len(), 1000);

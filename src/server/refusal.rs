@@ -25,7 +25,11 @@ pub struct Refusal {
 
 impl Refusal {
     fn new(code: ErrorCode, reason: &'static str) -> Self {
-        Self { code: code.0, reason, unknown: Vec::new() }
+        Self {
+            code: code.0,
+            reason,
+            unknown: Vec::new(),
+        }
     }
 
     /// 400.
@@ -49,7 +53,10 @@ impl Refusal {
                 unknown.push(typ);
             }
         }
-        Self { unknown, ..Self::new(CODE_UNKNOWN_ATTRIBUTE, "unknown attribute") }
+        Self {
+            unknown,
+            ..Self::new(CODE_UNKNOWN_ATTRIBUTE, "unknown attribute")
+        }
     }
 
     /// 437, there is none.
@@ -67,13 +74,19 @@ impl Refusal {
     /// 440.
     #[must_use]
     pub fn family_not_supported() -> Self {
-        Self::new(CODE_ADDR_FAMILY_NOT_SUPPORTED, "no relay address of this family")
+        Self::new(
+            CODE_ADDR_FAMILY_NOT_SUPPORTED,
+            "no relay address of this family",
+        )
     }
 
     /// 441.
     #[must_use]
     pub fn wrong_credentials() -> Self {
-        Self::new(CODE_WRONG_CREDENTIALS, "the allocation belongs to another user")
+        Self::new(
+            CODE_WRONG_CREDENTIALS,
+            "the allocation belongs to another user",
+        )
     }
 
     /// 442.
@@ -85,7 +98,10 @@ impl Refusal {
     /// 443.
     #[must_use]
     pub fn family_mismatch() -> Self {
-        Self::new(CODE_PEER_ADDR_FAMILY_MISMATCH, "peer and relay are of different families")
+        Self::new(
+            CODE_PEER_ADDR_FAMILY_MISMATCH,
+            "peer and relay are of different families",
+        )
     }
 
     /// 486.
@@ -104,6 +120,10 @@ impl Refusal {
     #[must_use]
     pub fn reply(&self, request: &Head) -> Reply {
         let reply = Reply::error(request, ErrorCode(self.code));
-        if self.unknown.is_empty() { reply } else { reply.with_unknown(&self.unknown) }
+        if self.unknown.is_empty() {
+            reply
+        } else {
+            reply.with_unknown(&self.unknown)
+        }
     }
 }

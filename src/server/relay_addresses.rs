@@ -21,7 +21,11 @@ impl RelayAddresses {
     /// Takes `relay-ip`, else `local`: the addresses that clients can reach the server at.
     #[must_use]
     pub fn new(config: &config::Relay, local: &[IpAddr]) -> Self {
-        let mut ips = if config.ips.is_empty() { local.to_vec() } else { config.ips.clone() };
+        let mut ips = if config.ips.is_empty() {
+            local.to_vec()
+        } else {
+            config.ips.clone()
+        };
         ips.retain(|ip| !ip.is_unspecified());
         let mut external = Vec::new();
         for entry in &config.external {
@@ -30,13 +34,21 @@ impl RelayAddresses {
                 None => {
                     let same: Vec<_> = family(&ips, Family::of(entry.public)).collect();
                     let outward: Vec<_> = same.iter().filter(|ip| !ip.is_loopback()).collect();
-                    let stands_for = if outward.is_empty() { same.iter().collect() } else { outward };
+                    let stands_for = if outward.is_empty() {
+                        same.iter().collect()
+                    } else {
+                        outward
+                    };
                     external.extend(stands_for.into_iter().map(|ip| (entry.public, *ip)));
                 }
             }
         }
         let ports = PortPool::new(&ips, config.min_port, config.max_port);
-        Self { ips, external, ports }
+        Self {
+            ips,
+            external,
+            ports,
+        }
     }
 
     /// The port pool of these addresses.
@@ -47,7 +59,10 @@ impl RelayAddresses {
 
     /// Every relay address, local and public.
     pub fn all(&self) -> impl Iterator<Item = IpAddr> {
-        self.ips.iter().copied().chain(self.external.iter().map(|(public, _)| *public))
+        self.ips
+            .iter()
+            .copied()
+            .chain(self.external.iter().map(|(public, _)| *public))
     }
 
     /// Whether relays bind `ip`.
@@ -70,7 +85,10 @@ impl RelayAddresses {
     /// What the world calls a local transport address.
     #[must_use]
     pub fn public(&self, local: SocketAddr) -> SocketAddr {
-        let named = self.external.iter().find(|(_, private)| *private == local.ip());
+        let named = self
+            .external
+            .iter()
+            .find(|(_, private)| *private == local.ip());
         named.map_or(local, |(public, _)| SocketAddr::new(*public, local.port()))
     }
 
@@ -87,12 +105,18 @@ impl RelayAddresses {
             .filter(|(public, _)| *public == named.ip())
             .map(|(_, private)| SocketAddr::new(*private, named.port()));
         let first = locals.clone().next().unwrap_or(named);
-        PeerAddr(locals.find(|local| self.ports.is_taken(*local)).unwrap_or(first))
+        PeerAddr(
+            locals
+                .find(|local| self.ports.is_taken(*local))
+                .unwrap_or(first),
+        )
     }
 }
 
 fn family(ips: &[IpAddr], wanted: Family) -> impl Iterator<Item = IpAddr> {
-    ips.iter().copied().filter(move |ip| Family::of(*ip) == wanted)
+    ips.iter()
+        .copied()
+        .filter(move |ip| Family::of(*ip) == wanted)
 }
 
 #[cfg(test)]
@@ -109,7 +133,10 @@ mod tests {
             ips: vec![],
             external: external
                 .iter()
-                .map(|(public, private)| ExternalIp { public: ip(public), private: private.map(ip) })
+                .map(|(public, private)| ExternalIp {
+                    public: ip(public),
+                    private: private.map(ip),
+                })
                 .collect(),
             min_port: 50_000,
             max_port: 50_009,
@@ -126,7 +153,10 @@ mod tests {
         assert_eq!(choose(Family::V4, "127.0.0.1"), Some(ip("127.0.0.1")));
         assert_eq!(choose(Family::V4, "2001:db8::1"), Some(ip("10.0.0.1")));
         assert_eq!(choose(Family::V6, "127.0.0.1"), Some(ip("::1")));
-        assert_eq!(addresses(&["10.0.0.1"], &[]).choose(Family::V6, ip("10.0.0.1")), None);
+        assert_eq!(
+            addresses(&["10.0.0.1"], &[]).choose(Family::V6, ip("10.0.0.1")),
+            None
+        );
     }
 
     #[test]
@@ -140,14 +170,20 @@ mod tests {
         assert_eq!(relay.public(addr("10.0.0.2:5")), addr("203.0.113.2:5"));
         assert_eq!(relay.public(addr("127.0.0.1:5")), addr("127.0.0.1:5"));
         assert_eq!(relay.peer(addr("203.0.113.2:5")).0, addr("10.0.0.2:5"));
-        assert_eq!(relay.peer(addr("[::ffff:203.0.113.1]:5")).0, addr("10.0.0.1:5"));
+        assert_eq!(
+            relay.peer(addr("[::ffff:203.0.113.1]:5")).0,
+            addr("10.0.0.1:5")
+        );
         assert_eq!(relay.peer(addr("192.0.2.1:5")).0, addr("192.0.2.1:5"));
     }
 
     #[test]
     fn a_public_address_of_several_local_ones_leads_to_the_one_with_the_port() {
         let relay = addresses(&["10.0.0.1", "10.0.0.2"], &[("203.0.113.1", None)]);
-        let lease = relay.ports().take(ip("10.0.0.2"), super::super::ports::Parity::Any).unwrap();
+        let lease = relay
+            .ports()
+            .take(ip("10.0.0.2"), super::super::ports::Parity::Any)
+            .unwrap();
         let public = relay.public(lease.addr());
         assert_eq!(public.ip(), ip("203.0.113.1"));
         assert_eq!(relay.peer(public).0, lease.addr());

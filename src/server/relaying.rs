@@ -14,7 +14,12 @@ use crate::wire::channel_data;
 use crate::wire::indication::{self, Header};
 
 impl Server {
-    pub(super) fn channel_data<'a>(&mut self, now: Now, path: &Path, bytes: &'a [u8]) -> ClientVerdict<'a> {
+    pub(super) fn channel_data<'a>(
+        &mut self,
+        now: Now,
+        path: &Path,
+        bytes: &'a [u8],
+    ) -> ClientVerdict<'a> {
         let Some((number, payload)) = channel_data::parse(bytes) else {
             return ClientVerdict::Drop(DropReason::Malformed);
         };
@@ -29,12 +34,21 @@ impl Server {
             return ClientVerdict::Drop(DropReason::OwnAddress);
         }
         let peer = binding.peer;
-        if allocation.bandwidth.as_mut().is_some_and(|b| !b.to_peers.take(now.mono, payload.len() as u64)) {
+        if allocation
+            .bandwidth
+            .as_mut()
+            .is_some_and(|b| !b.to_peers.take(now.mono, payload.len() as u64))
+        {
             return ClientVerdict::Drop(DropReason::Bandwidth);
         }
         allocation.traffic.to_peers += 1;
         allocation.traffic.to_peers_bytes += payload.len() as u64;
-        ClientVerdict::ToPeer { relay: allocation.relay, peer, payload, dont_fragment: false }
+        ClientVerdict::ToPeer {
+            relay: allocation.relay,
+            peer,
+            payload,
+            dont_fragment: false,
+        }
     }
 
     pub(super) fn send<'a>(&mut self, now: Now, path: &Path, bytes: &'a [u8]) -> ClientVerdict<'a> {
@@ -57,7 +71,11 @@ impl Server {
         if !self.shared.reaches(permission.reach, peer) {
             return ClientVerdict::Drop(DropReason::OwnAddress);
         }
-        if allocation.bandwidth.as_mut().is_some_and(|b| !b.to_peers.take(now.mono, send.data.len() as u64)) {
+        if allocation
+            .bandwidth
+            .as_mut()
+            .is_some_and(|b| !b.to_peers.take(now.mono, send.data.len() as u64))
+        {
             return ClientVerdict::Drop(DropReason::Bandwidth);
         }
         allocation.traffic.to_peers += 1;
@@ -71,16 +89,22 @@ impl Server {
     }
 
     /// Takes a datagram of `len` bytes that came to a relay socket.
-    pub fn handle_peer(&mut self, now: Now, relay: RelayId, source: SocketAddr, len: u16) -> PeerVerdict {
+    pub fn handle_peer(
+        &mut self,
+        now: Now,
+        relay: RelayId,
+        source: SocketAddr,
+        len: u16,
+    ) -> PeerVerdict {
         self.handle_timeout(now);
-        let verdict = self.to_client(now, relay, PeerAddr(source), len);
+        let verdict = self.peer_data(now, relay, PeerAddr(source), len);
         if let PeerVerdict::Drop(reason) = verdict {
             self.counters.drops[reason as usize] += 1;
         }
         verdict
     }
 
-    fn to_client(&mut self, now: Now, relay: RelayId, peer: PeerAddr, len: u16) -> PeerVerdict {
+    fn peer_data(&mut self, now: Now, relay: RelayId, peer: PeerAddr, len: u16) -> PeerVerdict {
         let Some(allocation) = self.allocations.get_mut(relay) else {
             return PeerVerdict::Drop(DropReason::NoAllocation);
         };
@@ -90,7 +114,11 @@ impl Server {
         if !self.shared.reaches(permission.reach, peer) {
             return PeerVerdict::Drop(DropReason::OwnAddress);
         }
-        if allocation.bandwidth.as_mut().is_some_and(|b| !b.to_client.take(now.mono, u64::from(len))) {
+        if allocation
+            .bandwidth
+            .as_mut()
+            .is_some_and(|b| !b.to_client.take(now.mono, u64::from(len)))
+        {
             return PeerVerdict::Drop(DropReason::Bandwidth);
         }
         let header = match allocation.channels.of_peer(peer, now.mono) {
@@ -103,6 +131,9 @@ impl Server {
         };
         allocation.traffic.to_client += 1;
         allocation.traffic.to_client_bytes += u64::from(len);
-        PeerVerdict::ToClient { path: allocation.path, header }
+        PeerVerdict::ToClient {
+            path: allocation.path,
+            header,
+        }
     }
 }

@@ -41,7 +41,9 @@ impl Reservations {
 
     /// The reservation of `token`, once, unless it has expired.
     pub fn redeem(&self, token: Token, now: Instant) -> Option<Reservation> {
-        self.lock().remove(&token).filter(|reservation| now < reservation.expires)
+        self.lock()
+            .remove(&token)
+            .filter(|reservation| now < reservation.expires)
     }
 
     /// Frees the port of `token` if nobody has asked for it.

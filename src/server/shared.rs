@@ -48,13 +48,24 @@ impl Shared {
     /// Takes the configuration, the addresses at which clients reach the server, and all that
     /// the host has.
     #[must_use]
-    pub fn new(config: &Config, auth: Authenticator, reachable: &[IpAddr], host: &[IpAddr]) -> Self {
+    pub fn new(
+        config: &Config,
+        auth: Authenticator,
+        reachable: &[IpAddr],
+        host: &[IpAddr],
+    ) -> Self {
         let relays = RelayAddresses::new(&config.relay, reachable);
-        let own: Vec<IpAddr> = relays.all().chain(reachable.iter().chain(host).copied()).collect();
+        let own: Vec<IpAddr> = relays
+            .all()
+            .chain(reachable.iter().chain(host).copied())
+            .collect();
         Self {
             auth,
             filter: PeerFilter::new(&config.peers).with_own(&own),
-            quota: Arc::new(Quota::new(config.limits.user_quota, config.limits.total_quota)),
+            quota: Arc::new(Quota::new(
+                config.limits.user_quota,
+                config.limits.total_quota,
+            )),
             relays,
             reservations: Reservations::default(),
             limits: config.limits.clone(),
@@ -70,10 +81,17 @@ impl Shared {
     /// # Errors
     /// The policy's refusal.
     pub fn reach(&self, ip: IpAddr) -> Result<Reach, Denied> {
-        self.filter.check(ip).map(|()| Reach::Any).or_else(|denied| {
-            // A call between two clients of this server goes from relay to relay, always.
-            if self.relays.contains(ip) { Ok(Reach::RelayedOnly) } else { Err(denied) }
-        })
+        self.filter
+            .check(ip)
+            .map(|()| Reach::Any)
+            .or_else(|denied| {
+                // A call between two clients of this server goes from relay to relay, always.
+                if self.relays.contains(ip) {
+                    Ok(Reach::RelayedOnly)
+                } else {
+                    Err(denied)
+                }
+            })
     }
 
     /// Whether `peer` is within `reach` right now.
@@ -92,6 +110,8 @@ impl Shared {
     /// The lifetime that is granted (L10): `max(default, min(requested, max))`.
     #[must_use]
     pub fn lifetime(&self, requested: Option<Duration>) -> Duration {
-        requested.map_or(DEFAULT_LIFETIME, |wanted| wanted.min(self.max_lifetime).max(DEFAULT_LIFETIME))
+        requested.map_or(DEFAULT_LIFETIME, |wanted| {
+            wanted.min(self.max_lifetime).max(DEFAULT_LIFETIME)
+        })
     }
 }

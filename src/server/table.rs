@@ -17,7 +17,11 @@ pub struct Allocations {
 
 impl Allocations {
     /// Adds what `make` makes of the name it gets.
-    pub fn insert(&mut self, tuple: FiveTuple, make: impl FnOnce(RelayId) -> Allocation) -> RelayId {
+    pub fn insert(
+        &mut self,
+        tuple: FiveTuple,
+        make: impl FnOnce(RelayId) -> Allocation,
+    ) -> RelayId {
         let entry = self.slab.vacant_entry();
         // Relay ports are 16-bit and addresses few: the key cannot outgrow 32 bits.
         let relay = RelayId(entry.key() as u32);
@@ -54,7 +58,10 @@ impl Allocations {
     /// Every relay.
     #[must_use]
     pub fn relays(&self) -> Vec<RelayId> {
-        self.slab.iter().map(|(key, _)| RelayId(key as u32)).collect()
+        self.slab
+            .iter()
+            .map(|(key, _)| RelayId(key as u32))
+            .collect()
     }
 
     /// How many there are.

@@ -66,16 +66,25 @@ mod tests {
         use stun::message::{Getter as _, Message, Setter as _};
         let mut message = Message::new();
         message.new_transaction_id().unwrap();
-        for text in ["192.0.2.1:32853", "[2001:db8:1234:5678:11:2233:4455:6677]:32853"] {
+        for text in [
+            "192.0.2.1:32853",
+            "[2001:db8:1234:5678:11:2233:4455:6677]:32853",
+        ] {
             let addr: SocketAddr = text.parse().unwrap();
             let mut value = [0; MAX_LEN];
             let len = encode_xor(addr, &message.transaction_id, &mut value);
-            assert_eq!(decode_xor(&value[..len], &message.transaction_id), Some(addr));
+            assert_eq!(
+                decode_xor(&value[..len], &message.transaction_id),
+                Some(addr)
+            );
 
             let mut theirs = message.clone();
-            stun::xoraddr::XorMappedAddress { ip: addr.ip(), port: addr.port() }
-                .add_to(&mut theirs)
-                .unwrap();
+            stun::xoraddr::XorMappedAddress {
+                ip: addr.ip(),
+                port: addr.port(),
+            }
+            .add_to(&mut theirs)
+            .unwrap();
             assert_eq!(theirs.attributes.0[0].value, &value[..len]);
             let mut read = stun::xoraddr::XorMappedAddress::default();
             read.get_from(&theirs).unwrap();
@@ -86,7 +95,14 @@ mod tests {
     #[test]
     fn p2_wrong_lengths_and_families_are_malformed() {
         let id = TransactionId::default();
-        for value in [&[0u8, 1, 0, 0][..], &[0, 1, 0, 0, 1, 2, 3], &[0, 1, 0, 0, 1, 2, 3, 4, 5], &[0, 2, 0, 0, 1, 2, 3, 4], &[0, 3, 0, 0, 1, 2, 3, 4], &[]] {
+        for value in [
+            &[0u8, 1, 0, 0][..],
+            &[0, 1, 0, 0, 1, 2, 3],
+            &[0, 1, 0, 0, 1, 2, 3, 4, 5],
+            &[0, 2, 0, 0, 1, 2, 3, 4],
+            &[0, 3, 0, 0, 1, 2, 3, 4],
+            &[],
+        ] {
             assert_eq!(decode_xor(value, &id), None, "{value:?}");
         }
     }

@@ -37,7 +37,10 @@ mod tests {
     #[test]
     fn c4_length_decides_what_the_payload_is() {
         assert_eq!(parse(&[0x40, 0, 0, 2, 7, 8]), Some((0x4000, &[7, 8][..])));
-        assert_eq!(parse(&[0x40, 0, 0, 2, 7, 8, 0, 0]), Some((0x4000, &[7, 8][..])));
+        assert_eq!(
+            parse(&[0x40, 0, 0, 2, 7, 8, 0, 0]),
+            Some((0x4000, &[7, 8][..]))
+        );
         assert_eq!(parse(&[0x40, 0, 0, 0]), Some((0x4000, &[][..])));
         assert_eq!(parse(&[0x40, 0, 0, 3, 7, 8]), None);
         assert_eq!(parse(&[0x40, 0, 0]), None);

@@ -30,8 +30,13 @@ pub struct Send<'a> {
 /// Whether `datagram` begins as a Send indication does.
 #[must_use]
 pub fn is_send(datagram: &[u8]) -> bool {
-    const SEND: MessageType = MessageType { method: METHOD_SEND, class: CLASS_INDICATION };
-    datagram.first_chunk().is_some_and(|typ| u16::from_be_bytes(*typ) == SEND.value())
+    const SEND: MessageType = MessageType {
+        method: METHOD_SEND,
+        class: CLASS_INDICATION,
+    };
+    datagram
+        .first_chunk()
+        .is_some_and(|typ| u16::from_be_bytes(*typ) == SEND.value())
 }
 
 /// Reads a Send indication; `None` when it is malformed, lacks the peer or the data, or holds a
@@ -59,7 +64,11 @@ pub fn parse_send(datagram: &[u8]) -> Option<Send<'_>> {
             _ => {}
         }
     }
-    Some(Send { peer: address::decode_xor(peer?, &id)?, data: data?, dont_fragment })
+    Some(Send {
+        peer: address::decode_xor(peer?, &id)?,
+        data: data?,
+        dont_fragment,
+    })
 }
 
 /// The bytes that come before the payload on its way to the client, and the padding behind it.
@@ -78,7 +87,11 @@ impl Header {
     /// The header of channel data on a datagram: no padding.
     #[must_use]
     pub fn channel_data(number: u16, payload_len: u16) -> Self {
-        let mut header = Self { bytes: [0; Self::MAX_LEN], len: 0, padding: 0 };
+        let mut header = Self {
+            bytes: [0; Self::MAX_LEN],
+            len: 0,
+            padding: 0,
+        };
         header.push(&super::channel_data::header(number, payload_len));
         header
     }
@@ -87,16 +100,24 @@ impl Header {
     /// needs no copy.
     #[must_use]
     pub fn data_indication(id: &TransactionId, peer: SocketAddr, payload_len: u16) -> Self {
-        const DATA: MessageType = MessageType { method: METHOD_DATA, class: CLASS_INDICATION };
+        const DATA: MessageType = MessageType {
+            method: METHOD_DATA,
+            class: CLASS_INDICATION,
+        };
         let mut address = [0; address::MAX_LEN];
         let address_len = address::encode_xor(peer, id, &mut address);
         let padding = payload_len.wrapping_neg() % 4;
         let body = ATTRIBUTE_HEADER_SIZE + address_len + ATTRIBUTE_HEADER_SIZE;
         // At most 32 + 65,507: a datagram so long does not fit once wrapped, and sending it fails.
-        let message_len = (body as u16).saturating_add(payload_len).saturating_add(padding);
+        let message_len = (body as u16)
+            .saturating_add(payload_len)
+            .saturating_add(padding);
 
-        let mut header =
-            Self { bytes: [0; Self::MAX_LEN], len: 0, padding: padding as u8 };
+        let mut header = Self {
+            bytes: [0; Self::MAX_LEN],
+            len: 0,
+            padding: padding as u8,
+        };
         header.push(&DATA.value().to_be_bytes());
         header.push(&message_len.to_be_bytes());
         header.push(&MAGIC_COOKIE.to_be_bytes());
@@ -138,7 +159,10 @@ mod tests {
     use stun::message::{Getter as _, Message, Setter};
     use turn::proto::{data::Data, dontfrag::DontFragmentAttr, peeraddr::PeerAddress};
 
-    const SEND: MessageType = MessageType { method: METHOD_SEND, class: CLASS_INDICATION };
+    const SEND: MessageType = MessageType {
+        method: METHOD_SEND,
+        class: CLASS_INDICATION,
+    };
 
     fn peer(text: &str) -> SocketAddr {
         text.parse().unwrap()
@@ -156,7 +180,10 @@ mod tests {
     }
 
     fn xor_peer(addr: SocketAddr) -> Box<dyn Setter> {
-        Box::new(PeerAddress { ip: addr.ip(), port: addr.port() })
+        Box::new(PeerAddress {
+            ip: addr.ip(),
+            port: addr.port(),
+        })
     }
 
     fn data(bytes: &[u8]) -> Box<dyn Setter> {
@@ -168,31 +195,65 @@ mod tests {
         for addr in [peer("192.0.2.7:5"), peer("[2001:db8::7]:65535")] {
             let bytes = send(vec![data(b"hello"), xor_peer(addr), Box::new(FINGERPRINT)]);
             assert!(is_send(&bytes));
-            let expected = Send { peer: addr, data: b"hello", dont_fragment: false };
+            let expected = Send {
+                peer: addr,
+                data: b"hello",
+                dont_fragment: false,
+            };
             assert_eq!(parse_send(&bytes), Some(expected));
         }
         let addr = peer("192.0.2.7:5");
         assert_eq!(parse_send(&send(vec![data(b"hello")])), None);
         assert_eq!(parse_send(&send(vec![xor_peer(addr)])), None);
         let empty = send(vec![xor_peer(addr), data(b""), Box::new(DontFragmentAttr)]);
-        assert_eq!(parse_send(&empty), Some(Send { peer: addr, data: b"", dont_fragment: true }));
+        assert_eq!(
+            parse_send(&empty),
+            Some(Send {
+                peer: addr,
+                data: b"",
+                dont_fragment: true
+            })
+        );
     }
 
     #[test]
     fn s6_s9_unknown_required_is_silence_and_the_first_of_two_wins() {
         let addr = peer("192.0.2.7:5");
         let raw = |typ| -> Box<dyn Setter> {
-            Box::new(stun::attributes::RawAttribute { typ: AttrType(typ), length: 0, value: vec![] })
+            Box::new(stun::attributes::RawAttribute {
+                typ: AttrType(typ),
+                length: 0,
+                value: vec![],
+            })
         };
-        assert_eq!(parse_send(&send(vec![xor_peer(addr), data(b"x"), raw(0x7FFF)])), None);
+        assert_eq!(
+            parse_send(&send(vec![xor_peer(addr), data(b"x"), raw(0x7FFF)])),
+            None
+        );
         assert!(parse_send(&send(vec![xor_peer(addr), data(b"x"), raw(0x8FFF)])).is_some());
-        let twice = send(vec![xor_peer(addr), xor_peer(peer("192.0.2.8:5")), data(b"x"), data(b"y")]);
-        assert_eq!(parse_send(&twice), Some(Send { peer: addr, data: b"x", dont_fragment: false }));
+        let twice = send(vec![
+            xor_peer(addr),
+            xor_peer(peer("192.0.2.8:5")),
+            data(b"x"),
+            data(b"y"),
+        ]);
+        assert_eq!(
+            parse_send(&twice),
+            Some(Send {
+                peer: addr,
+                data: b"x",
+                dont_fragment: false
+            })
+        );
     }
 
     #[test]
     fn s5_a_wrong_fingerprint_is_silence() {
-        let mut bytes = send(vec![xor_peer(peer("192.0.2.7:5")), data(b"x"), Box::new(FINGERPRINT)]);
+        let mut bytes = send(vec![
+            xor_peer(peer("192.0.2.7:5")),
+            data(b"x"),
+            Box::new(FINGERPRINT),
+        ]);
         *bytes.last_mut().unwrap() ^= 1;
         assert_eq!(parse_send(&bytes), None);
     }
@@ -209,11 +270,17 @@ mod tests {
                 message.raw.extend_from_slice(&payload);
                 message.raw.resize(message.raw.len() + header.padding(), 0);
                 message.decode().unwrap();
-                assert_eq!(message.raw.len(), MESSAGE_HEADER_SIZE + message.length as usize);
+                assert_eq!(
+                    message.raw.len(),
+                    MESSAGE_HEADER_SIZE + message.length as usize
+                );
                 let (mut got, mut from) = (Data::default(), PeerAddress::default());
                 got.get_from(&message).unwrap();
                 from.get_from(&message).unwrap();
-                assert_eq!((got.0, SocketAddr::new(from.ip, from.port)), (payload, addr));
+                assert_eq!(
+                    (got.0, SocketAddr::new(from.ip, from.port)),
+                    (payload, addr)
+                );
             }
         }
     }
@@ -221,6 +288,9 @@ mod tests {
     #[test]
     fn channel_data_header_has_no_padding() {
         let header = Header::channel_data(0x4001, 3);
-        assert_eq!((header.as_bytes(), header.padding()), (&[0x40, 1, 0, 3][..], 0));
+        assert_eq!(
+            (header.as_bytes(), header.padding()),
+            (&[0x40, 1, 0, 3][..], 0)
+        );
     }
 }

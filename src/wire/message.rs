@@ -35,7 +35,9 @@ pub enum Malformed {
 /// # Errors
 /// [`Malformed`], in the RFC's order.
 pub fn frame(datagram: &[u8]) -> Result<&[u8], Malformed> {
-    let header = datagram.get(..MESSAGE_HEADER_SIZE).ok_or(Malformed::Length)?;
+    let header = datagram
+        .get(..MESSAGE_HEADER_SIZE)
+        .ok_or(Malformed::Length)?;
     if header[0] & 0xC0 != 0 {
         return Err(Malformed::Type);
     }
@@ -46,7 +48,9 @@ pub fn frame(datagram: &[u8]) -> Result<&[u8], Malformed> {
     if !len.is_multiple_of(4) {
         return Err(Malformed::Length);
     }
-    datagram.get(..MESSAGE_HEADER_SIZE + len).ok_or(Malformed::Length)
+    datagram
+        .get(..MESSAGE_HEADER_SIZE + len)
+        .ok_or(Malformed::Length)
 }
 
 /// The type and value of every attribute of a framed message, without allocation.
@@ -60,7 +64,10 @@ pub fn attributes(frame: &[u8]) -> impl Iterator<Item = Result<(AttrType, &[u8])
         }
         let next = split_attribute(rest);
         rest = next.as_ref().map_or(&[], |(_, _, rest)| rest);
-        Some(next.map(|(typ, value, _)| (typ, value)).ok_or(Malformed::Attribute))
+        Some(
+            next.map(|(typ, value, _)| (typ, value))
+                .ok_or(Malformed::Attribute),
+        )
     })
 }
 
@@ -68,7 +75,11 @@ fn split_attribute(bytes: &[u8]) -> Option<(AttrType, &[u8], &[u8])> {
     let (header, rest) = bytes.split_at_checked(ATTRIBUTE_HEADER_SIZE)?;
     let len = usize::from(u16::from_be_bytes([header[2], header[3]]));
     let rest_after = rest.get(len.next_multiple_of(4)..)?;
-    Some((AttrType(u16::from_be_bytes([header[0], header[1]])), &rest[..len], rest_after))
+    Some((
+        AttrType(u16::from_be_bytes([header[0], header[1]])),
+        &rest[..len],
+        rest_after,
+    ))
 }
 
 /// Checks the FINGERPRINT at the end of a framed message, given its value (RFC 8489 §14.7).
@@ -107,14 +118,23 @@ pub fn decode(datagram: &[u8], message: &mut Message) -> Result<Head, Malformed>
     message.raw.extend_from_slice(frame);
     message.decode().map_err(|_| Malformed::Attribute)?;
 
-    let fingerprint = message.attributes.0.iter().position(|a| a.typ == ATTR_FINGERPRINT);
+    let fingerprint = message
+        .attributes
+        .0
+        .iter()
+        .position(|a| a.typ == ATTR_FINGERPRINT);
     if let Some(at) = fingerprint {
         let last = at + 1 == message.attributes.0.len();
         if !last || !fingerprint_matches(frame, &message.attributes.0[at].value) {
             return Err(Malformed::Fingerprint);
         }
     }
-    if let Some(at) = message.attributes.0.iter().position(|a| a.typ == ATTR_MESSAGE_INTEGRITY) {
+    if let Some(at) = message
+        .attributes
+        .0
+        .iter()
+        .position(|a| a.typ == ATTR_MESSAGE_INTEGRITY)
+    {
         message.attributes.0.truncate(at + 1);
     }
     Ok(Head {
@@ -136,7 +156,10 @@ impl Reply {
         message.transaction_id = request.id;
         message.typ = MessageType::new(request.typ.method, class);
         message.write_header();
-        Self { message, fingerprint: request.fingerprint }
+        Self {
+            message,
+            fingerprint: request.fingerprint,
+        }
     }
 
     /// A success response to `request`.
@@ -281,11 +304,19 @@ mod tests {
     fn attributes_agree_with_the_stun_crate() {
         let message = request(&[
             Box::new(BINDING_REQUEST),
-            Box::new(TextAttribute::new(stun::attributes::ATTR_REALM, "odd".into())),
+            Box::new(TextAttribute::new(
+                stun::attributes::ATTR_REALM,
+                "odd".into(),
+            )),
             Box::new(FINGERPRINT),
         ]);
         let ours: Vec<_> = attributes(&message.raw).map(|a| a.unwrap()).collect();
-        let theirs: Vec<_> = message.attributes.0.iter().map(|a| (a.typ, &a.value[..])).collect();
+        let theirs: Vec<_> = message
+            .attributes
+            .0
+            .iter()
+            .map(|a| (a.typ, &a.value[..]))
+            .collect();
         assert_eq!(ours, theirs);
     }
 

@@ -1,5 +1,8 @@
 //! Linux: `recvmmsg` with UDP_GRO, `sendmsg` with UDP_SEGMENT, local addresses by IP_PKTINFO.
-#![allow(unsafe_code, reason = "the batch calls and control messages exist in no safe wrapper that sends scattered payloads")]
+#![allow(
+    unsafe_code,
+    reason = "the batch calls and control messages exist in no safe wrapper that sends scattered payloads"
+)]
 
 use std::io;
 use std::mem::{size_of, size_of_val, zeroed};
@@ -48,7 +51,9 @@ pub struct Receiver {
 
 impl std::fmt::Debug for Receiver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Receiver").field("received", &self.received).finish_non_exhaustive()
+        f.debug_struct("Receiver")
+            .field("received", &self.received)
+            .finish_non_exhaustive()
     }
 }
 
@@ -63,7 +68,10 @@ impl Receiver {
         let mut controls = vec![Control([0; Control::LEN]); BATCH].into_boxed_slice();
         let mut iovecs: Box<[iovec]> = slab
             .chunks_exact_mut(SLOT)
-            .map(|slot| iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: SLOT })
+            .map(|slot| iovec {
+                iov_base: slot.as_mut_ptr().cast(),
+                iov_len: SLOT,
+            })
             .collect();
         let mut headers = vec![header; BATCH].into_boxed_slice();
         for (i, header) in headers.iter_mut().enumerate() {
@@ -73,7 +81,14 @@ impl Receiver {
             header.msg_hdr.msg_control = (&raw mut controls[i]).cast();
             reset(header);
         }
-        Self { slab, names, controls, _iovecs: iovecs, headers, received: 0 }
+        Self {
+            slab,
+            names,
+            controls,
+            _iovecs: iovecs,
+            headers,
+            received: 0,
+        }
     }
 
     /// Takes what waits in `socket`, one batch at the most; `true` when there may be more.
@@ -124,7 +139,11 @@ impl Receiver {
             bytes
                 .chunks(segment)
                 .chain(empty)
-                .map(move |bytes| Datagram { source, local, bytes }),
+                .map(move |bytes| Datagram {
+                    source,
+                    local,
+                    bytes,
+                }),
         )
     }
 
@@ -132,7 +151,7 @@ impl Receiver {
     fn control(&self, i: usize) -> (Option<IpAddr>, Option<usize>) {
         let (mut local, mut segment) = (None, None);
         let header = &self.headers[i].msg_hdr;
-        debug_assert!(header.msg_controllen as usize <= size_of_val(&self.controls[i]));
+        debug_assert!(header.msg_controllen <= size_of_val(&self.controls[i]));
         // SAFETY: the kernel has filled `msg_controllen` bytes of `controls[i]` with well-formed
         // control messages, and the CMSG functions stay within them; each payload is read
         // unaligned and with the type that its level and type stand for.
@@ -166,7 +185,10 @@ impl Receiver {
         if payload.is_empty() {
             return Some(0);
         }
-        let start = payload.as_ptr().addr().checked_sub(self.slab.as_ptr().addr())?;
+        let start = payload
+            .as_ptr()
+            .addr()
+            .checked_sub(self.slab.as_ptr().addr())?;
         (start + payload.len() <= self.slab.len()).then_some(start)
     }
 }
@@ -211,7 +233,10 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new() -> Self {
-        Self { segmentation: true, iovecs: Vec::with_capacity(3 * 64) }
+        Self {
+            segmentation: true,
+            iovecs: Vec::with_capacity(3 * 64),
+        }
     }
 
     pub(super) fn max_segments(&self) -> usize {
@@ -219,7 +244,12 @@ impl Sender {
     }
 
     /// Sends a run (see `run_length`) and tells how many datagrams of it the kernel took.
-    pub(super) fn send(&mut self, socket: &UdpSocket, run: &[Queued], receiver: &Receiver) -> usize {
+    pub(super) fn send(
+        &mut self,
+        socket: &UdpSocket,
+        run: &[Queued],
+        receiver: &Receiver,
+    ) -> usize {
         match run {
             [single] if single.dont_fragment => self.send_unfragmented(socket, run, receiver),
             [_] => usize::from(self.send_run(socket, run, receiver).is_ok()),
@@ -233,7 +263,13 @@ impl Sender {
 
     /// What the kernel refused as a whole it may take in parts: segments beyond the MTU have to be
     /// fragmented, and some devices cannot segment at all.
-    fn send_singly(&mut self, socket: &UdpSocket, run: &[Queued], receiver: &Receiver, error: &io::Error) -> usize {
+    fn send_singly(
+        &mut self,
+        socket: &UdpSocket,
+        run: &[Queued],
+        receiver: &Receiver,
+        error: &io::Error,
+    ) -> usize {
         let mut sent = 0;
         for single in run.chunks(1) {
             sent += usize::from(self.send_run(socket, single, receiver).is_ok());
@@ -247,7 +283,12 @@ impl Sender {
     }
 
     /// Linux has DF as a property of the socket; such packets are rare.
-    fn send_unfragmented(&mut self, socket: &UdpSocket, run: &[Queued], receiver: &Receiver) -> usize {
+    fn send_unfragmented(
+        &mut self,
+        socket: &UdpSocket,
+        run: &[Queued],
+        receiver: &Receiver,
+    ) -> usize {
         if set_dont_fragment(&socket.socket, socket.addr, true).is_err() {
             return 0;
         }
@@ -257,22 +298,49 @@ impl Sender {
         usize::from(sent)
     }
 
-    fn send_run(&mut self, socket: &UdpSocket, run: &[Queued], receiver: &Receiver) -> io::Result<()> {
-        let part = |bytes: &[u8]| iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    fn send_run(
+        &mut self,
+        socket: &UdpSocket,
+        run: &[Queued],
+        receiver: &Receiver,
+    ) -> io::Result<()> {
+        let part = |bytes: &[u8]| iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        };
         self.iovecs.clear();
         for item in run {
             let payload = &receiver.slab[item.start..][..item.len];
             let parts = [item.header(), payload, &ZEROS[..item.padding()]];
-            self.iovecs.extend(parts.into_iter().filter(|bytes| !bytes.is_empty()).map(part));
+            self.iovecs.extend(
+                parts
+                    .into_iter()
+                    .filter(|bytes| !bytes.is_empty())
+                    .map(part),
+            );
         }
         let segment = (run.len() > 1).then(|| run[0].size() as u16);
-        send_message(socket.as_raw_fd(), &mut self.iovecs, run[0].to, run[0].from, segment)
+        send_message(
+            socket.as_raw_fd(),
+            &mut self.iovecs,
+            run[0].to,
+            run[0].from,
+            segment,
+        )
     }
 }
 
 /// Sends one datagram.
-pub(super) fn send(socket: &UdpSocket, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
-    let mut iovecs = [iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }];
+pub(super) fn send(
+    socket: &UdpSocket,
+    bytes: &[u8],
+    to: SocketAddr,
+    from: Option<IpAddr>,
+) -> io::Result<()> {
+    let mut iovecs = [iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    }];
     send_message(socket.as_raw_fd(), &mut iovecs, to, from, None)
 }
 
@@ -298,22 +366,38 @@ fn send_message(
         Some(IpAddr::V4(ip)) => {
             let info = libc::in_pktinfo {
                 ipi_ifindex: 0,
-                ipi_spec_dst: libc::in_addr { s_addr: u32::from(ip).to_be() },
+                ipi_spec_dst: libc::in_addr {
+                    s_addr: u32::from(ip).to_be(),
+                },
                 ipi_addr: libc::in_addr { s_addr: 0 },
             };
             used += push_control(&mut control, used, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
         }
         Some(IpAddr::V6(ip)) => {
             let info = libc::in6_pktinfo {
-                ipi6_addr: libc::in6_addr { s6_addr: ip.octets() },
+                ipi6_addr: libc::in6_addr {
+                    s6_addr: ip.octets(),
+                },
                 ipi6_ifindex: 0,
             };
-            used += push_control(&mut control, used, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
+            used += push_control(
+                &mut control,
+                used,
+                libc::IPPROTO_IPV6,
+                libc::IPV6_PKTINFO,
+                info,
+            );
         }
         None => {}
     }
     if let Some(segment) = segment {
-        used += push_control(&mut control, used, libc::SOL_UDP, libc::UDP_SEGMENT, segment);
+        used += push_control(
+            &mut control,
+            used,
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            segment,
+        );
     }
     message.msg_controllen = used as _;
     if used == 0 {
@@ -324,19 +408,38 @@ fn send_message(
 }
 
 /// Writes a control message at `at` and returns the room that it takes.
-fn push_control<T: Copy>(control: &mut Control, at: usize, level: c_int, typ: c_int, value: T) -> usize {
+fn push_control<T: Copy>(
+    control: &mut Control,
+    at: usize,
+    level: c_int,
+    typ: c_int,
+    value: T,
+) -> usize {
     // SAFETY: CMSG_SPACE and CMSG_LEN are arithmetic on their argument.
     let (space, len) = unsafe {
         let size = size_of::<T>() as u32;
-        (libc::CMSG_SPACE(size) as usize, libc::CMSG_LEN(size) as usize)
+        (
+            libc::CMSG_SPACE(size) as usize,
+            libc::CMSG_LEN(size) as usize,
+        )
     };
-    assert!(at + space <= Control::LEN, "`Control` has room for every message that is sent");
-    let header = cmsghdr { cmsg_len: len as _, cmsg_level: level, cmsg_type: typ };
+    assert!(
+        at + space <= Control::LEN,
+        "`Control` has room for every message that is sent"
+    );
+    let header = cmsghdr {
+        cmsg_len: len as _,
+        cmsg_level: level,
+        cmsg_type: typ,
+    };
     // SAFETY: the assertion keeps both writes within `control`; `at` is a sum of CMSG_SPACEs.
     unsafe {
         let start = control.0.as_mut_ptr().add(at);
         start.cast::<cmsghdr>().write_unaligned(header);
-        start.add(len - size_of::<T>()).cast::<T>().write_unaligned(value);
+        start
+            .add(len - size_of::<T>())
+            .cast::<T>()
+            .write_unaligned(value);
     }
     space
 }
@@ -361,13 +464,29 @@ fn set_option(socket: &impl AsFd, level: c_int, name: c_int, value: c_int) -> io
     let pointer: *const c_int = &raw const value;
     // SAFETY: the option's value is one `int`, which lives until the call returns.
     let result = unsafe {
-        libc::setsockopt(fd, level, name, pointer.cast::<c_void>(), size_of::<c_int>() as socklen_t)
+        libc::setsockopt(
+            fd,
+            level,
+            name,
+            pointer.cast::<c_void>(),
+            size_of::<c_int>() as socklen_t,
+        )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Sets an option that old kernels and containers refuse, until the first refusal.
-fn try_option(refused: &AtomicBool, socket: &Socket, level: c_int, name: c_int, value: c_int) -> bool {
+fn try_option(
+    refused: &AtomicBool,
+    socket: &Socket,
+    level: c_int,
+    name: c_int,
+    value: c_int,
+) -> bool {
     if refused.load(Ordering::Relaxed) {
         return false;
     }
@@ -382,7 +501,10 @@ fn try_option(refused: &AtomicBool, socket: &Socket, level: c_int, name: c_int, 
 pub(super) fn set_buffers(socket: &Socket, bytes: usize) {
     static REFUSED: AtomicBool = AtomicBool::new(false);
     let value = c_int::try_from(bytes).unwrap_or(c_int::MAX);
-    for (force, plain) in [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)] {
+    for (force, plain) in [
+        (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF),
+        (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF),
+    ] {
         if !try_option(&REFUSED, socket, libc::SOL_SOCKET, force, value) {
             // The kernel cuts it to its limit; a smaller buffer is no reason to fail.
             let _ = set_option(socket, libc::SOL_SOCKET, plain, value);
@@ -409,11 +531,19 @@ pub(super) fn request_local_address(socket: &Socket, addr: SocketAddr) -> io::Re
 pub(super) fn set_dont_fragment(socket: &impl AsFd, addr: SocketAddr, on: bool) -> io::Result<()> {
     match addr {
         SocketAddr::V4(_) => {
-            let mode = if on { libc::IP_PMTUDISC_PROBE } else { libc::IP_PMTUDISC_DONT };
+            let mode = if on {
+                libc::IP_PMTUDISC_PROBE
+            } else {
+                libc::IP_PMTUDISC_DONT
+            };
             set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, mode)
         }
         SocketAddr::V6(_) => {
-            let mode = if on { libc::IPV6_PMTUDISC_PROBE } else { libc::IPV6_PMTUDISC_DONT };
+            let mode = if on {
+                libc::IPV6_PMTUDISC_PROBE
+            } else {
+                libc::IPV6_PMTUDISC_DONT
+            };
             set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, mode)
         }
     }

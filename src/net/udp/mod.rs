@@ -12,6 +12,7 @@ mod platform;
 mod platform;
 
 mod queue;
+mod watch;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket};
@@ -20,6 +21,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 pub use platform::Receiver;
 pub use queue::{Outgoing, SendQueue, Via};
+pub use watch::watch_readable;
 
 /// Whether a wildcard socket can tell and choose the local address of a datagram.
 pub const HAS_LOCAL_ADDRESS: bool = platform::HAS_LOCAL_ADDRESS;

@@ -86,7 +86,11 @@ impl SendQueue {
     /// An empty queue.
     #[must_use]
     pub fn new() -> Self {
-        Self { items: Vec::with_capacity(256), sender: platform::Sender::new(), counters: SendCounters::default() }
+        Self {
+            items: Vec::with_capacity(256),
+            sender: platform::Sender::new(),
+            counters: SendCounters::default(),
+        }
     }
 
     /// Adds a datagram whose payload lies in `receiver`.
@@ -114,11 +118,16 @@ impl SendQueue {
 
     /// Sends all that waits; what the system does not take is dropped, because a queue would add
     /// delay that media cannot use.
-    pub fn flush<'s>(&mut self, receiver: &Receiver, socket: impl Fn(Via) -> Option<&'s UdpSocket>) {
+    pub fn flush<'s>(
+        &mut self,
+        receiver: &Receiver,
+        socket: impl Fn(Via) -> Option<&'s UdpSocket>,
+    ) {
         let mut rest = &self.items[..];
         while !rest.is_empty() {
             let (run, after) = rest.split_at(run_length(rest, self.sender.max_segments()));
-            let sent = socket(run[0].via).map_or(0, |socket| self.sender.send(socket, run, receiver));
+            let sent =
+                socket(run[0].via).map_or(0, |socket| self.sender.send(socket, run, receiver));
             self.counters.sent += sent as u64;
             self.counters.dropped += (run.len() - sent) as u64;
             rest = after;
@@ -186,12 +195,18 @@ mod tests {
     #[test]
     fn runs_are_of_one_size_but_for_the_last() {
         let run = |items: &[Queued]| run_length(items, 64);
-        assert_eq!(run(&[item(1, 100), item(1, 100), item(1, 50), item(1, 50)]), 3);
+        assert_eq!(
+            run(&[item(1, 100), item(1, 100), item(1, 50), item(1, 50)]),
+            3
+        );
         assert_eq!(run(&[item(1, 100), item(1, 101)]), 1);
         assert_eq!(run(&[item(1, 100), item(2, 100)]), 1);
         assert_eq!(run(&[item(1, 100), item(1, 0)]), 1);
         assert_eq!(run(&[item(1, 0), item(1, 0)]), 1);
-        let with_df = Queued { dont_fragment: true, ..item(1, 100) };
+        let with_df = Queued {
+            dont_fragment: true,
+            ..item(1, 100)
+        };
         assert_eq!(run(&[with_df, item(1, 100)]), 1);
         assert_eq!(run(&[item(1, 100), with_df]), 1);
     }

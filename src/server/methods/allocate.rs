@@ -5,18 +5,17 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use stun::attributes::{
-    ATTR_EVEN_PORT, ATTR_REQUESTED_ADDRESS_FAMILY, ATTR_REQUESTED_TRANSPORT,
-    ATTR_RESERVATION_TOKEN,
+    ATTR_EVEN_PORT, ATTR_REQUESTED_ADDRESS_FAMILY, ATTR_REQUESTED_TRANSPORT, ATTR_RESERVATION_TOKEN,
 };
 use stun::message::{Message, Setter as _};
 use stun::xoraddr::XorMappedAddress;
+use turn::proto::PROTO_UDP;
 use turn::proto::evenport::EvenPort;
 use turn::proto::lifetime::Lifetime;
 use turn::proto::relayaddr::RelayedAddress;
 use turn::proto::reqfamily::{REQUESTED_FAMILY_IPV6, RequestedAddressFamily};
 use turn::proto::reqtrans::RequestedTransport;
 use turn::proto::rsrvtoken::ReservationToken;
-use turn::proto::PROTO_UDP;
 
 use super::super::Server;
 use super::super::allocation::{Allocation, Bandwidth, Channels, Opening, Replay};
@@ -79,7 +78,10 @@ impl Server {
             return match &existing.replay {
                 Some(replay) if replay.id == head.id => {
                     let message = replay.reply.to_vec();
-                    self.outputs.push_back(Output::Transmit { path: *path, message });
+                    self.outputs.push_back(Output::Transmit {
+                        path: *path,
+                        message,
+                    });
                     Ok(None)
                 }
                 _ => Err(Refusal::allocation_exists()),
@@ -87,9 +89,12 @@ impl Server {
         }
 
         // 3. Transport.
-        let transport: RequestedTransport =
-            optional(message, ATTR_REQUESTED_TRANSPORT, "malformed REQUESTED-TRANSPORT")?
-                .ok_or(Refusal::bad_request("no REQUESTED-TRANSPORT"))?;
+        let transport: RequestedTransport = optional(
+            message,
+            ATTR_REQUESTED_TRANSPORT,
+            "malformed REQUESTED-TRANSPORT",
+        )?
+        .ok_or(Refusal::bad_request("no REQUESTED-TRANSPORT"))?;
         if transport.protocol != PROTO_UDP {
             return Err(Refusal::unsupported_transport());
         }
@@ -102,20 +107,38 @@ impl Server {
             Some(token) => self.redeem(now, token)?,
             None => {
                 let server = canonical_ip(path.tuple.server.ip());
-                let ip = self.shared.relays.choose(family, server).ok_or_else(Refusal::family_not_supported)?;
+                let ip = self
+                    .shared
+                    .relays
+                    .choose(family, server)
+                    .ok_or_else(Refusal::family_not_supported)?;
                 // 10. Quota, before a port is looked for.
                 let quota = self.acquire(identity)?;
-                let partner = if wish == Wish::Pair { Some(self.acquire(identity)?) } else { None };
+                let partner = if wish == Wish::Pair {
+                    Some(self.acquire(identity)?)
+                } else {
+                    None
+                };
                 self.place(ip, wish, quota, partner)?
             }
         };
-        self.open(now, path, head, identity, place, wish, self.shared.lifetime(lifetime));
+        self.open(
+            now,
+            path,
+            head,
+            identity,
+            place,
+            wish,
+            self.shared.lifetime(lifetime),
+        );
         Ok(None)
     }
 
     fn family(&self, path: &Path, message: &Message) -> Result<Family, Refusal> {
         let wanted = match message.get(ATTR_REQUESTED_ADDRESS_FAMILY) {
-            Ok(value) if value.len() != 4 => return Err(Refusal::bad_request("malformed REQUESTED-ADDRESS-FAMILY")),
+            Ok(value) if value.len() != 4 => {
+                return Err(Refusal::bad_request("malformed REQUESTED-ADDRESS-FAMILY"));
+            }
             Ok(_) => optional::<RequestedAddressFamily>(message, ATTR_REQUESTED_ADDRESS_FAMILY, "")
                 .map_err(|_| Refusal::family_not_supported())?,
             Err(_) => None,
@@ -128,20 +151,34 @@ impl Server {
     }
 
     fn acquire(&self, identity: &Identity) -> Result<QuotaGuard, Refusal> {
-        self.shared.quota.acquire(&identity.quota_id).map_err(|refusal| {
-            Refusal::quota(match refusal {
-                QuotaRefusal::User => "user-quota reached",
-                QuotaRefusal::Total => "total-quota reached",
+        self.shared
+            .quota
+            .acquire(&identity.quota_id)
+            .map_err(|refusal| {
+                Refusal::quota(match refusal {
+                    QuotaRefusal::User => "user-quota reached",
+                    QuotaRefusal::Total => "total-quota reached",
+                })
             })
-        })
     }
 
     fn redeem(&mut self, now: Now, token: Token) -> Result<Place, Refusal> {
-        let Reservation { lease, quota, expires } =
-            self.shared.reservations.redeem(token, now.mono).ok_or(Refusal::no_capacity("no such reservation"))?;
+        let Reservation {
+            lease,
+            quota,
+            expires,
+        } = self
+            .shared
+            .reservations
+            .redeem(token, now.mono)
+            .ok_or(Refusal::no_capacity("no such reservation"))?;
         // Armed on the worker that made it; where that is another one, its deadline finds nothing.
         self.deadlines.disarm(expires, Subject::Reservation(token));
-        Ok(Place { lease, quota, partner: None })
+        Ok(Place {
+            lease,
+            quota,
+            partner: None,
+        })
     }
 
     fn place(
@@ -151,8 +188,14 @@ impl Server {
         quota: QuotaGuard,
         partner_quota: Option<QuotaGuard>,
     ) -> Result<Place, Refusal> {
-        let (lease, partner) = self.take(ip, wish).ok_or(Refusal::no_capacity("no relay port left"))?;
-        Ok(Place { lease, quota, partner: partner.zip(partner_quota) })
+        let (lease, partner) = self
+            .take(ip, wish)
+            .ok_or(Refusal::no_capacity("no relay port left"))?;
+        Ok(Place {
+            lease,
+            quota,
+            partner: partner.zip(partner_quota),
+        })
     }
 
     fn take(&self, ip: IpAddr, wish: Wish) -> Option<(PortLease, Option<PortLease>)> {
@@ -165,7 +208,10 @@ impl Server {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the one allocation it makes")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of the one allocation it makes"
+    )]
     fn open(
         &mut self,
         now: Now,
@@ -218,7 +264,11 @@ impl Server {
     ///
     /// `in_use` tells that another port may do better.
     pub fn handle_relay_opened(&mut self, now: Now, relay: RelayId, opened: Result<(), OpenError>) {
-        let Some(opening) = self.allocations.get_mut(relay).and_then(|a| a.opening.take()) else {
+        let Some(opening) = self
+            .allocations
+            .get_mut(relay)
+            .and_then(|a| a.opening.take())
+        else {
             return;
         };
         match opened {
@@ -255,7 +305,8 @@ impl Server {
         let Some(allocation) = self.allocations.remove(relay) else {
             return;
         };
-        self.deadlines.disarm(allocation.armed, Subject::Allocation(relay.0));
+        self.deadlines
+            .disarm(allocation.armed, Subject::Allocation(relay.0));
         let refusal = Refusal::no_capacity("no relay port could be bound");
         self.outputs.push_back(Output::Event(Event::Refused {
             tuple: allocation.path.tuple,
@@ -264,13 +315,21 @@ impl Server {
             code: refusal.code,
             reason: refusal.reason,
         }));
-        self.transmit(&allocation.path, refusal.reply(&opening.head), &allocation.identity);
+        self.transmit(
+            &allocation.path,
+            refusal.reply(&opening.head),
+            &allocation.identity,
+        );
     }
 
     fn opened(&mut self, now: Now, relay: RelayId, opening: Opening) {
         let token = opening.partner.map(|(lease, quota)| {
             let expires = now.mono + reservations::LIFETIME;
-            let token = self.shared.reservations.put(Reservation { lease, quota, expires });
+            let token = self.shared.reservations.put(Reservation {
+                lease,
+                quota,
+                expires,
+            });
             self.deadlines.arm(expires, Subject::Reservation(token));
             token
         });
@@ -278,24 +337,41 @@ impl Server {
             return;
         };
         let client = canonical_socket(allocation.path.tuple.client);
-        let lifetime = allocation.expires.saturating_duration_since(allocation.created);
+        let lifetime = allocation
+            .expires
+            .saturating_duration_since(allocation.created);
         let mut reply = Reply::success(&opening.head)
-            .with(&RelayedAddress { ip: allocation.public.ip(), port: allocation.public.port() })
-            .with(&XorMappedAddress { ip: client.ip(), port: client.port() })
+            .with(&RelayedAddress {
+                ip: allocation.public.ip(),
+                port: allocation.public.port(),
+            })
+            .with(&XorMappedAddress {
+                ip: client.ip(),
+                port: client.port(),
+            })
             .with(&Lifetime(lifetime));
         if let Some(token) = token {
             reply = reply.with(&ReservationToken(token.to_vec()));
         }
-        let (path, key, session) = (allocation.path, allocation.identity.key.clone(), allocation.session());
+        let (path, key, session) = (
+            allocation.path,
+            allocation.identity.key.clone(),
+            allocation.session(),
+        );
         let message = self.encode(reply, key.as_ref());
         let until = now.mono + RETRANSMISSION;
         if let Some(allocation) = self.allocations.get_mut(relay) {
-            allocation.replay = Some(Replay { id: opening.head.id, reply: message.clone().into(), until });
+            allocation.replay = Some(Replay {
+                id: opening.head.id,
+                reply: message.clone().into(),
+                until,
+            });
         }
         self.rearm(relay, until);
         self.counters.created += 1;
         self.outputs.push_back(Output::Transmit { path, message });
-        self.outputs.push_back(Output::Event(Event::Created { session, lifetime }));
+        self.outputs
+            .push_back(Output::Event(Event::Created { session, lifetime }));
     }
 }
 
@@ -312,26 +388,44 @@ pub enum OpenError {
 fn wish(message: &Message) -> Result<(Option<Token>, Wish), Refusal> {
     let family = message.contains(ATTR_REQUESTED_ADDRESS_FAMILY);
     let additional = message.contains(ATTR_ADDITIONAL_ADDRESS_FAMILY);
-    let token: Option<ReservationToken> = optional(message, ATTR_RESERVATION_TOKEN, "malformed RESERVATION-TOKEN")?;
+    let token: Option<ReservationToken> = optional(
+        message,
+        ATTR_RESERVATION_TOKEN,
+        "malformed RESERVATION-TOKEN",
+    )?;
     let even: Option<EvenPort> = optional(message, ATTR_EVEN_PORT, "malformed EVEN-PORT")?;
     if let Some(token) = token {
         if even.is_some() || family || additional {
-            return Err(Refusal::bad_request("RESERVATION-TOKEN beside what it already decides"));
+            return Err(Refusal::bad_request(
+                "RESERVATION-TOKEN beside what it already decides",
+            ));
         }
-        let token = token.0.try_into().map_err(|_| Refusal::bad_request("malformed RESERVATION-TOKEN"))?;
+        let token = token
+            .0
+            .try_into()
+            .map_err(|_| Refusal::bad_request("malformed RESERVATION-TOKEN"))?;
         return Ok((Some(token), Wish::Reserved));
     }
     if family && additional {
-        return Err(Refusal::bad_request("REQUESTED- beside ADDITIONAL-ADDRESS-FAMILY"));
+        return Err(Refusal::bad_request(
+            "REQUESTED- beside ADDITIONAL-ADDRESS-FAMILY",
+        ));
     }
     let Some(even) = even else {
         return Ok((None, Wish::Any));
     };
     // The crate's field is private; its encoding is not.
     let mut encoded = Message::new();
-    let reserve = even.add_to(&mut encoded).is_ok() && encoded.attributes.0.first().is_some_and(|a| a.value[0] & 0x80 != 0);
+    let reserve = even.add_to(&mut encoded).is_ok()
+        && encoded
+            .attributes
+            .0
+            .first()
+            .is_some_and(|a| a.value[0] & 0x80 != 0);
     match reserve {
-        true if additional => Err(Refusal::bad_request("EVEN-PORT with R beside ADDITIONAL-ADDRESS-FAMILY")),
+        true if additional => Err(Refusal::bad_request(
+            "EVEN-PORT with R beside ADDITIONAL-ADDRESS-FAMILY",
+        )),
         true => Ok((None, Wish::Pair)),
         false => Ok((None, Wish::Even)),
     }

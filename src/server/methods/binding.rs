@@ -6,8 +6,8 @@ use stun::attributes::ATTR_MAPPED_ADDRESS;
 use stun::message::{BINDING_REQUEST, BINDING_SUCCESS, MESSAGE_HEADER_SIZE, Message};
 use stun::xoraddr::XorMappedAddress;
 
-use super::super::output::{ClientVerdict, DropReason, Output};
 use super::super::five_tuple::Path;
+use super::super::output::{ClientVerdict, DropReason, Output};
 use super::super::{Server, check_understood};
 use crate::Now;
 use crate::policy::peer_filter::canonical_socket;
@@ -28,7 +28,10 @@ impl Server {
         let reply = match check_understood(message) {
             Ok(()) => {
                 let client = canonical_socket(path.tuple.client);
-                let mapped = XorMappedAddress { ip: client.ip(), port: client.port() };
+                let mapped = XorMappedAddress {
+                    ip: client.ip(),
+                    port: client.port(),
+                };
                 Reply::success(head).with(&mapped)
             }
             Err(refusal) => refusal.reply(head),
@@ -38,7 +41,12 @@ impl Server {
     }
 
     /// Answers a Binding request of RFC 3489: no cookie, 16 bytes of transaction id (S3).
-    pub(in crate::server) fn classic_binding<'a>(&mut self, now: Now, path: &Path, bytes: &[u8]) -> ClientVerdict<'a> {
+    pub(in crate::server) fn classic_binding<'a>(
+        &mut self,
+        now: Now,
+        path: &Path,
+        bytes: &[u8],
+    ) -> ClientVerdict<'a> {
         if !is_classic_binding(bytes) {
             return ClientVerdict::Drop(DropReason::Malformed);
         }
@@ -60,13 +68,18 @@ impl Server {
         message.extend_from_slice(&[0, family]);
         message.extend_from_slice(&client.port().to_be_bytes());
         message.extend_from_slice(&ip);
-        self.outputs.push_back(Output::Transmit { path: *path, message });
+        self.outputs.push_back(Output::Transmit {
+            path: *path,
+            message,
+        });
         ClientVerdict::Handled
     }
 
     fn may_answer_binding(&mut self, now: Now, path: &Path) -> bool {
         let source = path.tuple.client.ip();
-        self.binding.as_mut().is_none_or(|limiter| limiter.allow(now.mono, source))
+        self.binding
+            .as_mut()
+            .is_none_or(|limiter| limiter.allow(now.mono, source))
     }
 }
 
@@ -77,5 +90,7 @@ fn is_classic_binding(bytes: &[u8]) -> bool {
     let len = usize::from(u16::from_be_bytes([header[2], header[3]]));
     header[..2] == BINDING_REQUEST.value().to_be_bytes()
         && len.is_multiple_of(4)
-        && bytes.get(..MESSAGE_HEADER_SIZE + len).is_some_and(|frame| attributes(frame).all(|a| a.is_ok()))
+        && bytes
+            .get(..MESSAGE_HEADER_SIZE + len)
+            .is_some_and(|frame| attributes(frame).all(|a| a.is_ok()))
 }

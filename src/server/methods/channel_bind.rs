@@ -15,7 +15,10 @@ use crate::wire::channel_data::{MAX_NUMBER, MAX_NUMBER_RFC5766, MIN_NUMBER};
 use crate::wire::message::{Head, Reply};
 
 /// One of this server's own addresses, with a port that is no relay's.
-const NOT_RELAYED: Denied = Denied { option: "allowed-peer-ip", reason: Reason::Own };
+const NOT_RELAYED: Denied = Denied {
+    option: "allowed-peer-ip",
+    reason: Reason::Own,
+};
 
 impl Server {
     pub(in crate::server) fn channel_bind(
@@ -25,13 +28,18 @@ impl Server {
         message: &Message,
         head: &Head,
     ) -> Result<Reply, Refusal> {
-        let ChannelNumber(number) = optional(message, ATTR_CHANNEL_NUMBER, "malformed CHANNEL-NUMBER")?
-            .ok_or(Refusal::bad_request("no CHANNEL-NUMBER"))?;
+        let ChannelNumber(number) =
+            optional(message, ATTR_CHANNEL_NUMBER, "malformed CHANNEL-NUMBER")?
+                .ok_or(Refusal::bad_request("no CHANNEL-NUMBER"))?;
         let named = peer_addresses(message)
             .next()
             .ok_or(Refusal::bad_request("no XOR-PEER-ADDRESS"))?
             .ok_or(Refusal::bad_request("malformed XOR-PEER-ADDRESS"))?;
-        let max = if self.shared.protocol.rfc5766_channels { MAX_NUMBER_RFC5766 } else { MAX_NUMBER };
+        let max = if self.shared.protocol.rfc5766_channels {
+            MAX_NUMBER_RFC5766
+        } else {
+            MAX_NUMBER
+        };
         if !(MIN_NUMBER..=max).contains(&number) {
             return Err(Refusal::bad_request("channel number out of range"));
         }
@@ -43,11 +51,25 @@ impl Server {
             return Err(self.deny(now, &path, &user, peer, NOT_RELAYED));
         }
 
-        let allocation = self.allocations.get_mut(relay).ok_or_else(Refusal::no_allocation)?;
-        match (allocation.channels.get(number, now.mono), allocation.channels.of_peer(peer, now.mono)) {
-            (Some(bound), _) if bound.peer != peer => return Err(Refusal::bad_request("channel number is bound to another peer")),
-            (_, Some(other)) if other != number => return Err(Refusal::bad_request("peer is bound to another channel number")),
-            (None, None) if allocation.channels.len() >= self.shared.limits.channels => {
+        let allocation = self
+            .allocations
+            .get_mut(relay)
+            .ok_or_else(Refusal::no_allocation)?;
+        match (
+            allocation.channels.get(number, now.mono),
+            allocation.channels.of_peer(peer, now.mono),
+        ) {
+            (Some(bound), _) if bound.peer != peer => {
+                return Err(Refusal::bad_request(
+                    "channel number is bound to another peer",
+                ));
+            }
+            (_, Some(other)) if other != number => {
+                return Err(Refusal::bad_request(
+                    "peer is bound to another channel number",
+                ));
+            }
+            (None, None) if allocation.channels.count() >= self.shared.limits.channels => {
                 return Err(Refusal::no_capacity("max-channels reached"));
             }
             _ => {}
@@ -55,9 +77,21 @@ impl Server {
         self.install(now, relay, &[(peer.ip(), reach)])?;
         let expires = now.mono + self.shared.channel_lifetime;
         if let Some(allocation) = self.allocations.get_mut(relay) {
-            allocation.channels.bind(number, Binding { peer, expires, reach });
+            allocation.channels.bind(
+                number,
+                Binding {
+                    peer,
+                    expires,
+                    reach,
+                },
+            );
             let tuple = allocation.path.tuple;
-            self.outputs.push_back(Output::ChannelUp(Channel { tuple, relay, number, peer }));
+            self.outputs.push_back(Output::ChannelUp(Channel {
+                tuple,
+                relay,
+                number,
+                peer,
+            }));
         }
         self.rearm(relay, expires);
         Ok(Reply::success(head))

@@ -44,7 +44,10 @@ impl Server {
         relay: RelayId,
         peer: PeerAddr,
     ) -> Result<Reach, Refusal> {
-        let allocation = self.allocations.get_mut(relay).ok_or_else(Refusal::no_allocation)?;
+        let allocation = self
+            .allocations
+            .get_mut(relay)
+            .ok_or_else(Refusal::no_allocation)?;
         if Family::of(peer.ip()) != allocation.family() {
             return Err(Refusal::family_mismatch());
         }
@@ -55,8 +58,14 @@ impl Server {
     }
 
     /// The client and the user of an allocation.
-    pub(in crate::server) fn owner(&mut self, relay: RelayId) -> Result<(Path, Option<Arc<str>>), Refusal> {
-        let allocation = self.allocations.get_mut(relay).ok_or_else(Refusal::no_allocation)?;
+    pub(in crate::server) fn owner(
+        &mut self,
+        relay: RelayId,
+    ) -> Result<(Path, Option<Arc<str>>), Refusal> {
+        let allocation = self
+            .allocations
+            .get_mut(relay)
+            .ok_or_else(Refusal::no_allocation)?;
         Ok((allocation.path, allocation.identity.user.clone()))
     }
 
@@ -67,7 +76,10 @@ impl Server {
         relay: RelayId,
         permitted: &[(IpAddr, Reach)],
     ) -> Result<(), Refusal> {
-        let allocation = self.allocations.get_mut(relay).ok_or_else(Refusal::no_allocation)?;
+        let allocation = self
+            .allocations
+            .get_mut(relay)
+            .ok_or_else(Refusal::no_allocation)?;
         let mut new: Vec<_> = permitted
             .iter()
             .map(|(ip, _)| *ip)
@@ -80,7 +92,13 @@ impl Server {
         }
         let expires = now.mono + self.shared.permission_lifetime;
         for (ip, reach) in permitted {
-            allocation.permissions.insert(*ip, Permission { expires, reach: *reach });
+            allocation.permissions.insert(
+                *ip,
+                Permission {
+                    expires,
+                    reach: *reach,
+                },
+            );
         }
         self.rearm(relay, expires);
         Ok(())

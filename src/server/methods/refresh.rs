@@ -24,11 +24,23 @@ impl Server {
         head: &Head,
     ) -> Result<Reply, Refusal> {
         let requested = lifetime(message)?;
-        let family: Option<RequestedAddressFamily> =
-            optional(message, ATTR_REQUESTED_ADDRESS_FAMILY, "malformed REQUESTED-ADDRESS-FAMILY")?;
+        let family: Option<RequestedAddressFamily> = optional(
+            message,
+            ATTR_REQUESTED_ADDRESS_FAMILY,
+            "malformed REQUESTED-ADDRESS-FAMILY",
+        )?;
         let granted = self.shared.lifetime(requested);
-        let allocation = self.allocations.get_mut(relay).ok_or_else(Refusal::no_allocation)?;
-        let wanted = family.map(|f| if f == REQUESTED_FAMILY_IPV6 { Family::V6 } else { Family::V4 });
+        let allocation = self
+            .allocations
+            .get_mut(relay)
+            .ok_or_else(Refusal::no_allocation)?;
+        let wanted = family.map(|f| {
+            if f == REQUESTED_FAMILY_IPV6 {
+                Family::V6
+            } else {
+                Family::V4
+            }
+        });
         if wanted.is_some_and(|family| family != allocation.family()) {
             return Err(Refusal::family_mismatch());
         }
@@ -39,7 +51,10 @@ impl Server {
         allocation.expires = now.mono + granted;
         let (session, expires) = (allocation.session(), allocation.expires);
         self.rearm(relay, expires);
-        self.outputs.push_back(Output::Event(Event::Refreshed { session, lifetime: granted }));
+        self.outputs.push_back(Output::Event(Event::Refreshed {
+            session,
+            lifetime: granted,
+        }));
         Ok(Reply::success(head).with(&Lifetime(granted)))
     }
 }

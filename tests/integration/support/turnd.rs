@@ -44,13 +44,11 @@ impl Turnd {
         default(&mut table, "listening-port", i64::from(ports.listening()));
         default(&mut table, "min-port", i64::from(min));
         default(&mut table, "max-port", i64::from(max));
-        if table.contains_key("cert") {
-            default(
-                &mut table,
-                "tls-listening-port",
-                i64::from(ports.tls_listening()),
-            );
-        }
+        default(
+            &mut table,
+            "tls-listening-port",
+            i64::from(ports.tls_listening()),
+        );
         let port = table["listening-port"]
             .as_integer()
             .unwrap()
