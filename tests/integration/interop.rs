@@ -8,6 +8,9 @@ use crate::support::{PASSWORD, Running, Turnd, USER, run};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// uclient draws its channel numbers from the range of RFC 5766.
+const OLD_CHANNELS: &str = "rfc5766-channel-numbers = true";
+
 /// coturn's echo server: two ports on both loopback addresses.
 fn start_peer(turnd: &Turnd) -> Running {
     let port = turnd.ports().peers();
@@ -78,7 +81,7 @@ fn passes(turnd: &Turnd, arguments: &str, messages: u64, bytes: u64) {
 /// The same with the password of the static user.
 fn passes_with_password(arguments: &str, messages: u64, bytes: u64) {
     passes(
-        &Turnd::start(""),
+        &Turnd::start(OLD_CHANNELS),
         &format!("-w {PASSWORD} {arguments}"),
         messages,
         bytes,
@@ -127,13 +130,15 @@ fn extra_requests() {
 
 #[test]
 fn rest_credentials() {
-    let turnd = Turnd::start("use-auth-secret = true\nstatic-auth-secret = 'north'");
+    let turnd = Turnd::start(&format!(
+        "{OLD_CHANNELS}\nuse-auth-secret = true\nstatic-auth-secret = 'north'"
+    ));
     passes(&turnd, "-W north -e 127.0.0.1", 10, 1000);
 }
 
 #[test]
 fn negative_tests_leave_the_server_serving() {
-    let mut turnd = Turnd::start("");
+    let mut turnd = Turnd::start(OLD_CHANNELS);
     {
         let _peer = start_peer(&turnd);
         for _ in 0..3 {
