@@ -92,6 +92,9 @@ impl Authenticator {
 
     /// Finds out who sent a request, in the order of RFC 8489 §9.2.4 (D2).
     ///
+    /// `owner` made the allocation that the request is about, if there is one: REST credentials
+    /// say until when an allocation may be made, and a call that outlives them goes on.
+    ///
     /// Attributes after MESSAGE-INTEGRITY are not looked at. With `no-auth`, a request without
     /// MESSAGE-INTEGRITY is anyone's; one that has it is held to it, because its sender will
     /// drop an answer that is not signed.
@@ -103,6 +106,7 @@ impl Authenticator {
         now: Now,
         source: IpAddr,
         msg: &mut Message,
+        owner: Option<&Identity>,
     ) -> Result<Identity, Rejection> {
         // 1. No MESSAGE-INTEGRITY: 401 (A1).
         let Some(attributes) = integrity::protected(msg) else {
@@ -134,7 +138,10 @@ impl Authenticator {
             Ok(username) => username.to_owned(),
             Err(_) => return Err(Unauthorized::MalformedName.into()),
         };
-        let identity = self.identify(now, &username, msg)?;
+        let identity = match owner {
+            Some(owner) if owner.signed(&username, msg) => owner.clone(),
+            _ => self.identify(now, &username, msg)?,
+        };
         // 5. The age of the nonce: 438 (A4, A5).
         if fresh {
             Ok(identity)

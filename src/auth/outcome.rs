@@ -4,6 +4,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use stun::message::Message;
+
+use super::integrity;
 use super::key::Key;
 use super::rest::Rest;
 use crate::policy::peer_filter::canonical_ip;
@@ -30,6 +33,15 @@ impl Identity {
             key: None,
             expires: None,
         }
+    }
+
+    /// Whether the message is of this user and signed with this user's key.
+    pub(super) fn signed(&self, username: &str, msg: &mut Message) -> bool {
+        let same = self.user.as_deref() == Some(username);
+        same && self
+            .key
+            .as_ref()
+            .is_some_and(|key| integrity::verify(msg, key))
     }
 
     pub(super) fn of_user(name: &Arc<str>, key: &Key) -> Self {

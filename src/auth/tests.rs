@@ -96,7 +96,7 @@ fn login(user: &str, key: &Key) -> Message {
 }
 
 fn authenticate(auth: &Auth, now: Now, mut msg: Message) -> Result<Identity, Rejection> {
-    build(auth).authenticate(now, source().ip(), &mut msg)
+    build(auth).authenticate(now, source().ip(), &mut msg, None)
 }
 
 fn unauthorized(result: Result<Identity, Rejection>) -> Option<Unauthorized> {
@@ -194,7 +194,7 @@ fn a4_a5_a_stale_or_foreign_nonce_is_438_signed_with_the_users_key() {
     let stale = |now, ip: &str| {
         let mut msg = login("alice", &key);
         let rejection = auth
-            .authenticate(now, ip.parse().unwrap(), &mut msg)
+            .authenticate(now, ip.parse().unwrap(), &mut msg, None)
             .unwrap_err();
         assert_eq!((rejection.code(), rejection.challenges()), (438, true));
         assert_eq!(rejection.key().unwrap().as_bytes(), key.as_bytes());
@@ -203,11 +203,14 @@ fn a4_a5_a_stale_or_foreign_nonce_is_438_signed_with_the_users_key() {
     stale(now(), "192.0.2.2");
     let mut msg = login("alice", &key);
     assert!(
-        auth.authenticate(at(T + 600), source().ip(), &mut msg)
+        auth.authenticate(at(T + 600), source().ip(), &mut msg, None)
             .is_ok()
     );
     let mapped = "::ffff:192.0.2.1".parse().unwrap();
-    assert!(auth.authenticate(now(), mapped, &mut msg).is_ok(), "D7");
+    assert!(
+        auth.authenticate(now(), mapped, &mut msg, None).is_ok(),
+        "D7"
+    );
 }
 
 #[test]
@@ -238,7 +241,7 @@ fn a_name_that_no_user_can_have_is_401() {
             (ATTR_NONCE, nonce.as_bytes()),
         ];
         let mut msg = request(&attributes, &key("alice", "secret"));
-        let result = auth.authenticate(now(), source().ip(), &mut msg);
+        let result = auth.authenticate(now(), source().ip(), &mut msg, None);
         assert_eq!(unauthorized(result), Some(Unauthorized::MalformedName));
     }
 }
@@ -297,6 +300,20 @@ fn u1_expired_foreign_and_unnumbered_credentials_are_401() {
         result(now(), "new", "99999999999999999999:carol"),
         Some(Unauthorized::UnknownUser)
     );
+}
+
+#[test]
+fn u1_a_call_outlives_the_credentials_that_it_began_with() {
+    let auth = build(&config());
+    let name = "1800000100:carol";
+    let owner = authenticate(&config(), at(T), rest_login("new", name)).unwrap();
+    let later = at(T + 400);
+    let again = |name: &str| {
+        let mut msg = rest_login("new", name);
+        auth.authenticate(later, source().ip(), &mut msg, Some(&owner))
+    };
+    assert_eq!(again(name).unwrap(), owner);
+    assert!(again("1800000100:dave").is_err(), "nobody else's do");
 }
 
 #[test]

@@ -155,7 +155,8 @@ impl Server {
         head: &Head,
     ) -> ClientVerdict<'a> {
         let source = path.tuple.client.ip();
-        let identity = match self.shared.auth.authenticate(now, source, message) {
+        let owner = self.allocations.by_tuple(&path.tuple).map(|a| &a.identity);
+        let identity = match self.shared.auth.authenticate(now, source, message, owner) {
             Ok(identity) => identity,
             Err(rejection) => return self.reject(now, path, message, head, &rejection),
         };
