@@ -3,6 +3,7 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`cli`] | the commands of the program |
+//! | [`daemon`] | the running program: reload, drain, log |
 //! | [`config`] | `turnd.toml` and its checked form |
 //! | [`net`] | sockets, threads and the clock |
 //! | [`server`] | the TURN server as a state machine |
@@ -34,6 +35,7 @@
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod net;
 mod now;
 pub mod policy;

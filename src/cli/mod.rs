@@ -3,7 +3,6 @@
 mod check;
 mod credentials;
 mod key;
-mod log;
 mod open_files;
 mod pidfile;
 mod serve;

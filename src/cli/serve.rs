@@ -7,9 +7,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::log::LogTarget;
+use crate::daemon::log::LogControl;
 use super::pidfile::PidFile;
-use super::{Failure, Settings, credentials, log, open_files, say};
+use super::{Failure, Settings, credentials, open_files, say};
 use crate::config::{self, Config};
 use crate::net::Service;
 
@@ -33,7 +33,7 @@ impl Serve {
         }
         let loaded = config::load(settings.config.as_deref(), &settings.flags)?;
         let config = loaded.config;
-        let log = log::install(&config.log)?;
+        let log = LogControl::install(&config.log).map_err(Failure::Run)?;
         if let Some(file) = &loaded.file {
             info!(file = %file.display(), "configuration read");
         }
@@ -105,7 +105,7 @@ impl Signals {
     }
 
     /// Serves HUP until TERM or INT comes.
-    async fn until_stop(&mut self, log: &LogTarget) {
+    async fn until_stop(&mut self, log: &LogControl) {
         loop {
             tokio::select! {
                 _ = self.hang_up.recv() => match log.reopen() {
@@ -123,7 +123,7 @@ impl Signals {
 fn stop(
     runtime: &Runtime,
     signals: &mut Signals,
-    log: &LogTarget,
+    log: &LogControl,
     service: Service,
 ) -> Result<(), Failure> {
     let (done, stopped) = oneshot::channel();
