@@ -3,6 +3,7 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`cli`] | the commands of the program |
+//! | [`admin`] | metrics, API and page over HTTP |
 //! | [`daemon`] | the running program: reload, drain, log |
 //! | [`config`] | `turnd.toml` and its checked form |
 //! | [`net`] | sockets, threads and the clock |
@@ -32,10 +33,12 @@
 //! [`poll_output`]: server::Server::poll_output
 //! [`poll_timeout`]: server::Server::poll_timeout
 
+pub mod admin;
 pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod ice_servers;
 pub mod net;
 mod now;
 pub mod policy;

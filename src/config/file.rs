@@ -335,7 +335,7 @@ impl FileConfig {
     }
 
     /// As a TOML table that holds the keys that are given.
-    pub(super) fn to_table(&self) -> Result<Table, toml::ser::Error> {
+    pub(crate) fn to_table(&self) -> Result<Table, toml::ser::Error> {
         Table::try_from(self)
     }
 }

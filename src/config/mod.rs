@@ -251,7 +251,7 @@ impl std::fmt::Display for AdminAddr {
 }
 
 /// Logging.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// `log-file`; `None`: standard error.
     pub file: Option<PathBuf>,

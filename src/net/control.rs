@@ -38,7 +38,11 @@ impl Settings {
         let host = host_addresses();
         let shared = Arc::new(Shared::new(config, auth, reachable(config, &host), &host));
         let nonce_secret = config.auth.nonce_secret.clone();
-        Ok(Self { shared, nonce_secret, nonces })
+        Ok(Self {
+            shared,
+            nonce_secret,
+            nonces,
+        })
     }
 
     fn renew(&self, config: &Config) -> Result<Self, StartError> {
@@ -50,8 +54,15 @@ impl Settings {
         };
         let auth = authenticator(config, &nonces)?;
         let host = host_addresses();
-        let shared = Arc::new(self.shared.renew(config, auth, reachable(config, &host), &host));
-        Ok(Self { shared, nonce_secret, nonces })
+        let shared = Arc::new(
+            self.shared
+                .renew(config, auth, reachable(config, &host), &host),
+        );
+        Ok(Self {
+            shared,
+            nonce_secret,
+            nonces,
+        })
     }
 }
 
@@ -169,7 +180,8 @@ impl Control {
             page.sessions.extend(sessions);
             page.total += total;
         }
-        page.sessions.sort_unstable_by_key(|info| info.session.serial);
+        page.sessions
+            .sort_unstable_by_key(|info| info.session.serial);
         page.sessions.truncate(limit);
         page
     }
@@ -182,7 +194,8 @@ impl Control {
 
     /// Refuses new allocations from now on, or no longer.
     pub async fn drain(&self, draining: bool) {
-        self.ask(move |_, server, _| server.handle_drain(draining)).await;
+        self.ask(move |_, server, _| server.handle_drain(draining))
+            .await;
     }
 
     /// Goes on with another configuration; listening addresses and the number of workers stay.
@@ -195,7 +208,8 @@ impl Control {
             *settings = settings.renew(config)?;
             Arc::clone(&settings.shared)
         };
-        self.ask(move |now, server, _| server.handle_reload(now, shared)).await;
+        self.ask(move |now, server, _| server.handle_reload(now, shared))
+            .await;
         Ok(())
     }
 

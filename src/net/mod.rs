@@ -85,7 +85,9 @@ fn start_worker(
     let (sender, commands) = mpsc::unbounded_channel();
     let (ready, started) = std::sync::mpsc::channel();
     let run = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         match runtime.and_then(|runtime| Ok((runtime, Worker::new(shared, sockets)?))) {
             Ok((runtime, worker)) => {
                 // The receiver waits for exactly this message.
@@ -97,7 +99,9 @@ fn start_worker(
             Err(error) => drop(ready.send(Err(error))),
         }
     };
-    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(run)?;
+    let thread = std::thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(run)?;
     started.recv().map_err(io::Error::other)??;
     Ok((sender, thread))
 }
