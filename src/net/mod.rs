@@ -49,7 +49,8 @@ impl Service {
         } else {
             &host
         };
-        let shared = Arc::new(Shared::new(config, auth, reachable, &host));
+        let shared = Shared::new(config, auth, reachable, &host);
+        let shared = Arc::new(shared.with_alternates(&config.listen, &listeners.addresses));
 
         let mut service = Self {
             listening: listeners.addresses,

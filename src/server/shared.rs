@@ -1,7 +1,7 @@
 //! What all workers have in common; touched by requests, not by relayed packets, except for the
 //! ports of peers that are this server's own.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +9,12 @@ use stun::attributes::ATTR_SOFTWARE;
 use stun::textattrs::TextAttribute;
 
 use super::allocation::Reach;
+use super::alternates::Alternates;
 use super::five_tuple::PeerAddr;
 use super::relay_addresses::RelayAddresses;
 use super::reservations::Reservations;
 use crate::auth::Authenticator;
-use crate::config::{Config, Limits, Protocol};
+use crate::config::{Config, Limits, Listen, Protocol};
 use crate::policy::peer_filter::{Denied, PeerFilter};
 use crate::policy::quota::Quota;
 
@@ -42,6 +43,8 @@ pub struct Shared {
     pub permission_lifetime: Duration,
     /// Switches.
     pub protocol: Protocol,
+    /// The sockets of `rfc5780`; `None`: it is off.
+    pub alternates: Option<Alternates>,
 }
 
 impl Shared {
@@ -73,7 +76,18 @@ impl Shared {
             channel_lifetime: config.lifetimes.channel,
             permission_lifetime: config.lifetimes.permission,
             protocol: config.protocol.clone(),
+            alternates: None,
         }
+    }
+
+    /// Takes the addresses that sockets are bound to, in the order of their [`SocketId`]s, for
+    /// clients that find out their NAT by them, if `listen` wants that.
+    ///
+    /// [`SocketId`]: super::five_tuple::SocketId
+    #[must_use]
+    pub fn with_alternates(mut self, listen: &Listen, bound: &[SocketAddr]) -> Self {
+        self.alternates = Alternates::new(listen, bound);
+        self
     }
 
     /// Whether a permission for `ip` may be made, and for which ports.
