@@ -22,6 +22,21 @@ pub struct FileConfig {
     /// Second port for clients; plain UDP is served there too.
     #[arg(long, help_heading = "Listening", value_name = "PORT")]
     pub tls_listening_port: Option<u16>,
+    /// Help clients to find out their NAT (RFC 5780); needs two listening-ip of a family, makes Binding replies longer.
+    #[arg(
+        long,
+        help_heading = "Listening",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub rfc5780: Option<bool>,
+    /// Other port of rfc5780 beside listening-port; absent: the next one.
+    #[arg(long, help_heading = "Listening", value_name = "PORT")]
+    pub alt_listening_port: Option<u16>,
+    /// Other port of rfc5780 beside tls-listening-port; absent: the next one.
+    #[arg(long, help_heading = "Listening", value_name = "PORT")]
+    pub alt_tls_listening_port: Option<u16>,
     /// Addresses to listen on; none: every address, IPv4 and IPv6.
     #[arg(long, help_heading = "Listening", value_name = "IP")]
     #[serde(default, deserialize_with = "one_or_many")]
@@ -250,6 +265,7 @@ impl FileConfig {
         Self {
             listening_port: Some(3478),
             tls_listening_port: Some(5349),
+            rfc5780: Some(false),
             listening_ip: Some(Vec::new()),
             relay_threads: Some(0),
             relay_ip: Some(Vec::new()),

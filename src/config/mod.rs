@@ -54,6 +54,45 @@ pub struct Listen {
     pub port: u16,
     /// `tls-listening-port`; plain UDP clients are served there too.
     pub tls_port: u16,
+    /// The other ports of `rfc5780`; `None`: it is off.
+    pub alternates: Option<AlternatePorts>,
+}
+
+impl Listen {
+    /// The first two addresses of a family, which answer for each other (RFC 5780 §6).
+    #[must_use]
+    pub fn pair(&self, v6: bool) -> Option<[IpAddr; 2]> {
+        let mut ips = self.ips.iter().filter(|ip| ip.is_ipv6() == v6);
+        Some([*ips.next()?, *ips.next()?])
+    }
+
+    /// The other address of `ip`'s pair.
+    #[must_use]
+    pub fn other_ip(&self, ip: IpAddr) -> Option<IpAddr> {
+        let [one, two] = self.pair(ip.is_ipv6())?;
+        match ip {
+            _ if ip == one => Some(two),
+            _ if ip == two => Some(one),
+            _ => None,
+        }
+    }
+
+    /// The ports to listen on at `ip`.
+    pub fn ports(&self, ip: IpAddr) -> impl Iterator<Item = u16> {
+        let alternates = self.alternates.filter(|_| self.other_ip(ip).is_some());
+        [self.port, self.tls_port]
+            .into_iter()
+            .chain(alternates.into_iter().flat_map(|a| [a.port, a.tls_port]))
+    }
+}
+
+/// The second ports of RFC 5780 §6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlternatePorts {
+    /// `alt-listening-port`.
+    pub port: u16,
+    /// `alt-tls-listening-port`.
+    pub tls_port: u16,
 }
 
 /// Relayed transport addresses.

@@ -1,6 +1,6 @@
 //! How the rest of the daemon reaches the workers: by message, so that they share nothing with it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
@@ -27,39 +27,35 @@ pub struct Control {
 /// What the workers have in common, and what a reload needs to make its successor.
 pub(super) struct Settings {
     pub(super) shared: Arc<Shared>,
+    /// The listening addresses, in the order of their sockets.
+    bound: Vec<SocketAddr>,
     nonce_secret: Option<Secret>,
     nonces: NonceKey,
 }
 
 impl Settings {
-    pub(super) fn new(config: &Config) -> Result<Self, StartError> {
-        let nonces = nonce_key(config.auth.nonce_secret.as_ref())?;
-        let auth = authenticator(config, &nonces)?;
-        let host = host_addresses();
-        let shared = Arc::new(Shared::new(config, auth, reachable(config, &host), &host));
+    /// Settings for sockets that are bound to `bound`; what is in use of `previous` stays so.
+    pub(super) fn new(
+        config: &Config,
+        bound: Vec<SocketAddr>,
+        previous: Option<&Self>,
+    ) -> Result<Self, StartError> {
         let nonce_secret = config.auth.nonce_secret.clone();
-        Ok(Self {
-            shared,
-            nonce_secret,
-            nonces,
-        })
-    }
-
-    fn renew(&self, config: &Config) -> Result<Self, StartError> {
-        let nonce_secret = config.auth.nonce_secret.clone();
-        let nonces = if nonce_secret == self.nonce_secret {
-            self.nonces.clone()
-        } else {
-            nonce_key(nonce_secret.as_ref())?
+        let nonces = match previous {
+            Some(previous) if previous.nonce_secret == nonce_secret => previous.nonces.clone(),
+            _ => nonce_key(nonce_secret.as_ref())?,
         };
-        let auth = authenticator(config, &nonces)?;
+        let auth = Authenticator::new(&config.auth, nonces.clone())
+            .map_err(|error| StartError(error.to_string()))?;
         let host = host_addresses();
-        let shared = Arc::new(
-            self.shared
-                .renew(config, auth, reachable(config, &host), &host),
-        );
+        let reachable = reachable(config, &host);
+        let shared = match previous {
+            Some(previous) => previous.shared.renew(config, auth, reachable, &host),
+            None => Shared::new(config, auth, reachable, &host),
+        };
         Ok(Self {
-            shared,
+            shared: Arc::new(shared.with_alternates(&config.listen, &bound)),
+            bound,
             nonce_secret,
             nonces,
         })
@@ -74,10 +70,6 @@ fn nonce_key(secret: Option<&Secret>) -> Result<NonceKey, StartError> {
         },
         |secret| Ok(NonceKey::from_secret(secret)),
     )
-}
-
-fn authenticator(config: &Config, nonces: &NonceKey) -> Result<Authenticator, StartError> {
-    Authenticator::new(&config.auth, nonces.clone()).map_err(|error| StartError(error.to_string()))
 }
 
 /// The addresses at which clients reach the server.
@@ -205,7 +197,7 @@ impl Control {
     pub async fn reload(&self, config: &Config) -> Result<(), StartError> {
         let shared = {
             let mut settings = self.settings();
-            *settings = settings.renew(config)?;
+            *settings = Settings::new(config, settings.bound.clone(), Some(&settings))?;
             Arc::clone(&settings.shared)
         };
         self.ask(move |now, server, _| server.handle_reload(now, shared))

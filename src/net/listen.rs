@@ -15,11 +15,11 @@ pub(super) struct Listeners {
     pub(super) by_worker: Vec<Vec<UdpSocket>>,
 }
 
-/// Binds what `listening-ip`, `listening-port` and `tls-listening-port` say.
+/// Binds what `listening-ip` and the keys of the listening ports say.
 pub(super) fn bind(config: &Config) -> Result<Listeners, StartError> {
     let mut addresses = Vec::new();
     for (ip, optional) in ips(config) {
-        for port in [config.listen.port, config.listen.tls_port] {
+        for port in config.listen.ports(ip) {
             let addr = SocketAddr::new(ip, port);
             // With SO_REUSEPORT a second server would get half of the first one's clients.
             match udp::check_free(addr) {

@@ -37,7 +37,7 @@ impl Service {
     /// What could not be bound or started, with what to do about it.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let listeners = listen::bind(config)?;
-        let settings = Settings::new(config)?;
+        let settings = Settings::new(config, listeners.addresses.clone(), None)?;
         let mut threads = Vec::new();
         let mut workers = Vec::new();
         for (index, sockets) in listeners.by_worker.into_iter().enumerate() {

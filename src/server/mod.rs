@@ -1,6 +1,7 @@
 //! The TURN server as a state machine. See the crate's page for how it is driven.
 
 pub mod allocation;
+pub mod alternates;
 pub mod counters;
 mod deadlines;
 pub mod five_tuple;
@@ -48,6 +49,9 @@ use crate::wire::message::{self, Head, Malformed, Reply};
 /// A refused peer is logged so often for each reason.
 const DENIED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Replies per second to a port that a client of one source network names (N3).
+const REDIRECT_RATE: u32 = 50;
+
 /// The protocol state of one worker.
 pub struct Server {
     shared: Arc<Shared>,
@@ -58,6 +62,7 @@ pub struct Server {
     scratch: Message,
     unauthenticated: Option<PrefixLimiter>,
     binding: Option<PrefixLimiter>,
+    redirects: Option<PrefixLimiter>,
     denied_logged: Vec<(Denied, Instant)>,
     draining: bool,
     /// Of the next Data indication; a random start, then counted on.
@@ -74,6 +79,7 @@ impl Server {
         Self {
             unauthenticated: limits.unauthenticated_rate.map(limiter),
             binding: limits.binding_rate.map(limiter),
+            redirects: shared.alternates.as_ref().map(|_| limiter(REDIRECT_RATE)),
             allocations: Allocations::default(),
             deadlines: Deadlines::default(),
             outputs: VecDeque::new(),

@@ -6,4 +6,5 @@ mod browser;
 mod client;
 mod interop;
 mod namespaces;
+mod nat;
 mod support;

@@ -87,7 +87,7 @@ impl Server {
         // 11. Before anything is taken: whoever is sent elsewhere leaves nothing here.
         if self.draining {
             return Err(Refusal::draining(
-                &self.shared.alternates,
+                &self.shared.alternate_servers,
                 path.tuple.client.ip(),
             ));
         }

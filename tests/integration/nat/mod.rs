@@ -1,0 +1,3 @@
+//! NAT behaviour discovery (RFC 5780, RFC 3489), on both sides.
+
+mod server;
