@@ -4,7 +4,6 @@ mod check;
 mod credentials;
 mod import;
 mod key;
-mod log;
 mod open_files;
 mod pidfile;
 mod serve;

@@ -126,6 +126,7 @@ impl Checker<'_> {
                     DefaultFamily::Ipv4,
                 ),
             },
+            operation: self.operation(file),
             log: Log {
                 file: file.log_file.clone(),
                 format: self.one_of(

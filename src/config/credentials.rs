@@ -64,7 +64,11 @@ impl Checker<'_> {
             secrets,
             rest_separator: self.separator(file.rest_api_separator.as_deref()),
             stale_nonce: self.seconds("stale-nonce", file.stale_nonce, 1..=3600),
-            nonce_secret: self.nonce_secret(file),
+            nonce_secret: self.secret(
+                "nonce-secret",
+                file.nonce_secret.as_deref(),
+                file.nonce_secret_file.as_deref(),
+            ),
         }
     }
 
@@ -171,28 +175,30 @@ impl Checker<'_> {
         secrets
     }
 
-    fn nonce_secret(&mut self, file: &FileConfig) -> Option<Secret> {
-        let key = "nonce-secret-file";
-        if let Some(source) = self.source(key, file.nonce_secret_file.as_deref()) {
-            if file.nonce_secret.is_some() {
-                self.wrong(
-                    key,
-                    None,
-                    "nonce-secret is given as well",
-                    "keep one of the two",
-                );
+    /// The secret of `key`, given as such or on the one line of a file.
+    pub(super) fn secret(
+        &mut self,
+        key: &str,
+        text: Option<&str>,
+        path: Option<&Path>,
+    ) -> Option<Secret> {
+        let file_key = format!("{key}-file");
+        if let Some(source) = self.source(&file_key, path) {
+            if text.is_some() {
+                let problem = format!("{key} is given as well");
+                self.wrong(&file_key, None, problem, "keep one of the two");
             }
-            let lines = self.entries(key, &source, "write one secret");
+            let lines = self.entries(&file_key, &source, "write one secret");
             if lines.len() > 1 {
                 let problem = format!("{} holds {} lines", shown_path(&source.path), lines.len());
-                self.wrong(key, None, problem, "keep one");
+                self.wrong(&file_key, None, problem, "keep one");
             }
             return lines.first().map(|(_, text)| Secret::new(*text));
         }
-        let text = file.nonce_secret.as_ref()?;
+        let text = text?;
         if text.is_empty() {
             let remedy = "write a long random text, or leave it out";
-            self.wrong("nonce-secret", None, "is empty", remedy);
+            self.wrong(key, None, "is empty", remedy);
         }
         Some(Secret::new(text))
     }

@@ -7,8 +7,9 @@ mod error;
 mod expand;
 pub mod file;
 mod load;
+mod operation;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub struct Config {
     pub peers: Peers,
     /// Protocol behaviour that operators switch.
     pub protocol: Protocol,
+    /// How the daemon is run.
+    pub operation: Operation,
     /// Where log lines go.
     pub log: Log,
     /// A file that holds the process id while the daemon runs.
@@ -206,8 +209,50 @@ pub enum DefaultFamily {
     Client,
 }
 
-/// Logging.
+/// Draining, reloading and the admin listener.
 #[derive(Clone, Debug)]
+pub struct Operation {
+    /// `alternate-server`.
+    pub alternates: Vec<SocketAddr>,
+    /// `drain-timeout`; `None`: not set.
+    pub drain_timeout: Option<Duration>,
+    /// `admin-listen`.
+    pub admin: AdminListen,
+    /// `admin-token`.
+    pub admin_token: Option<Secret>,
+    /// `reload-on-change`.
+    pub reload_on_change: bool,
+}
+
+/// Where the admin listener is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminListen {
+    /// The default places; one that cannot be had is left out.
+    Default,
+    /// These; one that cannot be had is an error.
+    At(Vec<AdminAddr>),
+}
+
+/// One place of the admin listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddr {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for AdminAddr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(addr) => addr.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Logging.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// `log-file`; `None`: standard error.
     pub file: Option<PathBuf>,

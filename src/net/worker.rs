@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::log::EventLog;
 use super::now;
 use super::sockets::Sockets;
-use super::udp::{Outgoing, Receiver, SendQueue, UdpSocket, Via, watch_readable};
+use super::udp::{Outgoing, Receiver, SendCounters, SendQueue, UdpSocket, Via, watch_readable};
 use crate::Now;
 use crate::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
 use crate::server::output::{ClientVerdict, Output, PeerVerdict, RelayId};
@@ -22,11 +22,15 @@ use crate::server::{OpenError, Server};
 /// How long an idle worker sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
 
+/// What a worker is to do with its server, between two packets.
+pub(super) type Ask = Box<dyn FnOnce(Now, &mut Server, SendCounters) + Send>;
+
 /// What the rest of the daemon tells a worker.
-#[derive(Debug)]
 pub(super) enum Command {
     /// End every allocation and return.
     Stop,
+    /// Look at the server, or change it.
+    Ask(Ask),
 }
 
 /// Owns everything that it touches for a packet.
@@ -69,6 +73,12 @@ impl Worker {
                 biased;
                 command = commands.recv() => match command {
                     Some(Command::Stop) | None => break,
+                    Some(Command::Ask(ask)) => {
+                        let now = now();
+                        ask(now, &mut self.server, self.queue.counters());
+                        apply_outputs(now, &mut self.server, &mut self.sockets, &mut self.log);
+                        continue;
+                    }
                 },
                 () = &mut sleep => {
                     let now = now();

@@ -11,6 +11,11 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Every transport, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [Self::Udp];
+    /// How many transports there are.
+    pub const COUNT: usize = 1;
+
     /// The name in logs.
     #[must_use]
     pub fn name(self) -> &'static str {

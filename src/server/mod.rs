@@ -1,10 +1,12 @@
 //! The TURN server as a state machine. See the crate's page for how it is driven.
 
 pub mod allocation;
+pub mod counters;
 mod deadlines;
 pub mod five_tuple;
 mod methods;
 pub mod output;
+pub mod oversight;
 pub mod ports;
 mod refusal;
 pub mod relay_addresses;
@@ -27,6 +29,7 @@ use stun::textattrs::TextAttribute;
 
 pub use self::methods::allocate::OpenError;
 
+use self::counters::Counters;
 use self::deadlines::{Deadlines, Subject};
 use self::five_tuple::{Path, PeerAddr};
 use self::output::{Channel, ClientVerdict, DropReason, EndReason, Event, Output, RelayId};
@@ -45,17 +48,6 @@ use crate::wire::message::{self, Head, Malformed, Reply};
 /// A refused peer is logged so often for each reason.
 const DENIED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What happened so far, by kind.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
-    /// Allocations made.
-    pub created: u64,
-    /// Allocations ended.
-    pub ended: u64,
-    /// Packets that went nowhere, by [`DropReason`].
-    pub drops: [u64; DropReason::COUNT],
-}
-
 /// The protocol state of one worker.
 pub struct Server {
     shared: Arc<Shared>,
@@ -67,7 +59,7 @@ pub struct Server {
     unauthenticated: Option<PrefixLimiter>,
     binding: Option<PrefixLimiter>,
     denied_logged: Vec<(Denied, Instant)>,
-    serial: u64,
+    draining: bool,
     /// Of the next Data indication; a random start, then counted on.
     indication_id: u128,
     counters: Counters,
@@ -87,7 +79,7 @@ impl Server {
             outputs: VecDeque::new(),
             scratch: Message::new(),
             denied_logged: Vec::new(),
-            serial: 0,
+            draining: false,
             indication_id: u128::from_ne_bytes(crate::random::bytes()),
             counters: Counters::default(),
             shared,
@@ -102,6 +94,7 @@ impl Server {
         bytes: &'a [u8],
     ) -> ClientVerdict<'a> {
         self.handle_timeout(now);
+        self.counters.clients.receive(bytes.len());
         let verdict = match classify_with(bytes, self.shared.protocol.rfc5766_channels) {
             Class::ChannelData => self.channel_data(now, path, bytes),
             Class::Stun if crate::wire::indication::is_send(bytes) => self.send(now, path, bytes),
@@ -220,11 +213,17 @@ impl Server {
         rejection: &Rejection,
     ) -> ClientVerdict<'a> {
         let source = path.tuple.client.ip();
+        if let Rejection::Unauthorized(reason) = rejection {
+            self.counters.unauthorized_requests += 1;
+            self.counters.auth_failures[*reason as usize] += 1;
+        }
         if self
             .unauthenticated
             .as_mut()
             .is_some_and(|limiter| !limiter.allow(now.mono, source))
         {
+            self.counters.unauthorized_dropped +=
+                u64::from(matches!(rejection, Rejection::Unauthorized(_)));
             return ClientVerdict::Drop(DropReason::ReplyRate);
         }
         if let Some(reason) = logged(rejection) {
@@ -253,7 +252,13 @@ impl Server {
     }
 
     fn finish(&mut self, path: &Path, reply: Reply, key: Option<&Key>) {
+        self.counters.response(reply.method(), reply.code());
         let message = self.encode(reply, key);
+        self.send_message(path, message);
+    }
+
+    fn send_message(&mut self, path: &Path, message: Vec<u8>) {
+        self.counters.clients.send(message.len());
         self.outputs.push_back(Output::Transmit {
             path: *path,
             message,
@@ -289,14 +294,17 @@ impl Server {
         allocation
             .permissions
             .retain(|_, permission| now.mono < permission.expires);
-        allocation.channels.expire(now.mono, |number, peer| {
-            outputs.push_back(Output::ChannelDown(Channel {
-                tuple,
-                relay,
-                number,
-                peer,
-            }));
-        });
+        allocation.channels.retain(
+            |binding| now.mono < binding.expires,
+            |number, peer| {
+                outputs.push_back(Output::ChannelDown(Channel {
+                    tuple,
+                    relay,
+                    number,
+                    peer,
+                }));
+            },
+        );
         allocation.replay.take_if(|replay| replay.until <= now.mono);
         allocation.armed = allocation.next_deadline();
         self.deadlines
@@ -340,6 +348,7 @@ impl Server {
             traffic: allocation.traffic,
         }));
         self.counters.ended += 1;
+        *self.counters.active(tuple.transport, allocation.family()) -= 1;
     }
 
     /// Ends every allocation, as the server stops.

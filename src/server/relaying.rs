@@ -41,6 +41,7 @@ impl Server {
         {
             return ClientVerdict::Drop(DropReason::Bandwidth);
         }
+        self.counters.peers.send(payload.len());
         allocation.traffic.to_peers += 1;
         allocation.traffic.to_peers_bytes += payload.len() as u64;
         ClientVerdict::ToPeer {
@@ -78,6 +79,7 @@ impl Server {
         {
             return ClientVerdict::Drop(DropReason::Bandwidth);
         }
+        self.counters.peers.send(send.data.len());
         allocation.traffic.to_peers += 1;
         allocation.traffic.to_peers_bytes += send.data.len() as u64;
         ClientVerdict::ToPeer {
@@ -97,6 +99,7 @@ impl Server {
         len: u16,
     ) -> PeerVerdict {
         self.handle_timeout(now);
+        self.counters.peers.receive(len.into());
         let verdict = self.peer_data(now, relay, PeerAddr(source), len);
         if let PeerVerdict::Drop(reason) = verdict {
             self.counters.drops[reason as usize] += 1;
@@ -129,6 +132,9 @@ impl Server {
                 Header::data_indication(&TransactionId(id), self.shared.relays.public(peer.0), len)
             }
         };
+        self.counters
+            .clients
+            .send(header.as_bytes().len() + usize::from(len) + header.padding());
         allocation.traffic.to_client += 1;
         allocation.traffic.to_client_bytes += u64::from(len);
         PeerVerdict::ToClient {

@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 
 use stun::attributes::ATTR_MAPPED_ADDRESS;
-use stun::message::{BINDING_REQUEST, BINDING_SUCCESS, MESSAGE_HEADER_SIZE, Message};
+use stun::message::{
+    BINDING_REQUEST, BINDING_SUCCESS, MESSAGE_HEADER_SIZE, METHOD_BINDING, Message,
+};
 use stun::xoraddr::XorMappedAddress;
 
 use super::super::five_tuple::Path;
-use super::super::output::{ClientVerdict, DropReason, Output};
+use super::super::output::{ClientVerdict, DropReason};
 use super::super::{Server, check_understood};
 use crate::Now;
 use crate::policy::peer_filter::canonical_socket;
@@ -68,14 +70,13 @@ impl Server {
         message.extend_from_slice(&[0, family]);
         message.extend_from_slice(&client.port().to_be_bytes());
         message.extend_from_slice(&ip);
-        self.outputs.push_back(Output::Transmit {
-            path: *path,
-            message,
-        });
+        self.counters.response(METHOD_BINDING, 0);
+        self.send_message(path, message);
         ClientVerdict::Handled
     }
 
     fn may_answer_binding(&mut self, now: Now, path: &Path) -> bool {
+        self.counters.binding_requests += 1;
         let source = path.tuple.client.ip();
         self.binding
             .as_mut()

@@ -124,6 +124,8 @@ impl Turnd {
 fn complete(toml: &str) -> Table {
     let mut table: Table = toml.parse().unwrap();
     default(&mut table, "realm", REALM);
+    // Nobody else's address; a test that wants the admin listener names a place.
+    default(&mut table, "admin-listen", Vec::<String>::new());
     if !["user", "static-auth-secret", "no-auth"]
         .iter()
         .any(|key| table.contains_key(*key))
