@@ -2,6 +2,7 @@
 
 mod check;
 mod credentials;
+mod import;
 mod key;
 mod open_files;
 mod pidfile;
@@ -33,6 +34,7 @@ enum Command {
     Check(check::Check),
     Credentials(credentials::Credentials),
     Key(key::Key),
+    Import(import::Import),
 }
 
 /// A configuration file, and flags that override it.
@@ -97,6 +99,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Credentials(command) => command.run(),
         Command::Key(command) => command.run(),
+        Command::Import(command) => command.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

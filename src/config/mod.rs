@@ -1,6 +1,7 @@
 //! The checked configuration.
 
 mod check;
+pub mod coturn;
 mod credentials;
 mod error;
 mod expand;

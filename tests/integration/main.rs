@@ -4,6 +4,7 @@
 
 mod browser;
 mod client;
+mod import;
 mod interop;
 mod namespaces;
 mod nat;
