@@ -4,6 +4,7 @@
 
 mod browser;
 mod client;
+mod conformance;
 mod interop;
 mod namespaces;
 mod support;
