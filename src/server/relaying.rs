@@ -10,6 +10,7 @@ use super::Server;
 use super::five_tuple::{Family, Path, PeerAddr};
 use super::output::{ClientVerdict, DropReason, PeerVerdict, RelayId};
 use crate::Now;
+use crate::policy::peer_filter::canonical_socket;
 use crate::wire::channel_data;
 use crate::wire::indication::{self, Header};
 
@@ -100,7 +101,7 @@ impl Server {
     ) -> PeerVerdict {
         self.handle_timeout(now);
         self.counters.peers.receive(len.into());
-        let verdict = self.peer_data(now, relay, PeerAddr(source), len);
+        let verdict = self.peer_data(now, relay, PeerAddr(canonical_socket(source)), len);
         if let PeerVerdict::Drop(reason) = verdict {
             self.counters.drops[reason as usize] += 1;
         }

@@ -4,6 +4,7 @@
 
 mod browser;
 mod client;
+mod conformance;
 mod import;
 mod interop;
 mod namespaces;

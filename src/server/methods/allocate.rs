@@ -75,7 +75,7 @@ impl Server {
                 return Ok(None);
             }
             return match &existing.replay {
-                Some(replay) if replay.id == head.id => {
+                Some(replay) if replay.id == head.id && existing.identity == *identity => {
                     let message = replay.reply.to_vec();
                     self.send_message(path, message);
                     Ok(None)
