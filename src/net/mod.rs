@@ -1,9 +1,12 @@
 //! Sockets, threads and the clock: everything that the protocol code does not know.
 
+mod io;
 mod listen;
 mod log;
 mod sockets;
+mod stream;
 pub mod udp;
+mod way;
 mod worker;
 
 use std::fmt;
@@ -13,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
+use tokio::task::LocalSet;
 
 use self::worker::{Command, Worker};
 use crate::Now;
@@ -55,7 +59,8 @@ impl Service {
             listening: listeners.addresses,
             workers: Vec::new(),
         };
-        for (index, sockets) in listeners.by_worker.into_iter().enumerate() {
+        let patience = config.transports.patience;
+        for (index, listening) in listeners.by_worker.into_iter().enumerate() {
             let shared = Arc::clone(&shared);
             let (sender, commands) = mpsc::unbounded_channel();
             let (ready, started) = std::sync::mpsc::channel();
@@ -65,11 +70,14 @@ impl Service {
                     let runtime = tokio::runtime::Builder::new_current_thread()
                         .enable_all()
                         .build();
-                    match runtime.and_then(|runtime| Ok((runtime, Worker::new(shared, sockets)?))) {
+                    let worker = Worker::new(shared, listening.udp, patience);
+                    match runtime.and_then(|runtime| Ok((runtime, worker?))) {
                         Ok((runtime, worker)) => {
                             // The receiver waits for exactly this message.
                             let _ = ready.send(Ok(()));
-                            if let Err(error) = runtime.block_on(worker.run(commands)) {
+                            let tasks = LocalSet::new();
+                            let run = tasks.run_until(worker.run(listening.tcp, commands));
+                            if let Err(error) = runtime.block_on(run) {
                                 tracing::error!(%error, "a worker stopped");
                             }
                         }

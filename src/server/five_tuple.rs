@@ -8,6 +8,12 @@ use std::net::{IpAddr, SocketAddr};
 pub enum Transport {
     /// Plain UDP.
     Udp,
+    /// Plain TCP.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// DTLS over UDP.
+    Dtls,
 }
 
 impl Transport {
@@ -16,7 +22,16 @@ impl Transport {
     pub fn name(self) -> &'static str {
         match self {
             Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Dtls => "dtls",
         }
+    }
+
+    /// Whether messages follow each other on a stream, and channel data is padded (C5).
+    #[must_use]
+    pub fn is_stream(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
     }
 }
 

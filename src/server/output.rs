@@ -197,6 +197,8 @@ pub enum EndReason {
     Expired,
     /// The server stops.
     Shutdown,
+    /// The client's connection is closed.
+    Disconnected,
 }
 
 impl EndReason {
@@ -207,6 +209,7 @@ impl EndReason {
             Self::Deleted => "deleted",
             Self::Expired => "expired",
             Self::Shutdown => "shutdown",
+            Self::Disconnected => "disconnected",
         }
     }
 }

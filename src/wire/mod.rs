@@ -4,5 +4,6 @@ pub mod address;
 pub mod attributes;
 pub mod channel_data;
 pub mod classify;
+pub mod framing;
 pub mod indication;
 pub mod message;
