@@ -11,7 +11,7 @@ use super::error::{ConfigError, Origins, shown};
 use super::file::FileConfig;
 use super::{
     Config, DefaultFamily, ExternalIp, Lifetimes, Limits, Listen, Log, LogFormat, Peers, Protocol,
-    Relay,
+    Relay, Transports,
 };
 use crate::policy::peer_filter::IpRange;
 
@@ -106,6 +106,7 @@ impl Checker<'_> {
         let stun_only = on(file.stun_only);
         self.ports(&listen, &relay, stun_only);
         Config {
+            transports: self.transports(file),
             workers: self.workers(file.relay_threads),
             auth: self.auth(file),
             limits: self.limits(file),
@@ -147,6 +148,27 @@ impl Checker<'_> {
             pidfile: file.pidfile.clone(),
             listen,
             relay,
+        }
+    }
+
+    fn transports(&mut self, file: &FileConfig) -> Transports {
+        let (udp, tcp) = (!on(file.no_udp), !on(file.no_tcp));
+        if !udp && !tcp {
+            let key = self.origins.given(&["no-udp", "no-tcp"]);
+            let problem = "leaves no way for clients to come";
+            self.wrong(key, None, problem, "leave it out, or another of the kind");
+        }
+        Transports {
+            udp,
+            tcp,
+            tcp_relay: !on(file.no_tcp_relay),
+            patience: self.seconds("max-allocate-timeout", file.max_allocate_timeout, 1..=86400),
+            max_idle: self.within("max-idle-streams", file.max_idle_streams, 1..=u32::MAX),
+            max_idle_per_ip: self.within(
+                "max-idle-streams-per-ip",
+                file.max_idle_streams_per_ip,
+                1..=u32::MAX,
+            ),
         }
     }
 

@@ -19,7 +19,7 @@ pub struct FileConfig {
     /// Port for clients.
     #[arg(long, help_heading = "Listening", value_name = "PORT")]
     pub listening_port: Option<u16>,
-    /// Second port for clients; plain UDP is served there too.
+    /// Second port for clients; either one speaks everything.
     #[arg(long, help_heading = "Listening", value_name = "PORT")]
     pub tls_listening_port: Option<u16>,
     /// Help clients to find out their NAT (RFC 5780); needs two listening-ip of a family, makes Binding replies longer.
@@ -44,6 +44,42 @@ pub struct FileConfig {
     /// Worker threads; 0: one per CPU.
     #[arg(long, help_heading = "Listening", value_name = "N")]
     pub relay_threads: Option<u32>,
+    /// Refuse plain UDP from clients.
+    #[arg(
+        long,
+        help_heading = "Transports",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_udp: Option<bool>,
+    /// Refuse plain TCP from clients.
+    #[arg(
+        long,
+        help_heading = "Transports",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_tcp: Option<bool>,
+    /// Refuse TCP relays (RFC 6062).
+    #[arg(
+        long,
+        help_heading = "Transports",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_tcp_relay: Option<bool>,
+    /// Seconds that a connection may stay open without an allocation.
+    #[arg(long, help_heading = "Transports", value_name = "N")]
+    pub max_allocate_timeout: Option<u32>,
+    /// Connections without an allocation, all together.
+    #[arg(long, help_heading = "Transports", value_name = "N")]
+    pub max_idle_streams: Option<u32>,
+    /// Connections without an allocation from one address, or one IPv6 /64.
+    #[arg(long, help_heading = "Transports", value_name = "N")]
+    pub max_idle_streams_per_ip: Option<u32>,
     /// Addresses to relay from; none: the address that the client reached.
     #[arg(long, help_heading = "Relaying", value_name = "IP")]
     #[serde(default, deserialize_with = "one_or_many")]
@@ -268,6 +304,12 @@ impl FileConfig {
             rfc5780: Some(false),
             listening_ip: Some(Vec::new()),
             relay_threads: Some(0),
+            no_udp: Some(false),
+            no_tcp: Some(false),
+            no_tcp_relay: Some(false),
+            max_allocate_timeout: Some(60),
+            max_idle_streams: Some(10000),
+            max_idle_streams_per_ip: Some(1000),
             relay_ip: Some(Vec::new()),
             external_ip: Some(Vec::new()),
             min_port: Some(49152),

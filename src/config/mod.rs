@@ -24,6 +24,8 @@ pub use load::{Loaded, SEARCH, from_flags, load, search};
 pub struct Config {
     /// Where clients reach the server.
     pub listen: Listen,
+    /// How clients may come.
+    pub transports: Transports,
     /// Where relayed transport addresses come from.
     pub relay: Relay,
     /// Worker threads (`relay-threads`).
@@ -53,7 +55,7 @@ pub struct Listen {
     pub ips: Vec<IpAddr>,
     /// `listening-port`.
     pub port: u16,
-    /// `tls-listening-port`; plain UDP clients are served there too.
+    /// `tls-listening-port`; either one speaks everything.
     pub tls_port: u16,
     /// The other ports of `rfc5780`; `None`: it is off.
     pub alternates: Option<AlternatePorts>,
@@ -94,6 +96,23 @@ pub struct AlternatePorts {
     pub port: u16,
     /// `alt-tls-listening-port`.
     pub tls_port: u16,
+}
+
+/// How clients may come, and how many of them that have nothing to show for it.
+#[derive(Clone, Debug)]
+pub struct Transports {
+    /// Not `no-udp`: plain UDP.
+    pub udp: bool,
+    /// Not `no-tcp`: plain TCP.
+    pub tcp: bool,
+    /// Not `no-tcp-relay`: TCP allocations (RFC 6062).
+    pub tcp_relay: bool,
+    /// `max-allocate-timeout`: how long a connection may be without an allocation.
+    pub patience: Duration,
+    /// `max-idle-streams`: connections without one, all together.
+    pub max_idle: u32,
+    /// `max-idle-streams-per-ip`: from one source.
+    pub max_idle_per_ip: u32,
 }
 
 /// Relayed transport addresses.

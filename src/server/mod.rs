@@ -357,6 +357,26 @@ impl Server {
         *self.counters.active(tuple.transport, allocation.family()) -= 1;
     }
 
+    /// Ends the allocation of a client whose connection is closed.
+    pub fn handle_disconnect(&mut self, now: Now, path: &Path) {
+        let relay = self.allocations.by_tuple(&path.tuple).map(|a| a.relay);
+        if let Some(relay) = relay {
+            self.end(now, relay, EndReason::Disconnected);
+        }
+    }
+
+    /// Whether channel numbers go up to 0x7FFF.
+    #[must_use]
+    pub fn rfc5766_channels(&self) -> bool {
+        self.shared.protocol.rfc5766_channels
+    }
+
+    /// Whether there is an allocation on the five-tuple of `path`.
+    #[must_use]
+    pub fn has_allocation(&self, path: &Path) -> bool {
+        self.allocations.by_tuple(&path.tuple).is_some()
+    }
+
     /// Ends every allocation, as the server stops.
     pub fn handle_shutdown(&mut self, now: Now) {
         for relay in self.allocations.relays() {

@@ -14,6 +14,9 @@ use crate::policy::peer_filter::canonical_socket;
 use crate::wire::channel_data;
 use crate::wire::indication::{self, Header};
 
+/// The longest payload that fits a Data indication with an IPv6 peer.
+const MAX_INDICATED: u16 = 65_504;
+
 impl Server {
     pub(super) fn channel_data<'a>(
         &mut self,
@@ -126,7 +129,12 @@ impl Server {
             return PeerVerdict::Drop(DropReason::Bandwidth);
         }
         let header = match allocation.channels.of_peer(peer, now.mono) {
+            Some(number) if allocation.path.tuple.transport.is_stream() => {
+                Header::channel_data(number, len).padded(len)
+            }
             Some(number) => Header::channel_data(number, len),
+            // Its length would not fit the field, and a stream must not lose step.
+            None if len > MAX_INDICATED => return PeerVerdict::Drop(DropReason::Malformed),
             None => {
                 self.indication_id = self.indication_id.wrapping_add(1);
                 let [_, _, _, _, id @ ..] = self.indication_id.to_be_bytes();

@@ -121,6 +121,20 @@ impl Receiver {
         }
     }
 
+    /// The buffer, for bytes that come by another way and leave through a [`super::SendQueue`];
+    /// the last batch is gone.
+    pub fn scratch(&mut self) -> &mut [u8] {
+        self.headers[..self.received].iter_mut().for_each(reset);
+        self.received = 0;
+        &mut self.slab
+    }
+
+    /// What [`Self::scratch`] was filled with.
+    #[must_use]
+    pub fn filled(&self, len: usize) -> &[u8] {
+        &self.slab[..len]
+    }
+
     /// The datagrams of the last batch, in order; what GRO has joined is taken apart.
     pub fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
         (0..self.received).filter_map(|i| self.message(i)).flatten()
