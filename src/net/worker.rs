@@ -169,6 +169,7 @@ impl Worker {
                         header,
                         payload,
                         dont_fragment,
+                        traffic_class: datagram.traffic_class,
                     },
                 );
             }
@@ -204,6 +205,7 @@ impl Worker {
                         header: Some(header),
                         payload: datagram.bytes,
                         dont_fragment: false,
+                        traffic_class: datagram.traffic_class,
                     },
                 );
             }
