@@ -1,6 +1,7 @@
 //! turnd: a STUN and TURN relay daemon.
 
 pub mod auth;
+mod bench;
 pub mod cli;
 pub mod config;
 pub mod net;

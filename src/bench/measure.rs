@@ -42,10 +42,6 @@ impl Delays {
         self.max
     }
 
-    pub(super) fn count(&self) -> u64 {
-        self.count
-    }
-
     pub(super) fn max(&self) -> u64 {
         self.max
     }
@@ -114,7 +110,7 @@ mod tests {
         (1..=60).for_each(|nanos| delays.add(nanos));
         assert_eq!(delays.percentile(0.5), 30);
         assert_eq!(delays.percentile(1.0), 60);
-        assert_eq!((delays.count(), delays.max()), (60, 60));
+        assert_eq!((delays.count, delays.max()), (60, 60));
     }
 
     #[test]

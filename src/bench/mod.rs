@@ -19,14 +19,14 @@ use std::net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-pub(crate) use load::{Load, NAMES};
+pub(crate) use load::{Load, NAMES, Pace};
 pub(crate) use report::Report;
 pub(crate) use session::Login;
+pub(crate) use stamp::LEN as LEAST_SIZE;
 pub(crate) use uri::Uri;
 
 use self::load::Kind;
 use self::process::Usage;
-use self::report::Server;
 use self::setup::Client;
 use self::traffic::Traffic;
 use crate::net::udp::UdpSocket;
@@ -112,14 +112,9 @@ pub(crate) fn run(options: &Options, stop: &AtomicBool) -> Result<Report, BenchE
     let before = usage(options)?;
     let outcome = setup::establish(&mut clients, stop);
     let after = usage(options)?;
-    let done = clients.iter().filter(|client| client.is_ready()).count();
-    report.set_up(&clients, done, outcome.elapsed);
-    if let (Some(before), Some(after)) = (before, after) {
-        report.server_setup(before, after, done);
-    }
+    report.set_up(&clients, outcome.elapsed, before.zip(after));
     let measured = match outcome.error {
-        Some(error) if done == 0 => Err(error),
-        Some(error) if load.kind == Kind::Relay => Err(error),
+        Some(error) => Err(error),
         _ if load.kind == Kind::Allocate || stop.load(Ordering::Relaxed) => Ok(()),
         _ => measure_traffic(options, &clients, &peers, stop, &mut report),
     };
@@ -143,13 +138,10 @@ fn measure_traffic(
     let after = usage(options)?;
     traffic.end();
     traffic.drain()?;
-    report.traffic(&traffic);
-    if let (Some(before), Some(after)) = (before, after) {
-        report.server = Some(Server {
-            traffic: Some(after.since(&before)),
-            ..report.server.unwrap_or_default()
-        });
-    }
+    let used = before
+        .zip(after)
+        .map(|(before, after)| after.since(&before));
+    report.traffic(&traffic, used);
     Ok(())
 }
 

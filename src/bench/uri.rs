@@ -75,7 +75,10 @@ mod tests {
         let parsed = |text: &str| text.parse::<Uri>().map(|uri| (uri.host, uri.port));
         let good = |host: &str, port| Ok((host.to_owned(), port));
         assert_eq!(parsed("turn:a.example"), good("a.example", 3478));
-        assert_eq!(parsed("turn:192.0.2.1:5?transport=udp"), good("192.0.2.1", 5));
+        assert_eq!(
+            parsed("turn:192.0.2.1:5?transport=udp"),
+            good("192.0.2.1", 5)
+        );
         assert_eq!(parsed("stun:[2001:db8::1]:6"), good("2001:db8::1", 6));
         for bad in [
             "",

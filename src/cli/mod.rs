@@ -1,5 +1,6 @@
 //! The commands of the `turnd` program.
 
+mod bench;
 mod check;
 mod credentials;
 mod key;
@@ -34,6 +35,7 @@ enum Command {
     Check(check::Check),
     Credentials(credentials::Credentials),
     Key(key::Key),
+    Bench(bench::Bench),
 }
 
 /// A configuration file, and flags that override it.
@@ -98,6 +100,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Credentials(command) => command.run(),
         Command::Key(command) => command.run(),
+        Command::Bench(command) => command.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
