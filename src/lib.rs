@@ -35,6 +35,7 @@
 
 pub mod admin;
 pub mod auth;
+mod bench;
 pub mod cli;
 pub mod config;
 pub mod daemon;

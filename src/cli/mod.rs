@@ -1,5 +1,6 @@
 //! The commands of the `turnd` program.
 
+mod bench;
 mod check;
 mod credentials;
 mod import;
@@ -34,6 +35,7 @@ enum Command {
     Check(check::Check),
     Credentials(credentials::Credentials),
     Key(key::Key),
+    Bench(bench::Bench),
     Import(import::Import),
 }
 
@@ -99,6 +101,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Credentials(command) => command.run(),
         Command::Key(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::Import(command) => command.run(),
     };
     match outcome {

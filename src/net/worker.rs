@@ -241,7 +241,7 @@ impl Worker {
             };
             let path = Path { tuple, socket };
             let verdict = server.handle_client(now, &path, datagram.bytes);
-            relay_to_peer(queue, receiver, &verdict);
+            relay_to_peer(queue, receiver, &verdict, datagram.traffic_class);
             if server.has_output() {
                 // What was relayed before a relay closes still leaves by it.
                 queue.flush(receiver, |via| io.sockets.get(via));
@@ -261,7 +261,8 @@ impl Worker {
         } = self;
         let frame = &receiver.filled(len)[range];
         let verdict = server.handle_client(now, path, frame);
-        relay_to_peer(queue, receiver, &verdict);
+        // Nothing of a TCP segment's traffic class means the datagram (RFC 8656 §16).
+        relay_to_peer(queue, receiver, &verdict, 0);
         if server.has_output() {
             queue.flush(receiver, |via| io.sockets.get(via));
             io.apply_outputs(now, server);
@@ -293,6 +294,7 @@ impl Worker {
                             header: Some(header),
                             payload: datagram.bytes,
                             dont_fragment: false,
+                            traffic_class: datagram.traffic_class,
                         },
                     ),
                 }
@@ -306,7 +308,12 @@ impl Worker {
 }
 
 /// Queues what a client sends to a peer; the payload lies in `receiver`.
-fn relay_to_peer(queue: &mut SendQueue, receiver: &Receiver, verdict: &ClientVerdict<'_>) {
+fn relay_to_peer(
+    queue: &mut SendQueue,
+    receiver: &Receiver,
+    verdict: &ClientVerdict<'_>,
+    traffic_class: u8,
+) {
     if let ClientVerdict::ToPeer {
         relay,
         peer,
@@ -323,6 +330,7 @@ fn relay_to_peer(queue: &mut SendQueue, receiver: &Receiver, verdict: &ClientVer
                 header: None,
                 payload,
                 dont_fragment,
+                traffic_class,
             },
         );
     }

@@ -36,6 +36,8 @@ pub struct Outgoing<'a> {
     pub payload: &'a [u8],
     /// With the DF bit.
     pub dont_fragment: bool,
+    /// DSCP and ECN.
+    pub traffic_class: u8,
 }
 
 /// A queued datagram; its payload is named by its place in the receiver's buffers.
@@ -48,6 +50,7 @@ pub(super) struct Queued {
     pub(super) start: usize,
     pub(super) len: usize,
     pub(super) dont_fragment: bool,
+    pub(super) traffic_class: u8,
 }
 
 impl Queued {
@@ -107,6 +110,7 @@ impl SendQueue {
             start,
             len: datagram.payload.len(),
             dont_fragment: datagram.dont_fragment,
+            traffic_class: datagram.traffic_class,
         });
     }
 
@@ -163,6 +167,7 @@ fn run_length(items: &[Queued], max_segments: usize) -> usize {
         let same_way = item.via == first.via
             && item.to == first.to
             && item.from == first.from
+            && item.traffic_class == first.traffic_class
             && !item.dont_fragment;
         if !same_way || next > size || next == 0 || total + next > MAX_BYTES {
             break;
@@ -189,6 +194,7 @@ mod tests {
             start: 0,
             len,
             dont_fragment: false,
+            traffic_class: 0,
         }
     }
 
