@@ -45,6 +45,9 @@ use crate::wire::message::{self, Head, Malformed, Reply};
 /// A refused peer is logged so often for each reason.
 const DENIED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Bytes of a user name that is not proved, in the log.
+const MAX_CLAIMED_USER: usize = 128;
+
 /// What happened so far, by kind.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counters {
@@ -430,12 +433,11 @@ fn logged(rejection: &Rejection) -> Option<&'static str> {
     }
 }
 
-/// USERNAME as the client sent it.
+/// USERNAME as the client sent it, cut to a length that no log needs to fear.
 fn claimed_user(message: &Message) -> Option<Arc<str>> {
-    message
-        .get(ATTR_USERNAME)
-        .ok()
-        .map(|name| String::from_utf8_lossy(&name).into())
+    let name = message.get(ATTR_USERNAME).ok()?;
+    let start = &name[..name.len().min(MAX_CLAIMED_USER)];
+    Some(String::from_utf8_lossy(start).into())
 }
 
 /// 420 if the message has a comprehension-required attribute that nobody here knows (S6).

@@ -6,5 +6,8 @@ mod browser;
 mod client;
 mod conformance;
 mod interop;
+mod layout;
 mod namespaces;
+mod properties;
+mod security;
 mod support;

@@ -216,14 +216,14 @@ fn l6_requested_address_family() {
 
 #[test]
 fn l6_a_family_that_the_server_does_not_have_is_440() {
-    let mut world = World::at("", &[addr(SERVER_V4).ip()]);
+    let mut world = World::at("", &[SERVER_V4], &[]);
     let v6 = allocate(
         &mut world,
         0,
         vec![transport(), Box::new(REQUESTED_FAMILY_IPV6)],
     );
     assert_eq!(status(&v6), 440);
-    let mut world = World::at("", &[addr(SERVER_V6).ip()]);
+    let mut world = World::at("", &[SERVER_V6], &[]);
     let v4 = allocate(
         &mut world,
         0,

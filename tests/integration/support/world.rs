@@ -10,7 +10,7 @@ use stun::attributes::{
     ATTR_XOR_PEER_ADDRESS, ATTR_XOR_RELAYED_ADDRESS,
 };
 use stun::message::{
-    CLASS_ERROR_RESPONSE, CLASS_INDICATION, CLASS_SUCCESS_RESPONSE, METHOD_ALLOCATE,
+    CLASS_ERROR_RESPONSE, CLASS_INDICATION, CLASS_SUCCESS_RESPONSE, MAGIC_COOKIE, METHOD_ALLOCATE,
     METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION, METHOD_DATA, METHOD_REFRESH, METHOD_SEND,
     Message, MessageType, Method, Setter,
 };
@@ -91,11 +91,12 @@ pub(crate) struct World {
 impl World {
     /// A server at `SERVER_V4` and `SERVER_V6` that knows `USER`, unless `toml` says who may come.
     pub(crate) fn new(toml: &str) -> Self {
-        Self::at(toml, &[SERVER_V4, SERVER_V6].map(|text| addr(text).ip()))
+        Self::at(toml, &[SERVER_V4, SERVER_V6], &[])
     }
 
-    /// The same, reachable at these addresses.
-    pub(crate) fn at(toml: &str, reachable: &[IpAddr]) -> Self {
+    /// The same, reachable at these addresses, on a host that has more.
+    pub(crate) fn at(toml: &str, reachable: &[&str], others: &[IpAddr]) -> Self {
+        let reachable: Vec<_> = reachable.iter().map(|text| addr(text).ip()).collect();
         let mut text = toml.to_owned();
         let says = |key: &str| toml.lines().any(|line| line.starts_with(key));
         if !says("realm") {
@@ -113,7 +114,7 @@ impl World {
             None => NonceKey::random().unwrap(),
         };
         let auth = Authenticator::new(&config.auth, nonces).unwrap();
-        let shared = Arc::new(Shared::new(&config, auth, reachable, reachable));
+        let shared = Arc::new(Shared::new(&config, auth, &reachable, others));
         let start = Instant::now();
         let now = Now {
             mono: start,
@@ -478,6 +479,10 @@ fn incoming(bytes: &[u8]) -> Incoming {
 /// What holds of every reply: S13, zero padding (S9), and a length that says all.
 fn check_reply(bytes: &[u8]) {
     assert!(bytes.len() < MAX_REPLY, "a reply of {} bytes", bytes.len());
+    if bytes[4..8] != MAGIC_COOKIE.to_be_bytes() {
+        // To a client of RFC 3489: header and MAPPED-ADDRESS.
+        return assert!(matches!(bytes.len(), 32 | 44), "{bytes:02x?}");
+    }
     let message = decode(bytes);
     assert_eq!(bytes.len(), 20 + message.length as usize);
     assert!(matches!(
