@@ -5,9 +5,11 @@
 mod browser;
 mod client;
 mod conformance;
+mod faults;
 mod interop;
 mod layout;
 mod namespaces;
 mod properties;
 mod security;
+mod sockets;
 mod support;

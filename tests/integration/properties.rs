@@ -14,8 +14,8 @@ use stun::message::{
 };
 use turnd::server::OpenError;
 
-use crate::support::messages::{Login, decode, raw, request};
-use crate::support::world::{Caller, World, channel_data, path, peer, send, status};
+use crate::support::messages::{Login, channel_data, decode, peer, raw, request, send, status};
+use crate::support::world::{Caller, World, path};
 use crate::support::{PASSWORD, USER};
 
 const CONFIG: &str = "min-port = 50000

@@ -5,11 +5,8 @@ use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, METHOD_REFRESH, Message};
 use turnd::server::OpenError;
 use turnd::server::output::{DropReason, Event};
 
-use crate::support::messages::{raw, request};
-use crate::support::world::{
-    CLIENT, CLIENT_V6, Incoming, PEER, PEER_V6, SERVER_V4, World, addr, path, relayed_address,
-    send, status, transport,
-};
+use crate::support::messages::{addr, raw, relayed_address, request, send, status, transport};
+use crate::support::world::{CLIENT, CLIENT_V6, Incoming, PEER, PEER_V6, SERVER_V4, World, path};
 use crate::support::{PASSWORD, USER};
 
 fn client(n: u16) -> String {

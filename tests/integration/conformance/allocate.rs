@@ -11,11 +11,10 @@ use stun::message::{METHOD_ALLOCATE, Message, Setter};
 use turn::proto::reqfamily::{REQUESTED_FAMILY_IPV4, REQUESTED_FAMILY_IPV6};
 use turnd::server::OpenError;
 
-use crate::support::messages::{Attributes, raw, request};
-use crate::support::world::{
-    CLIENT, CLIENT_V6, PEER, SERVER_V4, SERVER_V6, World, addr, lifetime, path, relayed_address,
-    status, transport,
+use crate::support::messages::{
+    Attributes, addr, lifetime, raw, relayed_address, request, status, transport,
 };
+use crate::support::world::{CLIENT, CLIENT_V6, PEER, SERVER_V4, SERVER_V6, World, path};
 use crate::support::xor_address;
 
 const ADDITIONAL_ADDRESS_FAMILY: AttrType = AttrType(0x8000);

@@ -10,11 +10,10 @@ use stun::message::{
     Setter as _,
 };
 
-use crate::support::messages::{Login, raw, request};
-use crate::support::world::{
-    CLIENT, CLIENT_V6, PEER, World, addr, lifetime, path, path_to, peer, relayed_address, status,
-    transport,
+use crate::support::messages::{
+    Login, addr, lifetime, peer, raw, relayed_address, request, status, transport,
 };
+use crate::support::world::{CLIENT, CLIENT_V6, PEER, World, path, path_to};
 use crate::support::{PASSWORD, REALM, USER};
 
 const MESSAGE_INTEGRITY_SHA256: AttrType = AttrType(0x001C);

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use crate::support::messages::{Attributes, decode, message, raw, request};
-use crate::support::world::{
-    CLIENT, CLIENT_V6, PEER, World, addr, indication, lifetime, path, peer, send, status, transport,
+use crate::support::messages::{
+    Attributes, addr, decode, indication, lifetime, message, peer, raw, request, send, status,
+    transport,
 };
+use crate::support::world::{CLIENT, CLIENT_V6, PEER, World, path};
 use crate::support::xor_address;
 use stun::attributes::{
     ATTR_CHANNEL_NUMBER, ATTR_DATA, ATTR_EVEN_PORT, ATTR_FINGERPRINT, ATTR_LIFETIME,
