@@ -51,6 +51,8 @@ const DENIED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Replies per second to a port that a client of one source network names (N3).
 const REDIRECT_RATE: u32 = 50;
+/// Bytes of a user name that is not proved, in the log.
+const MAX_CLAIMED_USER: usize = 128;
 
 /// The protocol state of one worker.
 pub struct Server {
@@ -465,12 +467,11 @@ fn logged(rejection: &Rejection) -> Option<&'static str> {
     }
 }
 
-/// USERNAME as the client sent it.
+/// USERNAME as the client sent it, cut to a length that no log needs to fear.
 fn claimed_user(message: &Message) -> Option<Arc<str>> {
-    message
-        .get(ATTR_USERNAME)
-        .ok()
-        .map(|name| String::from_utf8_lossy(&name).into())
+    let name = message.get(ATTR_USERNAME).ok()?;
+    let start = &name[..name.len().min(MAX_CLAIMED_USER)];
+    Some(String::from_utf8_lossy(start).into())
 }
 
 /// 420 if the message has a comprehension-required attribute that nobody here knows (S6).

@@ -5,8 +5,13 @@
 mod browser;
 mod client;
 mod conformance;
+mod faults;
 mod import;
 mod interop;
+mod layout;
 mod namespaces;
 mod nat;
+mod properties;
+mod security;
+mod sockets;
 mod support;

@@ -11,11 +11,10 @@ use stun::message::{METHOD_ALLOCATE, Message, Setter};
 use turn::proto::reqfamily::{REQUESTED_FAMILY_IPV4, REQUESTED_FAMILY_IPV6};
 use turnd::server::OpenError;
 
-use crate::support::messages::{Attributes, raw, request};
-use crate::support::world::{
-    CLIENT, CLIENT_V6, PEER, SERVER_V4, SERVER_V6, World, addr, lifetime, path, relayed_address,
-    status, transport,
+use crate::support::messages::{
+    Attributes, addr, lifetime, raw, relayed_address, request, status, transport,
 };
+use crate::support::world::{CLIENT, CLIENT_V6, PEER, SERVER_V4, SERVER_V6, World, path};
 use crate::support::xor_address;
 
 const ADDITIONAL_ADDRESS_FAMILY: AttrType = AttrType(0x8000);
@@ -216,14 +215,14 @@ fn l6_requested_address_family() {
 
 #[test]
 fn l6_a_family_that_the_server_does_not_have_is_440() {
-    let mut world = World::at("", &[addr(SERVER_V4).ip()]);
+    let mut world = World::at("", &[SERVER_V4], &[]);
     let v6 = allocate(
         &mut world,
         0,
         vec![transport(), Box::new(REQUESTED_FAMILY_IPV6)],
     );
     assert_eq!(status(&v6), 440);
-    let mut world = World::at("", &[addr(SERVER_V6).ip()]);
+    let mut world = World::at("", &[SERVER_V6], &[]);
     let v4 = allocate(
         &mut world,
         0,

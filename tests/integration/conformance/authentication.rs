@@ -10,11 +10,10 @@ use stun::message::{
     Setter as _,
 };
 
-use crate::support::messages::{Login, raw, request};
-use crate::support::world::{
-    CLIENT, CLIENT_V6, PEER, World, addr, lifetime, path, path_to, peer, relayed_address, status,
-    transport,
+use crate::support::messages::{
+    Login, addr, lifetime, peer, raw, relayed_address, request, status, transport,
 };
+use crate::support::world::{CLIENT, CLIENT_V6, PEER, World, path, path_to};
 use crate::support::{PASSWORD, REALM, USER};
 
 const MESSAGE_INTEGRITY_SHA256: AttrType = AttrType(0x001C);
@@ -184,7 +183,7 @@ fn a5_a_nonce_lives_as_long_as_stale_nonce_says() {
 fn a5_a_nonce_outlives_a_restart_and_serves_another_node() {
     let toml = "nonce-secret = 'the same on every node'";
     let caller = World::new(toml).caller(CLIENT);
-    let mut node = World::at(toml, &[addr("198.51.100.2:1").ip()]);
+    let mut node = World::at(toml, &["198.51.100.2:3478"], &[]);
     let ask = caller.login.sign(METHOD_ALLOCATE, vec![transport()]);
     let there = path_to(addr(CLIENT), addr("198.51.100.2:3478"));
     assert_eq!(status(&node.reply(&there, &ask)), 200);

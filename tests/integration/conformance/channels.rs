@@ -4,10 +4,8 @@ use stun::attributes::{ATTR_CHANNEL_NUMBER, ATTR_XOR_PEER_ADDRESS};
 use stun::message::METHOD_CHANNEL_BIND;
 use turnd::server::output::RelayId;
 
-use crate::support::messages::raw;
-use crate::support::world::{
-    CLIENT, Incoming, PEER, PEER_V6, World, addr, channel_data, peer, status,
-};
+use crate::support::messages::{addr, channel_data, peer, raw, status};
+use crate::support::world::{CLIENT, Incoming, PEER, PEER_V6, World};
 
 /// Another port of the same address.
 const PEER_PORT: &str = "45.0.0.7:1";

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_XORMAPPED_ADDRESS, AttrType};
 use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, METHOD_REFRESH};
 
-use crate::support::messages::{Login, request};
-use crate::support::world::{CLIENT, Incoming, PEER, World, addr, path_to, status, transport};
+use crate::support::messages::{Login, addr, request, status, transport};
+use crate::support::world::{CLIENT, Incoming, PEER, World, path_to};
 use crate::support::{PASSWORD, USER, xor_address};
 
 const PASSWORD_ALGORITHMS: AttrType = AttrType(0x8002);
@@ -100,7 +100,7 @@ fn d7_a_mapped_source_is_the_ipv4_address_inside() {
         xor_address(&reply, ATTR_XORMAPPED_ADDRESS),
         Some(addr(CLIENT))
     );
-    let relayed = crate::support::world::relayed_address(&reply);
+    let relayed = crate::support::messages::relayed_address(&reply);
     assert_eq!(relayed.ip(), addr(crate::support::world::SERVER_V4).ip());
     let refresh = caller.login.sign(METHOD_REFRESH, vec![]);
     assert_eq!(status(&world.reply(&path, &refresh)), 200);

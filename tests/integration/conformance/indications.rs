@@ -5,10 +5,8 @@ use std::collections::HashSet;
 use stun::attributes::{ATTR_DATA, ATTR_DONT_FRAGMENT, ATTR_XOR_PEER_ADDRESS};
 use stun::message::METHOD_SEND;
 
-use crate::support::messages::{message, raw};
-use crate::support::world::{
-    CLIENT, Incoming, PEER, PEER_V6, Relayed, World, addr, indication, peer, send,
-};
+use crate::support::messages::{addr, indication, message, peer, raw, send};
+use crate::support::world::{CLIENT, Incoming, PEER, PEER_V6, Relayed, World};
 
 #[test]
 fn i1_send_needs_peer_and_data() {

@@ -3,8 +3,8 @@
 use stun::attributes::{ATTR_EVEN_PORT, ATTR_RESERVATION_TOKEN};
 use stun::message::METHOD_ALLOCATE;
 
-use crate::support::messages::raw;
-use crate::support::world::{CLIENT, PEER, World, status, transport};
+use crate::support::messages::{raw, status, transport};
+use crate::support::world::{CLIENT, PEER, World};
 
 /// What `probe` sees one millisecond before `seconds` and at `seconds` must be yes and no.
 fn ends_at(world: &mut World, seconds: u64, mut probe: impl FnMut(&mut World) -> bool) {
@@ -66,7 +66,7 @@ fn allocation_600_seconds_or_as_asked() {
     for (asked, seconds) in [(None, 600), (Some(700), 700), (Some(9999), 3600)] {
         let mut world = World::new("");
         let caller = world.caller(CLIENT);
-        let asked = asked.map(crate::support::world::lifetime);
+        let asked = asked.map(crate::support::messages::lifetime);
         assert_eq!(
             status(&world.try_allocate(&caller, asked.into_iter().collect())),
             200

@@ -3,8 +3,8 @@
 use stun::attributes::ATTR_XOR_PEER_ADDRESS;
 use stun::message::METHOD_CREATE_PERMISSION;
 
-use crate::support::messages::raw;
-use crate::support::world::{CLIENT, Incoming, PEER, PEER_V6, World, addr, peer, status};
+use crate::support::messages::{addr, peer, raw, status};
+use crate::support::world::{CLIENT, Incoming, PEER, PEER_V6, World};
 
 /// Another port of the same address.
 const PEER_PORT: &str = "45.0.0.7:1";

@@ -4,8 +4,8 @@ use stun::attributes::{ATTR_LIFETIME, ATTR_REQUESTED_ADDRESS_FAMILY};
 use stun::message::{METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION, METHOD_REFRESH};
 use turn::proto::channum::ChannelNumber;
 
-use crate::support::messages::raw;
-use crate::support::world::{CLIENT, PEER, World, channel_data, lifetime, peer, send, status};
+use crate::support::messages::{channel_data, lifetime, peer, raw, send, status};
+use crate::support::world::{CLIENT, PEER, World};
 
 #[test]
 fn r1_without_an_allocation_requests_are_437_and_data_is_silence() {

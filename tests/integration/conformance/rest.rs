@@ -3,8 +3,8 @@
 use stun::message::METHOD_ALLOCATE;
 use turnd::auth::rest::{password, username};
 
-use crate::support::messages::Login;
-use crate::support::world::{CLIENT, Caller, UNIX, World, status, transport};
+use crate::support::messages::{Login, status, transport};
+use crate::support::world::{CLIENT, Caller, UNIX, World};
 
 const SECRETS: &str = "use-auth-secret = true\nstatic-auth-secret = ['north', 'south']";
 

@@ -1,14 +1,26 @@
 //! STUN messages: made, signed and read with the `stun` crate.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use stun::agent::TransactionId;
-use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME, AttrType, RawAttribute};
+use stun::attributes::{
+    ATTR_NONCE, ATTR_REALM, ATTR_USERNAME, ATTR_XOR_RELAYED_ADDRESS, AttrType, RawAttribute,
+};
 use stun::error_code::ErrorCodeAttribute;
 use stun::integrity::MessageIntegrity;
-use stun::message::{CLASS_REQUEST, Getter, Message, MessageType, Method, Setter};
+use stun::message::{
+    CLASS_ERROR_RESPONSE, CLASS_INDICATION, CLASS_REQUEST, CLASS_SUCCESS_RESPONSE, Getter,
+    METHOD_SEND, Message, MessageType, Method, Setter,
+};
 use stun::textattrs::TextAttribute;
 use stun::xoraddr::XorMappedAddress;
+use turn::proto::PROTO_UDP;
+use turn::proto::data::Data;
+use turn::proto::lifetime::Lifetime;
+use turn::proto::peeraddr::PeerAddress;
+use turn::proto::reqtrans::RequestedTransport;
+use turnd::wire::channel_data;
 
 pub(crate) type Attributes = Vec<Box<dyn Setter>>;
 
@@ -107,4 +119,66 @@ pub(crate) fn xor_address(message: &Message, attribute: AttrType) -> Option<Sock
     let mut address = XorMappedAddress::default();
     address.get_from_as(message, attribute).ok()?;
     Some(SocketAddr::new(address.ip, address.port))
+}
+
+pub(crate) fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// The error code of a response, or 200.
+pub(crate) fn status(reply: &Message) -> u16 {
+    match error_code(reply) {
+        Some(code) => {
+            assert_eq!(reply.typ.class, CLASS_ERROR_RESPONSE);
+            code
+        }
+        None => {
+            assert_eq!(reply.typ.class, CLASS_SUCCESS_RESPONSE);
+            200
+        }
+    }
+}
+
+pub(crate) fn relayed_address(reply: &Message) -> SocketAddr {
+    xor_address(reply, ATTR_XOR_RELAYED_ADDRESS)
+        .unwrap_or_else(|| panic!("no relayed address in {reply}"))
+}
+
+/// REQUESTED-TRANSPORT: UDP.
+pub(crate) fn transport() -> Box<dyn Setter> {
+    Box::new(RequestedTransport {
+        protocol: PROTO_UDP,
+    })
+}
+
+pub(crate) fn lifetime(seconds: u32) -> Box<dyn Setter> {
+    Box::new(Lifetime(Duration::from_secs(seconds.into())))
+}
+
+/// XOR-PEER-ADDRESS.
+pub(crate) fn peer(text: &str) -> Box<dyn Setter> {
+    let peer = addr(text);
+    Box::new(PeerAddress {
+        ip: peer.ip(),
+        port: peer.port(),
+    })
+}
+
+pub(crate) const fn indication(method: Method) -> MessageType {
+    MessageType {
+        method,
+        class: CLASS_INDICATION,
+    }
+}
+
+/// A Send indication.
+pub(crate) fn send(to: &str, data: &[u8]) -> Message {
+    let attributes: Attributes = vec![peer(to), Box::new(Data(data.to_vec()))];
+    message(indication(METHOD_SEND), attributes)
+}
+
+pub(crate) fn channel_data(number: u16, data: &[u8]) -> Vec<u8> {
+    let mut bytes = channel_data::header(number, data.len().try_into().unwrap()).to_vec();
+    bytes.extend_from_slice(data);
+    bytes
 }

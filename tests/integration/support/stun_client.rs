@@ -3,10 +3,16 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use stun::attributes::ATTR_MESSAGE_INTEGRITY;
-use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, Message, Method};
+use stun::attributes::{ATTR_DATA, ATTR_MESSAGE_INTEGRITY};
+use stun::message::{
+    METHOD_ALLOCATE, METHOD_BINDING, METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message, Method,
+};
 
-use super::messages::{Attributes, Login, decode, error_code, request};
+use super::messages::{
+    Attributes, Login, decode, error_code, lifetime, peer, relayed_address, request, send, status,
+    transport,
+};
+use super::{PASSWORD, Peer, USER};
 
 /// How long a reply may take. Long, since it costs a passing test nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -105,5 +111,35 @@ impl StunClient {
         let login = self.login.as_ref().expect("log_in comes first");
         login.expect_signed(&mut reply);
         reply
+    }
+
+    /// A client of `USER` with an allocation, and its relayed address.
+    pub(crate) fn allocated(server: SocketAddr) -> (Self, SocketAddr) {
+        let mut client = Self::new(server);
+        client.log_in(USER, PASSWORD);
+        let relayed = relayed_address(&client.try_allocate());
+        (client, relayed)
+    }
+
+    pub(crate) fn try_allocate(&self) -> Message {
+        self.ask_signed(METHOD_ALLOCATE, vec![transport()])
+    }
+
+    /// Deletes the allocation.
+    pub(crate) fn deallocate(&self) {
+        let reply = self.ask_signed(METHOD_REFRESH, vec![lifetime(0)]);
+        assert_eq!(status(&reply), 200);
+    }
+
+    /// Whether an echo peer sends back what goes there through the relay.
+    pub(crate) fn echoes(&self, echo: &Peer) -> bool {
+        let to = echo.address().to_string();
+        let reply = self.ask_signed(METHOD_CREATE_PERMISSION, vec![peer(&to)]);
+        assert_eq!(status(&reply), 200);
+        self.send(&send(&to, b"echo").raw);
+        self.receive().is_some_and(|bytes| {
+            let data = decode(&bytes).get(ATTR_DATA);
+            data.is_ok_and(|data| data == b"echo")
+        })
     }
 }

@@ -6,20 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stun::attributes::{
-    ATTR_DATA, ATTR_MESSAGE_INTEGRITY, ATTR_NONCE, ATTR_REALM, ATTR_SOFTWARE,
-    ATTR_XOR_PEER_ADDRESS, ATTR_XOR_RELAYED_ADDRESS,
+    ATTR_DATA, ATTR_MESSAGE_INTEGRITY, ATTR_NONCE, ATTR_REALM, ATTR_SOFTWARE, ATTR_XOR_PEER_ADDRESS,
 };
 use stun::message::{
-    CLASS_ERROR_RESPONSE, CLASS_INDICATION, CLASS_SUCCESS_RESPONSE, METHOD_ALLOCATE,
-    METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION, METHOD_DATA, METHOD_REFRESH, METHOD_SEND,
-    Message, MessageType, Method, Setter,
+    CLASS_ERROR_RESPONSE, CLASS_SUCCESS_RESPONSE, MAGIC_COOKIE, METHOD_ALLOCATE,
+    METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION, METHOD_DATA, METHOD_REFRESH, Message, Method,
 };
-use turn::proto::PROTO_UDP;
 use turn::proto::channum::ChannelNumber;
-use turn::proto::data::Data;
-use turn::proto::lifetime::Lifetime;
-use turn::proto::peeraddr::PeerAddress;
-use turn::proto::reqtrans::RequestedTransport;
 use turnd::Now;
 use turnd::auth::{Authenticator, nonce::NonceKey};
 use turnd::config::Config;
@@ -27,9 +20,12 @@ use turnd::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
 use turnd::server::output::{Channel, ClientVerdict, Event, Output, PeerVerdict, RelayId};
 use turnd::server::shared::Shared;
 use turnd::server::{OpenError, Server};
-use turnd::wire::channel_data;
+use turnd::wire;
 
-use super::messages::{Attributes, Login, decode, error_code, message, request, xor_address};
+use super::messages::{
+    Attributes, Login, addr, channel_data, decode, error_code, indication, lifetime, peer,
+    relayed_address, request, send, status, transport, xor_address,
+};
 use super::{PASSWORD, REALM, USER};
 
 pub(crate) const SERVER_V4: &str = "198.51.100.1:3478";
@@ -44,10 +40,6 @@ pub(crate) const PEER_V6: &str = "[2a00::7]:7000";
 pub(crate) const UNIX: u64 = 1_800_000_000;
 /// Smaller than what every path takes (S13).
 const MAX_REPLY: usize = 548;
-
-pub(crate) fn addr(text: &str) -> SocketAddr {
-    text.parse().unwrap()
-}
 
 /// What a relay sent to a peer.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,11 +83,12 @@ pub(crate) struct World {
 impl World {
     /// A server at `SERVER_V4` and `SERVER_V6` that knows `USER`, unless `toml` says who may come.
     pub(crate) fn new(toml: &str) -> Self {
-        Self::at(toml, &[SERVER_V4, SERVER_V6].map(|text| addr(text).ip()))
+        Self::at(toml, &[SERVER_V4, SERVER_V6], &[])
     }
 
-    /// The same, reachable at these addresses.
-    pub(crate) fn at(toml: &str, reachable: &[IpAddr]) -> Self {
+    /// The same, reachable at these addresses, on a host that has more.
+    pub(crate) fn at(toml: &str, reachable: &[&str], others: &[IpAddr]) -> Self {
+        let reachable: Vec<_> = reachable.iter().map(|text| addr(text).ip()).collect();
         let mut text = toml.to_owned();
         let says = |key: &str| toml.lines().any(|line| line.starts_with(key));
         if !says("realm") {
@@ -113,7 +106,7 @@ impl World {
             None => NonceKey::random().unwrap(),
         };
         let auth = Authenticator::new(&config.auth, nonces).unwrap();
-        let shared = Arc::new(Shared::new(&config, auth, reachable, reachable));
+        let shared = Arc::new(Shared::new(&config, auth, &reachable, others));
         let start = Instant::now();
         let now = Now {
             mono: start,
@@ -402,68 +395,10 @@ pub(crate) fn path_to(client: SocketAddr, server: SocketAddr) -> Path {
     }
 }
 
-/// The error code of a response, or 200.
-pub(crate) fn status(reply: &Message) -> u16 {
-    match error_code(reply) {
-        Some(code) => {
-            assert_eq!(reply.typ.class, CLASS_ERROR_RESPONSE);
-            code
-        }
-        None => {
-            assert_eq!(reply.typ.class, CLASS_SUCCESS_RESPONSE);
-            200
-        }
-    }
-}
-
-pub(crate) fn relayed_address(reply: &Message) -> SocketAddr {
-    xor_address(reply, ATTR_XOR_RELAYED_ADDRESS)
-        .unwrap_or_else(|| panic!("no relayed address in {reply}"))
-}
-
-/// REQUESTED-TRANSPORT: UDP.
-pub(crate) fn transport() -> Box<dyn Setter> {
-    Box::new(RequestedTransport {
-        protocol: PROTO_UDP,
-    })
-}
-
-pub(crate) fn lifetime(seconds: u32) -> Box<dyn Setter> {
-    Box::new(Lifetime(Duration::from_secs(seconds.into())))
-}
-
-/// XOR-PEER-ADDRESS.
-pub(crate) fn peer(text: &str) -> Box<dyn Setter> {
-    let peer = addr(text);
-    Box::new(PeerAddress {
-        ip: peer.ip(),
-        port: peer.port(),
-    })
-}
-
-pub(crate) const fn indication(method: Method) -> MessageType {
-    MessageType {
-        method,
-        class: CLASS_INDICATION,
-    }
-}
-
-/// A Send indication.
-pub(crate) fn send(to: &str, data: &[u8]) -> Message {
-    let attributes: Attributes = vec![peer(to), Box::new(Data(data.to_vec()))];
-    message(indication(METHOD_SEND), attributes)
-}
-
-pub(crate) fn channel_data(number: u16, data: &[u8]) -> Vec<u8> {
-    let mut bytes = channel_data::header(number, data.len().try_into().unwrap()).to_vec();
-    bytes.extend_from_slice(data);
-    bytes
-}
-
 /// Takes what the client got from a peer apart.
 fn incoming(bytes: &[u8]) -> Incoming {
     if bytes[0] >= 0x40 {
-        let (number, payload) = channel_data::parse(bytes).unwrap();
+        let (number, payload) = wire::channel_data::parse(bytes).unwrap();
         assert_eq!(bytes.len(), 4 + payload.len(), "no padding over UDP");
         return Incoming::Channel(number, payload.to_vec());
     }
@@ -478,6 +413,10 @@ fn incoming(bytes: &[u8]) -> Incoming {
 /// What holds of every reply: S13, zero padding (S9), and a length that says all.
 fn check_reply(bytes: &[u8]) {
     assert!(bytes.len() < MAX_REPLY, "a reply of {} bytes", bytes.len());
+    if bytes[4..8] != MAGIC_COOKIE.to_be_bytes() {
+        // To a client of RFC 3489: header and MAPPED-ADDRESS.
+        return assert!(matches!(bytes.len(), 32 | 44), "{bytes:02x?}");
+    }
     let message = decode(bytes);
     assert_eq!(bytes.len(), 20 + message.length as usize);
     assert!(matches!(
