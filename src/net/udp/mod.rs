@@ -11,7 +11,17 @@ mod platform;
 #[path = "portable.rs"]
 mod platform;
 
+/// Beside the Linux module, to compare the two.
+#[cfg(all(test, target_os = "linux", not(turnd_portable)))]
+#[expect(
+    dead_code,
+    reason = "the test does not open its sockets by this module"
+)]
+mod portable;
+
 mod queue;
+#[cfg(all(test, target_os = "linux", not(turnd_portable)))]
+mod tests;
 mod watch;
 
 use std::io;

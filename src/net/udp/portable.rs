@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use socket2::Socket;
 
-use super::queue::Queued;
+use super::queue::Run;
 use super::{Burst, Datagram, UdpSocket};
 
 pub(super) const HAS_LOCAL_ADDRESS: bool = false;
@@ -123,14 +123,9 @@ impl Sender {
     }
 
     /// Sends a run and tells how many datagrams of it the system took.
-    pub(super) fn send(
-        &mut self,
-        socket: &UdpSocket,
-        run: &[Queued],
-        receiver: &Receiver,
-    ) -> usize {
+    pub(super) fn send(&mut self, socket: &UdpSocket, run: Run<'_>, receiver: &Receiver) -> usize {
         let mut sent = 0;
-        for item in run {
+        for item in run.iter() {
             self.datagram.clear();
             self.datagram.extend_from_slice(item.header());
             let payload = &receiver.slab[item.start..][..item.len];

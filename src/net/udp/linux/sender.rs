@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use libc::{iovec, mmsghdr, msghdr};
 
-use super::super::queue::Queued;
+use super::super::queue::Run;
 use super::super::{Burst, UdpSocket};
 use super::control::Departure;
 use super::name::Name;
@@ -38,21 +38,22 @@ impl Sender {
         if self.segmentation { usize::MAX } else { 1 }
     }
 
-    /// Sends a run (see `run_length`) and tells how many datagrams of it the kernel took.
+    /// Sends a run and tells how many datagrams of it the kernel took.
     pub(in super::super) fn send(
         &mut self,
         socket: &UdpSocket,
-        run: &[Queued],
+        run: Run<'_>,
         receiver: &Receiver,
     ) -> usize {
-        match run {
-            [single] if single.dont_fragment => self.send_unfragmented(socket, run, receiver),
-            [_] => usize::from(self.send_run(socket, run, receiver).is_ok()),
-            _ => match self.send_run(socket, run, receiver) {
-                Ok(()) => run.len(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                Err(error) => self.send_singly(socket, run, receiver, &error),
-            },
+        if run.first().dont_fragment {
+            return self.send_unfragmented(socket, run, receiver);
+        }
+        match self.send_run(socket, run, receiver) {
+            Ok(()) => run.len(),
+            Err(error) if run.len() > 1 && error.kind() != io::ErrorKind::WouldBlock => {
+                self.send_singly(socket, run, receiver, &error)
+            }
+            Err(_) => 0,
         }
     }
 
@@ -61,12 +62,12 @@ impl Sender {
     fn send_singly(
         &mut self,
         socket: &UdpSocket,
-        run: &[Queued],
+        run: Run<'_>,
         receiver: &Receiver,
         error: &io::Error,
     ) -> usize {
         let mut sent = 0;
-        for single in run.chunks(1) {
+        for single in run.singles() {
             sent += usize::from(self.send_run(socket, single, receiver).is_ok());
         }
         // Only where the parts do go, and were not just too long, is segmentation to blame; a
@@ -81,7 +82,7 @@ impl Sender {
     fn send_unfragmented(
         &mut self,
         socket: &UdpSocket,
-        run: &[Queued],
+        run: Run<'_>,
         receiver: &Receiver,
     ) -> usize {
         if set_dont_fragment(&socket.socket, socket.addr, true).is_err() {
@@ -96,11 +97,11 @@ impl Sender {
     fn send_run(
         &mut self,
         socket: &UdpSocket,
-        run: &[Queued],
+        run: Run<'_>,
         receiver: &Receiver,
     ) -> io::Result<()> {
         self.iovecs.clear();
-        for item in run {
+        for item in run.iter() {
             let payload = receiver.slice(item.start, item.len);
             let parts = [item.header(), payload, &ZEROS[..item.padding()]];
             self.iovecs.extend(
@@ -110,7 +111,7 @@ impl Sender {
                     .map(part),
             );
         }
-        let first = &run[0];
+        let first = run.first();
         let mut departure = Departure::new();
         if let Some(ip) = first.from {
             departure.from(ip);
