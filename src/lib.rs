@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod nat;
 pub mod net;
 mod now;
 pub mod policy;
