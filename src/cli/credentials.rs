@@ -209,7 +209,7 @@ fn checked_host(host: &str) -> Result<String, Failure> {
 }
 
 /// Reads `90`, `90s`, `30m`, `24h` or `7d`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     const FORM: &str = "write seconds, or a number with s, m, h or d";
     let (number, unit) = match text.char_indices().last() {
         Some((at, 's')) => (&text[..at], 1),

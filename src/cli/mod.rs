@@ -4,6 +4,7 @@ mod check;
 mod credentials;
 mod key;
 mod log;
+mod nat;
 mod open_files;
 mod pidfile;
 mod serve;
@@ -34,6 +35,7 @@ enum Command {
     Check(check::Check),
     Credentials(credentials::Credentials),
     Key(key::Key),
+    Nat(nat::Nat),
 }
 
 /// A configuration file, and flags that override it.
@@ -98,6 +100,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Credentials(command) => command.run(),
         Command::Key(command) => command.run(),
+        Command::Nat(command) => command.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
