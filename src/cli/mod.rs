@@ -5,6 +5,7 @@ mod check;
 mod credentials;
 mod import;
 mod key;
+mod nat;
 mod open_files;
 mod pidfile;
 mod serve;
@@ -37,6 +38,7 @@ enum Command {
     Key(key::Key),
     Bench(bench::Bench),
     Import(import::Import),
+    Nat(nat::Nat),
 }
 
 /// A configuration file, and flags that override it.
@@ -103,6 +105,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Key(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Import(command) => command.run(),
+        Command::Nat(command) => command.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
