@@ -4,6 +4,7 @@ mod check;
 mod credentials;
 mod import;
 mod key;
+mod man;
 mod open_files;
 mod pidfile;
 mod serve;
@@ -35,6 +36,8 @@ enum Command {
     Credentials(credentials::Credentials),
     Key(key::Key),
     Import(import::Import),
+    Man(man::Man),
+    Completions(man::Completions),
 }
 
 /// A configuration file, and flags that override it.
@@ -100,6 +103,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Credentials(command) => command.run(),
         Command::Key(command) => command.run(),
         Command::Import(command) => command.run(),
+        Command::Man(command) => command.run(),
+        Command::Completions(command) => command.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

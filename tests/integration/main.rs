@@ -4,6 +4,7 @@
 
 mod browser;
 mod client;
+mod deploy;
 mod import;
 mod interop;
 mod namespaces;
