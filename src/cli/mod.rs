@@ -5,6 +5,7 @@ mod check;
 mod credentials;
 mod import;
 mod key;
+mod man;
 mod nat;
 mod open_files;
 mod pidfile;
@@ -39,6 +40,8 @@ enum Command {
     Bench(bench::Bench),
     Import(import::Import),
     Nat(nat::Nat),
+    Man(man::Man),
+    Completions(man::Completions),
 }
 
 /// A configuration file, and flags that override it.
@@ -106,6 +109,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Bench(command) => command.run(),
         Command::Import(command) => command.run(),
         Command::Nat(command) => command.run(),
+        Command::Man(command) => command.run(),
+        Command::Completions(command) => command.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@
 mod browser;
 mod client;
 mod conformance;
+mod deploy;
 mod faults;
 mod import;
 mod interop;
