@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, interval, interval_at};
 use tracing::{info, warn};
 
 use super::log::LogTarget;
@@ -12,6 +13,7 @@ use super::pidfile::PidFile;
 use super::{Failure, Settings, credentials, log, open_files, say};
 use crate::config::{self, Config};
 use crate::net::Service;
+use crate::net::secure::{Secure, self_signed};
 
 /// Run the server; without a configuration file, a demonstration with random credentials.
 #[derive(clap::Args)]
@@ -32,7 +34,7 @@ impl Serve {
             settings.flags = std::mem::take(&mut settings.flags).with_random_user()?;
         }
         let loaded = config::load(settings.config.as_deref(), &settings.flags)?;
-        let config = loaded.config;
+        let mut config = loaded.config;
         let log = log::install(&config.log)?;
         if let Some(file) = &loaded.file {
             info!(file = %file.display(), "configuration read");
@@ -45,11 +47,14 @@ impl Serve {
         }
         let cannot = |error| Failure::Run(format!("cannot wait for signals: {error}"));
         let runtime = Builder::new_current_thread()
-            .enable_io()
+            .enable_all()
             .build()
             .map_err(cannot)?;
         // From here on a signal is kept until it is waited for.
         let mut signals = Signals::new(&runtime).map_err(cannot)?;
+        if demo {
+            certify(&mut config);
+        }
         let service = start(&config)?;
         let pidfile = config.pidfile.as_deref().map(PidFile::write).transpose();
         let pidfile = match pidfile {
@@ -66,7 +71,8 @@ impl Serve {
             service.stop();
             return Err(failure);
         }
-        runtime.block_on(signals.until_stop(&log));
+        let secure = service.certificates();
+        runtime.block_on(signals.until_stop(&log, secure.as_deref()));
         let stopped = stop(&runtime, &mut signals, &log, service);
         drop(pidfile);
         stopped
@@ -77,6 +83,18 @@ fn start(config: &Config) -> Result<Service, Failure> {
     Service::start(config).map_err(|error| Failure::Run(error.to_string()))
 }
 
+/// Gives the demonstration a certificate, so that TLS and DTLS can be tried as well.
+fn certify(config: &mut Config) {
+    match self_signed() {
+        Ok(certificate) => {
+            config.tls.certificates = vec![certificate];
+            config.transports.tls = true;
+            config.transports.dtls = true;
+        }
+        Err(error) => warn!(%error, "no certificate could be made: neither TLS nor DTLS is served"),
+    }
+}
+
 /// Tells how to try the demonstration.
 fn invite(config: &Config) -> Result<(), Failure> {
     let login = credentials::login(&config.auth, None, Duration::ZERO)?;
@@ -84,14 +102,21 @@ fn invite(config: &Config) -> Result<(), Failure> {
     say(format_args!(
         "No turnd.toml was found: this is a demonstration with random credentials. Paste this into\n\
          `new RTCPeerConnection(…)`, or its values into Trickle ICE\n\
-         (https://webrtc.github.io/samples/src/content/peerconnection/trickle-ice/):\n{json}"
+         (https://webrtc.github.io/samples/src/content/peerconnection/trickle-ice/):\n{json}\n\
+         TLS and DTLS are served too, with a self-signed certificate that browsers refuse; give cert\n\
+         and pkey for `turns:` URLs."
     ))
 }
+
+/// How often the certificates' files are looked at.
+const LOOK: Duration = Duration::from_secs(5);
+const DAY: Duration = Duration::from_secs(86400);
 
 struct Signals {
     hang_up: Signal,
     interrupt: Signal,
     terminate: Signal,
+    user2: Signal,
 }
 
 impl Signals {
@@ -101,13 +126,26 @@ impl Signals {
             hang_up: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            user2: signal(SignalKind::user_defined2())?,
         })
     }
 
-    /// Serves HUP until TERM or INT comes.
-    async fn until_stop(&mut self, log: &LogTarget) {
+    /// Serves HUP and USR2, and looks after the certificates, until TERM or INT comes.
+    async fn until_stop(&mut self, log: &LogTarget, secure: Option<&Secure>) {
+        let mut look = interval(LOOK);
+        let mut day = interval_at(Instant::now() + DAY, DAY);
         loop {
             tokio::select! {
+                _ = look.tick(), if secure.is_some() => {
+                    secure.inspect(|secure| secure.reload_if_changed());
+                }
+                _ = day.tick(), if secure.is_some() => {
+                    secure.inspect(|secure| secure.check_expiry());
+                }
+                _ = self.user2.recv() => match secure {
+                    Some(secure) => secure.reload(),
+                    None => warn!("no certificate to reload: cert and pkey are not given"),
+                },
                 _ = self.hang_up.recv() => match log.reopen() {
                     Ok(()) => info!("log reopened"),
                     Err(error) => warn!(%error, "log not reopened, the old one stays"),
@@ -137,7 +175,7 @@ fn stop(
                 info!("stopped");
                 Ok(())
             }
-            () = signals.until_stop(log) => Err(Failure::Run("stopped before all was closed".to_owned())),
+            () = signals.until_stop(log, None) => Err(Failure::Run("stopped before all was closed".to_owned())),
         }
     })
 }

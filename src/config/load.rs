@@ -24,7 +24,7 @@ pub const SEARCH: [&str; 2] = ["turnd.toml", "/etc/turnd/turnd.toml"];
 const LARGEST: u64 = 16 << 20;
 
 /// The keys that hold secrets.
-const SECRETS: [&str; 3] = ["user", "static-auth-secret", "nonce-secret"];
+const SECRETS: [&str; 4] = ["user", "static-auth-secret", "nonce-secret", "pkey-pwd"];
 
 /// A configuration and what is to be said about it.
 #[derive(Debug)]

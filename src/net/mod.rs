@@ -3,6 +3,7 @@
 mod io;
 mod listen;
 mod log;
+pub mod secure;
 mod sockets;
 mod stream;
 pub mod udp;
@@ -18,6 +19,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use self::secure::Secure;
+use self::stream::StreamOptions;
 use self::worker::{Command, Worker};
 use crate::Now;
 use crate::auth::Authenticator;
@@ -30,6 +33,7 @@ use crate::server::shared::Shared;
 pub struct Service {
     listening: Vec<SocketAddr>,
     workers: Vec<(mpsc::UnboundedSender<Command>, JoinHandle<()>)>,
+    secure: Option<Arc<Secure>>,
 }
 
 impl Service {
@@ -55,13 +59,16 @@ impl Service {
         };
         let shared = Arc::new(Shared::new(config, auth, reachable, &host));
 
+        let secure = Secure::new(config).map_err(StartError)?;
         let mut service = Self {
             listening: listeners.addresses,
             workers: Vec::new(),
+            secure: secure.clone(),
         };
-        let patience = config.transports.patience;
         for (index, listening) in listeners.by_worker.into_iter().enumerate() {
             let shared = Arc::clone(&shared);
+            let transports = config.transports.clone();
+            let certificates = secure.clone();
             let (sender, commands) = mpsc::unbounded_channel();
             let (ready, started) = std::sync::mpsc::channel();
             let thread = std::thread::Builder::new()
@@ -70,7 +77,12 @@ impl Service {
                     let runtime = tokio::runtime::Builder::new_current_thread()
                         .enable_all()
                         .build();
-                    let worker = Worker::new(shared, listening.udp, patience);
+                    let options = StreamOptions {
+                        plain: transports.tcp,
+                        secure: certificates.filter(|_| transports.tls),
+                        patience: transports.patience,
+                    };
+                    let worker = Worker::new(shared, listening.udp, options);
                     match runtime.and_then(|runtime| Ok((runtime, worker?))) {
                         Ok((runtime, worker)) => {
                             // The receiver waits for exactly this message.
@@ -103,6 +115,12 @@ impl Service {
     #[must_use]
     pub fn listening(&self) -> &[SocketAddr] {
         &self.listening
+    }
+
+    /// The certificates, to be reloaded; `None`: neither TLS nor DTLS is served.
+    #[must_use]
+    pub fn certificates(&self) -> Option<Arc<Secure>> {
+        self.secure.clone()
     }
 
     /// Ends every allocation, closes every socket and waits for the workers.
