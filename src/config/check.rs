@@ -11,7 +11,7 @@ use super::error::{ConfigError, Origins, shown};
 use super::file::FileConfig;
 use super::{
     Config, DefaultFamily, ExternalIp, Lifetimes, Limits, Listen, Log, LogFormat, Peers, Protocol,
-    Relay, Transports,
+    Relay,
 };
 use crate::policy::peer_filter::IpRange;
 
@@ -103,10 +103,12 @@ impl Checker<'_> {
             min_port: self.port("min-port", file.min_port),
             max_port: self.port("max-port", file.max_port),
         };
+        let tls = self.tls(file);
         let stun_only = on(file.stun_only);
         self.ports(&listen, &relay, stun_only);
         Config {
-            transports: self.transports(file),
+            transports: self.transports(file, &tls),
+            tls,
             workers: self.workers(file.relay_threads),
             auth: self.auth(file),
             limits: self.limits(file),
@@ -121,6 +123,7 @@ impl Checker<'_> {
                 software: on(file.software_attribute)
                     .then(|| concat!("turnd ", env!("CARGO_PKG_VERSION")).to_owned()),
                 stun_only,
+                secure_stun: on(file.secure_stun),
                 rfc3489: on(file.rfc3489_compatibility),
                 rfc5766_channels: on(file.rfc5766_channel_numbers),
                 default_family: self.one_of(
@@ -148,27 +151,6 @@ impl Checker<'_> {
             pidfile: file.pidfile.clone(),
             listen,
             relay,
-        }
-    }
-
-    fn transports(&mut self, file: &FileConfig) -> Transports {
-        let (udp, tcp) = (!on(file.no_udp), !on(file.no_tcp));
-        if !udp && !tcp {
-            let key = self.origins.given(&["no-udp", "no-tcp"]);
-            let problem = "leaves no way for clients to come";
-            self.wrong(key, None, problem, "leave it out, or another of the kind");
-        }
-        Transports {
-            udp,
-            tcp,
-            tcp_relay: !on(file.no_tcp_relay),
-            patience: self.seconds("max-allocate-timeout", file.max_allocate_timeout, 1..=86400),
-            max_idle: self.within("max-idle-streams", file.max_idle_streams, 1..=u32::MAX),
-            max_idle_per_ip: self.within(
-                "max-idle-streams-per-ip",
-                file.max_idle_streams_per_ip,
-                1..=u32::MAX,
-            ),
         }
     }
 
@@ -363,7 +345,12 @@ impl Checker<'_> {
         usize::try_from(self.within(key, value, range)).unwrap_or(usize::MAX)
     }
 
-    fn within(&mut self, key: &str, value: Option<u32>, range: RangeInclusive<u32>) -> u32 {
+    pub(super) fn within(
+        &mut self,
+        key: &str,
+        value: Option<u32>,
+        range: RangeInclusive<u32>,
+    ) -> u32 {
         let value = value.unwrap_or_default();
         let (low, high) = (range.start(), range.end());
         if value < *low {

@@ -62,6 +62,38 @@ pub struct FileConfig {
     )]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub no_tcp: Option<bool>,
+    /// PEM files with a certificate and its chain; several are chosen between by the name that a client asks for.
+    #[arg(long, help_heading = "Transports", value_name = "FILE")]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub cert: Option<Vec<String>>,
+    /// PEM files with the keys of cert, in the same order.
+    #[arg(long, help_heading = "Transports", value_name = "FILE")]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub pkey: Option<Vec<String>>,
+    /// Password of the keys.
+    #[arg(long, help_heading = "Transports", value_name = "TEXT")]
+    pub pkey_pwd: Option<String>,
+    /// TLS and DTLS ciphers to offer, separated by colons; absent: all ECDHE AES-GCM and ChaCha20 ones.
+    #[arg(long, help_heading = "Transports", value_name = "TEXT")]
+    pub cipher_list: Option<String>,
+    /// Refuse TLS from clients.
+    #[arg(
+        long,
+        help_heading = "Transports",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_tls: Option<bool>,
+    /// Refuse DTLS from clients.
+    #[arg(
+        long,
+        help_heading = "Transports",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_dtls: Option<bool>,
     /// Refuse TCP relays (RFC 6062).
     #[arg(
         long,
@@ -230,6 +262,15 @@ pub struct FileConfig {
     )]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub stun_only: Option<bool>,
+    /// Ask for credentials before answering STUN Binding requests.
+    #[arg(
+        long,
+        help_heading = "Protocol",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub secure_stun: Option<bool>,
     /// Answer Binding requests of RFC 3489 clients.
     #[arg(
         long,
@@ -306,6 +347,10 @@ impl FileConfig {
             relay_threads: Some(0),
             no_udp: Some(false),
             no_tcp: Some(false),
+            cert: Some(Vec::new()),
+            pkey: Some(Vec::new()),
+            no_tls: Some(false),
+            no_dtls: Some(false),
             no_tcp_relay: Some(false),
             max_allocate_timeout: Some(60),
             max_idle_streams: Some(10000),
@@ -337,6 +382,7 @@ impl FileConfig {
             fingerprint: Some(false),
             software_attribute: Some(false),
             stun_only: Some(false),
+            secure_stun: Some(false),
             rfc3489_compatibility: Some(false),
             rfc5766_channel_numbers: Some(false),
             alternate_server: Some(Vec::new()),
@@ -375,9 +421,13 @@ impl FileConfig {
         for secret in copy.static_auth_secret.iter_mut().flatten() {
             MASK.clone_into(secret);
         }
-        for secret in [&mut copy.nonce_secret, &mut copy.admin_token]
-            .into_iter()
-            .flatten()
+        for secret in [
+            &mut copy.nonce_secret,
+            &mut copy.admin_token,
+            &mut copy.pkey_pwd,
+        ]
+        .into_iter()
+        .flatten()
         {
             MASK.clone_into(secret);
         }

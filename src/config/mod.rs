@@ -1,5 +1,6 @@
 //! The checked configuration.
 
+pub mod certificate;
 mod check;
 pub mod coturn;
 mod credentials;
@@ -8,6 +9,7 @@ mod expand;
 pub mod file;
 mod load;
 mod operation;
+mod transports;
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -15,6 +17,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::policy::peer_filter::IpRange;
+
+use self::certificate::{Certificate, CertificateFiles};
 
 pub use error::ConfigError;
 pub use load::{Loaded, SEARCH, from_flags, load, search};
@@ -26,6 +30,8 @@ pub struct Config {
     pub listen: Listen,
     /// How clients may come.
     pub transports: Transports,
+    /// Certificates and ciphers of TLS and DTLS.
+    pub tls: Tls,
     /// Where relayed transport addresses come from.
     pub relay: Relay,
     /// Worker threads (`relay-threads`).
@@ -105,6 +111,10 @@ pub struct Transports {
     pub udp: bool,
     /// Not `no-tcp`: plain TCP.
     pub tcp: bool,
+    /// Not `no-tls`, and there is a certificate.
+    pub tls: bool,
+    /// Not `no-dtls`, and there is a certificate.
+    pub dtls: bool,
     /// Not `no-tcp-relay`: TCP allocations (RFC 6062).
     pub tcp_relay: bool,
     /// `max-allocate-timeout`: how long a connection may be without an allocation.
@@ -113,6 +123,19 @@ pub struct Transports {
     pub max_idle: u32,
     /// `max-idle-streams-per-ip`: from one source.
     pub max_idle_per_ip: u32,
+}
+
+/// What TLS and DTLS need.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// `cert` and `pkey`.
+    pub files: Vec<CertificateFiles>,
+    /// `pkey-pwd`.
+    pub password: Option<Secret>,
+    /// What was in the files; none: neither TLS nor DTLS is served.
+    pub certificates: Vec<Certificate>,
+    /// `cipher-list`, in OpenSSL's names.
+    pub ciphers: Vec<&'static str>,
 }
 
 /// Relayed transport addresses.
@@ -248,6 +271,8 @@ pub struct Protocol {
     pub software: Option<String>,
     /// `stun-only`: Binding and nothing else.
     pub stun_only: bool,
+    /// `secure-stun`: Binding needs credentials.
+    pub secure_stun: bool,
     /// `rfc3489-compatibility`.
     pub rfc3489: bool,
     /// `rfc5766-channel-numbers`: up to 0x7FFF.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::secure::Secure;
 use super::udp::SendCounters;
 use super::worker::Command;
 use super::{StartError, host_addresses};
@@ -22,6 +23,7 @@ use crate::server::shared::Shared;
 pub struct Control {
     workers: Arc<[mpsc::UnboundedSender<Command>]>,
     settings: Arc<Mutex<Settings>>,
+    secure: Option<Arc<Secure>>,
 }
 
 /// What the workers have in common, and what a reload needs to make its successor.
@@ -113,11 +115,22 @@ pub struct SessionPage {
 }
 
 impl Control {
-    pub(super) fn new(workers: Vec<mpsc::UnboundedSender<Command>>, settings: Settings) -> Self {
+    pub(super) fn new(
+        workers: Vec<mpsc::UnboundedSender<Command>>,
+        settings: Settings,
+        secure: Option<Arc<Secure>>,
+    ) -> Self {
         Self {
             workers: workers.into(),
             settings: Arc::new(Mutex::new(settings)),
+            secure,
         }
+    }
+
+    /// The certificates; `None`: neither TLS nor DTLS is served.
+    #[must_use]
+    pub fn certificates(&self) -> Option<&Secure> {
+        self.secure.as_deref()
     }
 
     /// Has every worker run `ask` between two packets; the answers come in the workers' order,

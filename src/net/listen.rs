@@ -23,7 +23,9 @@ pub(super) struct Listeners {
 /// Binds what `listening-ip` and the keys of the listening ports say.
 pub(super) fn bind(config: &Config) -> Result<Listeners, StartError> {
     let transports = &config.transports;
-    let kinds: &[Kind] = match (transports.udp, transports.tcp) {
+    let datagrams = transports.udp || transports.dtls;
+    let streams = transports.tcp || transports.tls;
+    let kinds: &[Kind] = match (datagrams, streams) {
         (true, true) => &[Kind::Udp, Kind::Tcp],
         (true, false) => &[Kind::Udp],
         (false, _) => &[Kind::Tcp],

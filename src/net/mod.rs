@@ -4,6 +4,7 @@ pub mod control;
 mod io;
 mod listen;
 mod log;
+pub mod secure;
 mod sockets;
 mod stream;
 pub mod udp;
@@ -14,12 +15,14 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use self::control::{Control, Settings};
+use self::secure::Secure;
+use self::stream::StreamOptions;
 use self::worker::{Command, Listening, Worker};
 use crate::Now;
 use crate::config::Config;
@@ -40,19 +43,24 @@ impl Service {
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let listeners = listen::bind(config)?;
         let settings = Settings::new(config, listeners.addresses.clone(), None)?;
+        let secure = Secure::new(config).map_err(StartError)?;
         let mut threads = Vec::new();
         let mut workers = Vec::new();
-        let patience = config.transports.patience;
         for (index, listening) in listeners.by_worker.into_iter().enumerate() {
+            let options = StreamOptions {
+                plain: config.transports.tcp,
+                secure: secure.clone().filter(|_| config.transports.tls),
+                patience: config.transports.patience,
+            };
             let shared = Arc::clone(&settings.shared);
-            let (commands, thread) = start_worker(index, shared, listening, patience)
+            let (commands, thread) = start_worker(index, shared, listening, options)
                 .map_err(|error| StartError(format!("worker {index} does not start: {error}")))?;
             workers.push(commands);
             threads.push(thread);
         }
         Ok(Self {
             listening: listeners.addresses,
-            control: Control::new(workers, settings),
+            control: Control::new(workers, settings, secure),
             threads,
         })
     }
@@ -85,7 +93,7 @@ fn start_worker(
     index: usize,
     shared: Arc<Shared>,
     listening: Listening,
-    patience: Duration,
+    options: StreamOptions,
 ) -> std::io::Result<(mpsc::UnboundedSender<Command>, JoinHandle<()>)> {
     let (sender, commands) = mpsc::unbounded_channel();
     let (ready, started) = std::sync::mpsc::channel();
@@ -93,7 +101,7 @@ fn start_worker(
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
-        let worker = Worker::new(shared, listening.udp, patience);
+        let worker = Worker::new(shared, listening.udp, options);
         match runtime.and_then(|runtime| Ok((runtime, worker?))) {
             Ok((runtime, worker)) => {
                 // The receiver waits for exactly this message.

@@ -16,7 +16,7 @@ use super::io::Io;
 use super::log::EventLog;
 use super::now;
 use super::sockets::Sockets;
-use super::stream::{Acceptor, Streams, accept};
+use super::stream::{Acceptor, StreamOptions, Streams, accept};
 use super::udp::{Outgoing, Receiver, SendCounters, SendQueue, UdpSocket, Via, watch_readable};
 use super::way::Way;
 use crate::Now;
@@ -65,14 +65,14 @@ impl Worker {
     pub(super) fn new(
         shared: Arc<Shared>,
         listeners: Vec<UdpSocket>,
-        patience: Duration,
+        options: StreamOptions,
     ) -> io::Result<Self> {
         let now = now();
         Ok(Self {
             server: Server::new(shared, now),
             io: Io {
                 sockets: Sockets::new(listeners)?,
-                streams: Streams::new(patience),
+                streams: Streams::new(options),
                 log: EventLog::default(),
             },
             receiver: Receiver::new(),

@@ -27,6 +27,7 @@ use stun::message::{
     METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message,
 };
 use stun::textattrs::TextAttribute;
+use stun::xoraddr::XorMappedAddress;
 
 pub use self::methods::allocate::OpenError;
 
@@ -40,7 +41,7 @@ use self::table::Allocations;
 use crate::Now;
 use crate::auth::key::Key;
 use crate::auth::{Identity, Rejection, Unauthorized};
-use crate::policy::peer_filter::Denied;
+use crate::policy::peer_filter::{Denied, canonical_socket};
 use crate::policy::rate::PrefixLimiter;
 use crate::wire::attributes::is_understood;
 use crate::wire::classify::{Class, classify_with};
@@ -119,13 +120,18 @@ impl Server {
         let mut message = std::mem::take(&mut self.scratch);
         let verdict = match message::decode(bytes, &mut message) {
             Ok(head) => self.dispatch(now, path, &mut message, &head),
-            Err(Malformed::Cookie) if self.shared.protocol.rfc3489 => {
+            Err(Malformed::Cookie) if self.answers_classic() => {
                 self.classic_binding(now, path, bytes)
             }
             Err(_) => ClientVerdict::Drop(DropReason::Malformed),
         };
         self.scratch = message;
         verdict
+    }
+
+    /// RFC 3489 clients have no credentials of ours to show.
+    fn answers_classic(&self) -> bool {
+        self.shared.protocol.rfc3489 && !self.shared.protocol.secure_stun
     }
 
     fn dispatch<'a>(
@@ -136,6 +142,9 @@ impl Server {
         head: &Head,
     ) -> ClientVerdict<'a> {
         match (head.typ.method, head.typ.class) {
+            (METHOD_BINDING, CLASS_REQUEST) if self.shared.protocol.secure_stun => {
+                self.secure_binding(now, path, message, head)
+            }
             (METHOD_BINDING, CLASS_REQUEST) => self.binding(now, path, message, head),
             // It keeps a NAT's mapping alive (RFC 8489 §6.3.2).
             (METHOD_BINDING, CLASS_INDICATION) => ClientVerdict::Handled,
@@ -144,6 +153,33 @@ impl Server {
                 CLASS_REQUEST,
             ) if !self.shared.protocol.stun_only => self.request(now, path, message, head),
             _ => ClientVerdict::Drop(DropReason::UnknownMethod),
+        }
+    }
+
+    /// `secure-stun`: answers a Binding request of those only who have credentials.
+    fn secure_binding<'a>(
+        &mut self,
+        now: Now,
+        path: &Path,
+        message: &mut Message,
+        head: &Head,
+    ) -> ClientVerdict<'a> {
+        let source = path.tuple.client.ip();
+        match self.shared.auth.authenticate(now, source, message, None) {
+            Ok(identity) => {
+                let client = canonical_socket(path.tuple.client);
+                let mapped = XorMappedAddress {
+                    ip: client.ip(),
+                    port: client.port(),
+                };
+                let reply = match check_understood(message) {
+                    Ok(()) => Reply::success(head).with(&mapped),
+                    Err(refusal) => refusal.reply(head),
+                };
+                self.transmit(path, reply, &identity);
+                ClientVerdict::Handled
+            }
+            Err(rejection) => self.reject(now, path, message, head, &rejection),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Clients on streams: reading whole frames, and a bounded queue of what goes back.
 
 mod accept;
+mod tls;
 mod write_queue;
 
 use std::cell::{Cell, RefCell};
@@ -8,6 +9,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
@@ -15,8 +17,10 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use self::tls::Tls;
 use self::write_queue::{Overflow, WriteQueue};
 use super::now;
+use super::secure::Secure;
 use super::way::Way;
 use super::worker::Worker;
 use crate::Now;
@@ -29,6 +33,8 @@ pub(super) use self::accept::{Acceptor, accept};
 
 /// What one turn reads from a stream at the most, so that others get theirs.
 const READ: usize = 64 << 10;
+/// The first byte of a TLS record that holds a handshake message (RFC 7983 §7).
+const TLS_HANDSHAKE: u8 = 22;
 /// The longest message of a client without an allocation.
 const STRANGER_FRAME: usize = 4096;
 
@@ -46,6 +52,8 @@ pub(super) struct Handle {
 struct Stream {
     handle: Rc<Handle>,
     path: Path,
+    /// What its first byte told; `None` before that.
+    layer: Option<Layer>,
     /// A frame that has not come whole.
     partial: Vec<u8>,
     queue: WriteQueue,
@@ -57,23 +65,44 @@ struct Stream {
     guard: Option<StreamGuard>,
 }
 
+/// What lies between the frames and the socket.
+#[derive(Debug)]
+enum Layer {
+    Plain,
+    Tls(Box<Tls>),
+}
+
+/// How stream clients may come.
+#[derive(Debug)]
+pub(super) struct StreamOptions {
+    /// Plain TCP.
+    pub(super) plain: bool,
+    /// TLS, with these certificates.
+    pub(super) secure: Option<Arc<Secure>>,
+    /// `max-allocate-timeout`.
+    pub(super) patience: Duration,
+}
+
 /// All stream clients of one worker.
 #[derive(Debug)]
 pub(super) struct Streams {
     slab: Slab<Stream>,
+    options: StreamOptions,
+    /// What came from the network, before TLS has opened it.
+    cipher: Box<[u8]>,
     dirty: Vec<usize>,
     checks: BTreeSet<(Instant, usize)>,
-    /// `max-allocate-timeout`.
-    patience: Duration,
 }
 
 impl Streams {
-    pub(super) fn new(patience: Duration) -> Self {
+    pub(super) fn new(options: StreamOptions) -> Self {
+        let cipher = if options.secure.is_some() { READ } else { 0 };
         Self {
             slab: Slab::new(),
+            options,
+            cipher: vec![0; cipher].into(),
             dirty: Vec::new(),
             checks: BTreeSet::new(),
-            patience,
         }
     }
 
@@ -92,7 +121,7 @@ impl Streams {
         });
         let entry = self.slab.vacant_entry();
         let id = entry.key();
-        let check = now.mono + self.patience;
+        let check = now.mono + self.options.patience;
         let tuple = FiveTuple {
             transport: Transport::Tcp,
             client,
@@ -104,6 +133,7 @@ impl Streams {
                 tuple,
                 socket: Way::Stream(id).id(),
             },
+            layer: None,
             partial: Vec::new(),
             queue: WriteQueue::default(),
             dirty: false,
@@ -176,13 +206,21 @@ impl Streams {
 impl Stream {
     fn flush(&mut self) {
         let tcp = &self.handle.tcp;
-        let written = self.queue.write_with(|bytes| tcp.try_write(bytes));
+        let written = match &mut self.layer {
+            Some(Layer::Tls(tls)) => tls.write(&mut self.queue, tcp),
+            _ => self.queue.write_with(|bytes| tcp.try_write(bytes)),
+        };
         if written.is_err() {
             self.handle.closed.set(true);
         }
-        if written.is_err() || !self.queue.is_empty() {
+        if written.is_err() || self.wants_write() {
             self.handle.wake.notify_one();
         }
+    }
+
+    fn wants_write(&self) -> bool {
+        let of_layer = matches!(&self.layer, Some(Layer::Tls(tls)) if tls.wants_write());
+        of_layer || !self.queue.is_empty()
     }
 }
 
@@ -248,7 +286,7 @@ impl Worker {
 
     fn stream_writes(&self, id: usize) -> bool {
         let stream = self.io.streams.slab.get(id);
-        stream.is_some_and(|stream| !stream.queue.is_empty())
+        stream.is_some_and(Stream::wants_write)
     }
 
     /// Writes and reads what is possible at once.
@@ -256,20 +294,77 @@ impl Worker {
         let Some(stream) = self.io.streams.slab.get_mut(id) else {
             return Err(End::Closed);
         };
-        if !stream.queue.is_empty() {
+        if stream.wants_write() {
             stream.flush();
         }
-        let scratch = self.receiver.scratch();
-        let kept = stream.partial.len();
-        scratch[..kept].copy_from_slice(&stream.partial);
-        match stream.handle.tcp.try_read(&mut scratch[kept..][..READ]) {
-            Ok(0) => return Err(End::Closed),
-            Ok(count) => self.stream_bytes(now, id, kept + count)?,
+        let read = if matches!(stream.layer, Some(Layer::Tls(_))) {
+            let read = stream.handle.tcp.try_read(&mut self.io.streams.cipher);
+            read.map(|count| (count, self.open_tls(now, id, count)))
+        } else {
+            let kept = stream.partial.len();
+            let scratch = self.receiver.scratch();
+            scratch[..kept].copy_from_slice(&stream.partial);
+            let read = stream.handle.tcp.try_read(&mut scratch[kept..][..READ]);
+            read.map(|count| (count, self.plain_bytes(now, id, kept + count)))
+        };
+        match read {
+            Ok((0, _)) => return Err(End::Closed),
+            Ok((_, handled)) => handled?,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => return Err(End::Closed),
         }
         self.io.streams.flush();
         self.arm();
+        Ok(())
+    }
+
+    /// Looks at the first bytes, then at frames: `len` bytes of the scratch buffer.
+    fn plain_bytes(&mut self, now: Now, id: usize, len: usize) -> Result<(), End> {
+        let streams = &mut self.io.streams;
+        let Some(stream) = streams.slab.get_mut(id) else {
+            return Err(End::Closed);
+        };
+        if stream.layer.is_none() && len > 0 {
+            let bytes = self.receiver.filled(len);
+            if bytes[0] == TLS_HANDSHAKE
+                && let Some(secure) = &streams.options.secure
+            {
+                stream.path.tuple.transport = Transport::Tls;
+                stream.layer = Some(Layer::Tls(Box::new(Tls::new(secure.current()))));
+                stream.partial.clear();
+                streams.cipher[..len].copy_from_slice(bytes);
+                return self.open_tls(now, id, len);
+            }
+            if !streams.options.plain {
+                return Err(End::Garbage);
+            }
+            stream.layer = Some(Layer::Plain);
+        }
+        self.stream_bytes(now, id, len)
+    }
+
+    /// Decrypts `len` bytes that came, and handles what they say.
+    fn open_tls(&mut self, now: Now, id: usize, len: usize) -> Result<(), End> {
+        let Streams { slab, cipher, .. } = &mut self.io.streams;
+        let Some(stream) = slab.get_mut(id) else {
+            return Err(End::Closed);
+        };
+        let Some(Layer::Tls(tls)) = &mut stream.layer else {
+            return Err(End::Garbage);
+        };
+        let kept = stream.partial.len();
+        let scratch = self.receiver.scratch();
+        scratch[..kept].copy_from_slice(&stream.partial);
+        let opened = tls.open(&cipher[..len], &mut scratch[kept..]);
+        // Handshake messages, or the alert that says why there is an end.
+        stream.flush();
+        let opened = opened.map_err(|tls::Broken| End::Garbage)?;
+        if opened.len > 0 {
+            self.stream_bytes(now, id, kept + opened.len)?;
+        }
+        if opened.closed {
+            return Err(End::Closed);
+        }
         Ok(())
     }
 
@@ -327,7 +422,7 @@ impl Worker {
             && at <= now.mono
         {
             self.io.streams.checks.pop_first();
-            let patience = self.io.streams.patience;
+            let patience = self.io.streams.options.patience;
             let Some(stream) = self.io.streams.slab.get_mut(id) else {
                 continue;
             };
@@ -354,9 +449,13 @@ impl Worker {
         }
         // The last answer may say why.
         streams.flush();
-        let Some(stream) = streams.remove(id) else {
+        let Some(mut stream) = streams.remove(id) else {
             return;
         };
+        if let Some(Layer::Tls(tls)) = &mut stream.layer {
+            tls.close();
+            stream.flush();
+        }
         let tuple = stream.path.tuple;
         tracing::debug!(
             client = %tuple.client, server = %tuple.server, transport = tuple.transport.name(),
