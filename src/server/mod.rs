@@ -200,19 +200,7 @@ impl Server {
         match self.authenticated(now, path, message, head, &identity) {
             Ok(Some(reply)) => self.transmit(path, reply, &identity),
             Ok(None) => {}
-            Err(refusal) => {
-                if refusal.code != CODE_FORBIDDEN.0 {
-                    // A refused peer has been logged by `deny`.
-                    self.outputs.push_back(Output::Event(Event::Refused {
-                        tuple: path.tuple,
-                        user: identity.user.clone(),
-                        method: head.typ.method,
-                        code: refusal.code,
-                        reason: refusal.reason,
-                    }));
-                }
-                self.transmit(path, refusal.reply(head), &identity);
-            }
+            Err(refusal) => self.refuse(path, head, &identity, &refusal),
         }
         ClientVerdict::Handled
     }
@@ -289,6 +277,21 @@ impl Server {
         }
         self.finish(path, reply, rejection.key());
         ClientVerdict::Handled
+    }
+
+    /// Logs a refusal and answers with it.
+    fn refuse(&mut self, path: &Path, head: &Head, identity: &Identity, refusal: &Refusal) {
+        // A refused peer has been logged by `deny`.
+        if refusal.code != CODE_FORBIDDEN.0 {
+            self.outputs.push_back(Output::Event(Event::Refused {
+                tuple: path.tuple,
+                user: identity.user.clone(),
+                method: head.typ.method,
+                code: refusal.code,
+                reason: refusal.reason,
+            }));
+        }
+        self.transmit(path, refusal.reply(head), identity);
     }
 
     fn transmit(&mut self, path: &Path, reply: Reply, identity: &Identity) {

@@ -306,18 +306,8 @@ impl Server {
         self.deadlines
             .disarm(allocation.armed, Subject::Allocation(relay.0));
         let refusal = Refusal::no_capacity("no relay port could be bound");
-        self.outputs.push_back(Output::Event(Event::Refused {
-            tuple: allocation.path.tuple,
-            user: allocation.identity.user.clone(),
-            method: opening.head.typ.method,
-            code: refusal.code,
-            reason: refusal.reason,
-        }));
-        self.transmit(
-            &allocation.path,
-            refusal.reply(&opening.head),
-            &allocation.identity,
-        );
+        let Allocation { path, identity, .. } = &allocation;
+        self.refuse(path, &opening.head, identity, &refusal);
     }
 
     fn opened(&mut self, now: Now, relay: RelayId, opening: Opening) {
