@@ -1,5 +1,6 @@
 //! Relayed packets cost no allocation: the whole daemon runs in this process, under an allocator
 //! that counts. One test alone, because it counts whatever any thread allocates.
+#![allow(clippy::unwrap_used)]
 #![allow(
     unsafe_code,
     reason = "an allocator is unsafe to implement; this one leaves everything to the system's"

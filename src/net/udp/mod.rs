@@ -20,7 +20,7 @@ mod platform;
 mod portable;
 
 mod queue;
-#[cfg(all(test, target_os = "linux", not(turnd_portable)))]
+#[cfg(test)]
 mod tests;
 mod watch;
 

@@ -125,7 +125,8 @@ impl Sender {
     /// Sends a run and tells how many datagrams of it the system took.
     pub(super) fn send(&mut self, socket: &UdpSocket, run: Run<'_>, receiver: &Receiver) -> usize {
         let mut sent = 0;
-        for item in run.iter() {
+        for single in run.singles() {
+            let item = single.first();
             self.datagram.clear();
             self.datagram.extend_from_slice(item.header());
             let payload = &receiver.slab[item.start..][..item.len];

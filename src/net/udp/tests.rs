@@ -1,4 +1,5 @@
 //! The Linux module against the portable one: the same datagrams go in, the same come out.
+#![cfg(all(target_os = "linux", not(turnd_portable)))]
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
