@@ -164,7 +164,8 @@ fn alerts_and_dashboard_use_metrics_that_there_are() {
 fn passes_check(toml: &str) {
     let scratch = Scratch::new();
     let secret = scratch.path().join("secret");
-    fs::write(&secret, "north\n").unwrap();
+    // Good as a secret and as a user.
+    fs::write(&secret, "north:south\n").unwrap();
     let named = |line: &str| match line.split_once(" = ") {
         Some((key, _)) if key.ends_with("-file") => format!("{key} = '{}'\n", secret.display()),
         _ => format!("{line}\n"),
@@ -176,7 +177,8 @@ fn passes_check(toml: &str) {
     check.arg("check").arg("-c").arg(&file);
     check
         .env("HOST_IP", "192.0.2.1")
-        .env("TURN_SECRET", "north");
+        .env("TURN_SECRET", "north")
+        .env("TURN_PASSWORD", "south");
     run(&mut check, LIMIT);
 }
 
