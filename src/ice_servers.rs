@@ -100,11 +100,7 @@ pub fn ice_servers(
         Some(host) => checked_host(host)?,
         None => default_host(config),
     };
-    let port = config.listen.port;
-    let mut urls = vec![format!("stun:{host}:{port}")];
-    if login.is_some() {
-        urls.push(format!("turn:{host}:{port}?transport=udp"));
-    }
+    let urls = urls(config, &host, login.is_some());
     let (username, credential) = login.map(|l| (l.name, l.password)).unzip();
     Ok(IceServers {
         servers: [IceServer {
@@ -113,6 +109,31 @@ pub fn ice_servers(
             credential,
         }],
     })
+}
+
+/// What is really served, in the order in which a browser had best try it.
+fn urls(config: &Config, host: &str, turn: bool) -> Vec<String> {
+    let (transports, port) = (&config.transports, config.listen.port);
+    // Browsers refuse a certificate that came from no file.
+    let secure = transports.tls && !config.tls.files.is_empty();
+    let tls_port = config.listen.tls_port;
+    let all = [
+        (transports.udp, format!("stun:{host}:{port}")),
+        (
+            transports.udp && turn,
+            format!("turn:{host}:{port}?transport=udp"),
+        ),
+        (
+            transports.tcp && turn,
+            format!("turn:{host}:{port}?transport=tcp"),
+        ),
+        (
+            secure && turn,
+            format!("turns:{host}:{tls_port}?transport=tcp"),
+        ),
+    ];
+    let served = all.into_iter().filter(|(served, _)| *served);
+    served.map(|(_, url)| url).collect()
 }
 
 fn default_host(config: &Config) -> String {
@@ -165,7 +186,11 @@ mod tests {
     fn static_user() {
         let config = config("user = ['k:0x00112233445566778899aabbccddeeff', 'bob:se:cret']");
         let expected = serde_json::json!({"iceServers": [{
-            "urls": ["stun:127.0.0.1:3478", "turn:127.0.0.1:3478?transport=udp"],
+            "urls": [
+                "stun:127.0.0.1:3478",
+                "turn:127.0.0.1:3478?transport=udp",
+                "turn:127.0.0.1:3478?transport=tcp",
+            ],
             "username": "bob",
             "credential": "se:cret",
         }]});
@@ -206,6 +231,21 @@ mod tests {
         let stun = serde_json::to_value(stun).unwrap();
         let expected = serde_json::json!({"iceServers": [{"urls": ["stun:127.0.0.1:3478"]}]});
         assert_eq!(stun, expected);
+    }
+
+    #[test]
+    fn only_what_is_served_is_listed() {
+        let listed = |text: &str| {
+            let mut config = config(&format!("no-auth = true\n{text}"));
+            config.transports.tls = text.contains("no-udp");
+            urls(&config, "h", true)
+        };
+        assert_eq!(
+            listed("no-tcp = true"),
+            ["stun:h:3478", "turn:h:3478?transport=udp"]
+        );
+        // A certificate without a file is the demonstration's.
+        assert_eq!(listed("no-udp = true"), ["turn:h:3478?transport=tcp"]);
     }
 
     #[test]

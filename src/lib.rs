@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`cli`] | the commands of the program |
 //! | [`admin`] | metrics, API and page over HTTP |
+//! | [`nat`] | finding out what NAT one sits behind |
 //! | [`daemon`] | the running program: reload, drain, log |
 //! | [`config`] | `turnd.toml` and its checked form |
 //! | [`net`] | sockets, threads and the clock |
@@ -35,10 +36,12 @@
 
 pub mod admin;
 pub mod auth;
+mod bench;
 pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod ice_servers;
+pub mod nat;
 pub mod net;
 mod now;
 pub mod policy;

@@ -1,10 +1,12 @@
 //! The commands of the `turnd` program.
 
+mod bench;
 mod check;
 mod credentials;
 mod import;
 mod key;
 mod man;
+mod nat;
 mod open_files;
 mod pidfile;
 mod serve;
@@ -35,7 +37,9 @@ enum Command {
     Check(check::Check),
     Credentials(credentials::Credentials),
     Key(key::Key),
+    Bench(bench::Bench),
     Import(import::Import),
+    Nat(nat::Nat),
     Man(man::Man),
     Completions(man::Completions),
 }
@@ -102,7 +106,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Credentials(command) => command.run(),
         Command::Key(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::Import(command) => command.run(),
+        Command::Nat(command) => command.run(),
         Command::Man(command) => command.run(),
         Command::Completions(command) => command.run(),
     };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, interval, interval_at};
 use tracing::{info, warn};
 
 use super::pidfile::PidFile;
@@ -15,6 +16,7 @@ use crate::daemon::log::LogControl;
 use crate::daemon::{Daemon, Origin, notify};
 use crate::ice_servers::login;
 use crate::net::Service;
+use crate::net::secure::self_signed;
 
 /// Run the server; without a configuration file, a demonstration with random credentials.
 #[derive(clap::Args)]
@@ -39,7 +41,7 @@ impl Serve {
             flags,
         } = self.settings;
         let loaded = config::load(path.as_deref(), &flags)?;
-        let config = loaded.config.clone();
+        let mut config = loaded.config.clone();
         let log = LogControl::install(&config.log).map_err(Failure::Run)?;
         if let Some(file) = &loaded.file {
             info!(file = %file.display(), "configuration read");
@@ -56,6 +58,9 @@ impl Serve {
             .map_err(|error| cannot_wait(&error))?;
         // From here on a signal is kept until it is waited for.
         let signals = Signals::new(&runtime).map_err(|error| cannot_wait(&error))?;
+        if demo {
+            certify(&mut config);
+        }
         let service = Service::start(&config).map_err(|error| Failure::Run(error.to_string()))?;
         for address in service.listening() {
             info!(%address, "listening");
@@ -97,6 +102,7 @@ async fn serve(
     admin.serve(&daemon);
     notify::notify("READY=1");
     tokio::spawn(watchdog(Arc::clone(&daemon)));
+    tokio::spawn(look_after_certificates(Arc::clone(&daemon)));
     if config.operation.reload_on_change {
         let daemon = Arc::clone(&daemon);
         tokio::spawn(async move { daemon.reload_on_change().await });
@@ -117,6 +123,33 @@ async fn watchdog(daemon: Arc<Daemon>) {
     }
 }
 
+/// Notices when certificates are replaced, and when they are about to expire.
+async fn look_after_certificates(daemon: Arc<Daemon>) {
+    let Some(certificates) = daemon.control().certificates() else {
+        return;
+    };
+    let mut look = interval(LOOK);
+    let mut day = interval_at(Instant::now() + DAY, DAY);
+    loop {
+        tokio::select! {
+            _ = look.tick() => certificates.reload_if_changed(),
+            _ = day.tick() => certificates.check_expiry(),
+        }
+    }
+}
+
+/// Gives the demonstration a certificate, so that TLS and DTLS can be tried as well.
+fn certify(config: &mut Config) {
+    match self_signed() {
+        Ok(certificate) => {
+            config.tls.certificates = vec![certificate];
+            config.transports.tls = true;
+            config.transports.dtls = true;
+        }
+        Err(error) => warn!(%error, "no certificate could be made: neither TLS nor DTLS is served"),
+    }
+}
+
 /// Tells how to try the demonstration.
 fn invite(config: &Config) -> Result<(), Failure> {
     let login = login(&config.auth, None, Duration::ZERO).map_err(Failure::usage)?;
@@ -124,15 +157,22 @@ fn invite(config: &Config) -> Result<(), Failure> {
     say(format_args!(
         "No turnd.toml was found: this is a demonstration with random credentials. Paste this into\n\
          `new RTCPeerConnection(…)`, or its values into Trickle ICE\n\
-         (https://webrtc.github.io/samples/src/content/peerconnection/trickle-ice/):\n{json}"
+         (https://webrtc.github.io/samples/src/content/peerconnection/trickle-ice/):\n{json}\n\
+         TLS and DTLS are served too, with a self-signed certificate that browsers refuse; give cert\n\
+         and pkey for `turns:` URLs."
     ))
 }
+
+/// How often the certificates' files are looked at.
+const LOOK: Duration = Duration::from_secs(5);
+const DAY: Duration = Duration::from_secs(86400);
 
 struct Signals {
     hang_up: Signal,
     interrupt: Signal,
     terminate: Signal,
     drain: Signal,
+    certificates: Signal,
 }
 
 impl Signals {
@@ -143,6 +183,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             drain: signal(SignalKind::user_defined1())?,
+            certificates: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -152,6 +193,7 @@ impl Signals {
         loop {
             tokio::select! {
                 _ = self.hang_up.recv() => hang_up(daemon).await,
+                _ = self.certificates.recv() => reload_certificates(daemon),
                 _ = self.interrupt.recv() => {
                     info!("interrupted, stopping");
                     break;
@@ -177,6 +219,7 @@ impl Signals {
             tokio::select! {
                 () = &mut drained => return,
                 _ = self.hang_up.recv() => hang_up(daemon).await,
+                _ = self.certificates.recv() => reload_certificates(daemon),
                 _ = self.drain.recv() => {}
                 _ = self.interrupt.recv() => return info!("interrupted, not waiting"),
                 _ = self.terminate.recv() => return info!("asked to terminate, not waiting"),
@@ -195,4 +238,11 @@ async fn hang_up(daemon: &Daemon) {
     // What came of it is in the log.
     let _ = daemon.reload().await;
     notify::notify("READY=1");
+}
+
+fn reload_certificates(daemon: &Daemon) {
+    match daemon.control().certificates() {
+        Some(certificates) => certificates.reload(),
+        None => warn!("no certificate to reload: cert and pkey are not given"),
+    }
 }

@@ -14,8 +14,11 @@ use super::file::FileConfig;
 use super::load::{Source, read};
 use super::{Auth, Credential, Secret, User};
 
-/// REALM has fewer than 128 characters (RFC 8489 §14.9), which is at most 508 bytes.
+/// REALM has fewer than 128 characters (RFC 8489 §14.9).
 const LONGEST_REALM: usize = 127;
+
+/// In bytes, so that no 401 or 438 grows to 548 bytes (S13); a domain name has 253 at the most.
+const LONGEST_REALM_BYTES: usize = 255;
 
 /// USERNAME has fewer than 509 bytes (RFC 8489 §14.3).
 const LONGEST_NAME: usize = 508;
@@ -103,6 +106,11 @@ impl Checker<'_> {
             Some((
                 format!("has {length} characters"),
                 format!("shorten it to {LONGEST_REALM}"),
+            ))
+        } else if realm.len() > LONGEST_REALM_BYTES {
+            Some((
+                format!("has {} bytes", realm.len()),
+                format!("shorten it to {LONGEST_REALM_BYTES}"),
             ))
         } else {
             match prepared(&realm) {

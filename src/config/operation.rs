@@ -20,7 +20,7 @@ impl Checker<'_> {
         );
         let seconds = file.drain_timeout.filter(|seconds| *seconds > 0);
         Operation {
-            alternates: self.alternates(file.alternate_server.as_deref()),
+            alternates: self.alternate_servers(file.alternate_server.as_deref()),
             drain_timeout: seconds.map(|seconds| Duration::from_secs(seconds.into())),
             admin: match &file.admin_listen {
                 Some(texts) => AdminListen::At(self.admin_listen(texts, admin_token.is_some())),
@@ -31,7 +31,7 @@ impl Checker<'_> {
         }
     }
 
-    fn alternates(&mut self, texts: Option<&[String]>) -> Vec<SocketAddr> {
+    fn alternate_servers(&mut self, texts: Option<&[String]>) -> Vec<SocketAddr> {
         let mut servers = Vec::new();
         for (n, text) in texts.unwrap_or_default().iter().enumerate() {
             let with_port = || {

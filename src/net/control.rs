@@ -1,10 +1,11 @@
 //! How the rest of the daemon reaches the workers: by message, so that they share nothing with it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::secure::Secure;
 use super::udp::SendCounters;
 use super::worker::Command;
 use super::{StartError, host_addresses};
@@ -22,44 +23,41 @@ use crate::server::shared::Shared;
 pub struct Control {
     workers: Arc<[mpsc::UnboundedSender<Command>]>,
     settings: Arc<Mutex<Settings>>,
+    secure: Option<Arc<Secure>>,
 }
 
 /// What the workers have in common, and what a reload needs to make its successor.
 pub(super) struct Settings {
     pub(super) shared: Arc<Shared>,
+    /// The listening addresses, in the order of their sockets.
+    bound: Vec<SocketAddr>,
     nonce_secret: Option<Secret>,
     nonces: NonceKey,
 }
 
 impl Settings {
-    pub(super) fn new(config: &Config) -> Result<Self, StartError> {
-        let nonces = nonce_key(config.auth.nonce_secret.as_ref())?;
-        let auth = authenticator(config, &nonces)?;
-        let host = host_addresses();
-        let shared = Arc::new(Shared::new(config, auth, reachable(config, &host), &host));
+    /// Settings for sockets that are bound to `bound`; what is in use of `previous` stays so.
+    pub(super) fn new(
+        config: &Config,
+        bound: Vec<SocketAddr>,
+        previous: Option<&Self>,
+    ) -> Result<Self, StartError> {
         let nonce_secret = config.auth.nonce_secret.clone();
-        Ok(Self {
-            shared,
-            nonce_secret,
-            nonces,
-        })
-    }
-
-    fn renew(&self, config: &Config) -> Result<Self, StartError> {
-        let nonce_secret = config.auth.nonce_secret.clone();
-        let nonces = if nonce_secret == self.nonce_secret {
-            self.nonces.clone()
-        } else {
-            nonce_key(nonce_secret.as_ref())?
+        let nonces = match previous {
+            Some(previous) if previous.nonce_secret == nonce_secret => previous.nonces.clone(),
+            _ => nonce_key(nonce_secret.as_ref())?,
         };
-        let auth = authenticator(config, &nonces)?;
+        let auth = Authenticator::new(&config.auth, nonces.clone())
+            .map_err(|error| StartError(error.to_string()))?;
         let host = host_addresses();
-        let shared = Arc::new(
-            self.shared
-                .renew(config, auth, reachable(config, &host), &host),
-        );
+        let reachable = reachable(config, &host);
+        let shared = match previous {
+            Some(previous) => previous.shared.renew(config, auth, reachable, &host),
+            None => Shared::new(config, auth, reachable, &host),
+        };
         Ok(Self {
-            shared,
+            shared: Arc::new(shared.with_alternates(&config.listen, &bound)),
+            bound,
             nonce_secret,
             nonces,
         })
@@ -74,10 +72,6 @@ fn nonce_key(secret: Option<&Secret>) -> Result<NonceKey, StartError> {
         },
         |secret| Ok(NonceKey::from_secret(secret)),
     )
-}
-
-fn authenticator(config: &Config, nonces: &NonceKey) -> Result<Authenticator, StartError> {
-    Authenticator::new(&config.auth, nonces.clone()).map_err(|error| StartError(error.to_string()))
 }
 
 /// The addresses at which clients reach the server.
@@ -121,11 +115,22 @@ pub struct SessionPage {
 }
 
 impl Control {
-    pub(super) fn new(workers: Vec<mpsc::UnboundedSender<Command>>, settings: Settings) -> Self {
+    pub(super) fn new(
+        workers: Vec<mpsc::UnboundedSender<Command>>,
+        settings: Settings,
+        secure: Option<Arc<Secure>>,
+    ) -> Self {
         Self {
             workers: workers.into(),
             settings: Arc::new(Mutex::new(settings)),
+            secure,
         }
+    }
+
+    /// The certificates; `None`: neither TLS nor DTLS is served.
+    #[must_use]
+    pub fn certificates(&self) -> Option<&Secure> {
+        self.secure.as_deref()
     }
 
     /// Has every worker run `ask` between two packets; the answers come in the workers' order,
@@ -205,7 +210,7 @@ impl Control {
     pub async fn reload(&self, config: &Config) -> Result<(), StartError> {
         let shared = {
             let mut settings = self.settings();
-            *settings = settings.renew(config)?;
+            *settings = Settings::new(config, settings.bound.clone(), Some(&settings))?;
             Arc::clone(&settings.shared)
         };
         self.ask(move |now, server, _| server.handle_reload(now, shared))

@@ -1,24 +1,29 @@
 //! Sockets, threads and the clock: everything that the protocol code does not know.
 
 pub mod control;
+mod io;
 mod listen;
 mod log;
+pub mod secure;
 mod sockets;
+mod stream;
 pub mod udp;
+mod way;
 mod worker;
 
 use std::fmt;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
+use tokio::task::LocalSet;
 
 use self::control::{Control, Settings};
-use self::udp::UdpSocket;
-use self::worker::{Command, Worker};
+use self::secure::Secure;
+use self::stream::StreamOptions;
+use self::worker::{Command, Listening, Worker};
 use crate::Now;
 use crate::config::Config;
 use crate::server::shared::Shared;
@@ -37,18 +42,25 @@ impl Service {
     /// What could not be bound or started, with what to do about it.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let listeners = listen::bind(config)?;
-        let settings = Settings::new(config)?;
+        let settings = Settings::new(config, listeners.addresses.clone(), None)?;
+        let secure = Secure::new(config).map_err(StartError)?;
         let mut threads = Vec::new();
         let mut workers = Vec::new();
-        for (index, sockets) in listeners.by_worker.into_iter().enumerate() {
-            let (commands, thread) = start_worker(index, Arc::clone(&settings.shared), sockets)
+        for (index, listening) in listeners.by_worker.into_iter().enumerate() {
+            let options = StreamOptions {
+                plain: config.transports.tcp,
+                secure: secure.clone().filter(|_| config.transports.tls),
+                patience: config.transports.patience,
+            };
+            let shared = Arc::clone(&settings.shared);
+            let (commands, thread) = start_worker(index, shared, listening, options)
                 .map_err(|error| StartError(format!("worker {index} does not start: {error}")))?;
             workers.push(commands);
             threads.push(thread);
         }
         Ok(Self {
             listening: listeners.addresses,
-            control: Control::new(workers, settings),
+            control: Control::new(workers, settings, secure),
             threads,
         })
     }
@@ -80,19 +92,23 @@ impl Service {
 fn start_worker(
     index: usize,
     shared: Arc<Shared>,
-    sockets: Vec<UdpSocket>,
-) -> io::Result<(mpsc::UnboundedSender<Command>, JoinHandle<()>)> {
+    listening: Listening,
+    options: StreamOptions,
+) -> std::io::Result<(mpsc::UnboundedSender<Command>, JoinHandle<()>)> {
     let (sender, commands) = mpsc::unbounded_channel();
     let (ready, started) = std::sync::mpsc::channel();
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
-        match runtime.and_then(|runtime| Ok((runtime, Worker::new(shared, sockets)?))) {
+        let worker = Worker::new(shared, listening.udp, options);
+        match runtime.and_then(|runtime| Ok((runtime, worker?))) {
             Ok((runtime, worker)) => {
                 // The receiver waits for exactly this message.
                 let _ = ready.send(Ok(()));
-                if let Err(error) = runtime.block_on(worker.run(commands)) {
+                let tasks = LocalSet::new();
+                let run = tasks.run_until(worker.run(listening.tcp, commands));
+                if let Err(error) = runtime.block_on(run) {
                     tracing::error!(%error, "a worker stopped");
                 }
             }
@@ -102,7 +118,7 @@ fn start_worker(
     let thread = std::thread::Builder::new()
         .name(format!("worker-{index}"))
         .spawn(run)?;
-    started.recv().map_err(io::Error::other)??;
+    started.recv().map_err(std::io::Error::other)??;
     Ok((sender, thread))
 }
 

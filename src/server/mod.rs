@@ -1,6 +1,7 @@
 //! The TURN server as a state machine. See the crate's page for how it is driven.
 
 pub mod allocation;
+pub mod alternates;
 pub mod counters;
 mod deadlines;
 pub mod five_tuple;
@@ -26,6 +27,7 @@ use stun::message::{
     METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message,
 };
 use stun::textattrs::TextAttribute;
+use stun::xoraddr::XorMappedAddress;
 
 pub use self::methods::allocate::OpenError;
 
@@ -39,7 +41,7 @@ use self::table::Allocations;
 use crate::Now;
 use crate::auth::key::Key;
 use crate::auth::{Identity, Rejection, Unauthorized};
-use crate::policy::peer_filter::Denied;
+use crate::policy::peer_filter::{Denied, canonical_socket};
 use crate::policy::rate::PrefixLimiter;
 use crate::wire::attributes::is_understood;
 use crate::wire::classify::{Class, classify_with};
@@ -47,6 +49,11 @@ use crate::wire::message::{self, Head, Malformed, Reply};
 
 /// A refused peer is logged so often for each reason.
 const DENIED_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Replies per second to a port that a client of one source network names (N3).
+const REDIRECT_RATE: u32 = 50;
+/// Bytes of a user name that is not proved, in the log.
+const MAX_CLAIMED_USER: usize = 128;
 
 /// The protocol state of one worker.
 pub struct Server {
@@ -58,6 +65,7 @@ pub struct Server {
     scratch: Message,
     unauthenticated: Option<PrefixLimiter>,
     binding: Option<PrefixLimiter>,
+    redirects: Option<PrefixLimiter>,
     denied_logged: Vec<(Denied, Instant)>,
     draining: bool,
     /// Of the next Data indication; a random start, then counted on.
@@ -74,6 +82,7 @@ impl Server {
         Self {
             unauthenticated: limits.unauthenticated_rate.map(limiter),
             binding: limits.binding_rate.map(limiter),
+            redirects: shared.alternates.as_ref().map(|_| limiter(REDIRECT_RATE)),
             allocations: Allocations::default(),
             deadlines: Deadlines::default(),
             outputs: VecDeque::new(),
@@ -111,13 +120,18 @@ impl Server {
         let mut message = std::mem::take(&mut self.scratch);
         let verdict = match message::decode(bytes, &mut message) {
             Ok(head) => self.dispatch(now, path, &mut message, &head),
-            Err(Malformed::Cookie) if self.shared.protocol.rfc3489 => {
+            Err(Malformed::Cookie) if self.answers_classic() => {
                 self.classic_binding(now, path, bytes)
             }
             Err(_) => ClientVerdict::Drop(DropReason::Malformed),
         };
         self.scratch = message;
         verdict
+    }
+
+    /// RFC 3489 clients have no credentials of ours to show.
+    fn answers_classic(&self) -> bool {
+        self.shared.protocol.rfc3489 && !self.shared.protocol.secure_stun
     }
 
     fn dispatch<'a>(
@@ -128,6 +142,9 @@ impl Server {
         head: &Head,
     ) -> ClientVerdict<'a> {
         match (head.typ.method, head.typ.class) {
+            (METHOD_BINDING, CLASS_REQUEST) if self.shared.protocol.secure_stun => {
+                self.secure_binding(now, path, message, head)
+            }
             (METHOD_BINDING, CLASS_REQUEST) => self.binding(now, path, message, head),
             // It keeps a NAT's mapping alive (RFC 8489 §6.3.2).
             (METHOD_BINDING, CLASS_INDICATION) => ClientVerdict::Handled,
@@ -136,6 +153,33 @@ impl Server {
                 CLASS_REQUEST,
             ) if !self.shared.protocol.stun_only => self.request(now, path, message, head),
             _ => ClientVerdict::Drop(DropReason::UnknownMethod),
+        }
+    }
+
+    /// `secure-stun`: answers a Binding request of those only who have credentials.
+    fn secure_binding<'a>(
+        &mut self,
+        now: Now,
+        path: &Path,
+        message: &mut Message,
+        head: &Head,
+    ) -> ClientVerdict<'a> {
+        let source = path.tuple.client.ip();
+        match self.shared.auth.authenticate(now, source, message, None) {
+            Ok(identity) => {
+                let client = canonical_socket(path.tuple.client);
+                let mapped = XorMappedAddress {
+                    ip: client.ip(),
+                    port: client.port(),
+                };
+                let reply = match check_understood(message) {
+                    Ok(()) => Reply::success(head).with(&mapped),
+                    Err(refusal) => refusal.reply(head),
+                };
+                self.transmit(path, reply, &identity);
+                ClientVerdict::Handled
+            }
+            Err(rejection) => self.reject(now, path, message, head, &rejection),
         }
     }
 
@@ -156,19 +200,7 @@ impl Server {
         match self.authenticated(now, path, message, head, &identity) {
             Ok(Some(reply)) => self.transmit(path, reply, &identity),
             Ok(None) => {}
-            Err(refusal) => {
-                if refusal.code != CODE_FORBIDDEN.0 {
-                    // A refused peer has been logged by `deny`.
-                    self.outputs.push_back(Output::Event(Event::Refused {
-                        tuple: path.tuple,
-                        user: identity.user.clone(),
-                        method: head.typ.method,
-                        code: refusal.code,
-                        reason: refusal.reason,
-                    }));
-                }
-                self.transmit(path, refusal.reply(head), &identity);
-            }
+            Err(refusal) => self.refuse(path, head, &identity, &refusal),
         }
         ClientVerdict::Handled
     }
@@ -245,6 +277,21 @@ impl Server {
         }
         self.finish(path, reply, rejection.key());
         ClientVerdict::Handled
+    }
+
+    /// Logs a refusal and answers with it.
+    fn refuse(&mut self, path: &Path, head: &Head, identity: &Identity, refusal: &Refusal) {
+        // A refused peer has been logged by `deny`.
+        if refusal.code != CODE_FORBIDDEN.0 {
+            self.outputs.push_back(Output::Event(Event::Refused {
+                tuple: path.tuple,
+                user: identity.user.clone(),
+                method: head.typ.method,
+                code: refusal.code,
+                reason: refusal.reason,
+            }));
+        }
+        self.transmit(path, refusal.reply(head), identity);
     }
 
     fn transmit(&mut self, path: &Path, reply: Reply, identity: &Identity) {
@@ -351,6 +398,26 @@ impl Server {
         *self.counters.active(tuple.transport, allocation.family()) -= 1;
     }
 
+    /// Ends the allocation of a client whose connection is closed.
+    pub fn handle_disconnect(&mut self, now: Now, path: &Path) {
+        let relay = self.allocations.by_tuple(&path.tuple).map(|a| a.relay);
+        if let Some(relay) = relay {
+            self.end(now, relay, EndReason::Disconnected);
+        }
+    }
+
+    /// Whether channel numbers go up to 0x7FFF.
+    #[must_use]
+    pub fn rfc5766_channels(&self) -> bool {
+        self.shared.protocol.rfc5766_channels
+    }
+
+    /// Whether there is an allocation on the five-tuple of `path`.
+    #[must_use]
+    pub fn has_allocation(&self, path: &Path) -> bool {
+        self.allocations.by_tuple(&path.tuple).is_some()
+    }
+
     /// Ends every allocation, as the server stops.
     pub fn handle_shutdown(&mut self, now: Now) {
         for relay in self.allocations.relays() {
@@ -439,12 +506,11 @@ fn logged(rejection: &Rejection) -> Option<&'static str> {
     }
 }
 
-/// USERNAME as the client sent it.
+/// USERNAME as the client sent it, cut to a length that no log needs to fear.
 fn claimed_user(message: &Message) -> Option<Arc<str>> {
-    message
-        .get(ATTR_USERNAME)
-        .ok()
-        .map(|name| String::from_utf8_lossy(&name).into())
+    let name = message.get(ATTR_USERNAME).ok()?;
+    let start = &name[..name.len().min(MAX_CLAIMED_USER)];
+    Some(String::from_utf8_lossy(start).into())
 }
 
 /// 420 if the message has a comprehension-required attribute that nobody here knows (S6).

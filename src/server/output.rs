@@ -228,6 +228,8 @@ pub enum EndReason {
     Shutdown,
     /// An operator ended it.
     Killed,
+    /// The client's connection is closed.
+    Disconnected,
 }
 
 impl EndReason {
@@ -239,6 +241,7 @@ impl EndReason {
             Self::Expired => "expired",
             Self::Shutdown => "shutdown",
             Self::Killed => "killed",
+            Self::Disconnected => "disconnected",
         }
     }
 }

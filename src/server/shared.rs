@@ -10,11 +10,12 @@ use stun::attributes::ATTR_SOFTWARE;
 use stun::textattrs::TextAttribute;
 
 use super::allocation::{Bandwidth, Reach};
+use super::alternates::Alternates;
 use super::five_tuple::PeerAddr;
 use super::relay_addresses::RelayAddresses;
 use super::reservations::Reservations;
 use crate::auth::Authenticator;
-use crate::config::{Config, Limits, Protocol};
+use crate::config::{Config, Limits, Listen, Protocol};
 use crate::policy::peer_filter::{Denied, PeerFilter};
 use crate::policy::quota::Quota;
 use crate::policy::rate::TokenBucket;
@@ -37,7 +38,7 @@ pub struct Shared {
     /// Of the next allocation.
     serials: Arc<AtomicU64>,
     /// What clients hear while the server drains, IPv4 and IPv6.
-    pub alternates: Vec<SocketAddr>,
+    pub alternate_servers: Vec<SocketAddr>,
     /// Limits.
     pub limits: Limits,
     /// Longest lifetime of an allocation.
@@ -48,6 +49,8 @@ pub struct Shared {
     pub permission_lifetime: Duration,
     /// Switches.
     pub protocol: Protocol,
+    /// The sockets of `rfc5780`; `None`: it is off.
+    pub alternates: Option<Alternates>,
 }
 
 impl Shared {
@@ -104,12 +107,13 @@ impl Shared {
                 .map(|p| Arc::clone(&p.reservations))
                 .unwrap_or_default(),
             serials: previous.map(|p| Arc::clone(&p.serials)).unwrap_or_default(),
-            alternates: config.operation.alternates.clone(),
+            alternate_servers: config.operation.alternates.clone(),
             limits: config.limits.clone(),
             max_lifetime: config.lifetimes.max_allocate,
             channel_lifetime: config.lifetimes.channel,
             permission_lifetime: config.lifetimes.permission,
             protocol: config.protocol.clone(),
+            alternates: None,
         }
     }
 
@@ -117,6 +121,16 @@ impl Shared {
     #[must_use]
     pub fn next_serial(&self) -> u64 {
         self.serials.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Takes the addresses that sockets are bound to, in the order of their [`SocketId`]s, for
+    /// clients that find out their NAT by them, if `listen` wants that.
+    ///
+    /// [`SocketId`]: super::five_tuple::SocketId
+    #[must_use]
+    pub fn with_alternates(mut self, listen: &Listen, bound: &[SocketAddr]) -> Self {
+        self.alternates = Alternates::new(listen, bound);
+        self
     }
 
     /// Whether a permission for `ip` may be made, and for which ports.

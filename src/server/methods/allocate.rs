@@ -75,7 +75,7 @@ impl Server {
                 return Ok(None);
             }
             return match &existing.replay {
-                Some(replay) if replay.id == head.id => {
+                Some(replay) if replay.id == head.id && existing.identity == *identity => {
                     let message = replay.reply.to_vec();
                     self.send_message(path, message);
                     Ok(None)
@@ -87,7 +87,7 @@ impl Server {
         // 11. Before anything is taken: whoever is sent elsewhere leaves nothing here.
         if self.draining {
             return Err(Refusal::draining(
-                &self.shared.alternates,
+                &self.shared.alternate_servers,
                 path.tuple.client.ip(),
             ));
         }
@@ -306,18 +306,8 @@ impl Server {
         self.deadlines
             .disarm(allocation.armed, Subject::Allocation(relay.0));
         let refusal = Refusal::no_capacity("no relay port could be bound");
-        self.outputs.push_back(Output::Event(Event::Refused {
-            tuple: allocation.path.tuple,
-            user: allocation.identity.user.clone(),
-            method: opening.head.typ.method,
-            code: refusal.code,
-            reason: refusal.reason,
-        }));
-        self.transmit(
-            &allocation.path,
-            refusal.reply(&opening.head),
-            &allocation.identity,
-        );
+        let Allocation { path, identity, .. } = &allocation;
+        self.refuse(path, &opening.head, identity, &refusal);
     }
 
     fn opened(&mut self, now: Now, relay: RelayId, opening: Opening) {
