@@ -83,7 +83,7 @@ fn no_file() -> Failure {
 }
 
 /// Reads `90`, `90s`, `30m`, `24h` or `7d`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     const FORM: &str = "write seconds, or a number with s, m, h or d";
     let (number, unit) = match text.char_indices().last() {
         Some((at, 's')) => (&text[..at], 1),

@@ -2,6 +2,7 @@
 
 mod check;
 mod credentials;
+mod ctl;
 mod key;
 mod open_files;
 mod pidfile;
@@ -33,6 +34,7 @@ enum Command {
     Check(check::Check),
     Credentials(credentials::Credentials),
     Key(key::Key),
+    Ctl(ctl::Ctl),
 }
 
 /// A configuration file, and flags that override it.
@@ -97,6 +99,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Credentials(command) => command.run(),
         Command::Key(command) => command.run(),
+        Command::Ctl(command) => command.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -138,15 +141,20 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    fn expect_examples(command: &clap::Command, name: &str) {
+        for command in command.get_subcommands() {
+            let name = format!("{name} {}", command.get_name());
+            let help = command.get_after_help().unwrap().to_string();
+            assert!(help.starts_with("Example"), "{help}");
+            assert!(help.contains(&format!("  {name}")), "{help}");
+            assert!(command.get_about().is_some(), "{name}");
+            expect_examples(command, &name);
+        }
+    }
+
     #[test]
     fn every_command_has_help_with_an_example() {
-        for command in Cli::command().get_subcommands() {
-            let help = command.get_after_help().unwrap().to_string();
-            let call = format!("  turnd {}", command.get_name());
-            assert!(help.starts_with("Example"), "{help}");
-            assert!(help.contains(&call), "{help}");
-            assert!(command.get_about().is_some());
-        }
+        expect_examples(&Cli::command(), "turnd");
     }
 
     #[test]

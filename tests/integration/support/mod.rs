@@ -12,6 +12,6 @@ pub(crate) use namespace::{Namespace, link};
 pub(crate) use node::node;
 pub(crate) use peer::Peer;
 pub(crate) use ports::Ports;
-pub(crate) use process::{Running, run};
+pub(crate) use process::{Running, Scratch, run};
 pub(crate) use stun_client::{StunClient, error_code, request, xor_address};
-pub(crate) use turnd::{PASSWORD, REALM, Turnd, USER};
+pub(crate) use turnd::{Extras, PASSWORD, REALM, Turnd, USER};
