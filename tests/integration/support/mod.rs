@@ -17,4 +17,4 @@ pub(crate) use peer::Peer;
 pub(crate) use ports::Ports;
 pub(crate) use process::{Running, Scratch, run};
 pub(crate) use stun_client::StunClient;
-pub(crate) use turnd::{PASSWORD, REALM, Turnd, USER};
+pub(crate) use turnd::{Extras, PASSWORD, REALM, Turnd, USER};
