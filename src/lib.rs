@@ -7,6 +7,7 @@ pub mod nat;
 pub mod net;
 mod now;
 pub mod policy;
+pub mod probe;
 mod random;
 pub mod server;
 pub mod wire;

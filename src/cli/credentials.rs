@@ -80,8 +80,8 @@ fn no_file() -> Failure {
 
 /// What a browser logs in with.
 pub(super) struct Login {
-    name: String,
-    password: String,
+    pub(super) name: String,
+    pub(super) password: String,
 }
 
 /// Credentials that the server accepts until `expiry`, or always for a static user.

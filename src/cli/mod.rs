@@ -7,6 +7,7 @@ mod log;
 mod nat;
 mod open_files;
 mod pidfile;
+mod probe;
 mod serve;
 
 use std::ffi::OsString;
@@ -36,6 +37,7 @@ enum Command {
     Credentials(credentials::Credentials),
     Key(key::Key),
     Nat(nat::Nat),
+    Probe(probe::Probe),
 }
 
 /// A configuration file, and flags that override it.
@@ -101,6 +103,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Credentials(command) => command.run(),
         Command::Key(command) => command.run(),
         Command::Nat(command) => command.run(),
+        Command::Probe(command) => command.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
