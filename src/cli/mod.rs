@@ -10,6 +10,7 @@ mod man;
 mod nat;
 mod open_files;
 mod pidfile;
+mod probe;
 mod serve;
 
 use std::ffi::OsString;
@@ -44,6 +45,7 @@ enum Command {
     Man(man::Man),
     Completions(man::Completions),
     Ctl(ctl::Ctl),
+    Probe(probe::Probe),
 }
 
 /// A configuration file, and flags that override it.
@@ -114,6 +116,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Man(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Ctl(command) => command.run(),
+        Command::Probe(command) => command.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
