@@ -182,8 +182,14 @@ fn urls(config: &Config, host: &str, turn: bool) -> Vec<String> {
     let secure = transports.tls && !config.tls.files.is_empty();
     let all = [
         (transports.udp, format!("stun:{host}:{port}")),
-        (transports.udp && turn, format!("turn:{host}:{port}?transport=udp")),
-        (transports.tcp && turn, format!("turn:{host}:{port}?transport=tcp")),
+        (
+            transports.udp && turn,
+            format!("turn:{host}:{port}?transport=udp"),
+        ),
+        (
+            transports.tcp && turn,
+            format!("turn:{host}:{port}?transport=tcp"),
+        ),
         (
             secure && turn,
             format!("turns:{host}:{}?transport=tcp", config.listen.tls_port),
@@ -318,7 +324,10 @@ mod tests {
             config.transports.tls = text.contains("no-udp");
             urls(&config, "h", true)
         };
-        assert_eq!(listed("no-tcp = true"), ["stun:h:3478", "turn:h:3478?transport=udp"]);
+        assert_eq!(
+            listed("no-tcp = true"),
+            ["stun:h:3478", "turn:h:3478?transport=udp"]
+        );
         // A certificate without a file is the demonstration's.
         assert_eq!(listed("no-udp = true"), ["turn:h:3478?transport=tcp"]);
     }

@@ -81,7 +81,9 @@ pub fn load(
 ) -> Result<Certificate, CertificateError> {
     let chain = read_chain(&files.cert)?;
     let key = read_key(&files.key, password)?;
-    let matches = chain[0].public_key().is_ok_and(|public| public.public_eq(&key));
+    let matches = chain[0]
+        .public_key()
+        .is_ok_and(|public| public.public_eq(&key));
     if !matches {
         return Err(CertificateError {
             part: Part::Key,
@@ -130,7 +132,10 @@ impl Certificate {
 
 fn names(leaf: &X509) -> Vec<String> {
     let alternatives = leaf.subject_alt_names();
-    let dns = alternatives.iter().flatten().filter_map(|name| name.dnsname());
+    let dns = alternatives
+        .iter()
+        .flatten()
+        .filter_map(|name| name.dnsname());
     let mut names: Vec<_> = dns.map(str::to_lowercase).collect();
     if names.is_empty() {
         let common = leaf.subject_name().entries_by_nid(Nid::COMMONNAME);
@@ -146,9 +151,8 @@ fn read_chain(path: &Path) -> Result<Vec<X509>, CertificateError> {
         problem: format!("{} {problem}", path.display()),
         remedy: remedy.to_owned(),
     };
-    let source = read(path).map_err(|problem| {
-        wrong(problem, "name a PEM file that this user may read")
-    })?;
+    let source =
+        read(path).map_err(|problem| wrong(problem, "name a PEM file that this user may read"))?;
     let chain = X509::stack_from_pem(&source.bytes).map_err(|error| {
         let remedy = "write it as PEM: -----BEGIN CERTIFICATE-----";
         wrong(format!("is no certificate: {}", reason(&error)), remedy)
@@ -166,9 +170,8 @@ fn read_key(path: &Path, password: Option<&Secret>) -> Result<PKey<Private>, Cer
         problem: format!("{} {problem}", path.display()),
         remedy: remedy.to_owned(),
     };
-    let source = read(path).map_err(|problem| {
-        wrong(problem, "name a PEM file that this user may read")
-    })?;
+    let source =
+        read(path).map_err(|problem| wrong(problem, "name a PEM file that this user may read"))?;
     // OpenSSL would ask for a password on the terminal if it were not given one.
     let given = password.map_or("", Secret::reveal);
     PKey::private_key_from_pem_passphrase(&source.bytes, given.as_bytes()).map_err(|error| {

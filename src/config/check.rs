@@ -330,7 +330,12 @@ impl Checker<'_> {
         usize::try_from(self.within(key, value, range)).unwrap_or(usize::MAX)
     }
 
-    pub(super) fn within(&mut self, key: &str, value: Option<u32>, range: RangeInclusive<u32>) -> u32 {
+    pub(super) fn within(
+        &mut self,
+        key: &str,
+        value: Option<u32>,
+        range: RangeInclusive<u32>,
+    ) -> u32 {
         let value = value.unwrap_or_default();
         let (low, high) = (range.start(), range.end());
         if value < *low {

@@ -376,10 +376,11 @@ impl FileConfig {
         for secret in copy.static_auth_secret.iter_mut().flatten() {
             MASK.clone_into(secret);
         }
-        for secret in [&mut copy.nonce_secret, &mut copy.pkey_pwd] {
-            if let Some(secret) = secret {
-                MASK.clone_into(secret);
-            }
+        for secret in [&mut copy.nonce_secret, &mut copy.pkey_pwd]
+            .into_iter()
+            .flatten()
+        {
+            MASK.clone_into(secret);
         }
         copy
     }

@@ -1,5 +1,6 @@
 //! Sockets, threads and the clock: everything that the protocol code does not know.
 
+mod dtls;
 mod io;
 mod listen;
 mod log;
@@ -19,9 +20,10 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use self::dtls::SessionOptions;
 use self::secure::Secure;
 use self::stream::StreamOptions;
-use self::worker::{Command, Worker};
+use self::worker::{Command, Options, Worker};
 use crate::Now;
 use crate::auth::Authenticator;
 use crate::auth::nonce::NonceKey;
@@ -69,6 +71,7 @@ impl Service {
             let shared = Arc::clone(&shared);
             let transports = config.transports.clone();
             let certificates = secure.clone();
+            let limit = Arc::clone(&listeners.limit);
             let (sender, commands) = mpsc::unbounded_channel();
             let (ready, started) = std::sync::mpsc::channel();
             let thread = std::thread::Builder::new()
@@ -77,10 +80,18 @@ impl Service {
                     let runtime = tokio::runtime::Builder::new_current_thread()
                         .enable_all()
                         .build();
-                    let options = StreamOptions {
-                        plain: transports.tcp,
-                        secure: certificates.filter(|_| transports.tls),
-                        patience: transports.patience,
+                    let options = Options {
+                        streams: StreamOptions {
+                            plain: transports.tcp,
+                            secure: certificates.clone().filter(|_| transports.tls),
+                            patience: transports.patience,
+                        },
+                        sessions: SessionOptions {
+                            secure: certificates.filter(|_| transports.dtls),
+                            limit,
+                            patience: transports.patience,
+                        },
+                        plain_datagrams: transports.udp,
                     };
                     let worker = Worker::new(shared, listening.udp, options);
                     match runtime.and_then(|runtime| Ok((runtime, worker?))) {

@@ -7,7 +7,6 @@ use super::super::Config;
 /// A folder of one test's own, removed with it.
 struct Folder(PathBuf);
 
-
 impl Folder {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("turnd-{}-{name}", std::process::id()));
@@ -108,7 +107,10 @@ fn files_that_are_missing_are_named() {
     );
     fs::write(Path::new(&folder.path("empty.pem")), "").unwrap();
     let error = with(&folder, "empty.pem", "empty.pem", "").unwrap_err();
-    assert!(error.contains("holds no certificate; write it as PEM"), "{error}");
+    assert!(
+        error.contains("holds no certificate; write it as PEM"),
+        "{error}"
+    );
     assert_eq!(
         config("cert = ['a', 'b']\npkey = 'a'").unwrap_err(),
         "turnd.toml:2: cert: 2 of cert, but 1 of pkey; give as many pkey as cert, in the same order"
@@ -135,5 +137,8 @@ fn ciphers_and_ways_to_come() {
     );
     let plain = config("").unwrap();
     assert!(plain.transports.udp && plain.transports.tcp);
-    assert!(!plain.transports.tls && !plain.transports.dtls, "without a certificate");
+    assert!(
+        !plain.transports.tls && !plain.transports.dtls,
+        "without a certificate"
+    );
 }

@@ -63,7 +63,11 @@ impl Secure {
         warn_of_expiry(&expiries);
         let stamps = stamps(tls);
         Ok(Some(Arc::new(Self {
-            current: RwLock::new(Arc::new(Material::new(tls, &tls.certificates, serves_dtls)?)),
+            current: RwLock::new(Arc::new(Material::new(
+                tls,
+                &tls.certificates,
+                serves_dtls,
+            )?)),
             serves_dtls,
             seen: Mutex::new([stamps.clone(), stamps]),
             expiries: Mutex::new(expiries),
@@ -140,7 +144,8 @@ impl Secure {
 impl Material {
     fn new(tls: &Tls, certificates: &[Certificate], serves_dtls: bool) -> Result<Self, String> {
         let dtls = serves_dtls.then(|| dtls::context(certificates, &tls.ciphers));
-        let refused = |error| format!("DTLS does not take certificate, key or cipher-list: {error}");
+        let refused =
+            |error| format!("DTLS does not take certificate, key or cipher-list: {error}");
         Ok(Self {
             tls: TlsConfigs::new(certificates, &tls.ciphers)?,
             dtls: dtls.transpose().map_err(refused)?,

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use rustls::ServerConnection;
-use rustls::server::{Acceptor, AcceptedAlert};
+use rustls::server::{AcceptedAlert, Acceptor};
 use tokio::net::TcpStream;
 
 use super::super::secure::Material;
