@@ -1,9 +1,12 @@
 //! The commands of the `turnd` program.
 
+mod bench;
 mod check;
 mod credentials;
+mod import;
 mod key;
-mod log;
+mod man;
+mod nat;
 mod open_files;
 mod pidfile;
 mod serve;
@@ -34,6 +37,11 @@ enum Command {
     Check(check::Check),
     Credentials(credentials::Credentials),
     Key(key::Key),
+    Bench(bench::Bench),
+    Import(import::Import),
+    Nat(nat::Nat),
+    Man(man::Man),
+    Completions(man::Completions),
 }
 
 /// A configuration file, and flags that override it.
@@ -98,6 +106,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Credentials(command) => command.run(),
         Command::Key(command) => command.run(),
+        Command::Bench(command) => command.run(),
+        Command::Import(command) => command.run(),
+        Command::Nat(command) => command.run(),
+        Command::Man(command) => command.run(),
+        Command::Completions(command) => command.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

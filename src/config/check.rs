@@ -1,5 +1,7 @@
 //! From values of the right type to a configuration that makes sense.
 
+mod alternates;
+
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
@@ -77,6 +79,11 @@ impl Checker<'_> {
             ips: self.addresses("listening-ip", file.listening_ip.as_deref()),
             port: self.port("listening-port", file.listening_port),
             tls_port: self.port("tls-listening-port", file.tls_listening_port),
+            alternates: None,
+        };
+        let listen = Listen {
+            alternates: self.alternates(file, &listen),
+            ..listen
         };
         let relay_ips = self.addresses("relay-ip", file.relay_ip.as_deref());
         for (n, ip) in relay_ips.iter().enumerate() {
@@ -130,6 +137,7 @@ impl Checker<'_> {
                     DefaultFamily::Ipv4,
                 ),
             },
+            operation: self.operation(file),
             log: Log {
                 file: file.log_file.clone(),
                 format: self.one_of(
@@ -184,7 +192,14 @@ impl Checker<'_> {
         if stun_only {
             return;
         }
-        for (key, port) in [("listening-port", plain), ("tls-listening-port", tls)] {
+        let others = listen.alternates.iter().flat_map(|ports| {
+            [
+                ("alt-listening-port", ports.port),
+                ("alt-tls-listening-port", ports.tls_port),
+            ]
+        });
+        let first = [("listening-port", plain), ("tls-listening-port", tls)];
+        for (key, port) in first.into_iter().chain(others) {
             if !(min..=max).contains(&port) {
                 continue;
             }

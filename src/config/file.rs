@@ -22,6 +22,21 @@ pub struct FileConfig {
     /// Second port for clients; either one speaks everything.
     #[arg(long, help_heading = "Listening", value_name = "PORT")]
     pub tls_listening_port: Option<u16>,
+    /// Help clients to find out their NAT (RFC 5780); needs two listening-ip of a family, makes Binding replies longer.
+    #[arg(
+        long,
+        help_heading = "Listening",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub rfc5780: Option<bool>,
+    /// Other port of rfc5780 beside listening-port; absent: the next one.
+    #[arg(long, help_heading = "Listening", value_name = "PORT")]
+    pub alt_listening_port: Option<u16>,
+    /// Other port of rfc5780 beside tls-listening-port; absent: the next one.
+    #[arg(long, help_heading = "Listening", value_name = "PORT")]
+    pub alt_tls_listening_port: Option<u16>,
     /// Addresses to listen on; none: every address, IPv4 and IPv6.
     #[arg(long, help_heading = "Listening", value_name = "IP")]
     #[serde(default, deserialize_with = "one_or_many")]
@@ -274,6 +289,32 @@ pub struct FileConfig {
     )]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub rfc5766_channel_numbers: Option<bool>,
+    /// Servers to send clients to while this one drains: "address" or "address:port".
+    #[arg(long, help_heading = "Operation", value_name = "IP[:PORT]")]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub alternate_server: Option<Vec<String>>,
+    /// Seconds that TERM, INT and USR1 leave calls to end by themselves; 0: TERM and INT stop at once.
+    #[arg(long, help_heading = "Operation", value_name = "N")]
+    pub drain_timeout: Option<u32>,
+    /// Where metrics, API and page are served, as "address:port" or the path of a unix socket; absent: these two, where free.
+    #[arg(long, help_heading = "Operation", value_name = "ADDRESS")]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub admin_listen: Option<Vec<String>>,
+    /// Bearer token that they ask for; needed where they are reached from other machines.
+    #[arg(long, help_heading = "Operation", value_name = "TEXT")]
+    pub admin_token: Option<String>,
+    /// File with that token on one line.
+    #[arg(long, help_heading = "Operation", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+    /// Reload when the configuration file changes, and not only on HUP.
+    #[arg(
+        long,
+        help_heading = "Operation",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub reload_on_change: Option<bool>,
     /// Log debug lines too.
     #[arg(
         long,
@@ -301,6 +342,7 @@ impl FileConfig {
         Self {
             listening_port: Some(3478),
             tls_listening_port: Some(5349),
+            rfc5780: Some(false),
             listening_ip: Some(Vec::new()),
             relay_threads: Some(0),
             no_udp: Some(false),
@@ -343,6 +385,9 @@ impl FileConfig {
             secure_stun: Some(false),
             rfc3489_compatibility: Some(false),
             rfc5766_channel_numbers: Some(false),
+            alternate_server: Some(Vec::new()),
+            drain_timeout: Some(0),
+            reload_on_change: Some(false),
             verbose: Some(false),
             log_format: Some("text".to_owned()),
             ..Self::default()
@@ -376,9 +421,13 @@ impl FileConfig {
         for secret in copy.static_auth_secret.iter_mut().flatten() {
             MASK.clone_into(secret);
         }
-        for secret in [&mut copy.nonce_secret, &mut copy.pkey_pwd]
-            .into_iter()
-            .flatten()
+        for secret in [
+            &mut copy.nonce_secret,
+            &mut copy.admin_token,
+            &mut copy.pkey_pwd,
+        ]
+        .into_iter()
+        .flatten()
         {
             MASK.clone_into(secret);
         }
@@ -394,7 +443,7 @@ impl FileConfig {
     }
 
     /// As a TOML table that holds the keys that are given.
-    pub(super) fn to_table(&self) -> Result<Table, toml::ser::Error> {
+    pub(crate) fn to_table(&self) -> Result<Table, toml::ser::Error> {
         Table::try_from(self)
     }
 }

@@ -2,14 +2,16 @@
 
 pub mod certificate;
 mod check;
+pub mod coturn;
 mod credentials;
 mod error;
 mod expand;
 pub mod file;
 mod load;
+mod operation;
 mod transports;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,6 +46,8 @@ pub struct Config {
     pub peers: Peers,
     /// Protocol behaviour that operators switch.
     pub protocol: Protocol,
+    /// How the daemon is run.
+    pub operation: Operation,
     /// Where log lines go.
     pub log: Log,
     /// A file that holds the process id while the daemon runs.
@@ -58,6 +62,45 @@ pub struct Listen {
     /// `listening-port`.
     pub port: u16,
     /// `tls-listening-port`; either one speaks everything.
+    pub tls_port: u16,
+    /// The other ports of `rfc5780`; `None`: it is off.
+    pub alternates: Option<AlternatePorts>,
+}
+
+impl Listen {
+    /// The first two addresses of a family, which answer for each other (RFC 5780 §6).
+    #[must_use]
+    pub fn pair(&self, v6: bool) -> Option<[IpAddr; 2]> {
+        let mut ips = self.ips.iter().filter(|ip| ip.is_ipv6() == v6);
+        Some([*ips.next()?, *ips.next()?])
+    }
+
+    /// The other address of `ip`'s pair.
+    #[must_use]
+    pub fn other_ip(&self, ip: IpAddr) -> Option<IpAddr> {
+        let [one, two] = self.pair(ip.is_ipv6())?;
+        match ip {
+            _ if ip == one => Some(two),
+            _ if ip == two => Some(one),
+            _ => None,
+        }
+    }
+
+    /// The ports to listen on at `ip`.
+    pub fn ports(&self, ip: IpAddr) -> impl Iterator<Item = u16> {
+        let alternates = self.alternates.filter(|_| self.other_ip(ip).is_some());
+        [self.port, self.tls_port]
+            .into_iter()
+            .chain(alternates.into_iter().flat_map(|a| [a.port, a.tls_port]))
+    }
+}
+
+/// The second ports of RFC 5780 §6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlternatePorts {
+    /// `alt-listening-port`.
+    pub port: u16,
+    /// `alt-tls-listening-port`.
     pub tls_port: u16,
 }
 
@@ -249,8 +292,50 @@ pub enum DefaultFamily {
     Client,
 }
 
-/// Logging.
+/// Draining, reloading and the admin listener.
 #[derive(Clone, Debug)]
+pub struct Operation {
+    /// `alternate-server`.
+    pub alternates: Vec<SocketAddr>,
+    /// `drain-timeout`; `None`: not set.
+    pub drain_timeout: Option<Duration>,
+    /// `admin-listen`.
+    pub admin: AdminListen,
+    /// `admin-token`.
+    pub admin_token: Option<Secret>,
+    /// `reload-on-change`.
+    pub reload_on_change: bool,
+}
+
+/// Where the admin listener is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminListen {
+    /// The default places; one that cannot be had is left out.
+    Default,
+    /// These; one that cannot be had is an error.
+    At(Vec<AdminAddr>),
+}
+
+/// One place of the admin listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddr {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for AdminAddr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(addr) => addr.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Logging.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// `log-file`; `None`: standard error.
     pub file: Option<PathBuf>,

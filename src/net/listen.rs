@@ -22,7 +22,7 @@ pub(super) struct Listeners {
     pub(super) limit: Arc<StreamLimit>,
 }
 
-/// Binds what `listening-ip`, `listening-port` and `tls-listening-port` say.
+/// Binds what `listening-ip` and the keys of the listening ports say.
 pub(super) fn bind(config: &Config) -> Result<Listeners, StartError> {
     let transports = &config.transports;
     let datagrams = transports.udp || transports.dtls;
@@ -34,7 +34,7 @@ pub(super) fn bind(config: &Config) -> Result<Listeners, StartError> {
     };
     let mut addresses = Vec::new();
     for (ip, optional) in ips(config) {
-        for port in [config.listen.port, config.listen.tls_port] {
+        for port in config.listen.ports(ip) {
             let addr = SocketAddr::new(ip, port);
             // With SO_REUSEPORT a second server would get half of the first one's clients.
             match kinds.iter().try_for_each(|kind| kind.check_free(addr)) {

@@ -18,7 +18,7 @@ use super::log::EventLog;
 use super::now;
 use super::sockets::Sockets;
 use super::stream::{Acceptor, StreamOptions, Streams, accept};
-use super::udp::{Outgoing, Receiver, SendQueue, UdpSocket, Via, watch_readable};
+use super::udp::{Outgoing, Receiver, SendCounters, SendQueue, UdpSocket, Via, watch_readable};
 use super::way::Way;
 use crate::Now;
 use crate::server::Server;
@@ -29,11 +29,15 @@ use crate::server::shared::Shared;
 /// How long an idle worker sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
 
+/// What a worker is to do with its server, between two packets.
+pub(super) type Ask = Box<dyn FnOnce(Now, &mut Server, SendCounters) + Send>;
+
 /// What the rest of the daemon tells a worker.
-#[derive(Debug)]
 pub(super) enum Command {
     /// End every allocation and return.
     Stop,
+    /// Look at the server, or change it.
+    Ask(Ask),
 }
 
 /// What one worker listens on.
@@ -115,6 +119,10 @@ impl Worker {
                 biased;
                 command = commands.recv() => match command {
                     Some(Command::Stop) | None => break,
+                    Some(Command::Ask(ask)) => {
+                        worker.borrow_mut().answer(now(), ask);
+                        continue;
+                    }
                 },
                 () = &mut sleep => {
                     let due = worker.borrow_mut().timeout(now());
@@ -133,6 +141,11 @@ impl Worker {
         worker.server.handle_shutdown(now);
         worker.apply_outputs(now);
         Ok(())
+    }
+
+    fn answer(&mut self, now: Now, ask: Ask) {
+        ask(now, &mut self.server, self.queue.counters());
+        self.apply_outputs(now);
     }
 
     /// When something is due, or long from now.
@@ -254,7 +267,7 @@ impl Worker {
             };
             let path = Path { tuple, socket };
             let verdict = server.handle_client(now, &path, datagram.bytes);
-            relay_to_peer(queue, receiver, &verdict);
+            relay_to_peer(queue, receiver, &verdict, datagram.traffic_class);
             if server.has_output() {
                 // What was relayed before a relay closes still leaves by it.
                 queue.flush(receiver, |via| io.sockets.get(via));
@@ -274,7 +287,8 @@ impl Worker {
         } = self;
         let frame = &receiver.filled(len)[range];
         let verdict = server.handle_client(now, path, frame);
-        relay_to_peer(queue, receiver, &verdict);
+        // Nothing of a TCP segment's traffic class means the datagram (RFC 8656 §16).
+        relay_to_peer(queue, receiver, &verdict, 0);
         if server.has_output() {
             queue.flush(receiver, |via| io.sockets.get(via));
             io.apply_outputs(now, server);
@@ -310,6 +324,7 @@ impl Worker {
                             header: Some(header),
                             payload: datagram.bytes,
                             dont_fragment: false,
+                            traffic_class: datagram.traffic_class,
                         },
                     ),
                 }
@@ -323,7 +338,12 @@ impl Worker {
 }
 
 /// Queues what a client sends to a peer; the payload lies in `receiver`.
-fn relay_to_peer(queue: &mut SendQueue, receiver: &Receiver, verdict: &ClientVerdict<'_>) {
+fn relay_to_peer(
+    queue: &mut SendQueue,
+    receiver: &Receiver,
+    verdict: &ClientVerdict<'_>,
+    traffic_class: u8,
+) {
     if let ClientVerdict::ToPeer {
         relay,
         peer,
@@ -340,6 +360,7 @@ fn relay_to_peer(queue: &mut SendQueue, receiver: &Receiver, verdict: &ClientVer
                 header: None,
                 payload,
                 dont_fragment,
+                traffic_class,
             },
         );
     }

@@ -17,6 +17,11 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Every transport, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [Self::Udp, Self::Tcp, Self::Tls, Self::Dtls];
+    /// How many transports there are.
+    pub const COUNT: usize = Self::Dtls as usize + 1;
+
     /// The name in logs.
     #[must_use]
     pub fn name(self) -> &'static str {

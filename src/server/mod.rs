@@ -1,10 +1,13 @@
 //! The TURN server as a state machine. See the crate's page for how it is driven.
 
 pub mod allocation;
+pub mod alternates;
+pub mod counters;
 mod deadlines;
 pub mod five_tuple;
 mod methods;
 pub mod output;
+pub mod oversight;
 pub mod ports;
 mod refusal;
 pub mod relay_addresses;
@@ -28,6 +31,7 @@ use stun::xoraddr::XorMappedAddress;
 
 pub use self::methods::allocate::OpenError;
 
+use self::counters::Counters;
 use self::deadlines::{Deadlines, Subject};
 use self::five_tuple::{Path, PeerAddr};
 use self::output::{Channel, ClientVerdict, DropReason, EndReason, Event, Output, RelayId};
@@ -46,16 +50,10 @@ use crate::wire::message::{self, Head, Malformed, Reply};
 /// A refused peer is logged so often for each reason.
 const DENIED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What happened so far, by kind.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
-    /// Allocations made.
-    pub created: u64,
-    /// Allocations ended.
-    pub ended: u64,
-    /// Packets that went nowhere, by [`DropReason`].
-    pub drops: [u64; DropReason::COUNT],
-}
+/// Replies per second to a port that a client of one source network names (N3).
+const REDIRECT_RATE: u32 = 50;
+/// Bytes of a user name that is not proved, in the log.
+const MAX_CLAIMED_USER: usize = 128;
 
 /// The protocol state of one worker.
 pub struct Server {
@@ -67,8 +65,9 @@ pub struct Server {
     scratch: Message,
     unauthenticated: Option<PrefixLimiter>,
     binding: Option<PrefixLimiter>,
+    redirects: Option<PrefixLimiter>,
     denied_logged: Vec<(Denied, Instant)>,
-    serial: u64,
+    draining: bool,
     /// Of the next Data indication; a random start, then counted on.
     indication_id: u128,
     counters: Counters,
@@ -83,12 +82,13 @@ impl Server {
         Self {
             unauthenticated: limits.unauthenticated_rate.map(limiter),
             binding: limits.binding_rate.map(limiter),
+            redirects: shared.alternates.as_ref().map(|_| limiter(REDIRECT_RATE)),
             allocations: Allocations::default(),
             deadlines: Deadlines::default(),
             outputs: VecDeque::new(),
             scratch: Message::new(),
             denied_logged: Vec::new(),
-            serial: 0,
+            draining: false,
             indication_id: u128::from_ne_bytes(crate::random::bytes()),
             counters: Counters::default(),
             shared,
@@ -103,6 +103,7 @@ impl Server {
         bytes: &'a [u8],
     ) -> ClientVerdict<'a> {
         self.handle_timeout(now);
+        self.counters.clients.receive(bytes.len());
         let verdict = match classify_with(bytes, self.shared.protocol.rfc5766_channels) {
             Class::ChannelData => self.channel_data(now, path, bytes),
             Class::Stun if crate::wire::indication::is_send(bytes) => self.send(now, path, bytes),
@@ -199,19 +200,7 @@ impl Server {
         match self.authenticated(now, path, message, head, &identity) {
             Ok(Some(reply)) => self.transmit(path, reply, &identity),
             Ok(None) => {}
-            Err(refusal) => {
-                if refusal.code != CODE_FORBIDDEN.0 {
-                    // A refused peer has been logged by `deny`.
-                    self.outputs.push_back(Output::Event(Event::Refused {
-                        tuple: path.tuple,
-                        user: identity.user.clone(),
-                        method: head.typ.method,
-                        code: refusal.code,
-                        reason: refusal.reason,
-                    }));
-                }
-                self.transmit(path, refusal.reply(head), &identity);
-            }
+            Err(refusal) => self.refuse(path, head, &identity, &refusal),
         }
         ClientVerdict::Handled
     }
@@ -256,11 +245,17 @@ impl Server {
         rejection: &Rejection,
     ) -> ClientVerdict<'a> {
         let source = path.tuple.client.ip();
+        if let Rejection::Unauthorized(reason) = rejection {
+            self.counters.unauthorized_requests += 1;
+            self.counters.auth_failures[*reason as usize] += 1;
+        }
         if self
             .unauthenticated
             .as_mut()
             .is_some_and(|limiter| !limiter.allow(now.mono, source))
         {
+            self.counters.unauthorized_dropped +=
+                u64::from(matches!(rejection, Rejection::Unauthorized(_)));
             return ClientVerdict::Drop(DropReason::ReplyRate);
         }
         if let Some(reason) = logged(rejection) {
@@ -284,12 +279,33 @@ impl Server {
         ClientVerdict::Handled
     }
 
+    /// Logs a refusal and answers with it.
+    fn refuse(&mut self, path: &Path, head: &Head, identity: &Identity, refusal: &Refusal) {
+        // A refused peer has been logged by `deny`.
+        if refusal.code != CODE_FORBIDDEN.0 {
+            self.outputs.push_back(Output::Event(Event::Refused {
+                tuple: path.tuple,
+                user: identity.user.clone(),
+                method: head.typ.method,
+                code: refusal.code,
+                reason: refusal.reason,
+            }));
+        }
+        self.transmit(path, refusal.reply(head), identity);
+    }
+
     fn transmit(&mut self, path: &Path, reply: Reply, identity: &Identity) {
         self.finish(path, reply, identity.key.as_ref());
     }
 
     fn finish(&mut self, path: &Path, reply: Reply, key: Option<&Key>) {
+        self.counters.response(reply.method(), reply.code());
         let message = self.encode(reply, key);
+        self.send_message(path, message);
+    }
+
+    fn send_message(&mut self, path: &Path, message: Vec<u8>) {
+        self.counters.clients.send(message.len());
         self.outputs.push_back(Output::Transmit {
             path: *path,
             message,
@@ -325,14 +341,17 @@ impl Server {
         allocation
             .permissions
             .retain(|_, permission| now.mono < permission.expires);
-        allocation.channels.expire(now.mono, |number, peer| {
-            outputs.push_back(Output::ChannelDown(Channel {
-                tuple,
-                relay,
-                number,
-                peer,
-            }));
-        });
+        allocation.channels.retain(
+            |binding| now.mono < binding.expires,
+            |number, peer| {
+                outputs.push_back(Output::ChannelDown(Channel {
+                    tuple,
+                    relay,
+                    number,
+                    peer,
+                }));
+            },
+        );
         allocation.replay.take_if(|replay| replay.until <= now.mono);
         allocation.armed = allocation.next_deadline();
         self.deadlines
@@ -376,6 +395,7 @@ impl Server {
             traffic: allocation.traffic,
         }));
         self.counters.ended += 1;
+        *self.counters.active(tuple.transport, allocation.family()) -= 1;
     }
 
     /// Ends the allocation of a client whose connection is closed.
@@ -486,12 +506,11 @@ fn logged(rejection: &Rejection) -> Option<&'static str> {
     }
 }
 
-/// USERNAME as the client sent it.
+/// USERNAME as the client sent it, cut to a length that no log needs to fear.
 fn claimed_user(message: &Message) -> Option<Arc<str>> {
-    message
-        .get(ATTR_USERNAME)
-        .ok()
-        .map(|name| String::from_utf8_lossy(&name).into())
+    let name = message.get(ATTR_USERNAME).ok()?;
+    let start = &name[..name.len().min(MAX_CLAIMED_USER)];
+    Some(String::from_utf8_lossy(start).into())
 }
 
 /// 420 if the message has a comprehension-required attribute that nobody here knows (S6).

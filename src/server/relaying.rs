@@ -10,6 +10,7 @@ use super::Server;
 use super::five_tuple::{Family, Path, PeerAddr};
 use super::output::{ClientVerdict, DropReason, PeerVerdict, RelayId};
 use crate::Now;
+use crate::policy::peer_filter::canonical_socket;
 use crate::wire::channel_data;
 use crate::wire::indication::{self, Header};
 
@@ -44,6 +45,7 @@ impl Server {
         {
             return ClientVerdict::Drop(DropReason::Bandwidth);
         }
+        self.counters.peers.send(payload.len());
         allocation.traffic.to_peers += 1;
         allocation.traffic.to_peers_bytes += payload.len() as u64;
         ClientVerdict::ToPeer {
@@ -81,6 +83,7 @@ impl Server {
         {
             return ClientVerdict::Drop(DropReason::Bandwidth);
         }
+        self.counters.peers.send(send.data.len());
         allocation.traffic.to_peers += 1;
         allocation.traffic.to_peers_bytes += send.data.len() as u64;
         ClientVerdict::ToPeer {
@@ -100,7 +103,8 @@ impl Server {
         len: u16,
     ) -> PeerVerdict {
         self.handle_timeout(now);
-        let verdict = self.peer_data(now, relay, PeerAddr(source), len);
+        self.counters.peers.receive(len.into());
+        let verdict = self.peer_data(now, relay, PeerAddr(canonical_socket(source)), len);
         if let PeerVerdict::Drop(reason) = verdict {
             self.counters.drops[reason as usize] += 1;
         }
@@ -137,6 +141,9 @@ impl Server {
                 Header::data_indication(&TransactionId(id), self.shared.relays.public(peer.0), len)
             }
         };
+        self.counters
+            .clients
+            .send(header.as_bytes().len() + usize::from(len) + header.padding());
         allocation.traffic.to_client += 1;
         allocation.traffic.to_client_bytes += u64::from(len);
         PeerVerdict::ToClient {

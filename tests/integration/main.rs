@@ -4,6 +4,15 @@
 
 mod browser;
 mod client;
+mod conformance;
+mod deploy;
+mod faults;
+mod import;
 mod interop;
+mod layout;
 mod namespaces;
+mod nat;
+mod properties;
+mod security;
+mod sockets;
 mod support;

@@ -3,6 +3,7 @@
 pub mod allocate;
 mod binding;
 mod channel_bind;
+mod classic;
 mod create_permission;
 mod refresh;
 

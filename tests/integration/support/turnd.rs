@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use toml::{Table, Value};
 
-use super::process::{Running, Scratch};
+use super::process::{Running, Scratch, run};
 use super::{Namespace, Ports, StunClient, node};
 
 pub(crate) const REALM: &str = "example.org";
@@ -35,7 +35,11 @@ impl Turnd {
 
     /// The same, with at least this many relay ports.
     pub(crate) fn start_with_relays(toml: &str, relays: u16) -> Self {
-        let ports = Ports::claim(relays);
+        Self::start_on(Ports::claim(relays), toml)
+    }
+
+    /// The same, on these ports.
+    pub(crate) fn start_on(ports: Ports, toml: &str) -> Self {
         let (min, max) = ports.relays();
         let mut table = complete(toml);
         default(&mut table, "listening-ip", vec!["127.0.0.1", "::1"]);
@@ -109,6 +113,24 @@ impl Turnd {
         self.ports.as_ref().expect("a namespace has all ports")
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// Sends the signal of this name.
+    pub(crate) fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        run(
+            kill.args(["-s", name, &self.pid().to_string()]),
+            START_LIMIT,
+        );
+    }
+
+    /// Waits until it has ended, and returns its exit code.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        self.running.wait(START_LIMIT)?.code()
+    }
+
     /// What it wrote so far.
     pub(crate) fn log(&self) -> String {
         self.running.stdout() + &self.running.stderr()
@@ -124,6 +146,8 @@ impl Turnd {
 fn complete(toml: &str) -> Table {
     let mut table: Table = toml.parse().unwrap();
     default(&mut table, "realm", REALM);
+    // Nobody else's address; a test that wants the admin listener names a place.
+    default(&mut table, "admin-listen", Vec::<String>::new());
     if !["user", "static-auth-secret", "no-auth"]
         .iter()
         .any(|key| table.contains_key(*key))
