@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::dtls::Sessions;
 use super::log::EventLog;
 use super::sockets::Sockets;
 use super::stream::Streams;
@@ -17,6 +18,9 @@ use crate::server::{OpenError, Server};
 pub(super) struct Io {
     pub(super) sockets: Sockets,
     pub(super) streams: Streams,
+    pub(super) sessions: Sessions,
+    /// Not `no-udp`.
+    pub(super) plain_datagrams: bool,
     pub(super) log: EventLog,
 }
 
@@ -43,7 +47,8 @@ impl Io {
     fn transmit(&mut self, path: &Path, message: &[u8]) {
         match Way::of(path.socket) {
             Way::Stream(id) => self.streams.push_control(id, message),
-            Way::Listener(_) | Way::Session(_) => {
+            Way::Session(id) => self.sessions.send(&self.sockets, id, message),
+            Way::Listener(_) => {
                 if let Some(socket) = self.sockets.get(Via::Listener(path.socket)) {
                     // The client asks again when an answer is lost.
                     let _ = socket.send(message, path.tuple.client, self.sockets.source(path));

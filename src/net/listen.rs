@@ -18,6 +18,8 @@ pub(super) struct Listeners {
     pub(super) addresses: Vec<SocketAddr>,
     /// The sockets of each worker.
     pub(super) by_worker: Vec<Listening>,
+    /// Of all connections.
+    pub(super) limit: Arc<StreamLimit>,
 }
 
 /// Binds what `listening-ip` and the keys of the listening ports say.
@@ -69,6 +71,7 @@ pub(super) fn bind(config: &Config) -> Result<Listeners, StartError> {
     Ok(Listeners {
         addresses,
         by_worker,
+        limit,
     })
 }
 

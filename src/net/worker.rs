@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::dtls::{Route, SessionOptions, Sessions, is_dtls};
 use super::io::Io;
 use super::log::EventLog;
 use super::now;
@@ -46,6 +47,15 @@ pub(super) struct Listening {
     pub(super) tcp: Vec<Acceptor>,
 }
 
+/// What a worker needs to know of the configuration.
+#[derive(Debug)]
+pub(super) struct Options {
+    pub(super) streams: StreamOptions,
+    pub(super) sessions: SessionOptions,
+    /// Plain UDP.
+    pub(super) plain_datagrams: bool,
+}
+
 /// Owns everything that it touches for a packet. Its tasks share it, each borrowing it for the
 /// length of one synchronous call and never across an await.
 pub(super) struct Worker {
@@ -65,14 +75,16 @@ impl Worker {
     pub(super) fn new(
         shared: Arc<Shared>,
         listeners: Vec<UdpSocket>,
-        options: StreamOptions,
+        options: Options,
     ) -> io::Result<Self> {
         let now = now();
         Ok(Self {
             server: Server::new(shared, now),
             io: Io {
                 sockets: Sockets::new(listeners)?,
-                streams: Streams::new(options),
+                streams: Streams::new(options.streams),
+                sessions: Sessions::new(options.sessions),
+                plain_datagrams: options.plain_datagrams,
                 log: EventLog::default(),
             },
             receiver: Receiver::new(),
@@ -139,7 +151,8 @@ impl Worker {
     /// When something is due, or long from now.
     fn next_due(&self) -> Option<Instant> {
         let server = self.server.poll_timeout();
-        server.into_iter().chain(self.io.streams.next_check()).min()
+        let io = [self.io.streams.next_check(), self.io.sessions.next_check()];
+        server.into_iter().chain(io.into_iter().flatten()).min()
     }
 
     /// Remembers until when the worker's own task is going to sleep.
@@ -164,6 +177,7 @@ impl Worker {
         self.server.handle_timeout(now);
         self.apply_outputs(now);
         self.check_streams(now);
+        self.io.check_sessions(now, &mut self.server);
         self.asleep_until = self.next_due().unwrap_or_else(|| now.mono + IDLE);
         self.asleep_until
     }
@@ -234,6 +248,18 @@ impl Worker {
         } = self;
         for datagram in receiver.datagrams() {
             let local = SocketAddr::new(datagram.local.unwrap_or(addr.ip()), addr.port());
+            if is_dtls(datagram.bytes) {
+                let route = Route {
+                    listener: socket,
+                    server: local,
+                    client: datagram.source,
+                };
+                io.dtls_datagram(now, server, route, datagram.bytes);
+                continue;
+            }
+            if !io.plain_datagrams {
+                continue;
+            }
             let tuple = FiveTuple {
                 transport: Transport::Udp,
                 client: datagram.source,
@@ -285,7 +311,11 @@ impl Worker {
             {
                 match Way::of(path.socket) {
                     Way::Stream(id) => io.streams.push_data(id, &header, datagram.bytes),
-                    Way::Listener(_) | Way::Session(_) => queue.push(
+                    Way::Session(id) => {
+                        io.sessions
+                            .send_data(&io.sockets, id, &header, datagram.bytes);
+                    }
+                    Way::Listener(_) => queue.push(
                         receiver,
                         &Outgoing {
                             via: Via::Listener(path.socket),
