@@ -155,7 +155,18 @@ impl Fields {
     }
 }
 
-/// A user name that cannot break a line; `-` for none.
+/// A user name that cannot break a line or move a cursor; `-` for none. Quotes and backslashes
+/// are left to the log's format, which escapes them as it must.
 fn escape(user: Option<&Arc<str>>) -> String {
-    user.map_or_else(|| "-".to_owned(), |name| name.escape_debug().to_string())
+    let Some(name) = user else {
+        return "-".to_owned();
+    };
+    let mut shown = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            '"' | '\'' | '\\' => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
 }
