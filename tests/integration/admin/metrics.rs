@@ -141,7 +141,7 @@ fn refusals_are_counted() {
     let now = samples(&turnd);
     assert_eq!(of(&now, "turnd_quota_refusals_total{quota=\"user\"}"), 1.0);
     assert_eq!(
-        of(&now, "turnd_auth_failures_total{reason=\"wrong-key\"}"),
+        of(&now, "turnd_auth_failures_total{reason=\"wrong-password\"}"),
         1.0
     );
     assert_eq!(
