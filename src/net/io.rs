@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::dtls::Sessions;
 use super::log::EventLog;
+use super::peers::Peers;
 use super::sockets::Sockets;
 use super::stream::Streams;
 use super::udp::{UdpSocket, Via};
@@ -19,6 +20,7 @@ pub(super) struct Io {
     pub(super) sockets: Sockets,
     pub(super) streams: Streams,
     pub(super) sessions: Sessions,
+    pub(super) peers: Peers,
     /// Not `no-udp`.
     pub(super) plain_datagrams: bool,
     pub(super) log: EventLog,
@@ -36,7 +38,27 @@ impl Io {
                     let opened = opened.map_err(|error| self.open_error(now, addr, &error));
                     server.handle_relay_opened(now, relay, opened);
                 }
-                Output::CloseRelay { relay } => self.sockets.close_relay(relay),
+                Output::OpenTcpRelay { relay, addr } => {
+                    let opened = self.peers.listen(relay, addr);
+                    let opened = opened.map_err(|error| self.open_error(now, addr, &error));
+                    server.handle_relay_opened(now, relay, opened);
+                }
+                Output::Connect {
+                    connection,
+                    from,
+                    to,
+                } => self.peers.connect(connection, from, to.0),
+                Output::CloseConnection { connection } => self.peers.close(connection),
+                Output::HandOver {
+                    path,
+                    connection,
+                    worker,
+                } => self.streams.hand_over(&path, connection, worker),
+                Output::CloseRelay { relay } => {
+                    if !self.peers.close_relay(relay) {
+                        self.sockets.close_relay(relay);
+                    }
+                }
                 // Nothing but the server itself relays yet.
                 Output::ChannelUp(_) | Output::ChannelDown(_) => {}
                 Output::Event(event) => self.log.write(now, &event),

@@ -5,6 +5,7 @@ mod dtls;
 mod io;
 mod listen;
 mod log;
+mod peers;
 pub mod secure;
 mod sockets;
 mod stream;
@@ -23,6 +24,7 @@ use tokio::task::LocalSet;
 
 use self::control::{Control, Settings};
 use self::dtls::SessionOptions;
+use self::peers::Workers;
 use self::secure::Secure;
 use self::stream::StreamOptions;
 use self::worker::{Command, Listening, Options, Worker};
@@ -46,6 +48,7 @@ impl Service {
         let listeners = listen::bind(config)?;
         let settings = Settings::new(config, listeners.addresses.clone(), None)?;
         let secure = Secure::new(config).map_err(StartError)?;
+        let all = Workers::default();
         let mut threads = Vec::new();
         let mut workers = Vec::new();
         for (index, listening) in listeners.by_worker.into_iter().enumerate() {
@@ -62,6 +65,8 @@ impl Service {
                     patience: transports.patience,
                 },
                 plain_datagrams: transports.udp,
+                index,
+                workers: Arc::clone(&all),
             };
             let shared = Arc::clone(&settings.shared);
             let (commands, thread) = start_worker(index, shared, listening, options)
@@ -69,6 +74,8 @@ impl Service {
             workers.push(commands);
             threads.push(thread);
         }
+        // Set once, and here.
+        let _ = all.set(workers.clone().into());
         Ok(Self {
             listening: listeners.addresses,
             control: Control::new(workers, settings, secure),

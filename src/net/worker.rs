@@ -16,12 +16,14 @@ use super::dtls::{Route, SessionOptions, Sessions, is_dtls};
 use super::io::Io;
 use super::log::EventLog;
 use super::now;
+use super::peers::{Peers, Workers};
 use super::sockets::Sockets;
-use super::stream::{Acceptor, StreamOptions, Streams, accept};
+use super::stream::{Acceptor, DataStream, StreamOptions, Streams, accept};
 use super::udp::{Outgoing, Receiver, SendCounters, SendQueue, UdpSocket, Via, watch_readable};
 use super::way::Way;
 use crate::Now;
 use crate::server::Server;
+use crate::server::connections::ConnectionId;
 use crate::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
 use crate::server::output::{ClientVerdict, PeerVerdict, RelayId};
 use crate::server::shared::Shared;
@@ -38,6 +40,8 @@ pub(super) enum Command {
     Stop,
     /// Look at the server, or change it.
     Ask(Ask),
+    /// Take a data connection whose peer connection is here.
+    Join(ConnectionId, Box<DataStream>),
 }
 
 /// What one worker listens on.
@@ -54,6 +58,9 @@ pub(super) struct Options {
     pub(super) sessions: SessionOptions,
     /// Plain UDP.
     pub(super) plain_datagrams: bool,
+    /// Which worker this is.
+    pub(super) index: usize,
+    pub(super) workers: Workers,
 }
 
 /// Owns everything that it touches for a packet. Its tasks share it, each borrowing it for the
@@ -79,11 +86,12 @@ impl Worker {
     ) -> io::Result<Self> {
         let now = now();
         Ok(Self {
-            server: Server::new(shared, now),
+            server: Server::new(shared, now).on_worker(options.index),
             io: Io {
                 sockets: Sockets::new(listeners)?,
                 streams: Streams::new(options.streams),
                 sessions: Sessions::new(options.sessions),
+                peers: Peers::new(options.workers),
                 plain_datagrams: options.plain_datagrams,
                 log: EventLog::default(),
             },
@@ -104,6 +112,7 @@ impl Worker {
         let readiness = watch_readable(self.io.sockets.poll_fd()?)?;
         let rearm = Rc::clone(&self.rearm);
         let worker = Rc::new(RefCell::new(self));
+        worker.borrow_mut().io.peers.belong_to(&worker);
         for acceptor in acceptors {
             tokio::task::spawn_local(accept(Rc::clone(&worker), acceptor));
         }
@@ -121,6 +130,10 @@ impl Worker {
                     Some(Command::Stop) | None => break,
                     Some(Command::Ask(ask)) => {
                         worker.borrow_mut().answer(now(), ask);
+                        continue;
+                    }
+                    Some(Command::Join(connection, data)) => {
+                        worker.borrow_mut().join(connection, *data);
                         continue;
                     }
                 },
