@@ -7,4 +7,5 @@ mod client;
 mod interop;
 mod namespaces;
 mod nat;
+mod probe;
 mod support;
