@@ -6,12 +6,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::credentials::{self, duration};
+use super::credentials::duration;
 use super::{Failure, complain, say};
 use crate::auth::key::Key;
 use crate::auth::rest;
 use crate::config::file::FileConfig;
 use crate::config::{self, Config};
+use crate::ice_servers;
 use crate::probe::{
     Candidate, Finding, Gathered, Login, Means, Probed, Proof, Roots, SystemDns, Target, Uri, probe,
 };
@@ -171,23 +172,15 @@ fn from_config(config: &Config) -> Result<Found, Failure> {
     let login = if config.protocol.stun_only {
         None
     } else {
-        Some(credentials::login(&config.auth, None, fresh())?)
+        Some(ice_servers::login(&config.auth, None, fresh()).map_err(Failure::usage)?)
     };
     let found = login
         .as_ref()
         .map(|l| self::login(l.name.clone(), &l.password));
-    let servers = credentials::ice_servers(config, None, login)?;
-    let wrong = |why: &dyn std::fmt::Display| Failure::Run(format!("no addresses: {why}"));
-    let servers: Value = serde_json::from_str(&servers).map_err(|error| wrong(&error))?;
-    let urls = servers["iceServers"][0]["urls"]
-        .as_array()
-        .into_iter()
-        .flatten();
-    let uris = urls.filter_map(Value::as_str).map(str::parse);
+    let servers = ice_servers::ice_servers(config, None, login).map_err(Failure::usage)?;
+    let uris: Result<_, String> = servers.urls().map(str::parse).collect();
     Ok(Found {
-        uris: uris
-            .collect::<Result<_, _>>()
-            .map_err(|error: String| wrong(&error))?,
+        uris: uris.map_err(|why| Failure::Run(format!("no addresses: {why}")))?,
         login: found,
     })
 }

@@ -103,9 +103,12 @@ impl Checker<'_> {
             min_port: self.port("min-port", file.min_port),
             max_port: self.port("max-port", file.max_port),
         };
+        let tls = self.tls(file);
         let stun_only = on(file.stun_only);
         self.ports(&listen, &relay, stun_only);
         Config {
+            transports: self.transports(file, &tls),
+            tls,
             workers: self.workers(file.relay_threads),
             auth: self.auth(file),
             limits: self.limits(file),
@@ -120,6 +123,7 @@ impl Checker<'_> {
                 software: on(file.software_attribute)
                     .then(|| concat!("turnd ", env!("CARGO_PKG_VERSION")).to_owned()),
                 stun_only,
+                secure_stun: on(file.secure_stun),
                 rfc3489: on(file.rfc3489_compatibility),
                 rfc5766_channels: on(file.rfc5766_channel_numbers),
                 default_family: self.one_of(
@@ -133,6 +137,7 @@ impl Checker<'_> {
                     DefaultFamily::Ipv4,
                 ),
             },
+            operation: self.operation(file),
             log: Log {
                 file: file.log_file.clone(),
                 format: self.one_of(
@@ -340,7 +345,12 @@ impl Checker<'_> {
         usize::try_from(self.within(key, value, range)).unwrap_or(usize::MAX)
     }
 
-    fn within(&mut self, key: &str, value: Option<u32>, range: RangeInclusive<u32>) -> u32 {
+    pub(super) fn within(
+        &mut self,
+        key: &str,
+        value: Option<u32>,
+        range: RangeInclusive<u32>,
+    ) -> u32 {
         let value = value.unwrap_or_default();
         let (low, high) = (range.start(), range.end());
         if value < *low {

@@ -72,11 +72,15 @@ impl Channels {
         self.by_number.insert(number, binding);
     }
 
-    /// Removes what has expired and calls `gone` with each.
-    pub fn expire(&mut self, now: Instant, mut gone: impl FnMut(u16, PeerAddr)) {
+    /// Removes the bindings that `keep` does not want and calls `gone` with each.
+    pub fn retain(
+        &mut self,
+        mut keep: impl FnMut(&mut Binding) -> bool,
+        mut gone: impl FnMut(u16, PeerAddr),
+    ) {
         let by_peer = &mut self.by_peer;
         self.by_number.retain(|number, binding| {
-            let lives = now < binding.expires;
+            let lives = keep(binding);
             if !lives {
                 by_peer.remove(&binding.peer);
                 gone(*number, binding.peer);

@@ -2,10 +2,12 @@
 
 pub mod allocation;
 pub mod alternates;
+pub mod counters;
 mod deadlines;
 pub mod five_tuple;
 mod methods;
 pub mod output;
+pub mod oversight;
 pub mod ports;
 mod refusal;
 pub mod relay_addresses;
@@ -25,9 +27,11 @@ use stun::message::{
     METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message,
 };
 use stun::textattrs::TextAttribute;
+use stun::xoraddr::XorMappedAddress;
 
 pub use self::methods::allocate::OpenError;
 
+use self::counters::Counters;
 use self::deadlines::{Deadlines, Subject};
 use self::five_tuple::{Path, PeerAddr};
 use self::output::{Channel, ClientVerdict, DropReason, EndReason, Event, Output, RelayId};
@@ -37,7 +41,7 @@ use self::table::Allocations;
 use crate::Now;
 use crate::auth::key::Key;
 use crate::auth::{Identity, Rejection, Unauthorized};
-use crate::policy::peer_filter::Denied;
+use crate::policy::peer_filter::{Denied, canonical_socket};
 use crate::policy::rate::PrefixLimiter;
 use crate::wire::attributes::is_understood;
 use crate::wire::classify::{Class, classify_with};
@@ -48,17 +52,8 @@ const DENIED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Replies per second to a port that a client of one source network names (N3).
 const REDIRECT_RATE: u32 = 50;
-
-/// What happened so far, by kind.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
-    /// Allocations made.
-    pub created: u64,
-    /// Allocations ended.
-    pub ended: u64,
-    /// Packets that went nowhere, by [`DropReason`].
-    pub drops: [u64; DropReason::COUNT],
-}
+/// Bytes of a user name that is not proved, in the log.
+const MAX_CLAIMED_USER: usize = 128;
 
 /// The protocol state of one worker.
 pub struct Server {
@@ -72,7 +67,7 @@ pub struct Server {
     binding: Option<PrefixLimiter>,
     redirects: Option<PrefixLimiter>,
     denied_logged: Vec<(Denied, Instant)>,
-    serial: u64,
+    draining: bool,
     /// Of the next Data indication; a random start, then counted on.
     indication_id: u128,
     counters: Counters,
@@ -93,7 +88,7 @@ impl Server {
             outputs: VecDeque::new(),
             scratch: Message::new(),
             denied_logged: Vec::new(),
-            serial: 0,
+            draining: false,
             indication_id: u128::from_ne_bytes(crate::random::bytes()),
             counters: Counters::default(),
             shared,
@@ -108,6 +103,7 @@ impl Server {
         bytes: &'a [u8],
     ) -> ClientVerdict<'a> {
         self.handle_timeout(now);
+        self.counters.clients.receive(bytes.len());
         let verdict = match classify_with(bytes, self.shared.protocol.rfc5766_channels) {
             Class::ChannelData => self.channel_data(now, path, bytes),
             Class::Stun if crate::wire::indication::is_send(bytes) => self.send(now, path, bytes),
@@ -124,13 +120,18 @@ impl Server {
         let mut message = std::mem::take(&mut self.scratch);
         let verdict = match message::decode(bytes, &mut message) {
             Ok(head) => self.dispatch(now, path, &mut message, &head),
-            Err(Malformed::Cookie) if self.shared.protocol.rfc3489 => {
+            Err(Malformed::Cookie) if self.answers_classic() => {
                 self.classic_binding(now, path, bytes)
             }
             Err(_) => ClientVerdict::Drop(DropReason::Malformed),
         };
         self.scratch = message;
         verdict
+    }
+
+    /// RFC 3489 clients have no credentials of ours to show.
+    fn answers_classic(&self) -> bool {
+        self.shared.protocol.rfc3489 && !self.shared.protocol.secure_stun
     }
 
     fn dispatch<'a>(
@@ -141,6 +142,9 @@ impl Server {
         head: &Head,
     ) -> ClientVerdict<'a> {
         match (head.typ.method, head.typ.class) {
+            (METHOD_BINDING, CLASS_REQUEST) if self.shared.protocol.secure_stun => {
+                self.secure_binding(now, path, message, head)
+            }
             (METHOD_BINDING, CLASS_REQUEST) => self.binding(now, path, message, head),
             // It keeps a NAT's mapping alive (RFC 8489 §6.3.2).
             (METHOD_BINDING, CLASS_INDICATION) => ClientVerdict::Handled,
@@ -149,6 +153,33 @@ impl Server {
                 CLASS_REQUEST,
             ) if !self.shared.protocol.stun_only => self.request(now, path, message, head),
             _ => ClientVerdict::Drop(DropReason::UnknownMethod),
+        }
+    }
+
+    /// `secure-stun`: answers a Binding request of those only who have credentials.
+    fn secure_binding<'a>(
+        &mut self,
+        now: Now,
+        path: &Path,
+        message: &mut Message,
+        head: &Head,
+    ) -> ClientVerdict<'a> {
+        let source = path.tuple.client.ip();
+        match self.shared.auth.authenticate(now, source, message, None) {
+            Ok(identity) => {
+                let client = canonical_socket(path.tuple.client);
+                let mapped = XorMappedAddress {
+                    ip: client.ip(),
+                    port: client.port(),
+                };
+                let reply = match check_understood(message) {
+                    Ok(()) => Reply::success(head).with(&mapped),
+                    Err(refusal) => refusal.reply(head),
+                };
+                self.transmit(path, reply, &identity);
+                ClientVerdict::Handled
+            }
+            Err(rejection) => self.reject(now, path, message, head, &rejection),
         }
     }
 
@@ -169,19 +200,7 @@ impl Server {
         match self.authenticated(now, path, message, head, &identity) {
             Ok(Some(reply)) => self.transmit(path, reply, &identity),
             Ok(None) => {}
-            Err(refusal) => {
-                if refusal.code != CODE_FORBIDDEN.0 {
-                    // A refused peer has been logged by `deny`.
-                    self.outputs.push_back(Output::Event(Event::Refused {
-                        tuple: path.tuple,
-                        user: identity.user.clone(),
-                        method: head.typ.method,
-                        code: refusal.code,
-                        reason: refusal.reason,
-                    }));
-                }
-                self.transmit(path, refusal.reply(head), &identity);
-            }
+            Err(refusal) => self.refuse(path, head, &identity, &refusal),
         }
         ClientVerdict::Handled
     }
@@ -226,11 +245,17 @@ impl Server {
         rejection: &Rejection,
     ) -> ClientVerdict<'a> {
         let source = path.tuple.client.ip();
+        if let Rejection::Unauthorized(reason) = rejection {
+            self.counters.unauthorized_requests += 1;
+            self.counters.auth_failures[*reason as usize] += 1;
+        }
         if self
             .unauthenticated
             .as_mut()
             .is_some_and(|limiter| !limiter.allow(now.mono, source))
         {
+            self.counters.unauthorized_dropped +=
+                u64::from(matches!(rejection, Rejection::Unauthorized(_)));
             return ClientVerdict::Drop(DropReason::ReplyRate);
         }
         if let Some(reason) = logged(rejection) {
@@ -254,12 +279,33 @@ impl Server {
         ClientVerdict::Handled
     }
 
+    /// Logs a refusal and answers with it.
+    fn refuse(&mut self, path: &Path, head: &Head, identity: &Identity, refusal: &Refusal) {
+        // A refused peer has been logged by `deny`.
+        if refusal.code != CODE_FORBIDDEN.0 {
+            self.outputs.push_back(Output::Event(Event::Refused {
+                tuple: path.tuple,
+                user: identity.user.clone(),
+                method: head.typ.method,
+                code: refusal.code,
+                reason: refusal.reason,
+            }));
+        }
+        self.transmit(path, refusal.reply(head), identity);
+    }
+
     fn transmit(&mut self, path: &Path, reply: Reply, identity: &Identity) {
         self.finish(path, reply, identity.key.as_ref());
     }
 
     fn finish(&mut self, path: &Path, reply: Reply, key: Option<&Key>) {
+        self.counters.response(reply.method(), reply.code());
         let message = self.encode(reply, key);
+        self.send_message(path, message);
+    }
+
+    fn send_message(&mut self, path: &Path, message: Vec<u8>) {
+        self.counters.clients.send(message.len());
         self.outputs.push_back(Output::Transmit {
             path: *path,
             message,
@@ -295,14 +341,17 @@ impl Server {
         allocation
             .permissions
             .retain(|_, permission| now.mono < permission.expires);
-        allocation.channels.expire(now.mono, |number, peer| {
-            outputs.push_back(Output::ChannelDown(Channel {
-                tuple,
-                relay,
-                number,
-                peer,
-            }));
-        });
+        allocation.channels.retain(
+            |binding| now.mono < binding.expires,
+            |number, peer| {
+                outputs.push_back(Output::ChannelDown(Channel {
+                    tuple,
+                    relay,
+                    number,
+                    peer,
+                }));
+            },
+        );
         allocation.replay.take_if(|replay| replay.until <= now.mono);
         allocation.armed = allocation.next_deadline();
         self.deadlines
@@ -346,6 +395,27 @@ impl Server {
             traffic: allocation.traffic,
         }));
         self.counters.ended += 1;
+        *self.counters.active(tuple.transport, allocation.family()) -= 1;
+    }
+
+    /// Ends the allocation of a client whose connection is closed.
+    pub fn handle_disconnect(&mut self, now: Now, path: &Path) {
+        let relay = self.allocations.by_tuple(&path.tuple).map(|a| a.relay);
+        if let Some(relay) = relay {
+            self.end(now, relay, EndReason::Disconnected);
+        }
+    }
+
+    /// Whether channel numbers go up to 0x7FFF.
+    #[must_use]
+    pub fn rfc5766_channels(&self) -> bool {
+        self.shared.protocol.rfc5766_channels
+    }
+
+    /// Whether there is an allocation on the five-tuple of `path`.
+    #[must_use]
+    pub fn has_allocation(&self, path: &Path) -> bool {
+        self.allocations.by_tuple(&path.tuple).is_some()
     }
 
     /// Ends every allocation, as the server stops.
@@ -436,12 +506,11 @@ fn logged(rejection: &Rejection) -> Option<&'static str> {
     }
 }
 
-/// USERNAME as the client sent it.
+/// USERNAME as the client sent it, cut to a length that no log needs to fear.
 fn claimed_user(message: &Message) -> Option<Arc<str>> {
-    message
-        .get(ATTR_USERNAME)
-        .ok()
-        .map(|name| String::from_utf8_lossy(&name).into())
+    let name = message.get(ATTR_USERNAME).ok()?;
+    let start = &name[..name.len().min(MAX_CLAIMED_USER)];
+    Some(String::from_utf8_lossy(start).into())
 }
 
 /// 420 if the message has a comprehension-required attribute that nobody here knows (S6).

@@ -73,6 +73,35 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Malformed,
+        Self::UnknownMethod,
+        Self::NoAllocation,
+        Self::NoChannel,
+        Self::NoPermission,
+        Self::WrongFamily,
+        Self::OwnAddress,
+        Self::Bandwidth,
+        Self::ReplyRate,
+    ];
+
+    /// The word for metric labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::UnknownMethod => "unknown-method",
+            Self::NoAllocation => "no-allocation",
+            Self::NoChannel => "no-channel",
+            Self::NoPermission => "no-permission",
+            Self::WrongFamily => "wrong-family",
+            Self::OwnAddress => "own-address",
+            Self::Bandwidth => "bandwidth",
+            Self::ReplyRate => "reply-rate",
+        }
+    }
+
     /// How many reasons there are.
     pub const COUNT: usize = Self::ReplyRate as usize + 1;
 }
@@ -197,6 +226,10 @@ pub enum EndReason {
     Expired,
     /// The server stops.
     Shutdown,
+    /// An operator ended it.
+    Killed,
+    /// The client's connection is closed.
+    Disconnected,
 }
 
 impl EndReason {
@@ -207,6 +240,8 @@ impl EndReason {
             Self::Deleted => "deleted",
             Self::Expired => "expired",
             Self::Shutdown => "shutdown",
+            Self::Killed => "killed",
+            Self::Disconnected => "disconnected",
         }
     }
 }

@@ -3,12 +3,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use stun::attributes::ATTR_SOFTWARE;
 use stun::textattrs::TextAttribute;
 
-use super::allocation::Reach;
+use super::allocation::{Bandwidth, Reach};
 use super::alternates::Alternates;
 use super::five_tuple::PeerAddr;
 use super::relay_addresses::RelayAddresses;
@@ -17,6 +18,7 @@ use crate::auth::Authenticator;
 use crate::config::{Config, Limits, Listen, Protocol};
 use crate::policy::peer_filter::{Denied, PeerFilter};
 use crate::policy::quota::Quota;
+use crate::policy::rate::TokenBucket;
 
 /// Lifetime of an allocation for which the client asks nothing (RFC 8656 §3.2).
 pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
@@ -32,7 +34,11 @@ pub struct Shared {
     /// Relay addresses and ports.
     pub relays: RelayAddresses,
     /// Ports set aside.
-    pub reservations: Reservations,
+    pub reservations: Arc<Reservations>,
+    /// Of the next allocation.
+    serials: Arc<AtomicU64>,
+    /// What clients hear while the server drains, IPv4 and IPv6.
+    pub alternate_servers: Vec<SocketAddr>,
     /// Limits.
     pub limits: Limits,
     /// Longest lifetime of an allocation.
@@ -57,7 +63,37 @@ impl Shared {
         reachable: &[IpAddr],
         host: &[IpAddr],
     ) -> Self {
-        let relays = RelayAddresses::new(&config.relay, reachable);
+        Self::build(config, auth, reachable, host, None)
+    }
+
+    /// As [`Self::new`] for a server that runs: ports, quotas and reservations in use stay so.
+    ///
+    /// The quotas' new limits hold at once; everything else when a worker takes this over.
+    #[must_use]
+    pub fn renew(
+        &self,
+        config: &Config,
+        auth: Authenticator,
+        reachable: &[IpAddr],
+        host: &[IpAddr],
+    ) -> Self {
+        Self::build(config, auth, reachable, host, Some(self))
+    }
+
+    fn build(
+        config: &Config,
+        auth: Authenticator,
+        reachable: &[IpAddr],
+        host: &[IpAddr],
+        previous: Option<&Self>,
+    ) -> Self {
+        let relays = RelayAddresses::new(&config.relay, reachable, previous.map(|p| &p.relays));
+        let (user, total) = (config.limits.user_quota, config.limits.total_quota);
+        let quota = previous.map_or_else(
+            || Arc::new(Quota::new(user, total)),
+            |p| Arc::clone(&p.quota),
+        );
+        quota.set_limits(user, total);
         let own: Vec<IpAddr> = relays
             .all()
             .chain(reachable.iter().chain(host).copied())
@@ -65,12 +101,13 @@ impl Shared {
         Self {
             auth,
             filter: PeerFilter::new(&config.peers).with_own(&own),
-            quota: Arc::new(Quota::new(
-                config.limits.user_quota,
-                config.limits.total_quota,
-            )),
+            quota,
             relays,
-            reservations: Reservations::default(),
+            reservations: previous
+                .map(|p| Arc::clone(&p.reservations))
+                .unwrap_or_default(),
+            serials: previous.map(|p| Arc::clone(&p.serials)).unwrap_or_default(),
+            alternate_servers: config.operation.alternates.clone(),
             limits: config.limits.clone(),
             max_lifetime: config.lifetimes.max_allocate,
             channel_lifetime: config.lifetimes.channel,
@@ -78,6 +115,12 @@ impl Shared {
             protocol: config.protocol.clone(),
             alternates: None,
         }
+    }
+
+    /// A number that no other allocation of this process has.
+    #[must_use]
+    pub fn next_serial(&self) -> u64 {
+        self.serials.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Takes the addresses that sockets are bound to, in the order of their [`SocketId`]s, for
@@ -112,6 +155,18 @@ impl Shared {
     #[must_use]
     pub fn reaches(&self, reach: Reach, peer: PeerAddr) -> bool {
         reach == Reach::Any || self.relays.ports().is_taken(peer.0)
+    }
+
+    /// Full token buckets of one allocation, if `max-bps` is set.
+    #[must_use]
+    pub fn bandwidth(&self, now: Instant) -> Option<Box<Bandwidth>> {
+        let bucket = |rate| TokenBucket::new(rate, now);
+        self.limits.max_bps.map(|rate| {
+            Box::new(Bandwidth {
+                to_peers: bucket(rate),
+                to_client: bucket(rate),
+            })
+        })
     }
 
     /// The SOFTWARE attribute, if it is sent.

@@ -5,5 +5,6 @@ pub mod attributes;
 pub mod channel_data;
 pub mod classify;
 pub mod discovery;
+pub mod framing;
 pub mod indication;
 pub mod message;

@@ -4,8 +4,16 @@
 
 mod browser;
 mod client;
+mod conformance;
+mod deploy;
+mod faults;
+mod import;
 mod interop;
+mod layout;
 mod namespaces;
 mod nat;
 mod probe;
+mod properties;
+mod security;
+mod sockets;
 mod support;

@@ -5,13 +5,23 @@
 //! [`SendQueue`] collects what is to go out, by reference to those buffers, until it is flushed.
 
 #[cfg(all(target_os = "linux", not(turnd_portable)))]
-#[path = "linux.rs"]
+#[path = "linux/mod.rs"]
 mod platform;
 #[cfg(any(not(target_os = "linux"), turnd_portable))]
 #[path = "portable.rs"]
 mod platform;
 
+/// Beside the Linux module, to compare the two.
+#[cfg(all(test, target_os = "linux", not(turnd_portable)))]
+#[expect(
+    dead_code,
+    reason = "the test does not open its sockets by this module"
+)]
+mod portable;
+
 mod queue;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::io;
@@ -20,7 +30,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket};
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use platform::Receiver;
-pub use queue::{Outgoing, SendQueue, Via};
+pub use queue::{Outgoing, SendCounters, SendQueue, Via};
 pub use watch::watch_readable;
 
 /// Whether a wildcard socket can tell and choose the local address of a datagram.
@@ -38,8 +48,19 @@ pub struct Datagram<'a> {
     pub source: SocketAddr,
     /// The address that it was sent to, where the socket is bound to a wildcard.
     pub local: Option<IpAddr>,
+    /// DSCP and ECN, where the system tells.
+    pub traffic_class: u8,
     /// What it holds.
     pub bytes: &'a [u8],
+}
+
+/// How the datagrams of one burst are handed over, where the system knows more than one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Burst {
+    /// Each by itself, in one call.
+    Batched,
+    /// As one, for the kernel to cut; at most 64 of them.
+    Segmented,
 }
 
 /// A non-blocking UDP socket.
@@ -77,6 +98,7 @@ impl UdpSocket {
 
     fn bind(socket: Socket, addr: SocketAddr) -> io::Result<Self> {
         platform::request_coalescing(&socket);
+        platform::request_traffic_class(&socket, addr);
         socket.bind(&addr.into())?;
         let socket = StdUdpSocket::from(socket);
         let addr = socket.local_addr()?;
@@ -95,6 +117,21 @@ impl UdpSocket {
     /// What the system says; [`io::ErrorKind::WouldBlock`] when its buffer is full.
     pub fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
         platform::send(self, bytes, to, from)
+    }
+
+    /// Sends `bytes` as datagrams of `size` bytes, the last of which may be shorter, and tells how
+    /// many the system took. For load generators: what lies in a receiver leaves by [`SendQueue`].
+    ///
+    /// # Errors
+    /// What the system says of the first of them.
+    pub fn send_burst(
+        &self,
+        bytes: &[u8],
+        size: usize,
+        to: SocketAddr,
+        how: Burst,
+    ) -> io::Result<usize> {
+        platform::send_burst(self, bytes, size, to, how)
     }
 }
 

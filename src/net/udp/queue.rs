@@ -11,6 +11,10 @@ use crate::wire::indication::Header;
 const MAX_SEGMENTS: usize = 64;
 /// The most bytes of one send: the UDP payload that fits an IPv4 packet.
 const MAX_BYTES: usize = 65_507;
+/// Runs that a datagram is compared with: flows interleave, but hundreds are not worth a search.
+const LOOK_BACK: usize = 8;
+/// Datagrams of a full batch, 32 buffers of up to 64 each; pages that are not used cost nothing.
+const CAPACITY: usize = 32 * 64;
 
 /// The socket by which a datagram leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +40,24 @@ pub struct Outgoing<'a> {
     pub payload: &'a [u8],
     /// With the DF bit.
     pub dont_fragment: bool,
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+}
+
+impl Outgoing<'_> {
+    pub(super) fn at(&self, start: usize) -> Queued {
+        Queued {
+            via: self.via,
+            to: self.to,
+            from: self.from,
+            header: self.header,
+            start,
+            len: self.payload.len(),
+            dont_fragment: self.dont_fragment,
+            traffic_class: self.traffic_class,
+            next: 0,
+        }
+    }
 }
 
 /// A queued datagram; its payload is named by its place in the receiver's buffers.
@@ -48,6 +70,9 @@ pub(super) struct Queued {
     pub(super) start: usize,
     pub(super) len: usize,
     pub(super) dont_fragment: bool,
+    pub(super) traffic_class: u8,
+    /// The next one of its run; the last one's means nothing.
+    next: u32,
 }
 
 impl Queued {
@@ -62,6 +87,96 @@ impl Queued {
     /// Bytes on the wire.
     pub(super) fn size(&self) -> usize {
         self.header().len() + self.len + self.padding()
+    }
+
+    /// Whether one send can have both as segments, their sizes aside.
+    fn goes_with(&self, other: &Self) -> bool {
+        self.goes_where(other)
+            && self.from == other.from
+            && self.traffic_class == other.traffic_class
+            && !(self.dont_fragment || other.dont_fragment)
+    }
+
+    fn goes_where(&self, other: &Self) -> bool {
+        self.via == other.via && self.to == other.to
+    }
+}
+
+/// Datagrams that leave together: all of one size, but the last one may be shorter.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    first: u32,
+    last: u32,
+    count: usize,
+    /// Bytes of the first one.
+    size: usize,
+    total: usize,
+    /// Nothing can follow the last one.
+    closed: bool,
+}
+
+/// The datagrams of one send.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run<'a> {
+    items: &'a [Queued],
+    span: Span,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn first(&self) -> &'a Queued {
+        &self.items[self.span.first as usize]
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.span.count
+    }
+
+    fn indices(&self) -> impl Iterator<Item = u32> + use<'a> {
+        let items = self.items;
+        let (mut at, mut left) = (self.span.first, self.span.count);
+        std::iter::from_fn(move || {
+            left = left.checked_sub(1)?;
+            let index = at;
+            at = items[index as usize].next;
+            Some(index)
+        })
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'a Queued> + use<'a> {
+        let items = self.items;
+        self.indices().map(move |index| &items[index as usize])
+    }
+
+    /// Each datagram by itself.
+    pub(super) fn singles(&self) -> impl Iterator<Item = Self> + use<'a> {
+        let items = self.items;
+        self.indices().map(move |index| Run {
+            items,
+            span: Span::of(index, items[index as usize].size()),
+        })
+    }
+}
+
+impl Span {
+    /// Whether `item`, which goes the way of `first`, can be the next segment.
+    fn takes(&self, first: &Queued, item: &Queued, size: usize, max_segments: usize) -> bool {
+        !self.closed
+            && first.goes_with(item)
+            && (1..=self.size).contains(&size)
+            && self.count < max_segments.min(MAX_SEGMENTS)
+            && self.total + size <= MAX_BYTES
+    }
+
+    fn of(index: u32, size: usize) -> Self {
+        Self {
+            first: index,
+            last: index,
+            count: 1,
+            size,
+            total: size,
+            // An empty datagram is no segment.
+            closed: size == 0,
+        }
     }
 }
 
@@ -78,6 +193,7 @@ pub struct SendCounters {
 #[derive(Debug)]
 pub struct SendQueue {
     items: Vec<Queued>,
+    spans: Vec<Span>,
     sender: platform::Sender,
     counters: SendCounters,
 }
@@ -87,7 +203,8 @@ impl SendQueue {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            items: Vec::with_capacity(256),
+            items: Vec::with_capacity(CAPACITY),
+            spans: Vec::with_capacity(CAPACITY),
             sender: platform::Sender::new(),
             counters: SendCounters::default(),
         }
@@ -99,15 +216,29 @@ impl SendQueue {
             debug_assert!(false, "the payload is not of this receiver");
             return;
         };
-        self.items.push(Queued {
-            via: datagram.via,
-            to: datagram.to,
-            from: datagram.from,
-            header: datagram.header,
-            start,
-            len: datagram.payload.len(),
-            dont_fragment: datagram.dont_fragment,
-        });
+        self.add(datagram.at(start), self.sender.max_segments());
+    }
+
+    pub(super) fn add(&mut self, item: Queued, max_segments: usize) {
+        let index = self.items.len() as u32;
+        let size = item.size();
+        // Only the latest run to a destination may grow, so that datagrams to it stay in order.
+        let items = &self.items;
+        let latest = self.spans.iter_mut().rev().take(LOOK_BACK);
+        let same_way = latest
+            .map(|span| (items[span.first as usize], span))
+            .find(|(first, _)| first.goes_where(&item));
+        match same_way {
+            Some((first, span)) if span.takes(&first, &item, size, max_segments) => {
+                self.items[span.last as usize].next = index;
+                span.last = index;
+                span.count += 1;
+                span.total += size;
+                span.closed = size < span.size;
+            }
+            _ => self.spans.push(Span::of(index, size)),
+        }
+        self.items.push(item);
     }
 
     /// Whether nothing waits.
@@ -123,16 +254,14 @@ impl SendQueue {
         receiver: &Receiver,
         socket: impl Fn(Via) -> Option<&'s UdpSocket>,
     ) {
-        let mut rest = &self.items[..];
-        while !rest.is_empty() {
-            let (run, after) = rest.split_at(run_length(rest, self.sender.max_segments()));
+        for run in runs(&self.items, &self.spans) {
             let sent =
-                socket(run[0].via).map_or(0, |socket| self.sender.send(socket, run, receiver));
+                socket(run.first().via).map_or(0, |socket| self.sender.send(socket, run, receiver));
             self.counters.sent += sent as u64;
             self.counters.dropped += (run.len() - sent) as u64;
-            rest = after;
         }
         self.items.clear();
+        self.spans.clear();
     }
 
     /// Totals since the start.
@@ -148,32 +277,15 @@ impl Default for SendQueue {
     }
 }
 
-/// How many of the first datagrams can leave as segments of one send: same way, same size, and
-/// the last one may be shorter.
-fn run_length(items: &[Queued], max_segments: usize) -> usize {
-    let first = &items[0];
-    let size = first.size();
-    let mut total = size;
-    let mut count = 1;
-    if first.dont_fragment || size == 0 {
-        return 1;
+fn runs<'a>(items: &'a [Queued], spans: &'a [Span]) -> impl Iterator<Item = Run<'a>> {
+    spans.iter().map(|span| Run { items, span: *span })
+}
+
+#[cfg(test)]
+impl SendQueue {
+    pub(super) fn runs(&self) -> impl Iterator<Item = Run<'_>> {
+        runs(&self.items, &self.spans)
     }
-    for item in items.iter().take(max_segments.min(MAX_SEGMENTS)).skip(1) {
-        let next = item.size();
-        let same_way = item.via == first.via
-            && item.to == first.to
-            && item.from == first.from
-            && !item.dont_fragment;
-        if !same_way || next > size || next == 0 || total + next > MAX_BYTES {
-            break;
-        }
-        total += next;
-        count += 1;
-        if next < size {
-            break;
-        }
-    }
-    count
 }
 
 #[cfg(test)]
@@ -189,33 +301,74 @@ mod tests {
             start: 0,
             len,
             dont_fragment: false,
+            traffic_class: 0,
+            next: 0,
         }
+    }
+
+    /// Destination and sizes of each run.
+    fn runs(items: &[Queued], max_segments: usize) -> Vec<(u16, Vec<usize>)> {
+        let mut queue = SendQueue::new();
+        for item in items {
+            queue.add(*item, max_segments);
+        }
+        let runs = queue.runs().map(|run| {
+            assert_eq!(run.iter().count(), run.len());
+            let sizes = run.iter().map(Queued::size).collect();
+            (run.first().to.port(), sizes)
+        });
+        runs.collect()
+    }
+
+    fn counts(items: &[Queued]) -> Vec<usize> {
+        let runs = runs(items, 64);
+        runs.iter().map(|(_, sizes)| sizes.len()).collect()
     }
 
     #[test]
     fn runs_are_of_one_size_but_for_the_last() {
-        let run = |items: &[Queued]| run_length(items, 64);
-        assert_eq!(
-            run(&[item(1, 100), item(1, 100), item(1, 50), item(1, 50)]),
-            3
-        );
-        assert_eq!(run(&[item(1, 100), item(1, 101)]), 1);
-        assert_eq!(run(&[item(1, 100), item(2, 100)]), 1);
-        assert_eq!(run(&[item(1, 100), item(1, 0)]), 1);
-        assert_eq!(run(&[item(1, 0), item(1, 0)]), 1);
+        let sizes = [item(1, 100), item(1, 100), item(1, 50), item(1, 50)];
+        assert_eq!(counts(&sizes), [3, 1]);
+        assert_eq!(counts(&[item(1, 100), item(1, 101)]), [1, 1]);
+        assert_eq!(counts(&[item(1, 100), item(2, 100)]), [1, 1]);
+        assert_eq!(counts(&[item(1, 100), item(1, 0), item(1, 0)]), [1, 1, 1]);
         let with_df = Queued {
             dont_fragment: true,
             ..item(1, 100)
         };
-        assert_eq!(run(&[with_df, item(1, 100)]), 1);
-        assert_eq!(run(&[item(1, 100), with_df]), 1);
+        assert_eq!(counts(&[with_df, item(1, 100), with_df]), [1, 1, 1]);
+        let marked = Queued {
+            traffic_class: 0xB8,
+            ..item(1, 100)
+        };
+        assert_eq!(counts(&[marked, marked, item(1, 100)]), [2, 1]);
     }
 
     #[test]
     fn runs_end_where_the_kernel_would_refuse() {
-        assert_eq!(run_length(&[item(1, 100); 200], 64), 64);
-        assert_eq!(run_length(&[item(1, 100); 200], 1), 1);
-        assert_eq!(run_length(&[item(1, 1400); 64], 64), 46);
-        assert_eq!(run_length(&[item(1, 40_000); 2], 64), 1);
+        assert_eq!(counts(&[item(1, 100); 200]), [64, 64, 64, 8]);
+        assert_eq!(runs(&[item(1, 100); 3], 1).len(), 3);
+        assert_eq!(counts(&[item(1, 1400); 64]), [46, 18]);
+        assert_eq!(counts(&[item(1, 40_000); 2]), [1, 1]);
+    }
+
+    #[test]
+    fn interleaved_flows_leave_together_and_each_in_order() {
+        let items = [
+            item(1, 100),
+            item(2, 200),
+            item(1, 100),
+            item(2, 300),
+            item(1, 60),
+            item(2, 200),
+            item(1, 60),
+        ];
+        let expected = [
+            (1, vec![100, 100, 60]),
+            (2, vec![200]),
+            (2, vec![300, 200]),
+            (1, vec![60]),
+        ];
+        assert_eq!(runs(&items, 64), expected);
     }
 }

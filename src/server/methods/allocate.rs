@@ -18,7 +18,7 @@ use turn::proto::reqtrans::RequestedTransport;
 use turn::proto::rsrvtoken::ReservationToken;
 
 use super::super::Server;
-use super::super::allocation::{Allocation, Bandwidth, Channels, Opening, Replay};
+use super::super::allocation::{Allocation, Channels, Opening, Replay};
 use super::super::deadlines::Subject;
 use super::super::five_tuple::{Family, Path};
 use super::super::output::{Event, Output, RelayId, Traffic};
@@ -31,7 +31,6 @@ use crate::auth::Identity;
 use crate::config::DefaultFamily;
 use crate::policy::peer_filter::{canonical_ip, canonical_socket};
 use crate::policy::quota::{QuotaGuard, QuotaRefusal};
-use crate::policy::rate::TokenBucket;
 use crate::wire::attributes::ATTR_ADDITIONAL_ADDRESS_FAMILY;
 use crate::wire::message::{Head, Reply};
 
@@ -76,16 +75,21 @@ impl Server {
                 return Ok(None);
             }
             return match &existing.replay {
-                Some(replay) if replay.id == head.id => {
+                Some(replay) if replay.id == head.id && existing.identity == *identity => {
                     let message = replay.reply.to_vec();
-                    self.outputs.push_back(Output::Transmit {
-                        path: *path,
-                        message,
-                    });
+                    self.send_message(path, message);
                     Ok(None)
                 }
                 _ => Err(Refusal::allocation_exists()),
             };
+        }
+
+        // 11. Before anything is taken: whoever is sent elsewhere leaves nothing here.
+        if self.draining {
+            return Err(Refusal::draining(
+                &self.shared.alternate_servers,
+                path.tuple.client.ip(),
+            ));
         }
 
         // 3. Transport.
@@ -150,16 +154,16 @@ impl Server {
         })
     }
 
-    fn acquire(&self, identity: &Identity) -> Result<QuotaGuard, Refusal> {
-        self.shared
-            .quota
-            .acquire(&identity.quota_id)
-            .map_err(|refusal| {
-                Refusal::quota(match refusal {
-                    QuotaRefusal::User => "user-quota reached",
-                    QuotaRefusal::Total => "total-quota reached",
-                })
-            })
+    fn acquire(&mut self, identity: &Identity) -> Result<QuotaGuard, Refusal> {
+        let acquired = self.shared.quota.acquire(&identity.quota_id);
+        acquired.map_err(|refusal| {
+            let (quota, reason) = match refusal {
+                QuotaRefusal::User => (0, "user-quota reached"),
+                QuotaRefusal::Total => (1, "total-quota reached"),
+            };
+            self.counters.quota_refusals[quota] += 1;
+            Refusal::quota(reason)
+        })
     }
 
     fn redeem(&mut self, now: Now, token: Token) -> Result<Place, Refusal> {
@@ -224,14 +228,8 @@ impl Server {
     ) {
         let addr = place.lease.addr();
         let expires = now.mono + lifetime;
-        self.serial += 1;
-        let serial = self.serial;
-        let bandwidth = self.shared.limits.max_bps.map(|rate| {
-            Box::new(Bandwidth {
-                to_peers: TokenBucket::new(rate, now.mono),
-                to_client: TokenBucket::new(rate, now.mono),
-            })
-        });
+        let serial = self.shared.next_serial();
+        let bandwidth = self.shared.bandwidth(now.mono);
         let public = self.shared.relays.public(addr);
         let relay = self.allocations.insert(path.tuple, |relay| Allocation {
             serial,
@@ -308,18 +306,8 @@ impl Server {
         self.deadlines
             .disarm(allocation.armed, Subject::Allocation(relay.0));
         let refusal = Refusal::no_capacity("no relay port could be bound");
-        self.outputs.push_back(Output::Event(Event::Refused {
-            tuple: allocation.path.tuple,
-            user: allocation.identity.user.clone(),
-            method: opening.head.typ.method,
-            code: refusal.code,
-            reason: refusal.reason,
-        }));
-        self.transmit(
-            &allocation.path,
-            refusal.reply(&opening.head),
-            &allocation.identity,
-        );
+        let Allocation { path, identity, .. } = &allocation;
+        self.refuse(path, &opening.head, identity, &refusal);
     }
 
     fn opened(&mut self, now: Now, relay: RelayId, opening: Opening) {
@@ -369,7 +357,10 @@ impl Server {
         }
         self.rearm(relay, until);
         self.counters.created += 1;
-        self.outputs.push_back(Output::Transmit { path, message });
+        let family = Family::of(session.relayed.ip());
+        *self.counters.active(path.tuple.transport, family) += 1;
+        self.counters.response(opening.head.typ.method, 0);
+        self.send_message(&path, message);
         self.outputs
             .push_back(Output::Event(Event::Created { session, lifetime }));
     }

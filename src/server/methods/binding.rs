@@ -4,13 +4,13 @@ use stun::attributes::{
     ATTR_CHANGE_REQUEST, ATTR_CHANGED_ADDRESS, ATTR_MAPPED_ADDRESS, ATTR_OTHER_ADDRESS,
     ATTR_PADDING, ATTR_RESPONSE_ORIGIN, ATTR_RESPONSE_PORT, ATTR_SOURCE_ADDRESS, AttrType,
 };
-use stun::message::{BINDING_REQUEST, MESSAGE_HEADER_SIZE, Message};
+use stun::message::{BINDING_REQUEST, MESSAGE_HEADER_SIZE, METHOD_BINDING, Message};
 use stun::xoraddr::XorMappedAddress;
 
 use super::super::Server;
 use super::super::alternates::Alternates;
 use super::super::five_tuple::{Path, Transport};
-use super::super::output::{ClientVerdict, DropReason, Output};
+use super::super::output::{ClientVerdict, DropReason};
 use super::super::refusal::Refusal;
 use super::classic::ClassicReply;
 use super::optional;
@@ -133,11 +133,15 @@ impl Server {
         if !self.may_answer_binding(now, path) {
             return ClientVerdict::Drop(DropReason::ReplyRate);
         }
-        let (path, message) = match self.classic_reply(path, frame) {
-            Ok((path, reply)) => (path, reply.finish()),
-            Err(refusal) => (*path, ClassicReply::error(frame, &refusal).finish()),
+        let (path, message, code) = match self.classic_reply(path, frame) {
+            Ok((path, reply)) => (path, reply.finish(), 0),
+            Err(refusal) => {
+                let reply = ClassicReply::error(frame, &refusal);
+                (*path, reply.finish(), refusal.code)
+            }
         };
-        self.outputs.push_back(Output::Transmit { path, message });
+        self.counters.response(METHOD_BINDING, code);
+        self.send_message(&path, message);
         ClientVerdict::Handled
     }
 
@@ -176,6 +180,7 @@ impl Server {
     }
 
     fn may_answer_binding(&mut self, now: Now, path: &Path) -> bool {
+        self.counters.binding_requests += 1;
         let source = path.tuple.client.ip();
         self.binding
             .as_mut()

@@ -12,6 +12,7 @@ use crate::auth::Authenticator;
 use crate::auth::nonce::NonceKey;
 use crate::config::Config;
 use crate::server::five_tuple::{FiveTuple, SocketId};
+use crate::server::output::Output;
 use crate::server::shared::Shared;
 use crate::wire::address;
 

@@ -1,0 +1,160 @@
+//! The loads, by name.
+
+use std::net::SocketAddr;
+
+use super::session::Wish;
+use crate::net::udp::Burst;
+
+/// What `--load` takes.
+pub(crate) const NAMES: [&str; 10] = [
+    "allocate",
+    "binding",
+    "voice",
+    "c2p",
+    "p2c",
+    "video",
+    "gso",
+    "voice-max",
+    "gso-max",
+    "echo",
+];
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Making allocations.
+    Allocate,
+    /// Binding requests.
+    Binding,
+    /// Relayed data.
+    Relay,
+}
+
+/// How fast packets go out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Pace {
+    /// So many a second, of all lanes together.
+    Rate(f64),
+    /// As fast as they come back: so many of each lane are on their way.
+    Window(u64),
+}
+
+/// One load, with all numbers filled in.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    pub(crate) name: &'static str,
+    pub(super) kind: Kind,
+    pub(crate) allocations: usize,
+    pub(crate) pace: Pace,
+    /// Payload bytes of one packet.
+    pub(crate) size: usize,
+    /// Packets that leave together.
+    pub(crate) burst: usize,
+    pub(super) how: Burst,
+    pub(super) to_peer: bool,
+    pub(super) to_client: bool,
+    /// Send and Data indications in place of channel data.
+    pub(crate) indications: bool,
+    /// Peers send back what they get.
+    pub(super) echo: bool,
+}
+
+impl Load {
+    /// The load of that name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let name = NAMES.into_iter().find(|known| *known == name)?;
+        let voice = Self {
+            name,
+            kind: Kind::Relay,
+            allocations: 200,
+            pace: Pace::Rate(40_000.0),
+            size: 160,
+            burst: 1,
+            how: Burst::Batched,
+            to_peer: true,
+            to_client: true,
+            indications: false,
+            echo: false,
+        };
+        let video = Self {
+            allocations: 1,
+            pace: Pace::Rate(150_000.0),
+            size: 1000,
+            burst: 10,
+            ..voice.clone()
+        };
+        let one_way = Self {
+            allocations: 10,
+            pace: Pace::Rate(100_000.0),
+            size: 1000,
+            ..voice.clone()
+        };
+        Some(match name {
+            "allocate" => Self {
+                kind: Kind::Allocate,
+                allocations: 3000,
+                ..voice
+            },
+            "binding" => Self {
+                kind: Kind::Binding,
+                allocations: 32,
+                pace: Pace::Rate(40_000.0),
+                to_client: false,
+                ..voice
+            },
+            "voice" => voice,
+            "c2p" => Self {
+                to_client: false,
+                ..one_way
+            },
+            "p2c" => Self {
+                to_peer: false,
+                ..one_way
+            },
+            "video" => video,
+            "gso" => Self {
+                how: Burst::Segmented,
+                ..video
+            },
+            "voice-max" => Self {
+                pace: Pace::Window(4),
+                ..voice
+            },
+            "gso-max" => Self {
+                how: Burst::Segmented,
+                pace: Pace::Window(200),
+                ..video
+            },
+            // `NAMES` has no other.
+            _ => Self {
+                allocations: 10,
+                pace: Pace::Rate(1000.0),
+                to_client: false,
+                echo: true,
+                ..voice
+            },
+        })
+    }
+
+    /// What each allocation is to have.
+    pub(super) fn attributes(&self, server: SocketAddr, peer: SocketAddr) -> Wish {
+        Wish {
+            ipv6: server.is_ipv6(),
+            peer: (self.kind == Kind::Relay).then_some(peer),
+            channel: !self.indications,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_a_load() {
+        for name in NAMES {
+            assert_eq!(Load::named(name).unwrap().name, name);
+        }
+        assert!(Load::named("dance").is_none());
+    }
+}

@@ -1,0 +1,170 @@
+//! `turnd bench`: a load generator on one busy thread.
+//!
+//! It plays clients and peers at once. Nothing sleeps while a load runs: a generator that sleeps
+//! makes the server pay for its wake-ups. What it cannot do fast enough it says in the report.
+
+mod load;
+mod measure;
+mod process;
+mod report;
+mod session;
+mod setup;
+mod stamp;
+mod traffic;
+mod uri;
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+pub(crate) use load::{Load, NAMES, Pace};
+pub(crate) use report::Report;
+pub(crate) use session::Login;
+pub(crate) use stamp::LEN as LEAST_SIZE;
+pub(crate) use uri::Uri;
+
+use self::load::Kind;
+use self::process::Usage;
+use self::setup::Client;
+use self::traffic::Traffic;
+use crate::net::udp::UdpSocket;
+
+/// Sockets that play peers; allocations share them.
+const PEERS: usize = 8;
+
+/// What to do to whom.
+#[derive(Debug)]
+pub(crate) struct Options {
+    /// Where the server is; allocations take turns.
+    pub(crate) servers: Vec<SocketAddr>,
+    /// `None`: the server wants no credentials.
+    pub(crate) login: Option<Login>,
+    pub(crate) load: Load,
+    /// How long to measure.
+    pub(crate) duration: Duration,
+    /// The server's process, if it is on this host.
+    pub(crate) pid: Option<u32>,
+}
+
+/// Why there is nothing to report.
+#[derive(Debug)]
+pub(crate) struct BenchError(String);
+
+impl BenchError {
+    fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for BenchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<io::Error> for BenchError {
+    fn from(error: io::Error) -> Self {
+        Self(format!("a socket of the load generator failed: {error}"))
+    }
+}
+
+/// Runs the load until its time is over or `stop` is set, and tells what was measured.
+pub(crate) fn run(options: &Options, stop: &AtomicBool) -> Result<Report, BenchError> {
+    let load = &options.load;
+    let servers: Vec<(SocketAddr, IpAddr)> = options
+        .servers
+        .iter()
+        .map(|server| Ok((*server, local_ip(*server)?)))
+        .collect::<io::Result<_>>()?;
+    let peers: Vec<UdpSocket> = servers
+        .iter()
+        .flat_map(|(_, ip)| std::iter::repeat_n(*ip, PEERS.min(load.allocations)))
+        .map(|ip| UdpSocket::bind_relay(SocketAddr::new(ip, 0)))
+        .collect::<io::Result<_>>()?;
+    let mut clients = Vec::with_capacity(load.allocations);
+    for index in 0..load.allocations {
+        let (server, ip) = servers[index % servers.len()];
+        // Peers of the same address: those of the other family cannot be reached.
+        let (set, of_set) = (index % servers.len(), peers.len() / servers.len());
+        let peer = set * of_set + index / servers.len() % of_set;
+        let socket = UdpSocket::bind_relay(SocketAddr::new(ip, 0)).map_err(|error| {
+            BenchError::new(format!(
+                "client socket {index} cannot be opened: {error}; give fewer --allocations, \
+                 or raise the limit on open files"
+            ))
+        })?;
+        clients.push(Client::new(
+            socket,
+            server,
+            peer,
+            options.login.clone(),
+            load.attributes(server, peers[peer].addr()),
+        ));
+    }
+
+    let mut report = Report::new(load);
+    if load.kind == Kind::Binding {
+        measure_traffic(options, &clients, &peers, stop, &mut report)?;
+        return Ok(report);
+    }
+    let before = usage(options)?;
+    let outcome = setup::establish(&mut clients, stop);
+    let after = usage(options)?;
+    report.set_up(&clients, outcome.elapsed, before.zip(after));
+    let measured = match outcome.error {
+        Some(error) => Err(error),
+        _ if load.kind == Kind::Allocate || stop.load(Ordering::Relaxed) => Ok(()),
+        _ => measure_traffic(options, &clients, &peers, stop, &mut report),
+    };
+    setup::delete(&mut clients);
+    measured.map(|()| report)
+}
+
+fn measure_traffic(
+    options: &Options,
+    clients: &[Client],
+    peers: &[UdpSocket],
+    stop: &AtomicBool,
+    report: &mut Report,
+) -> Result<(), BenchError> {
+    let mut traffic = Traffic::new(&options.load, clients, peers)?;
+    // A tenth of the time, so that caches and the kernel's tables are warm.
+    traffic.run(options.duration / 10, stop)?;
+    traffic.begin();
+    let before = usage(options)?;
+    traffic.run(options.duration, stop)?;
+    let after = usage(options)?;
+    traffic.end();
+    traffic.drain()?;
+    let used = before
+        .zip(after)
+        .map(|(before, after)| after.since(&before));
+    report.traffic(&traffic, used);
+    Ok(())
+}
+
+fn usage(options: &Options) -> Result<Option<Usage>, BenchError> {
+    let read = |pid| {
+        Usage::of(pid).map_err(|error| {
+            BenchError::new(format!("--pid {pid}: its use cannot be read: {error}"))
+        })
+    };
+    options.pid.map(read).transpose()
+}
+
+/// The local address by which the system reaches `server`.
+fn local_ip(server: SocketAddr) -> io::Result<IpAddr> {
+    let any = SocketAddr::new(
+        if server.is_ipv4() {
+            IpAddr::from([0; 4])
+        } else {
+            IpAddr::from([0; 16])
+        },
+        0,
+    );
+    let probe = StdUdpSocket::bind(any)?;
+    probe.connect(server)?;
+    Ok(probe.local_addr()?.ip())
+}

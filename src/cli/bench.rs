@@ -1,0 +1,157 @@
+//! `turnd bench`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::builder::PossibleValuesParser;
+
+use super::{Failure, complain, say};
+use crate::auth::rest;
+use crate::bench::{self, LEAST_SIZE, Load, Login, NAMES, Options, Pace, Uri};
+
+/// How long REST credentials for a run are good; a run is shorter.
+const CREDENTIALS: Duration = Duration::from_secs(3600);
+/// Permissions last for five minutes (RFC 8656 §9), and nothing refreshes them.
+const LONGEST: u64 = 240;
+
+/// Put load on a server and measure what comes back.
+///
+/// Clients and peers are sockets of this process: the server has to reach this host, and to allow
+/// its address as a peer (on one host: allow-loopback-peers). It keeps one processor busy for
+/// --duration seconds and then stops by itself.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  turnd bench turn:192.0.2.1:3478 --user alice --password secret
+  turnd bench turn:127.0.0.1 --secret north --load gso-max --pid $(pidof turnd) --json
+  turnd bench turn:127.0.0.1 --user alice --password secret --load allocate --allocations 10000
+
+Loads:
+  allocate   allocations, as many at once as --allocations says
+  binding    Binding requests
+  voice      160 bytes on each of 200 allocations, both ways, 40,000 packets/s in all
+  c2p, p2c   1,000 bytes from clients to peers or the other way, 100,000 packets/s
+  video      bursts of ten 1,000-byte packets on one allocation, both ways, 150,000 packets/s
+  gso        the same, each burst sent in one piece for the kernel to cut
+  voice-max  voice, as fast as packets come back
+  gso-max    gso, as fast as packets come back
+  echo       160 bytes to peers that send them back; the delay is that of both ways"
+)]
+pub(super) struct Bench {
+    /// The server, as turn:host:port?transport=udp; allocations take turns with several.
+    #[arg(required = true, value_name = "URI")]
+    servers: Vec<Uri>,
+    /// User name.
+    #[arg(long, requires = "password")]
+    user: Option<String>,
+    /// The user's password.
+    #[arg(long, requires = "user")]
+    password: Option<String>,
+    /// Secret (static-auth-secret) of the server, to make credentials from.
+    #[arg(long, conflicts_with = "user")]
+    secret: Option<String>,
+    /// What to do; see below.
+    #[arg(long, default_value = "voice", value_parser = PossibleValuesParser::new(NAMES))]
+    load: String,
+    /// Seconds to measure.
+    #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
+    duration: u64,
+    /// Packets per second of all allocations together, in place of the load's own.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    rate: Option<u32>,
+    /// Number of allocations, or of clients, in place of the load's own.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    allocations: Option<u32>,
+    /// Payload bytes of a packet, in place of the load's own.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(LEAST_SIZE as i64..=1400))]
+    size: Option<u16>,
+    /// Packets that leave together, in place of the load's own.
+    #[arg(long, value_name = "PACKETS", value_parser = clap::value_parser!(u16).range(1..=40))]
+    burst: Option<u16>,
+    /// Send and Data indications in place of channel data.
+    #[arg(long)]
+    indications: bool,
+    /// The server's process on this host, to measure its processor time and memory.
+    #[arg(long)]
+    pid: Option<u32>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Bench {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let servers = self.servers.iter().map(Uri::resolve);
+        let servers = servers
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Failure::Run)?;
+        let options = Options {
+            servers,
+            login: self.login(),
+            load: self.load()?,
+            duration: Duration::from_secs(self.duration),
+            pid: self.pid,
+        };
+        if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+            complain(format_args!(
+                "warning: the limit on open files stays: {error}"
+            ));
+        }
+        let stop = interrupted()?;
+        let report =
+            bench::run(&options, &stop).map_err(|error| Failure::Run(error.to_string()))?;
+        if self.json {
+            let json = serde_json::to_string_pretty(&report);
+            say(json.map_err(|error| Failure::Run(error.to_string()))?)
+        } else {
+            say(report)
+        }
+    }
+
+    fn load(&self) -> Result<Load, Failure> {
+        let load = Load::named(&self.load);
+        let mut load = load.ok_or_else(|| Failure::usage("--load: no such load"))?;
+        if let Some(rate) = self.rate {
+            load.pace = Pace::Rate(rate.into());
+        }
+        if let Some(allocations) = self.allocations {
+            load.allocations = allocations as usize;
+        }
+        load.size = self.size.map_or(load.size, usize::from);
+        load.burst = self.burst.map_or(load.burst, usize::from);
+        load.indications = self.indications;
+        Ok(load)
+    }
+
+    fn login(&self) -> Option<Login> {
+        if let Some(secret) = &self.secret {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let expiry = now.unwrap_or_default() + CREDENTIALS;
+            let user = rest::username(expiry.as_secs(), Some("bench"), ':');
+            let password = rest::password(secret, &user);
+            return Some(Login { user, password });
+        }
+        let (user, password) = (self.user.clone()?, self.password.clone()?);
+        Some(Login { user, password })
+    }
+}
+
+/// Set once the user has pressed Ctrl-C: the run ends, and what it has measured is printed.
+fn interrupted() -> Result<Arc<AtomicBool>, Failure> {
+    let cannot = |error| Failure::Run(format!("cannot wait for signals: {error}"));
+    let flag = Arc::new(AtomicBool::new(false));
+    let set = Arc::clone(&flag);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .map_err(cannot)?;
+    let inside = runtime.enter();
+    let mut signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
+        .map_err(cannot)?;
+    drop(inside);
+    std::thread::spawn(move || {
+        runtime.block_on(signal.recv());
+        set.store(true, Ordering::Relaxed);
+    });
+    Ok(flag)
+}

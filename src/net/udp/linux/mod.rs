@@ -1,0 +1,139 @@
+//! Linux: `recvmmsg` with UDP_GRO, `sendmsg` with UDP_SEGMENT, local addresses by IP_PKTINFO.
+#![allow(
+    unsafe_code,
+    reason = "the batch calls and control messages exist in no safe wrapper that sends scattered payloads"
+)]
+
+mod control;
+mod name;
+mod receiver;
+mod sender;
+
+use std::io;
+use std::mem::size_of;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use libc::{c_int, c_void, socklen_t};
+use socket2::Socket;
+
+pub use receiver::Receiver;
+pub(super) use sender::{Sender, send, send_burst};
+
+pub(super) const HAS_LOCAL_ADDRESS: bool = true;
+
+/// Repeats a call that a signal interrupted, and turns -1 into the error.
+fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
+    loop {
+        match usize::try_from(call()) {
+            Ok(count) => return Ok(count),
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+fn set_option(socket: &impl AsFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    let fd = socket.as_fd().as_raw_fd();
+    let pointer: *const c_int = &raw const value;
+    // SAFETY: the option's value is one `int`, which lives until the call returns.
+    let result = unsafe {
+        libc::setsockopt(
+            fd,
+            level,
+            name,
+            pointer.cast::<c_void>(),
+            size_of::<c_int>() as socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Sets an option that old kernels and containers refuse, until the first refusal.
+fn try_option(
+    refused: &AtomicBool,
+    socket: &Socket,
+    level: c_int,
+    name: c_int,
+    value: c_int,
+) -> bool {
+    if refused.load(Ordering::Relaxed) {
+        return false;
+    }
+    let set = set_option(socket, level, name, value).is_ok();
+    if !set {
+        refused.store(true, Ordering::Relaxed);
+    }
+    set
+}
+
+/// Asks for both buffers, beyond the system's limit where the process may.
+pub(super) fn set_buffers(socket: &Socket, bytes: usize) {
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    let value = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+    for (force, plain) in [
+        (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF),
+        (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF),
+    ] {
+        if !try_option(&REFUSED, socket, libc::SOL_SOCKET, force, value) {
+            // The kernel cuts it to its limit; a smaller buffer is no reason to fail.
+            let _ = set_option(socket, libc::SOL_SOCKET, plain, value);
+        }
+    }
+}
+
+/// Has the kernel join datagrams of one sender.
+pub(super) fn request_coalescing(socket: &Socket) {
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    try_option(&REFUSED, socket, libc::SOL_UDP, libc::UDP_GRO, 1);
+}
+
+/// Has every datagram say its DSCP and ECN. Where the kernel does not, they are not passed on.
+pub(super) fn request_traffic_class(socket: &Socket, addr: SocketAddr) {
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    let (level, name) = match addr {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_RECVTOS),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
+    };
+    try_option(&REFUSED, socket, level, name, 1);
+}
+
+/// Has every datagram say to which address it came.
+pub(super) fn request_local_address(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
+    match addr {
+        SocketAddr::V4(_) => set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
+        SocketAddr::V6(_) => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
+    }
+}
+
+/// Sets or clears DF on what the socket sends from now on. The path MTU that the kernel believes
+/// in is left out of it either way: whoever sends ICMP could choose it.
+pub(super) fn set_dont_fragment(socket: &impl AsFd, addr: SocketAddr, on: bool) -> io::Result<()> {
+    match addr {
+        SocketAddr::V4(_) => {
+            let mode = if on {
+                libc::IP_PMTUDISC_PROBE
+            } else {
+                libc::IP_PMTUDISC_DONT
+            };
+            set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, mode)
+        }
+        SocketAddr::V6(_) => {
+            let mode = if on {
+                libc::IPV6_PMTUDISC_PROBE
+            } else {
+                libc::IPV6_PMTUDISC_DONT
+            };
+            set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, mode)
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! `sendmsg` with UDP_SEGMENT, and `sendmmsg` for what cannot be segmented.
+
+use std::io;
+use std::mem::zeroed;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
+
+use libc::{iovec, mmsghdr, msghdr};
+
+use super::super::queue::Run;
+use super::super::{Burst, UdpSocket};
+use super::control::Departure;
+use super::name::Name;
+use super::receiver::Receiver;
+use super::{retry, set_dont_fragment};
+
+static ZEROS: [u8; 4] = [0; 4];
+
+/// Datagrams of one `sendmmsg`.
+const BATCH: usize = 64;
+
+/// Sends runs of datagrams; gives up segmentation for good when the kernel refuses it.
+#[derive(Debug)]
+pub(in super::super) struct Sender {
+    segmentation: bool,
+    iovecs: Vec<iovec>,
+}
+
+impl Sender {
+    pub(in super::super) fn new() -> Self {
+        Self {
+            segmentation: true,
+            iovecs: Vec::with_capacity(3 * 64),
+        }
+    }
+
+    pub(in super::super) fn max_segments(&self) -> usize {
+        if self.segmentation { usize::MAX } else { 1 }
+    }
+
+    /// Sends a run and tells how many datagrams of it the kernel took.
+    pub(in super::super) fn send(
+        &mut self,
+        socket: &UdpSocket,
+        run: Run<'_>,
+        receiver: &Receiver,
+    ) -> usize {
+        if run.first().dont_fragment {
+            return self.send_unfragmented(socket, run, receiver);
+        }
+        match self.send_run(socket, run, receiver) {
+            Ok(()) => run.len(),
+            Err(error) if run.len() > 1 && error.kind() != io::ErrorKind::WouldBlock => {
+                self.send_singly(socket, run, receiver, &error)
+            }
+            Err(_) => 0,
+        }
+    }
+
+    /// What the kernel refused as a whole it may take in parts: segments beyond the MTU have to be
+    /// fragmented, and some devices cannot segment at all.
+    fn send_singly(
+        &mut self,
+        socket: &UdpSocket,
+        run: Run<'_>,
+        receiver: &Receiver,
+        error: &io::Error,
+    ) -> usize {
+        let mut sent = 0;
+        for single in run.singles() {
+            sent += usize::from(self.send_run(socket, single, receiver).is_ok());
+        }
+        // Only where the parts do go, and were not just too long, is segmentation to blame; a
+        // destination that nothing reaches must not switch it off for everyone.
+        if sent > 0 && matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL)) {
+            self.segmentation = false;
+        }
+        sent
+    }
+
+    /// Linux has DF as a property of the socket; such packets are rare.
+    fn send_unfragmented(
+        &mut self,
+        socket: &UdpSocket,
+        run: Run<'_>,
+        receiver: &Receiver,
+    ) -> usize {
+        if set_dont_fragment(&socket.socket, socket.addr, true).is_err() {
+            return 0;
+        }
+        let sent = self.send_run(socket, run, receiver).is_ok();
+        let restored = set_dont_fragment(&socket.socket, socket.addr, false);
+        debug_assert!(restored.is_ok(), "{restored:?}");
+        usize::from(sent)
+    }
+
+    fn send_run(
+        &mut self,
+        socket: &UdpSocket,
+        run: Run<'_>,
+        receiver: &Receiver,
+    ) -> io::Result<()> {
+        self.iovecs.clear();
+        for item in run.iter() {
+            let payload = receiver.slice(item.start, item.len);
+            let parts = [item.header(), payload, &ZEROS[..item.padding()]];
+            self.iovecs.extend(
+                parts
+                    .into_iter()
+                    .filter(|bytes| !bytes.is_empty())
+                    .map(part),
+            );
+        }
+        let first = run.first();
+        let mut departure = Departure::new();
+        if let Some(ip) = first.from {
+            departure.from(ip);
+        }
+        if first.traffic_class != 0 {
+            departure.traffic_class(first.to.is_ipv6(), first.traffic_class);
+        }
+        if run.len() > 1 {
+            departure.segment(first.size() as u16);
+        }
+        send_message(socket.as_raw_fd(), &mut self.iovecs, first.to, departure)
+    }
+}
+
+/// Sends one datagram.
+pub(in super::super) fn send(
+    socket: &UdpSocket,
+    bytes: &[u8],
+    to: SocketAddr,
+    from: Option<IpAddr>,
+) -> io::Result<()> {
+    let mut departure = Departure::new();
+    if let Some(ip) = from {
+        departure.from(ip);
+    }
+    send_message(socket.as_raw_fd(), &mut [part(bytes)], to, departure)
+}
+
+/// Sends `bytes` as datagrams of `size` bytes; see [`UdpSocket::send_burst`].
+pub(in super::super) fn send_burst(
+    socket: &UdpSocket,
+    bytes: &[u8],
+    size: usize,
+    to: SocketAddr,
+    how: Burst,
+) -> io::Result<usize> {
+    let fd = socket.as_raw_fd();
+    match how {
+        Burst::Segmented => {
+            let mut departure = Departure::new();
+            if bytes.len() > size {
+                let size = u16::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
+                departure.segment(size);
+            }
+            send_message(fd, &mut [part(bytes)], to, departure)?;
+            Ok(bytes.len().div_ceil(size))
+        }
+        Burst::Batched => {
+            let mut sent = 0;
+            for chunk in bytes.chunks(size * BATCH) {
+                let count = send_batch(fd, chunk, size, to)?;
+                sent += count;
+                if count < chunk.len().div_ceil(size) {
+                    break;
+                }
+            }
+            Ok(sent)
+        }
+    }
+}
+
+/// One `sendmmsg` of at most [`BATCH`] datagrams.
+fn send_batch(fd: RawFd, bytes: &[u8], size: usize, to: SocketAddr) -> io::Result<usize> {
+    let name = Name::new(to);
+    // SAFETY: all-zero bytes are valid for these plain C structures.
+    let (mut iovecs, mut headers): ([iovec; BATCH], [mmsghdr; BATCH]) =
+        unsafe { (zeroed(), zeroed()) };
+    let mut count = 0;
+    for ((datagram, iovec), header) in bytes.chunks(size).zip(&mut iovecs).zip(&mut headers) {
+        *iovec = part(datagram);
+        let message = &mut header.msg_hdr;
+        (message.msg_name, message.msg_namelen) = name.parts();
+        message.msg_iov = iovec;
+        message.msg_iovlen = 1;
+        count += 1;
+    }
+    // SAFETY: the first `count` headers name addresses and iovecs that live until the call
+    // returns, with the lengths given.
+    retry(|| unsafe {
+        libc::sendmmsg(fd, headers.as_mut_ptr(), count, libc::MSG_DONTWAIT) as isize
+    })
+}
+
+fn part(bytes: &[u8]) -> iovec {
+    iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    }
+}
+
+/// The one place that calls `sendmsg`; the iovecs point to memory that is only read.
+fn send_message(
+    fd: RawFd,
+    iovecs: &mut [iovec],
+    to: SocketAddr,
+    mut departure: Departure,
+) -> io::Result<()> {
+    let name = Name::new(to);
+    // SAFETY: all-zero bytes are valid for this plain C structure.
+    let mut message: msghdr = unsafe { zeroed() };
+    (message.msg_name, message.msg_namelen) = name.parts();
+    message.msg_iov = iovecs.as_mut_ptr();
+    message.msg_iovlen = iovecs.len() as _;
+    departure.attach(&mut message);
+    // SAFETY: name, control and iovecs live until the call returns, with the lengths given.
+    retry(|| unsafe { libc::sendmsg(fd, &raw const message, libc::MSG_DONTWAIT) }).map(drop)
+}

@@ -1,0 +1,414 @@
+//! The Linux module against the portable one: the same datagrams go in, the same come out.
+#![cfg(all(target_os = "linux", not(turnd_portable)))]
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use stun::agent::TransactionId;
+
+use super::queue::Run;
+use super::*;
+use crate::server::five_tuple::SocketId;
+use crate::server::output::RelayId;
+use crate::wire::channel_data;
+use crate::wire::indication::Header;
+
+/// What both modules have, for one test to drive either.
+trait Module {
+    type Receiver;
+    type Sender;
+    fn socket() -> UdpSocket;
+    fn receiver() -> Self::Receiver;
+    fn sender() -> Self::Sender;
+    fn receive(receiver: &mut Self::Receiver, socket: &UdpSocket) -> bool;
+    fn datagrams(receiver: &Self::Receiver) -> Vec<Datagram<'_>>;
+    fn offset_of(receiver: &Self::Receiver, payload: &[u8]) -> usize;
+    fn max_segments(sender: &Self::Sender) -> usize;
+    fn send(
+        sender: &mut Self::Sender,
+        socket: &UdpSocket,
+        run: Run<'_>,
+        receiver: &Self::Receiver,
+    ) -> usize;
+}
+
+macro_rules! module {
+    ($name:ident, $module:ident, $socket:ident) => {
+        struct $name;
+
+        impl Module for $name {
+            type Receiver = $module::Receiver;
+            type Sender = $module::Sender;
+            fn socket() -> UdpSocket {
+                $socket()
+            }
+            fn receiver() -> Self::Receiver {
+                $module::Receiver::new()
+            }
+            fn sender() -> Self::Sender {
+                $module::Sender::new()
+            }
+            fn receive(receiver: &mut Self::Receiver, socket: &UdpSocket) -> bool {
+                receiver.receive(socket).unwrap()
+            }
+            fn datagrams(receiver: &Self::Receiver) -> Vec<Datagram<'_>> {
+                receiver.datagrams().collect()
+            }
+            fn offset_of(receiver: &Self::Receiver, payload: &[u8]) -> usize {
+                receiver.offset_of(payload).unwrap()
+            }
+            fn max_segments(sender: &Self::Sender) -> usize {
+                sender.max_segments()
+            }
+            fn send(
+                sender: &mut Self::Sender,
+                socket: &UdpSocket,
+                run: Run<'_>,
+                receiver: &Self::Receiver,
+            ) -> usize {
+                sender.send(socket, run, receiver)
+            }
+        }
+    };
+}
+
+module!(Linux, platform, loopback);
+module!(Portable, portable, plain);
+
+/// Datagrams that are sent together: of one size, but for the last one.
+#[derive(Clone, Debug)]
+struct Sent {
+    datagrams: Vec<Vec<u8>>,
+    segmented: bool,
+}
+
+fn loopback() -> UdpSocket {
+    UdpSocket::bind_relay((Ipv4Addr::LOCALHOST, 0).into()).unwrap()
+}
+
+/// A socket for which the kernel joins nothing, as the portable module expects.
+fn plain() -> UdpSocket {
+    let addr = (Ipv4Addr::LOCALHOST, 0).into();
+    let socket = new_socket(addr).unwrap();
+    platform::set_buffers(&socket, RELAY_BUFFER);
+    socket.bind(&addr.into()).unwrap();
+    let socket = StdUdpSocket::from(socket);
+    let addr = socket.local_addr().unwrap();
+    UdpSocket { socket, addr }
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const MARK: &[u8] = b"\xFFthe end";
+
+/// Everything that `socket` gets up to the mark, by source.
+fn collect(socket: &UdpSocket, marks: usize) -> BTreeMap<SocketAddr, Vec<Vec<u8>>> {
+    let (mut got, mut seen) = (BTreeMap::<_, Vec<_>>::new(), 0);
+    let mut receiver = portable::Receiver::new();
+    let deadline = Instant::now() + PATIENCE;
+    while seen < marks {
+        assert!(Instant::now() < deadline, "{seen} of {marks} marks came");
+        receiver.receive(socket).unwrap();
+        for datagram in receiver.datagrams() {
+            if datagram.bytes == MARK {
+                seen += 1;
+            } else {
+                got.entry(datagram.source)
+                    .or_default()
+                    .push(datagram.bytes.to_vec());
+            }
+        }
+    }
+    got
+}
+
+/// What a relay with one channel would do with a datagram: strip the header of channel data that
+/// is well formed; wrap whatever else came in a Data indication.
+fn relayed(datagram: &[u8]) -> (Option<Header>, &[u8]) {
+    match channel_data::parse(datagram) {
+        Some((0x4000..0x5000, payload)) => (None, payload),
+        _ => {
+            let (id, peer) = (TransactionId([7; 12]), ([192, 0, 2, 1], 5).into());
+            let header = Header::data_indication(&id, peer, datagram.len() as u16);
+            (Some(header), datagram)
+        }
+    }
+}
+
+/// Sends `input` through a relay built of one module; what comes out at the end.
+fn relay<M: Module>(input: &[Sent]) -> Vec<Vec<u8>> {
+    let (source, entry, exit, sink) = (loopback(), M::socket(), M::socket(), plain());
+    let mut receiver = M::receiver();
+    let mut sender = M::sender();
+    let mut out = Vec::new();
+    for sent in input {
+        let bytes = sent.datagrams.concat();
+        let how = if sent.segmented {
+            Burst::Segmented
+        } else {
+            Burst::Batched
+        };
+        let size = sent.datagrams[0].len();
+        // An empty datagram makes no chunk to send.
+        let taken = if size == 0 {
+            source.send(&[], entry.addr(), None).map(|()| 1).unwrap()
+        } else {
+            source.send_burst(&bytes, size, entry.addr(), how).unwrap()
+        };
+        assert_eq!(taken, sent.datagrams.len());
+
+        let (mut seen, deadline) = (0, Instant::now() + PATIENCE);
+        while seen < taken {
+            assert!(
+                Instant::now() < deadline,
+                "{seen} of {taken} datagrams came"
+            );
+            M::receive(&mut receiver, &entry);
+            let mut queue = SendQueue::new();
+            for datagram in M::datagrams(&receiver) {
+                assert_eq!(datagram.source, source.addr());
+                let (header, payload) = relayed(datagram.bytes);
+                let outgoing = Outgoing {
+                    via: Via::Relay(RelayId(0)),
+                    to: sink.addr(),
+                    from: None,
+                    header,
+                    payload,
+                    dont_fragment: false,
+                    traffic_class: datagram.traffic_class,
+                };
+                let start = M::offset_of(&receiver, payload);
+                queue.add(outgoing.at(start), M::max_segments(&sender));
+                seen += 1;
+            }
+            for run in queue.runs() {
+                M::send(&mut sender, &exit, run, &receiver);
+            }
+        }
+        exit.send(MARK, sink.addr(), None).unwrap();
+        let mut got = collect(&sink, 1);
+        out.extend(got.remove(&exit.addr()).unwrap_or_default());
+        assert!(got.is_empty());
+    }
+    out
+}
+
+fn expected(input: &[Sent]) -> Vec<Vec<u8>> {
+    let datagrams = input.iter().flat_map(|sent| &sent.datagrams);
+    datagrams
+        .map(|datagram| {
+            let (header, payload) = relayed(datagram);
+            let mut bytes = header.map_or(vec![], |header| header.as_bytes().to_vec());
+            bytes.extend(payload);
+            bytes.extend(vec![0; header.map_or(0, |header| header.padding())]);
+            bytes
+        })
+        // Wrapped, the longest datagrams do not fit any more.
+        .filter(|bytes| bytes.len() <= 65_507)
+        .collect()
+}
+
+/// Which module relays what first in another way than it should.
+fn differs(input: &[Sent]) -> Option<String> {
+    let expected = expected(input);
+    let relayed = [
+        ("linux", relay::<Linux>(input)),
+        ("portable", relay::<Portable>(input)),
+    ];
+    relayed.into_iter().find_map(|(module, got)| {
+        let at = (0..got.len().max(expected.len())).find(|i| got.get(*i) != expected.get(*i))?;
+        let len = |datagrams: &[Vec<u8>]| datagrams.get(at).map(Vec::len);
+        let (is, should) = (len(&got), len(&expected));
+        Some(format!(
+            "{module}: datagram {at} has {is:?} bytes for {should:?}"
+        ))
+    })
+}
+
+fn check(input: &[Sent]) {
+    assert_eq!(differs(input), None);
+}
+
+fn channel(number: u16, said: u16, len: usize) -> Vec<u8> {
+    let mut bytes = channel_data::header(number, said).to_vec();
+    bytes.resize(4 + len, number as u8);
+    bytes
+}
+
+fn burst(datagrams: Vec<Vec<u8>>, segmented: bool) -> Sent {
+    Sent {
+        datagrams,
+        segmented,
+    }
+}
+
+#[test]
+fn a_short_last_segment() {
+    let mut datagrams = vec![channel(0x4000, 500, 500); 9];
+    datagrams.push(channel(0x4000, 7, 7));
+    check(&[burst(datagrams, true)]);
+}
+
+#[test]
+fn a_lying_length_stays_within_its_segment() {
+    let mut datagrams = vec![channel(0x4000, 500, 500); 9];
+    datagrams[3] = channel(0x4000, 900, 500);
+    datagrams[5] = channel(0x4000, 100, 500);
+    check(&[burst(datagrams, true)]);
+}
+
+#[test]
+fn channels_and_messages_in_one_buffer() {
+    let kinds = [0x4000, 0x4001, 0x0001, 0x4FFF, 0x8000, 0x0016];
+    let datagrams = kinds.map(|number| channel(number, 96, 96)).to_vec();
+    check(&[burst(datagrams, true)]);
+}
+
+#[test]
+fn more_than_64_segments() {
+    let datagrams = |count| vec![channel(0x4000, 20, 20); count];
+    check(&[
+        burst(datagrams(64), true),
+        burst(datagrams(63), true),
+        burst(datagrams(200), false),
+    ]);
+}
+
+#[test]
+fn the_longest_and_the_empty_datagram() {
+    let whole = vec![0x16; 65_507];
+    check(&[
+        burst(vec![vec![]], false),
+        burst(vec![channel(0x4000, 65_503, 65_503)], false),
+        burst(vec![channel(0x4000, 0, 0); 3], true),
+        burst(vec![whole], false),
+        burst(vec![vec![]], true),
+    ]);
+}
+
+#[test]
+fn what_the_kernel_refuses_is_counted_as_dropped() {
+    let (socket, sink) = (loopback(), loopback());
+    let source = loopback();
+    let mut receiver = Receiver::new();
+    let mut queue = SendQueue::new();
+    let datagrams = [[1; 1000]; 40].concat();
+    let how = Burst::Segmented;
+    assert_eq!(
+        source
+            .send_burst(&datagrams, 1000, socket.addr(), how)
+            .unwrap(),
+        40
+    );
+    while receiver.datagrams().next().is_none() {
+        receiver.receive(&socket).unwrap();
+    }
+    // A port that cannot be sent to stands for a kernel that refuses in the middle of a batch.
+    for (i, datagram) in receiver.datagrams().enumerate() {
+        let port = if i % 2 == 0 { sink.addr().port() } else { 0 };
+        queue.push(
+            &receiver,
+            &Outgoing {
+                via: Via::Listener(SocketId(0)),
+                to: (Ipv4Addr::LOCALHOST, port).into(),
+                from: None,
+                header: None,
+                payload: datagram.bytes,
+                dont_fragment: false,
+                traffic_class: 0,
+            },
+        );
+    }
+    queue.flush(&receiver, |_| Some(&socket));
+    let counters = queue.counters();
+    assert_eq!((counters.sent, counters.dropped), (20, 20));
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn dscp_and_ecn_go_along() {
+    for ip in [
+        IpAddr::from([127, 0, 0, 1]),
+        IpAddr::from(Ipv6Addr::LOCALHOST),
+    ] {
+        let bind = || UdpSocket::bind_relay((ip, 0).into()).unwrap();
+        let (source, relay, sink) = (bind(), bind(), bind());
+        let marked = socket2::SockRef::from(&source.socket);
+        let set = match ip {
+            IpAddr::V4(_) => marked.set_tos_v4(0xB9),
+            IpAddr::V6(_) => marked.set_tclass_v6(0xB9),
+        };
+        set.unwrap();
+        let datagrams = [[1; 100]; 3].concat();
+        source
+            .send_burst(&datagrams, 100, relay.addr(), Burst::Segmented)
+            .unwrap();
+        let mut receiver = Receiver::new();
+        let mut wait = |socket: &UdpSocket, count| {
+            let deadline = Instant::now() + PATIENCE;
+            let mut classes = Vec::new();
+            let mut queue = SendQueue::new();
+            while classes.len() < count {
+                assert!(Instant::now() < deadline);
+                receiver.receive(socket).unwrap();
+                for datagram in receiver.datagrams() {
+                    classes.push(datagram.traffic_class);
+                    queue.push(
+                        &receiver,
+                        &Outgoing {
+                            via: Via::Relay(RelayId(0)),
+                            to: sink.addr(),
+                            from: None,
+                            header: Some(Header::channel_data(0x4000, 100)),
+                            payload: datagram.bytes,
+                            dont_fragment: false,
+                            traffic_class: datagram.traffic_class,
+                        },
+                    );
+                }
+                queue.flush(&receiver, |_| Some(socket));
+            }
+            classes
+        };
+        assert_eq!(wait(&relay, 3), [0xB9; 3]);
+        assert_eq!(wait(&sink, 3), [0xB9; 3]);
+    }
+}
+
+fn bursts() -> impl Strategy<Value = Vec<Sent>> {
+    let first = prop_oneof![
+        3 => Just(0x4000u16),
+        1 => 0x4000u16..0x5000,
+        1 => any::<u16>(),
+    ];
+    let sent = (
+        prop_oneof![Just(4usize), 5usize..40, 100usize..1400],
+        prop::collection::vec((first, any::<bool>(), any::<u16>()), 1..64),
+        0usize..40,
+        any::<bool>(),
+    )
+        .prop_map(|(size, kinds, shorter, segmented)| {
+            let count = kinds.len();
+            let datagrams = kinds.into_iter().enumerate();
+            let datagrams = datagrams.map(|(i, (number, honest, said))| {
+                let last = i + 1 == count && count > 1;
+                let len = size - 4 - if last { shorter.min(size - 4) } else { 0 };
+                channel(number, if honest { len as u16 } else { said }, len)
+            });
+            let mut datagrams: Vec<_> = datagrams.collect();
+            // The sender's own limit.
+            datagrams.truncate(60_000 / size);
+            burst(datagrams, segmented)
+        });
+    prop::collection::vec(sent, 1..5)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn both_modules_relay_the_same(input in bursts()) {
+        prop_assert_eq!(differs(&input), None);
+    }
+}
