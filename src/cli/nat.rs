@@ -138,7 +138,9 @@ impl Nat {
 /// Reads `HOST`, `HOST:PORT` or `[IPV6]:PORT`.
 fn server(text: &str) -> Result<(String, u16), String> {
     const FORM: &str = "write a host name or an IP address, with :PORT behind it if it is not 3478";
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
     if let Ok(ip) = bare.unwrap_or(text).parse::<IpAddr>() {
         return Ok((ip.to_string(), PORT));
     }

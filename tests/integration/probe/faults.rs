@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use turn::proto::PROTO_UDP;
 use turn::proto::reqtrans::RequestedTransport;
@@ -215,4 +215,32 @@ fn turn_is_switched_off() {
         &format!("{} does not answer over UDP [701]", turnd.address()),
         "",
     );
+}
+
+#[test]
+fn server_draining() {
+    let turnd = Turnd::start("drain-timeout = 60");
+    // A call that goes on keeps the server from leaving.
+    let _busy = occupy(&turnd);
+    turnd.signal("USR1");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while probe_turn(&turnd, &LOGIN).code == Some(0) {
+        assert!(
+            Instant::now() < deadline,
+            "it goes on serving:\n{}",
+            turnd.log()
+        );
+    }
+    let outcome = probe_turn(&turnd, &LOGIN);
+    outcome.expect_fault(
+        "the server takes no more allocations [508]",
+        "it is draining",
+    );
+}
+
+#[test]
+fn tcp_works_like_udp() {
+    let turnd = Turnd::start("");
+    let uri = format!("turn:{}?transport=tcp", turnd.address());
+    probe(None, &[&[uri.as_str()], &LOGIN[..]].concat()).expect_served();
 }
