@@ -93,6 +93,8 @@ pub(super) struct Client {
     pub(super) link: Link,
     deadline: Instant,
     session: Option<Session>,
+    /// A peer is permitted, so data may come.
+    open: bool,
     /// Data that came while a response was waited for.
     data: VecDeque<Vec<u8>>,
 }
@@ -104,6 +106,7 @@ impl Client {
             link,
             deadline,
             session: None,
+            open: false,
             data: VecDeque::new(),
         }
     }
@@ -155,7 +158,7 @@ impl Client {
 
     /// The response in `bytes`; otherwise what is odd about them.
     fn response(&mut self, request: &Message, bytes: Vec<u8>) -> Result<Response, Option<Oddity>> {
-        if bytes.first().is_some_and(|first| (64..80).contains(first)) {
+        if self.open && matches!(bytes.first(), Some(64..=79)) {
             self.data.push_back(bytes);
             return Err(None);
         }
@@ -239,6 +242,7 @@ impl Client {
 
     /// Permits a peer.
     pub(super) async fn permit(&mut self, peer: SocketAddr) -> Result<Response, NoResponse> {
+        self.open = true;
         self.ask_signed(METHOD_CREATE_PERMISSION, || {
             vec![Box::new(peer_address(peer))]
         })
@@ -247,6 +251,7 @@ impl Client {
 
     /// Binds a peer to the one channel.
     pub(super) async fn bind_channel(&mut self, peer: SocketAddr) -> Result<Response, NoResponse> {
+        self.open = true;
         let attributes = || -> Attributes {
             vec![
                 Box::new(ChannelNumber(CHANNEL)),

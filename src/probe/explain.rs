@@ -241,12 +241,17 @@ pub(super) fn unanswered(relayed: SocketAddr, server: SocketAddr) -> Finding {
 /// The relayed address is one that the world does not route.
 pub(super) fn not_routable(relayed: SocketAddr, server: SocketAddr, reason: Reason) -> Finding {
     let (ip, server) = (relayed.ip(), server.ip());
+    let public = if server.is_ipv4() == ip.is_ipv4() {
+        server.to_string()
+    } else {
+        "PUBLIC".to_owned()
+    };
     Finding::fault(
         format!("the relayed address {relayed} is of no use to others"),
         format!(
             "it is a {reason} address, but the server was reached at {server}: external-ip is missing"
         ),
-        format!("set external-ip = \"{server}/{ip}\""),
+        format!("set external-ip = \"{public}/{ip}\""),
     )
 }
 

@@ -342,12 +342,15 @@ impl Asker<'_> {
             ),
             relay::Outside::NotTried => gathered.findings.push(Finding::note(
                 "the relay ports were not tried from outside",
-                "this host has no address of the relay's family, or the server did not tell ours",
+                "this host has no address of the relay's family, or is the server itself",
                 "try it from another host",
             )),
         }
         let elsewhere = relayed.ip() != self.target.addr.ip() && outside != relay::Outside::Nothing;
-        if let (true, Some(reason)) = (elsewhere, explain::unroutable(relayed.ip())) {
+        let reason = explain::unroutable(relayed.ip());
+        // Within one private network all is well.
+        let reason = reason.filter(|_| reason != explain::unroutable(self.target.addr.ip()));
+        if let (true, Some(reason)) = (elsewhere, reason) {
             let finding = explain::not_routable(relayed, self.target.addr, reason);
             gathered.findings.push(finding);
         }

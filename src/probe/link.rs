@@ -62,7 +62,8 @@ impl Link {
     pub(super) fn oddity(&self) -> Option<Oddity> {
         match self {
             Self::Udp { oddity, .. } => *oddity,
-            Self::Stream { .. } => None,
+            // Half a message, and the rest of it never came.
+            Self::Stream { buffer, .. } => (!buffer.is_empty()).then_some(Oddity::NotStun),
         }
     }
 
@@ -103,7 +104,10 @@ impl Link {
                     return Ok(message);
                 }
                 if stream.read_buf(buffer).await? == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
+                    return Err(match buffer.is_empty() {
+                        true => io::ErrorKind::UnexpectedEof.into(),
+                        false => io::ErrorKind::InvalidData.into(),
+                    });
                 }
             },
         }

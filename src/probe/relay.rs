@@ -61,6 +61,12 @@ pub(super) async fn from_outside(
     let Ok(socket) = UdpSocket::bind(any).await else {
         return Outside::NotTried;
     };
+    // The server may take packets from its own address for its own relays' alone.
+    let nothing = if own.ip() == relayed.ip() {
+        Outside::NotTried
+    } else {
+        Outside::Nothing
+    };
     let knock: [u8; 16] = crate::random::bytes();
     let until = (Instant::now() + KNOCK).min(deadline);
     let mut again = interval(Duration::from_millis(200));
@@ -69,7 +75,7 @@ pub(super) async fn from_outside(
             _ = again.tick() => {
                 if socket.send_to(&knock, relayed).await.is_err() {
                     // A loopback or link-local address from afar.
-                    return Outside::Nothing;
+                    return nothing;
                 }
             }
             received = timeout_at(until, client.receive_data()) => match received {
@@ -79,7 +85,7 @@ pub(super) async fn from_outside(
                     return Outside::Arrived;
                 }
                 Ok(Ok(_)) => {}
-                Ok(Err(_)) | Err(_) => return Outside::Nothing,
+                Ok(Err(_)) | Err(_) => return nothing,
             },
         }
     }

@@ -13,6 +13,7 @@ mod interop;
 mod layout;
 mod namespaces;
 mod nat;
+mod probe;
 mod properties;
 mod security;
 mod sockets;

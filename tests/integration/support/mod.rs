@@ -1,5 +1,6 @@
 //! What the tests share: a running turnd, a server without sockets, ports that are free, and clients.
 
+mod coturn;
 pub(crate) mod messages;
 mod namespace;
 mod node;
@@ -10,6 +11,7 @@ mod stun_client;
 mod turnd;
 pub(crate) mod world;
 
+pub(crate) use coturn::Coturn;
 pub(crate) use messages::{error_code, request, xor_address};
 pub(crate) use namespace::{Namespace, link};
 pub(crate) use node::node;
