@@ -2,6 +2,7 @@
 
 mod listen;
 mod log;
+mod naps;
 mod sockets;
 pub mod udp;
 mod worker;

@@ -10,9 +10,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
 use super::log::EventLog;
+use super::naps::Naps;
 use super::now;
 use super::sockets::Sockets;
-use super::udp::{Outgoing, Receiver, SendQueue, UdpSocket, Via, watch_readable};
+use super::udp::{Outgoing, Receiver, SendQueue, UdpSocket, Via, sharpen_timers, watch_readable};
 use crate::Now;
 use crate::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
 use crate::server::output::{ClientVerdict, Output, PeerVerdict, RelayId};
@@ -38,6 +39,9 @@ pub(super) struct Worker {
     /// Sockets that may have more than one batch waiting; each gets one batch a round.
     ready: VecDeque<Via>,
     log: EventLog,
+    naps: Naps,
+    /// Datagrams of the last round.
+    served: usize,
 }
 
 impl Worker {
@@ -49,12 +53,15 @@ impl Worker {
             queue: SendQueue::new(),
             ready: VecDeque::new(),
             log: EventLog::default(),
+            naps: Naps::default(),
+            served: 0,
         })
     }
 
     /// Serves until it is told to stop. Runs on a current-thread runtime.
     pub(super) async fn run(mut self, mut commands: UnboundedReceiver<Command>) -> io::Result<()> {
         let readiness = watch_readable(self.sockets.poll_fd()?)?;
+        sharpen_timers();
         let sleep = tokio::time::sleep(IDLE);
         tokio::pin!(sleep);
         let mut more = false;
@@ -83,6 +90,10 @@ impl Worker {
                 () = tokio::task::yield_now(), if more => {}
             }
             more = self.round()?;
+            if !more && let Some(nap) = self.naps.after(std::time::Instant::now(), self.served) {
+                std::thread::sleep(nap);
+                more = true;
+            }
         }
         let now = now();
         self.server.handle_shutdown(now);
@@ -101,6 +112,7 @@ impl Worker {
             }
         })?;
         let now = now();
+        self.served = 0;
         for _ in 0..self.ready.len() {
             let Some(via) = self.ready.pop_front() else {
                 break;
@@ -125,6 +137,7 @@ impl Worker {
                 return false;
             }
         };
+        self.served += self.receiver.len();
         match via {
             Via::Listener(id) => self.serve_clients(now, id, addr),
             Via::Relay(id) => self.serve_peers(now, id),
