@@ -4,6 +4,7 @@
 
 mod browser;
 mod client;
+mod fairness;
 mod interop;
 mod namespaces;
 mod support;
