@@ -63,6 +63,8 @@ fn allocate() -> Vec<u8> {
 fn server() -> Server {
     let flags = FileConfig {
         no_auth: Some(true),
+        // What is set aside for documentation is no peer otherwise.
+        allowed_peer_ip: Some(vec!["192.0.2.7".into()]),
         listening_ip: Some(vec!["192.0.2.1".into()]),
         ..FileConfig::default()
     };
@@ -150,6 +152,11 @@ fn relay(c: &mut Criterion) {
     drain(&mut server, now);
     let mut frame = channel_data::header(0x4000, 160).to_vec();
     frame.resize(164, 7);
+    let verdict = server.handle_client(now, &path, &frame);
+    assert!(
+        matches!(verdict, ClientVerdict::ToPeer { .. }),
+        "{verdict:?}"
+    );
     c.bench_function("relay, client to peer", |b| {
         b.iter(|| {
             matches!(
