@@ -5,6 +5,7 @@ mod dtls;
 mod io;
 mod listen;
 mod log;
+mod naps;
 mod peers;
 pub mod secure;
 mod sockets;

@@ -7,6 +7,7 @@ mod browser;
 mod client;
 mod conformance;
 mod deploy;
+mod fairness;
 mod faults;
 mod import;
 mod interop;
