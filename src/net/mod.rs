@@ -1,12 +1,12 @@
 //! Sockets, threads and the clock: everything that the protocol code does not know.
 
 pub mod control;
-mod dtls;
 mod io;
 mod listen;
 mod log;
 mod peers;
 pub mod secure;
+mod session;
 mod sockets;
 mod stream;
 pub mod udp;
@@ -23,9 +23,9 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use self::control::{Control, Settings};
-use self::dtls::SessionOptions;
 use self::peers::Workers;
 use self::secure::Secure;
+use self::session::SessionOptions;
 use self::stream::StreamOptions;
 use self::worker::{Command, Listening, Options, Worker};
 use crate::Now;
@@ -58,10 +58,13 @@ impl Service {
                     plain: transports.tcp,
                     secure: secure.clone().filter(|_| transports.tls),
                     patience: transports.patience,
+                    limit: Arc::clone(&listeners.limit),
+                    proxies: transports.proxies.clone(),
                 },
                 sessions: SessionOptions {
                     secure: secure.clone().filter(|_| transports.dtls),
                     limit: Arc::clone(&listeners.limit),
+                    proxies: transports.proxies.clone(),
                     patience: transports.patience,
                 },
                 plain_datagrams: transports.udp,
