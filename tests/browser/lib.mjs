@@ -8,7 +8,7 @@ const FLAGS = [
   // Host candidates by address: mDNS names would be announced to the network.
   '--disable-features=WebRtcHideLocalIpsWithMdns,MediaRouter,OptimizationHints',
   // The browser asks for nothing but the page.
-  '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+  '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost',
   // A canvas in a headless page is painted at full rate.
   '--disable-renderer-backgrounding', '--disable-backgrounding-occluded-windows',
 ];
@@ -23,6 +23,8 @@ export async function inPage(scenario) {
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
   const browser = await chromium.launch({
     executablePath: '/usr/bin/chromium', headless: true, args: FLAGS, timeout: 60_000,
+    // Where the browser keeps the authorities that it trusts.
+    env: argument.home ? { ...process.env, HOME: argument.home } : process.env,
   });
   try {
     const page = await browser.newPage();

@@ -16,3 +16,4 @@ mod properties;
 mod security;
 mod sockets;
 mod support;
+mod transports;
