@@ -277,7 +277,7 @@ impl Checker<'_> {
         known
     }
 
-    fn ranges(&mut self, key: &str, texts: Option<&[String]>) -> Vec<IpRange> {
+    pub(super) fn ranges(&mut self, key: &str, texts: Option<&[String]>) -> Vec<IpRange> {
         let mut ranges = Vec::new();
         for (n, text) in texts.unwrap_or_default().iter().enumerate() {
             match text.parse() {

@@ -94,6 +94,10 @@ pub struct FileConfig {
     )]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub no_dtls: Option<bool>,
+    /// Load balancers that speak the PROXY protocol, and must: address, CIDR block, or first-last.
+    #[arg(long, help_heading = "Transports", value_name = "RANGE")]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub trusted_proxies: Option<Vec<String>>,
     /// Refuse TCP relays (RFC 6062).
     #[arg(
         long,
@@ -354,6 +358,7 @@ impl FileConfig {
             pkey: Some(Vec::new()),
             no_tls: Some(false),
             no_dtls: Some(false),
+            trusted_proxies: Some(Vec::new()),
             no_tcp_relay: Some(false),
             max_allocate_timeout: Some(60),
             max_idle_streams: Some(10000),

@@ -117,6 +117,8 @@ pub struct Transports {
     pub dtls: bool,
     /// Not `no-tcp-relay`: TCP allocations (RFC 6062).
     pub tcp_relay: bool,
+    /// `trusted-proxies`.
+    pub proxies: Vec<IpRange>,
     /// `max-allocate-timeout`: how long a connection may be without an allocation.
     pub patience: Duration,
     /// `max-idle-streams`: connections without one, all together.

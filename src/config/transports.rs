@@ -30,6 +30,7 @@ impl Checker<'_> {
             tls: certified && !on(file.no_tls),
             dtls: certified && !on(file.no_dtls),
             tcp_relay: !on(file.no_tcp_relay),
+            proxies: self.ranges("trusted-proxies", file.trusted_proxies.as_deref()),
             patience: self.seconds("max-allocate-timeout", file.max_allocate_timeout, 1..=86400),
             max_idle: self.within("max-idle-streams", file.max_idle_streams, 1..=u32::MAX),
             max_idle_per_ip: self.within(

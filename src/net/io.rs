@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::dtls::Sessions;
 use super::log::EventLog;
 use super::peers::Peers;
+use super::session::Sessions;
 use super::sockets::Sockets;
 use super::stream::Streams;
 use super::udp::{UdpSocket, Via};

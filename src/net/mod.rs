@@ -1,13 +1,13 @@
 //! Sockets, threads and the clock: everything that the protocol code does not know.
 
 pub mod control;
-mod dtls;
 mod io;
 mod listen;
 mod log;
 mod naps;
 mod peers;
 pub mod secure;
+mod session;
 mod sockets;
 mod stream;
 pub mod udp;
@@ -24,9 +24,9 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use self::control::{Control, Settings};
-use self::dtls::SessionOptions;
 use self::peers::Workers;
 use self::secure::Secure;
+use self::session::SessionOptions;
 use self::stream::StreamOptions;
 use self::worker::{Command, Listening, Options, Worker};
 use crate::Now;
@@ -59,10 +59,13 @@ impl Service {
                     plain: transports.tcp,
                     secure: secure.clone().filter(|_| transports.tls),
                     patience: transports.patience,
+                    limit: Arc::clone(&listeners.limit),
+                    proxies: transports.proxies.clone(),
                 },
                 sessions: SessionOptions {
                     secure: secure.clone().filter(|_| transports.dtls),
                     limit: Arc::clone(&listeners.limit),
+                    proxies: transports.proxies.clone(),
                     patience: transports.patience,
                 },
                 plain_datagrams: transports.udp,

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::dtls::{Route, SessionOptions, Sessions, is_dtls};
 use super::io::Io;
 use super::log::EventLog;
 use super::naps::Naps;
 use super::now;
 use super::peers::{Peers, Workers};
+use super::session::{Route, SessionOptions, Sessions, is_dtls};
 use super::sockets::Sockets;
 use super::stream::{Acceptor, DataStream, StreamOptions, Streams, accept};
 use super::udp::{
@@ -28,7 +28,7 @@ use crate::Now;
 use crate::server::Server;
 use crate::server::connections::ConnectionId;
 use crate::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
-use crate::server::output::{ClientVerdict, PeerVerdict, RelayId};
+use crate::server::output::{ClientVerdict, DropReason, PeerVerdict, RelayId};
 use crate::server::shared::Shared;
 
 /// How long an idle worker sleeps when nothing is due.
@@ -281,25 +281,43 @@ impl Worker {
         } = self;
         for datagram in receiver.datagrams() {
             let local = SocketAddr::new(datagram.local.unwrap_or(addr.ip()), addr.port());
-            if is_dtls(datagram.bytes) {
-                let route = Route {
-                    listener: socket,
-                    server: local,
-                    client: datagram.source,
-                };
-                io.dtls_datagram(now, server, route, datagram.bytes);
+            let route = Route {
+                listener: socket,
+                server: local,
+                client: datagram.source,
+            };
+            let (mut named, mut bytes) = (route.named(), datagram.bytes);
+            let proxied = io.sessions.trusts(datagram.source.ip());
+            if proxied {
+                match io.sessions.unwrap_datagram(route, datagram.bytes) {
+                    Some(unwrapped) => (named, bytes) = unwrapped,
+                    None => {
+                        server.count_drops(DropReason::Proxy, 1);
+                        continue;
+                    }
+                }
+            }
+            if is_dtls(bytes) {
+                io.dtls_datagram(now, server, route, named, bytes);
                 continue;
             }
             if !io.plain_datagrams {
                 continue;
             }
-            let tuple = FiveTuple {
-                transport: Transport::Udp,
-                client: datagram.source,
-                server: local,
+            let path = if proxied {
+                match io.proxied_path(now, server, route, named) {
+                    Some(path) => path,
+                    None => continue,
+                }
+            } else {
+                let tuple = FiveTuple {
+                    transport: Transport::Udp,
+                    client: datagram.source,
+                    server: local,
+                };
+                Path { tuple, socket }
             };
-            let path = Path { tuple, socket };
-            let verdict = server.handle_client(now, &path, datagram.bytes);
+            let verdict = server.handle_client(now, &path, bytes);
             relay_to_peer(queue, receiver, &verdict, datagram.traffic_class);
             if server.has_output() {
                 // What was relayed before a relay closes still leaves by it.

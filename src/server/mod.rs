@@ -438,6 +438,11 @@ impl Server {
         *self.counters.active(tuple.transport, allocation.family()) -= 1;
     }
 
+    /// Counts what the driver has dropped.
+    pub fn count_drops(&mut self, reason: DropReason, count: u64) {
+        self.counters.drops[reason as usize] += count;
+    }
+
     /// Ends the allocation of a client whose connection is closed.
     pub fn handle_disconnect(&mut self, now: Now, path: &Path) {
         let relay = self.allocations.by_tuple(&path.tuple).map(|a| a.relay);

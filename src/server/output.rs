@@ -71,6 +71,12 @@ pub enum DropReason {
     Bandwidth,
     /// `unauthenticated-rate` or `binding-rate`.
     ReplyRate,
+    /// The client of a stream does not read as fast as its peers send.
+    SlowClient,
+    /// A PROXY header that is malformed, missing, or not from `trusted-proxies`.
+    Proxy,
+    /// `max-idle-streams` or `max-idle-streams-per-ip`.
+    TooManyStreams,
 }
 
 impl DropReason {
@@ -85,6 +91,9 @@ impl DropReason {
         Self::OwnAddress,
         Self::Bandwidth,
         Self::ReplyRate,
+        Self::SlowClient,
+        Self::Proxy,
+        Self::TooManyStreams,
     ];
 
     /// The word for metric labels.
@@ -100,11 +109,14 @@ impl DropReason {
             Self::OwnAddress => "own-address",
             Self::Bandwidth => "bandwidth",
             Self::ReplyRate => "reply-rate",
+            Self::SlowClient => "slow-client",
+            Self::Proxy => "proxy",
+            Self::TooManyStreams => "too-many-streams",
         }
     }
 
     /// How many reasons there are.
-    pub const COUNT: usize = Self::ReplyRate as usize + 1;
+    pub const COUNT: usize = Self::TooManyStreams as usize + 1;
 }
 
 /// One thing for the driver to do.

@@ -9,3 +9,4 @@ pub mod dtls_hello;
 pub mod framing;
 pub mod indication;
 pub mod message;
+pub mod proxy;

@@ -8,14 +8,17 @@ const FLAGS = [
   // Host candidates by address: mDNS names would be announced to the network.
   '--disable-features=WebRtcHideLocalIpsWithMdns,MediaRouter,OptimizationHints',
   // The browser asks for nothing but the page.
-  '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+  '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost',
   // A canvas in a headless page is painted at full rate.
   '--disable-renderer-backgrounding', '--disable-backgrounding-occluded-windows',
 ];
 
-/** The browser. */
-export const launch = () =>
-  chromium.launch({ executablePath: '/usr/bin/chromium', headless: true, args: FLAGS, timeout: 60_000 });
+/** The browser; it keeps the authorities that it trusts in `home`. */
+export const launch = (home) =>
+  chromium.launch({
+    executablePath: '/usr/bin/chromium', headless: true, args: FLAGS, timeout: 60_000,
+    env: home ? { ...process.env, HOME: home } : process.env,
+  });
 
 /** Runs `scenario(argument)` in a page; prints what it returns, with the page's errors, as one line of JSON. */
 export async function inPage(scenario) {
@@ -25,7 +28,7 @@ export async function inPage(scenario) {
     response.end('<!doctype html><title>turnd</title>');
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const browser = await launch();
+  const browser = await launch(argument.home);
   try {
     const page = await browser.newPage();
     const pageErrors = [];

@@ -1,11 +1,13 @@
 //! A headless Chromium against turnd.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Namespace, PASSWORD, Turnd, USER, node};
+use crate::support::{Authority, Namespace, PASSWORD, Scratch, Turnd, USER, node, run};
 
 /// Above what the scripts allow themselves.
 const LIMIT: Duration = Duration::from_secs(150);
@@ -120,4 +122,78 @@ fn wrong_password_is_candidate_error_401() {
 fn relayed_call_carries_messages_and_video() {
     let turnd = Turnd::start("");
     call(None, turnd.address());
+}
+
+/// A home folder whose certificate store trusts `authority`.
+fn home(authority: &Authority) -> Scratch {
+    let home = Scratch::new();
+    // Chromium has moved its store; both places are its own.
+    for place in [".pki/nssdb", ".local/share/pki/nssdb"] {
+        let folder = home.path().join(place);
+        fs::create_dir_all(&folder).unwrap();
+        let database = format!("sql:{}", folder.display());
+        let certutil = |arguments: &[&str]| {
+            let mut command = Command::new("certutil");
+            run(command.args(["-d", &database]).args(arguments), LIMIT);
+        };
+        certutil(&["-N", "--empty-password"]);
+        let certificate = authority.certificate();
+        let certificate = certificate.to_str().unwrap();
+        certutil(&["-A", "-t", "C,,", "-n", "turnd-test", "-i", certificate]);
+    }
+    home
+}
+
+/// A call by these URLs only.
+fn call_over(turnd: &Turnd, url: &str, home: Option<&Scratch>) {
+    let argument = json!({
+        "iceServers": [{ "urls": [url], "username": USER, "credential": PASSWORD }],
+        "messages": 200,
+        "frames": 60,
+        "milliseconds": 60_000,
+        "home": home.map(|home| home.path()),
+    });
+    let result = node(None, "call.mjs", &argument, LIMIT);
+    assert_eq!(result["errors"], json!([]), "{}", turnd.log());
+    assert_eq!(result["pageErrors"], json!([]));
+    assert_eq!(result["finished"], true, "{result}\n{}", turnd.log());
+    let relayed = json!({ "local": "relay", "remote": "relay" });
+    assert_eq!(result["pairs"], json!([relayed, relayed]));
+}
+
+#[test]
+fn call_over_tcp() {
+    let turnd = Turnd::start("");
+    call_over(
+        &turnd,
+        &format!("turn:{}?transport=tcp", turnd.address()),
+        None,
+    );
+    assert!(turnd.log().contains("transport=\"tcp\""), "{}", turnd.log());
+}
+
+#[test]
+fn call_over_tls_with_a_private_authority_and_701_without() {
+    let authority = Authority::new();
+    authority.issue("server", "localhost", "rsa:2048", 2);
+    let turnd = Turnd::start(&authority.toml(&["server"]));
+    let url = format!(
+        "turns:localhost:{}?transport=tcp",
+        turnd.ports().tls_listening()
+    );
+    call_over(&turnd, &url, Some(&home(&authority)));
+    assert!(turnd.log().contains("transport=\"tls\""), "{}", turnd.log());
+
+    // The same to a browser that does not know the authority.
+    let home = home(&Authority::new());
+    let argument = json!({
+        "iceServers": [{ "urls": [url], "username": USER, "credential": PASSWORD }],
+        "milliseconds": 30_000,
+        "home": home.path(),
+    });
+    let result = node(None, "gather.mjs", &argument, LIMIT);
+    assert!(candidates(&result, "relay").is_empty(), "{result}");
+    let errors = result["errors"].as_array().unwrap();
+    assert!(!errors.is_empty(), "{result}");
+    assert!(errors.iter().all(|error| error["code"] == 701), "{result}");
 }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::{PASSWORD, Running, Turnd, USER, run};
+use crate::support::{Authority, PASSWORD, Running, Turnd, USER, run};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -151,6 +151,83 @@ fn tcp_ipv6_relay() {
 #[test]
 fn tcp_ten_clients() {
     passes_with_password("-t -e 127.0.0.1 -m 10 -n 100 -l 170 -z 5 -c", 1000, 170_000);
+}
+
+/// The same over TLS or DTLS, to both ports.
+fn passes_securely(arguments: &str, messages: u64, bytes: u64) {
+    let authority = Authority::new();
+    authority.issue("server", "localhost", "rsa:2048", 2);
+    let toml = format!("{OLD_CHANNELS}\n{}", authority.toml(&["server"]));
+    passes(
+        &Turnd::start(&toml),
+        &format!("-w {PASSWORD} {arguments}"),
+        messages,
+        bytes,
+    );
+}
+
+#[test]
+fn tls() {
+    passes_securely("-t -S -e 127.0.0.1 -X -n 20 -l 171", 40, 6840);
+}
+
+#[test]
+fn tls_client_to_client() {
+    passes_securely("-t -S -y", 20, 2000);
+}
+
+#[test]
+fn tls_ten_clients() {
+    passes_securely(
+        "-t -S -e 127.0.0.1 -m 10 -n 100 -l 170 -z 5 -c",
+        1000,
+        170_000,
+    );
+}
+
+#[test]
+fn tls_ipv6_relay() {
+    passes_securely("-t -S -x -e ::1", 10, 1000);
+}
+
+#[test]
+fn dtls() {
+    passes_securely("-S -e 127.0.0.1 -X -n 20 -l 171", 40, 6840);
+}
+
+#[test]
+fn dtls_client_to_client() {
+    passes_securely("-S -y", 20, 2000);
+}
+
+#[test]
+fn dtls_ten_clients() {
+    passes_securely("-S -e 127.0.0.1 -m 10 -n 100 -l 170 -z 5 -c", 1000, 170_000);
+}
+
+#[test]
+fn dtls_ipv6_relay() {
+    passes_securely("-S -x -e ::1", 10, 1000);
+}
+
+#[test]
+fn tcp_relay() {
+    passes_with_password("-T -e 127.0.0.1 -n 20", 40, 4000);
+}
+
+#[test]
+fn tcp_relay_client_to_client() {
+    passes_with_password("-T -y", 10, 1000);
+}
+
+#[test]
+fn tcp_relay_over_tls() {
+    passes_securely("-T -S -e 127.0.0.1 -n 20", 40, 4000);
+}
+
+#[test]
+fn tcp_relay_ipv6() {
+    passes_with_password("-T -x -y", 10, 1000);
 }
 
 #[test]

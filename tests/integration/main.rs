@@ -19,3 +19,4 @@ mod properties;
 mod security;
 mod sockets;
 mod support;
+mod transports;

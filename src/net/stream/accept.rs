@@ -13,7 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::super::now;
 use super::super::worker::Worker;
 use super::serve;
-use crate::policy::stream_limit::StreamLimit;
+use crate::policy::stream_limit::{StreamGuard, StreamLimit};
+use crate::server::output::DropReason;
 
 /// Connections that the kernel holds until they are taken.
 const BACKLOG: i32 = 1024;
@@ -70,8 +71,12 @@ pub(in crate::net) async fn accept(worker: Rc<RefCell<Worker>>, acceptor: Accept
         match listener.accept().await {
             Ok((tcp, client)) => {
                 // Refused by closing it: an answer would cost more than the connection.
-                if let Some(guard) = acceptor.limit.acquire(client.ip()) {
-                    open(&worker, tcp, client, guard);
+                match acceptor.limit.acquire(client.ip()) {
+                    Some(guard) => open(&worker, tcp, client, guard),
+                    None => {
+                        let server = &mut worker.borrow_mut().server;
+                        server.count_drops(DropReason::TooManyStreams, 1);
+                    }
                 }
             }
             Err(error) => {
@@ -88,12 +93,7 @@ pub(in crate::net) async fn accept(worker: Rc<RefCell<Worker>>, acceptor: Accept
     }
 }
 
-fn open(
-    worker: &Rc<RefCell<Worker>>,
-    tcp: TcpStream,
-    client: SocketAddr,
-    guard: crate::policy::stream_limit::StreamGuard,
-) {
+fn open(worker: &Rc<RefCell<Worker>>, tcp: TcpStream, client: SocketAddr, guard: StreamGuard) {
     // Without either the connection is of no use; it fails when it is read.
     let _ = tcp.set_nodelay(true);
     let Ok(server) = tcp.local_addr() else {

@@ -25,11 +25,15 @@ use super::secure::Secure;
 use super::way::Way;
 use super::worker::Worker;
 use crate::Now;
-use crate::policy::stream_limit::StreamGuard;
+use crate::policy::ip_range::IpRange;
+use crate::policy::peer_filter::canonical_ip;
+use crate::policy::stream_limit::{StreamGuard, StreamLimit};
 use crate::server::connections::ConnectionId;
 use crate::server::five_tuple::{FiveTuple, Path, Transport};
+use crate::server::output::DropReason;
 use crate::wire::framing::{self, Next, Rules};
 use crate::wire::indication::Header;
+use crate::wire::proxy::{self, Parsed};
 
 pub(super) use self::accept::{Acceptor, accept};
 pub(super) use self::join::{DataStream, join};
@@ -57,6 +61,8 @@ struct Stream {
     path: Path,
     /// What its first byte told; `None` before that.
     layer: Option<Layer>,
+    /// A PROXY header is to come first.
+    proxied: bool,
     /// A frame that has not come whole.
     partial: Vec<u8>,
     queue: WriteQueue,
@@ -86,6 +92,9 @@ pub(super) struct StreamOptions {
     pub(super) secure: Option<Arc<Secure>>,
     /// `max-allocate-timeout`.
     pub(super) patience: Duration,
+    pub(super) limit: Arc<StreamLimit>,
+    /// `trusted-proxies`.
+    pub(super) proxies: Vec<IpRange>,
 }
 
 /// All stream clients of one worker.
@@ -101,7 +110,12 @@ pub(super) struct Streams {
 
 impl Streams {
     pub(super) fn new(options: StreamOptions) -> Self {
-        let cipher = if options.secure.is_some() { READ } else { 0 };
+        let cipher = if options.secure.is_some() {
+            // A whole turn's bytes behind a PROXY header that came in parts.
+            READ + STRANGER_FRAME
+        } else {
+            0
+        };
         Self {
             slab: Slab::new(),
             options,
@@ -124,6 +138,12 @@ impl Streams {
             wake: Notify::new(),
             closed: Cell::new(false),
         });
+        let source = canonical_ip(client.ip());
+        let proxied = self
+            .options
+            .proxies
+            .iter()
+            .any(|range| range.contains(source));
         let entry = self.slab.vacant_entry();
         let id = entry.key();
         let check = now.mono + self.options.patience;
@@ -139,6 +159,7 @@ impl Streams {
                 socket: Way::Stream(id).id(),
             },
             layer: None,
+            proxied,
             partial: Vec::new(),
             queue: WriteQueue::default(),
             dirty: false,
@@ -252,6 +273,8 @@ enum End {
     Closed,
     /// What came is no protocol of ours.
     Garbage,
+    /// There are too many of the kind.
+    Refused,
     /// It does not read what it asks for.
     Unread,
     /// No allocation in time.
@@ -345,8 +368,62 @@ impl Worker {
         Ok(())
     }
 
+    /// Takes the PROXY header off the first `len` bytes of the scratch buffer, and tells how many
+    /// are left; `None` when it has not come whole.
+    fn unwrap_proxy(&mut self, id: usize, len: usize) -> Result<Option<usize>, End> {
+        let streams = &mut self.io.streams;
+        let Some(stream) = streams.slab.get_mut(id) else {
+            return Err(End::Closed);
+        };
+        let bytes = self.receiver.filled(len);
+        match proxy::parse_stream(bytes) {
+            Parsed::Header {
+                addresses,
+                len: header,
+            } => {
+                if let Some(named) = addresses {
+                    stream.path.tuple.client = named.client;
+                    stream.path.tuple.server = named.server;
+                    // From now on it counts as the client's, not the proxy's.
+                    stream.guard = None;
+                    stream.guard = streams.options.limit.acquire(named.client.ip());
+                    if stream.guard.is_none() {
+                        self.server.count_drops(DropReason::TooManyStreams, 1);
+                        return Err(End::Refused);
+                    }
+                }
+                stream.proxied = false;
+                stream.partial.clear();
+                self.receiver.scratch().copy_within(header..len, 0);
+                Ok(Some(len - header))
+            }
+            Parsed::Partial => {
+                stream.partial.clear();
+                stream.partial.extend_from_slice(bytes);
+                Ok(None)
+            }
+            Parsed::Malformed => {
+                self.server.count_drops(DropReason::Proxy, 1);
+                Err(End::Garbage)
+            }
+        }
+    }
+
     /// Looks at the first bytes, then at frames: `len` bytes of the scratch buffer.
-    fn plain_bytes(&mut self, now: Now, id: usize, len: usize) -> Result<(), End> {
+    fn plain_bytes(&mut self, now: Now, id: usize, mut len: usize) -> Result<(), End> {
+        if self
+            .io
+            .streams
+            .slab
+            .get(id)
+            .is_some_and(|stream| stream.proxied)
+            && len > 0
+        {
+            match self.unwrap_proxy(id, len)? {
+                Some(rest) => len = rest,
+                None => return Ok(()),
+            }
+        }
         let streams = &mut self.io.streams;
         let Some(stream) = streams.slab.get_mut(id) else {
             return Err(End::Closed);
@@ -418,6 +495,12 @@ impl Worker {
                 }
                 Next::Partial => break,
                 Next::Broken => {
+                    let reason = match proxy::parse_stream(&self.receiver.filled(len)[at..]) {
+                        Parsed::Malformed => DropReason::Malformed,
+                        // Whoever sends this is not trusted.
+                        Parsed::Header { .. } | Parsed::Partial => DropReason::Proxy,
+                    };
+                    self.server.count_drops(reason, 1);
                     self.flush();
                     return Err(End::Garbage);
                 }
@@ -518,6 +601,8 @@ impl Worker {
             reason = ?end, dropped = stream.queue.dropped(), open = self.io.streams.len(),
             "connection closed"
         );
+        let dropped = stream.queue.dropped();
+        self.server.count_drops(DropReason::SlowClient, dropped);
         self.server.handle_disconnect(now, &stream.path);
         self.apply_outputs(now);
     }

@@ -11,3 +11,4 @@ mod permissions;
 mod refresh;
 mod rest;
 mod stun;
+mod tcp;

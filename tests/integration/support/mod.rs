@@ -1,5 +1,6 @@
 //! What the tests share: a running turnd, a server without sockets, ports that are free, and clients.
 
+mod authority;
 mod coturn;
 pub(crate) mod messages;
 mod namespace;
@@ -7,10 +8,12 @@ mod node;
 mod peer;
 mod ports;
 mod process;
+mod stream_client;
 mod stun_client;
 mod turnd;
 pub(crate) mod world;
 
+pub(crate) use authority::Authority;
 pub(crate) use coturn::Coturn;
 pub(crate) use messages::{error_code, request, xor_address};
 pub(crate) use namespace::{Namespace, link};
@@ -18,5 +21,6 @@ pub(crate) use node::node;
 pub(crate) use peer::Peer;
 pub(crate) use ports::Ports;
 pub(crate) use process::{Running, Scratch, run};
+pub(crate) use stream_client::{StreamClient, connect};
 pub(crate) use stun_client::StunClient;
 pub(crate) use turnd::{Extras, PASSWORD, REALM, Turnd, USER};

@@ -10,7 +10,8 @@ use stun::attributes::{
 };
 use stun::message::{
     CLASS_ERROR_RESPONSE, CLASS_SUCCESS_RESPONSE, MAGIC_COOKIE, METHOD_ALLOCATE,
-    METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION, METHOD_DATA, METHOD_REFRESH, Message, Method,
+    METHOD_CHANNEL_BIND, METHOD_CONNECTION_ATTEMPT, METHOD_CREATE_PERMISSION, METHOD_DATA,
+    METHOD_REFRESH, Message, Method,
 };
 use turn::proto::channum::ChannelNumber;
 use turnd::Now;
@@ -78,6 +79,8 @@ pub(crate) struct World {
     /// Channels that are up, as ChannelUp and ChannelDown say.
     pub(crate) channels: Vec<Channel>,
     replies: Vec<(Path, Vec<u8>)>,
+    /// What the server asked for about connections with peers.
+    pub(crate) peer_outputs: Vec<Output>,
 }
 
 impl World {
@@ -123,6 +126,7 @@ impl World {
             events: Vec::new(),
             channels: Vec::new(),
             replies: Vec::new(),
+            peer_outputs: Vec::new(),
         }
     }
 
@@ -158,7 +162,7 @@ impl World {
                     check_reply(&message);
                     self.replies.push((path, message));
                 }
-                Output::OpenRelay { relay, addr } => {
+                Output::OpenRelay { relay, addr } | Output::OpenTcpRelay { relay, addr } => {
                     assert!(!self.open.contains_key(&relay.0), "relay opened twice");
                     self.binds.push(addr);
                     let bound = (self.bind)(addr);
@@ -187,10 +191,25 @@ impl World {
                     self.channels.retain(|up| *up != channel);
                     assert_eq!(self.channels.len(), before - 1, "down but not up");
                 }
+                output @ (Output::Connect { .. }
+                | Output::CloseConnection { .. }
+                | Output::HandOver { .. }) => self.peer_outputs.push(output),
                 Output::Event(event) => self.events.push(event),
                 other => panic!("no client here came by a stream: {other:?}"),
             }
         }
+    }
+
+    /// What the server sends of its own accord after `input`: messages, and to whom.
+    pub(crate) fn after<T>(
+        &mut self,
+        input: impl FnOnce(&mut Server, Now) -> T,
+    ) -> (T, Vec<(Path, Message)>) {
+        let given = input(&mut self.server, self.now);
+        self.drain();
+        let replies = std::mem::take(&mut self.replies);
+        let read = |(path, bytes): (Path, Vec<u8>)| (path, decode(&bytes));
+        (given, replies.into_iter().map(read).collect())
     }
 
     /// Hands a packet to the server: what it relayed, and what it answered.
@@ -420,10 +439,15 @@ fn check_reply(bytes: &[u8]) {
     }
     let message = decode(bytes);
     assert_eq!(bytes.len(), 20 + message.length as usize);
-    assert!(matches!(
-        message.typ.class,
-        CLASS_SUCCESS_RESPONSE | CLASS_ERROR_RESPONSE
-    ));
+    // The one message that a server begins with (RFC 6062 §5.3).
+    let attempt = message.typ.method == METHOD_CONNECTION_ATTEMPT;
+    assert!(
+        attempt
+            || matches!(
+                message.typ.class,
+                CLASS_SUCCESS_RESPONSE | CLASS_ERROR_RESPONSE
+            )
+    );
     let mut end = 20;
     for attribute in &message.attributes.0 {
         let value_end = end + 4 + attribute.value.len();

@@ -1,29 +1,32 @@
-//! Clients whose datagrams need more than an address: DTLS.
+//! Clients whose datagrams need more than an address: DTLS clients, and those behind a proxy.
 
+mod association;
 mod cookie;
-mod session;
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use self::association::{Association, Ended, MAX_RECORD};
 use self::cookie::Cookies;
-use self::session::{Association, Ended, MAX_RECORD};
 use super::io::Io;
 use super::secure::Secure;
 use super::sockets::Sockets;
 use super::udp::Via;
 use super::way::Way;
 use crate::Now;
+use crate::policy::ip_range::IpRange;
+use crate::policy::peer_filter::canonical_ip;
 use crate::policy::stream_limit::{StreamGuard, StreamLimit};
 use crate::server::Server;
 use crate::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
-use crate::server::output::ClientVerdict;
+use crate::server::output::{ClientVerdict, DropReason};
 use crate::wire::dtls_hello::{self, ClientHello};
 use crate::wire::indication::Header;
+use crate::wire::proxy::{self, Addresses, Parsed};
 
 /// How soon the handshake is looked at again; OpenSSL sends a flight again after a second.
 const RETRANSMIT: Duration = Duration::from_millis(1100);
@@ -36,12 +39,32 @@ pub(super) struct Route {
     pub(super) listener: SocketId,
     /// The local address.
     pub(super) server: SocketAddr,
+    /// The client, or the proxy before it.
     pub(super) client: SocketAddr,
+}
+
+impl Route {
+    /// Whom it connects when there is no proxy.
+    pub(super) fn named(&self) -> Addresses {
+        Addresses {
+            client: self.client,
+            server: self.server,
+        }
+    }
+}
+
+/// Which session of a route: a client may use both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    /// Behind a proxy.
+    Plain,
+    Dtls,
 }
 
 #[derive(Debug)]
 struct Session {
-    association: Association,
+    /// `None`: plain datagrams.
+    association: Option<Association>,
     route: Route,
     path: Path,
     /// Of the ClientHello that it began with.
@@ -53,20 +76,22 @@ struct Session {
     guard: Option<StreamGuard>,
 }
 
-/// How DTLS clients may come.
+/// How these clients may come.
 #[derive(Debug)]
 pub(super) struct SessionOptions {
     pub(super) secure: Option<Arc<Secure>>,
     pub(super) limit: Arc<StreamLimit>,
+    /// `trusted-proxies`.
+    pub(super) proxies: Vec<IpRange>,
     /// `max-allocate-timeout`.
     pub(super) patience: Duration,
 }
 
-/// All DTLS clients of one worker.
+/// All these clients of one worker.
 #[derive(Debug)]
 pub(super) struct Sessions {
     slab: Slab<Session>,
-    by_route: HashMap<Route, usize>,
+    by_route: HashMap<(Route, Kind), usize>,
     checks: BTreeSet<(Instant, usize)>,
     cookies: Cookies,
     options: SessionOptions,
@@ -94,15 +119,14 @@ impl Sessions {
         self.checks.first().map(|(at, _)| *at)
     }
 
-    /// Encrypts a control message and sends it.
+    /// Sends a control message.
     pub(super) fn send(&mut self, sockets: &Sockets, id: usize, message: &[u8]) {
         if let Some(session) = self.slab.get_mut(id) {
-            session.association.send(message);
-            session.flush(sockets);
+            session.send(sockets, message);
         }
     }
 
-    /// Encrypts relayed data and sends it; what is longer than a record is lost.
+    /// Sends relayed data; what is longer than a record is lost to a DTLS client.
     pub(super) fn send_data(
         &mut self,
         sockets: &Sockets,
@@ -115,8 +139,7 @@ impl Sessions {
         self.joined.extend_from_slice(payload);
         self.joined.resize(self.joined.len() + header.padding(), 0);
         if let Some(session) = self.slab.get_mut(id) {
-            session.association.send(&self.joined);
-            session.flush(sockets);
+            session.send(sockets, &self.joined);
         }
     }
 
@@ -124,18 +147,23 @@ impl Sessions {
         &mut self,
         now: Now,
         route: Route,
-        random: [u8; 32],
-        association: Association,
+        named: Addresses,
+        association: Option<(Association, [u8; 32])>,
         guard: StreamGuard,
     ) -> usize {
         let entry = self.slab.vacant_entry();
         let id = entry.key();
-        let check = now.mono + RETRANSMIT;
-        let tuple = FiveTuple {
-            transport: Transport::Dtls,
-            client: route.client,
-            server: route.server,
+        let (kind, transport, wait) = match association {
+            Some(_) => (Kind::Dtls, Transport::Dtls, RETRANSMIT),
+            None => (Kind::Plain, Transport::Udp, self.options.patience),
         };
+        let check = now.mono + wait;
+        let tuple = FiveTuple {
+            transport,
+            client: named.client,
+            server: named.server,
+        };
+        let (association, random) = association.unzip();
         entry.insert(Session {
             association,
             route,
@@ -143,33 +171,90 @@ impl Sessions {
                 tuple,
                 socket: Way::Session(id).id(),
             },
-            random,
+            random: random.unwrap_or_default(),
             until: now.mono + HANDSHAKE,
             check,
             guard: Some(guard),
         });
-        self.by_route.insert(route, id);
+        self.by_route.insert((route, kind), id);
         self.checks.insert((check, id));
         id
     }
 
+    /// Whether datagrams from `ip` begin with a PROXY header.
+    pub(super) fn trusts(&self, ip: IpAddr) -> bool {
+        let proxies = &self.options.proxies;
+        !proxies.is_empty() && proxies.iter().any(|range| range.contains(canonical_ip(ip)))
+    }
+
+    /// The client that a datagram of a proxy comes from, and the client's bytes. A header that
+    /// came before is good for those that come without.
+    pub(super) fn unwrap_datagram<'a>(
+        &self,
+        route: Route,
+        datagram: &'a [u8],
+    ) -> Option<(Addresses, &'a [u8])> {
+        if !proxy::is_header(datagram) {
+            let known = [Kind::Plain, Kind::Dtls].into_iter().find_map(|kind| {
+                let id = self.by_route.get(&(route, kind))?;
+                Some(self.slab.get(*id)?.path.tuple)
+            })?;
+            let named = Addresses {
+                client: known.client,
+                server: known.server,
+            };
+            return Some((named, datagram));
+        }
+        match proxy::parse_datagram(datagram) {
+            Parsed::Header { addresses, len } => {
+                Some((addresses.unwrap_or(route.named()), &datagram[len..]))
+            }
+            Parsed::Partial | Parsed::Malformed => None,
+        }
+    }
+
     fn remove(&mut self, id: usize) -> Option<Session> {
         let session = self.slab.try_remove(id)?;
-        self.by_route.remove(&session.route);
+        let kind = match session.association {
+            Some(_) => Kind::Dtls,
+            None => Kind::Plain,
+        };
+        self.by_route.remove(&(session.route, kind));
         self.checks.remove(&(session.check, id));
         Some(session)
     }
 }
 
 impl Session {
+    fn send(&mut self, sockets: &Sockets, message: &[u8]) {
+        match &mut self.association {
+            Some(association) => {
+                association.send(message);
+                self.flush(sockets);
+            }
+            None => self.transmit(sockets, message),
+        }
+    }
+
     fn flush(&mut self, sockets: &Sockets) {
-        let Some(socket) = sockets.get(Via::Listener(self.route.listener)) else {
-            return;
-        };
-        let from = sockets.source_of(self.route.listener, self.route.server.ip());
-        while let Some(datagram) = self.association.poll_datagram() {
+        while let Some(datagram) = self
+            .association
+            .as_mut()
+            .and_then(Association::poll_datagram)
+        {
+            self.transmit(sockets, &datagram);
+        }
+    }
+
+    fn transmit(&self, sockets: &Sockets, datagram: &[u8]) {
+        let Route {
+            listener,
+            server,
+            client,
+        } = self.route;
+        if let Some(socket) = sockets.get(Via::Listener(listener)) {
             // What the socket does not take is lost, as datagrams are.
-            let _ = socket.send(&datagram, self.route.client, from);
+            let _ = socket.send(datagram, client, sockets.source_of(listener, server.ip()));
         }
     }
 }
@@ -181,17 +266,18 @@ impl Io {
         now: Now,
         server: &mut Server,
         route: Route,
+        named: Addresses,
         datagram: &[u8],
     ) {
         let hello = ClientHello::parse(datagram);
-        let known = self.sessions.by_route.get(&route).copied();
+        let known = self.sessions.by_route.get(&(route, Kind::Dtls)).copied();
         let own = |id: usize| {
             let random = self.sessions.slab.get(id).map(|s| s.random);
             hello.is_none_or(|hello| random.is_some_and(|own| own == hello.random()))
         };
         match (known, hello) {
             (Some(id), _) if own(id) => self.session_datagram(now, server, id, datagram),
-            (_, Some(hello)) => self.hello(now, server, route, &hello, datagram, known),
+            (_, Some(hello)) => self.hello(now, server, (route, named), &hello, datagram, known),
             _ => {}
         }
     }
@@ -201,7 +287,7 @@ impl Io {
         &mut self,
         now: Now,
         server: &mut Server,
-        route: Route,
+        (route, named): (Route, Addresses),
         hello: &ClientHello<'_>,
         datagram: &[u8],
         before: Option<usize>,
@@ -218,8 +304,8 @@ impl Io {
         let Some(context) = &context.dtls else {
             return;
         };
-        if !sessions.cookies.is_good(now, route.client, hello) {
-            let cookie = sessions.cookies.issue(now, route.client, hello);
+        if !sessions.cookies.is_good(now, named.client, hello) {
+            let cookie = sessions.cookies.issue(now, named.client, hello);
             let answer = dtls_hello::hello_verify_request(&cookie);
             let from = self.sockets.source_of(route.listener, route.server.ip());
             if let Some(socket) = self.sockets.get(Via::Listener(route.listener)) {
@@ -227,8 +313,8 @@ impl Io {
             }
             return;
         }
-        let Some(guard) = sessions.options.limit.acquire(route.client.ip()) else {
-            return;
+        let Some(guard) = sessions.options.limit.acquire(named.client.ip()) else {
+            return server.count_drops(DropReason::TooManyStreams, 1);
         };
         // The client has begun anew on the same port (RFC 6347 §4.2.8).
         if let Some(before) = before {
@@ -239,13 +325,43 @@ impl Io {
         };
         let mut random = [0; 32];
         random.copy_from_slice(hello.random());
-        let id = self.sessions.insert(now, route, random, association, guard);
+        let association = Some((association, random));
+        let id = self.sessions.insert(now, route, named, association, guard);
         if let Some(session) = self.sessions.slab.get_mut(id) {
             session.flush(&self.sockets);
-            if session.association.has_failed() {
+            if session
+                .association
+                .as_ref()
+                .is_some_and(Association::has_failed)
+            {
                 self.sessions.remove(id);
             }
         }
+    }
+
+    /// The path of a client behind a proxy; `None`: there are too many.
+    pub(super) fn proxied_path(
+        &mut self,
+        now: Now,
+        server: &mut Server,
+        route: Route,
+        named: Addresses,
+    ) -> Option<Path> {
+        let known = self.sessions.by_route.get(&(route, Kind::Plain)).copied();
+        if let Some(id) = known {
+            let path = self.sessions.slab.get(id)?.path;
+            if (path.tuple.client, path.tuple.server) == (named.client, named.server) {
+                return Some(path);
+            }
+            // The proxy uses the port for another client now.
+            self.end_session(now, server, id);
+        }
+        let Some(guard) = self.sessions.options.limit.acquire(named.client.ip()) else {
+            server.count_drops(DropReason::TooManyStreams, 1);
+            return None;
+        };
+        let id = self.sessions.insert(now, route, named, None, guard);
+        Some(self.sessions.slab.get(id)?.path)
     }
 
     fn session_datagram(&mut self, now: Now, server: &mut Server, id: usize, datagram: &[u8]) {
@@ -253,17 +369,21 @@ impl Io {
             return;
         };
         let path = session.path;
-        let received = session.association.receive(datagram);
+        let Some(association) = &mut session.association else {
+            return;
+        };
+        let received = association.receive(datagram);
         session.flush(&self.sockets);
         if received.is_err() {
             return self.end_session(now, server, id);
         }
         let mut plain = std::mem::take(&mut self.sessions.plain);
         let ended = loop {
-            let Some(session) = self.sessions.slab.get_mut(id) else {
+            let session = self.sessions.slab.get_mut(id);
+            let Some(association) = session.and_then(|s| s.association.as_mut()) else {
                 break false;
             };
-            match session.association.read(&mut plain) {
+            match association.read(&mut plain) {
                 Ok(Some(len)) => self.message(now, server, &path, &plain[..len]),
                 Ok(None) => break false,
                 Err(Ended) => break true,
@@ -301,8 +421,10 @@ impl Io {
             let Some(session) = self.sessions.slab.get_mut(id) else {
                 continue;
             };
-            let next = if !session.association.is_established() {
-                let failed = session.association.advance().is_err();
+            let next = if let Some(association) = &mut session.association
+                && !association.is_established()
+            {
+                let failed = association.advance().is_err();
                 session.flush(&self.sockets);
                 (!failed && now.mono < session.until).then_some(RETRANSMIT)
             } else if server.has_allocation(&session.path) {
@@ -328,8 +450,10 @@ impl Io {
         let Some(mut session) = self.sessions.remove(id) else {
             return;
         };
-        session.association.close();
-        session.flush(&self.sockets);
+        if let Some(association) = &mut session.association {
+            association.close();
+            session.flush(&self.sockets);
+        }
         server.handle_disconnect(now, &session.path);
         self.apply_outputs(now, server);
     }

@@ -1,0 +1,119 @@
+//! A client on a stream that sends exactly what a test says.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use openssl::ssl::{SslConnector, SslMethod, SslStream};
+use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, Message, Method};
+use turnd::wire::framing::{self, Next, Rules};
+
+use super::messages::{Attributes, Login, decode, request};
+
+/// How long a reply may take. Long, since it costs a passing test nothing.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const RULES: Rules = Rules {
+    max_len: framing::MAX_FRAME,
+    channel_data: true,
+    rfc5766_channels: false,
+};
+
+pub(crate) struct StreamClient<S = TcpStream> {
+    pub(crate) stream: S,
+    buffer: Vec<u8>,
+    login: Option<Login>,
+}
+
+pub(crate) fn connect(server: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(server).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+impl StreamClient {
+    pub(crate) fn new(server: SocketAddr) -> Self {
+        Self::over(connect(server))
+    }
+}
+
+impl StreamClient<SslStream<TcpStream>> {
+    /// Over TLS, to a server that `authority` vouches for under this name.
+    pub(crate) fn secure(server: SocketAddr, authority: &Path, name: &str) -> Self {
+        let mut connector = SslConnector::builder(SslMethod::tls()).unwrap();
+        connector.set_ca_file(authority).unwrap();
+        let stream = connector.build().connect(name, connect(server));
+        Self::over(stream.unwrap_or_else(|error| panic!("{name}: {error}")))
+    }
+}
+
+impl<S: Read + Write> StreamClient<S> {
+    pub(crate) fn over(stream: S) -> Self {
+        Self {
+            stream,
+            buffer: Vec::new(),
+            login: None,
+        }
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// The next frame without padding; an error when the server closes, or says nothing in time.
+    pub(crate) fn try_receive(&mut self) -> io::Result<Vec<u8>> {
+        loop {
+            match framing::next(&self.buffer, &RULES) {
+                Next::Frame { frame, taken } => {
+                    let frame = frame.to_vec();
+                    self.buffer.drain(..taken);
+                    return Ok(frame);
+                }
+                Next::Partial => {}
+                Next::Broken => panic!("the server sent {:02x?}", self.buffer),
+            }
+            let mut bytes = [0; 4096];
+            match self.stream.read(&mut bytes)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => self.buffer.extend_from_slice(&bytes[..count]),
+            }
+        }
+    }
+
+    pub(crate) fn receive(&mut self) -> Vec<u8> {
+        self.try_receive().unwrap()
+    }
+
+    /// What came behind the last frame.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    pub(crate) fn ask(&mut self, request: &Message) -> Message {
+        self.send(&request.raw);
+        let reply = decode(&self.receive());
+        assert_eq!(reply.transaction_id, request.transaction_id);
+        reply
+    }
+
+    pub(crate) fn binding(&mut self) -> Message {
+        self.ask(&request(METHOD_BINDING, vec![]))
+    }
+
+    pub(crate) fn log_in(&mut self, user: &str, password: &str) {
+        let challenge = self.ask(&request(METHOD_ALLOCATE, vec![]));
+        self.login = Some(Login::answer(&challenge, user, password));
+    }
+
+    pub(crate) fn signed(&self, method: Method, attributes: Attributes) -> Message {
+        let login = self.login.as_ref().expect("log_in comes first");
+        login.sign(method, attributes)
+    }
+
+    pub(crate) fn ask_signed(&mut self, method: Method, attributes: Attributes) -> Message {
+        let request = self.signed(method, attributes);
+        self.ask(&request)
+    }
+}

@@ -1,0 +1,282 @@
+//! TLS and DTLS from outside (X2, X3), and certificates that come and go.
+
+use std::fs;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use stun::message::{METHOD_ALLOCATE, METHOD_CHANNEL_BIND};
+use turn::proto::channum::ChannelNumber;
+use turnd::wire::channel_data;
+
+use super::wait_until;
+use crate::support::messages::{Attributes, channel_data as frame, peer, status, transport};
+use crate::support::{Authority, PASSWORD, Peer, Running, Scratch, StreamClient, Turnd, USER};
+
+/// What OpenSSL's client says of the server at `port`.
+fn s_client(authority: &Authority, port: u16, arguments: &str) -> String {
+    let output = Command::new("timeout")
+        .args([
+            "10",
+            "openssl",
+            "s_client",
+            "-connect",
+            &format!("127.0.0.1:{port}"),
+        ])
+        .args(["-CAfile", authority.certificate().to_str().unwrap()])
+        .args(arguments.split_whitespace())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn x2_openssls_client_with_alpn_and_names() {
+    let authority = Authority::new();
+    authority.issue("rsa", "localhost", "rsa:2048", 2);
+    authority.issue(
+        "ec",
+        "turn.example",
+        "ec -pkeyopt ec_paramgen_curve:prime256v1",
+        2,
+    );
+    let turnd = Turnd::start(&authority.toml(&["rsa", "ec"]));
+    for port in [turnd.ports().listening(), turnd.ports().tls_listening()] {
+        for (arguments, expected) in [
+            ("-tls1_3 -alpn stun.turn", "ALPN protocol: stun.turn"),
+            (
+                "-tls1_2 -alpn x,stun.nat-discovery",
+                "ALPN protocol: stun.nat-discovery",
+            ),
+            ("-tls1_2 -alpn http/1.1", "No ALPN negotiated"),
+            ("-tls1_2", "ECDHE-RSA-AES256-GCM-SHA384"),
+            (
+                "-tls1_2 -cipher ECDHE-RSA-AES128-GCM-SHA256",
+                "Cipher is ECDHE-RSA-AES128-GCM-SHA256",
+            ),
+            ("-dtls1_2 -alpn stun.turn", "ALPN protocol: stun.turn"),
+            ("-dtls1_2", "Cipher is ECDHE-RSA-AES"),
+            ("-servername localhost", "subject=CN = localhost"),
+            ("-servername turn.example", "subject=CN = turn.example"),
+            (
+                "-servername TURN.example -dtls1_2",
+                "subject=CN = turn.example",
+            ),
+            ("-servername elsewhere", "subject=CN = localhost"),
+        ] {
+            let said = s_client(&authority, port, arguments);
+            assert!(
+                said.contains(expected),
+                "{arguments}: {said}\n{}",
+                turnd.log()
+            );
+            assert!(
+                said.contains("Verify return code: 0 (ok)"),
+                "{arguments}: {said}"
+            );
+        }
+        for refused in [
+            "-tls1_1",
+            "-tls1_2 -cipher AES128-SHA@SECLEVEL=0",
+            "-dtls1_2 -cipher AES128-SHA@SECLEVEL=0",
+        ] {
+            let said = s_client(&authority, port, refused);
+            assert!(said.contains("Cipher is (NONE)"), "{refused}: {said}");
+        }
+    }
+}
+
+#[test]
+fn x3_a_hello_without_a_cookie_costs_nothing() {
+    let authority = Authority::new();
+    authority.issue("server", "localhost", "rsa:2048", 2);
+    let turnd = Turnd::start(&authority.toml(&["server"]));
+    let before = super::memory(&turnd);
+    let mut body = vec![0xFE, 0xFD];
+    body.extend_from_slice(&[7; 32]);
+    body.extend_from_slice(&[0, 0, 0, 2, 0xC0, 0x2F, 1, 0]);
+    let len = body.len() as u8;
+    let mut hello = vec![22, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 0, 0, len + 12];
+    hello.extend_from_slice(&[1, 0, 0, len, 0, 0, 0, 0, 0, 0, 0, len]);
+    hello.extend_from_slice(&body);
+    let (mut cookies, mut clients) = (Vec::new(), Vec::new());
+    for _ in 0..500 {
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        client.send_to(&hello, turnd.address()).unwrap();
+        let mut answer = [0; 1500];
+        let len = client.recv(&mut answer).unwrap();
+        // HelloVerifyRequest, and nothing of a certificate.
+        assert_eq!((len, answer[13]), (60, 3));
+        cookies.push(answer[28..60].to_vec());
+        // Held, so that no port comes again.
+        clients.push(client);
+    }
+    cookies.sort();
+    cookies.dedup();
+    assert_eq!(cookies.len(), 500, "a cookie is good for one address");
+    let grown = super::memory(&turnd).saturating_sub(before);
+    assert!(grown < 1024, "{grown} KiB more");
+    // A cookie that was made up.
+    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let at = 13 + 12 + 35;
+    let mut forged = hello[..at].to_vec();
+    forged.push(32);
+    forged.extend_from_slice(&cookies[0]);
+    forged.extend_from_slice(&hello[at + 1..]);
+    for (index, more) in [(12, 32), (16, 32), (24, 32)] {
+        forged[index] += more;
+    }
+    client.send_to(&forged, turnd.address()).unwrap();
+    let mut answer = [0; 1500];
+    client.recv(&mut answer).unwrap();
+    assert_eq!(answer[13], 3, "another cookie");
+}
+
+#[test]
+fn certificates_are_exchanged_under_a_call() {
+    let authority = Authority::new();
+    authority.issue("first", "localhost", "rsa:2048", 2);
+    authority.issue(
+        "second",
+        "localhost",
+        "ec -pkeyopt ec_paramgen_curve:prime256v1",
+        2,
+    );
+    authority.issue("server", "localhost", "rsa:2048", 2);
+    let turnd = Turnd::start(&authority.toml(&["server"]));
+    let echo = Peer::echo(Ipv4Addr::LOCALHOST);
+    let mut client = StreamClient::secure(turnd.address(), &authority.certificate(), "localhost");
+    client.log_in(USER, PASSWORD);
+    assert_eq!(
+        status(&client.ask_signed(METHOD_ALLOCATE, vec![transport()])),
+        200
+    );
+    let to = echo.address().to_string();
+    let channel: Attributes = vec![Box::new(ChannelNumber(0x4000)), peer(&to)];
+    assert_eq!(
+        status(&client.ask_signed(METHOD_CHANNEL_BIND, channel)),
+        200
+    );
+
+    let mut sent = 0u32;
+    let mut goes_on = |client: &mut StreamClient<_>| {
+        for _ in 0..50 {
+            let payload = sent.to_be_bytes();
+            client.send(&frame(0x4000, &payload));
+            let answer = client.receive();
+            assert_eq!(channel_data::parse(&answer), Some((0x4000, &payload[..])));
+            sent += 1;
+        }
+    };
+    let copy = |name: &str| {
+        for ending in ["pem", "key"] {
+            let from = authority.path(&format!("{name}.{ending}"));
+            fs::copy(from, authority.path(&format!("server.{ending}"))).unwrap();
+        }
+    };
+    let key_of_a_new_client = || {
+        let client = StreamClient::secure(turnd.address(), &authority.certificate(), "localhost");
+        let key = client
+            .stream
+            .ssl()
+            .peer_certificate()
+            .unwrap()
+            .public_key()
+            .unwrap();
+        key.id()
+    };
+    goes_on(&mut client);
+    // By signal.
+    copy("second");
+    turnd.signal("USR2");
+    wait_until("no reload", &turnd, || {
+        turnd.log().contains("certificates reloaded")
+    });
+    goes_on(&mut client);
+    assert_eq!(key_of_a_new_client(), openssl::pkey::Id::EC);
+    // A key that does not fit: the old one stays.
+    fs::copy(authority.path("first.key"), authority.path("server.key")).unwrap();
+    turnd.signal("USR2");
+    wait_until("no refusal", &turnd, || {
+        turnd.log().contains("kept the old one, because")
+    });
+    assert!(
+        turnd
+            .log()
+            .contains("is not the key of the first certificate"),
+        "{}",
+        turnd.log()
+    );
+    goes_on(&mut client);
+    assert_eq!(key_of_a_new_client(), openssl::pkey::Id::EC);
+    // Without a signal, as the files change.
+    copy("first");
+    wait_until("the change is not seen", &turnd, || {
+        goes_on(&mut client);
+        thread::sleep(Duration::from_millis(200));
+        turnd.log().matches("certificates reloaded").count() == 2
+    });
+    assert_eq!(key_of_a_new_client(), openssl::pkey::Id::RSA);
+    goes_on(&mut client);
+}
+
+#[test]
+fn a_certificate_that_is_about_to_expire_is_announced() {
+    let authority = Authority::new();
+    authority.issue("short", "localhost", "rsa:2048", 13);
+    authority.issue("long", "localhost", "rsa:2048", 16);
+    let short = Turnd::start(&authority.toml(&["short"]));
+    assert!(
+        short.log().contains("expires soon; renew it"),
+        "{}",
+        short.log()
+    );
+    let long = Turnd::start(&authority.toml(&["long"]));
+    assert!(!long.log().contains("expires soon"), "{}", long.log());
+}
+
+#[test]
+fn a_key_that_is_missing_or_of_another_certificate_ends_the_start_with_2() {
+    let authority = Authority::new();
+    authority.issue("one", "localhost", "rsa:2048", 2);
+    authority.issue("other", "localhost", "rsa:2048", 2);
+    let start = |cert: &str, key: &str| {
+        let scratch = Scratch::new();
+        let file = scratch.path().join("turnd.toml");
+        let (cert, key) = (authority.path(cert), authority.path(key));
+        let toml = format!(
+            "no-auth = true\ncert = '{}'\npkey = '{}'\n",
+            cert.display(),
+            key.display()
+        );
+        fs::write(&file, toml).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_turnd"));
+        let mut running = Running::start_with(command.args(["serve", "-c"]).arg(file), scratch);
+        let status = running.wait(Duration::from_secs(10)).unwrap();
+        (status.code(), running.stderr())
+    };
+    let (code, said) = start("one.pem", "nowhere.key");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("turnd.toml:3: pkey: ") && said.contains("nowhere.key"),
+        "{said}"
+    );
+    assert!(
+        said.contains("; name a PEM file that this user may read"),
+        "{said}"
+    );
+    let (code, said) = start("one.pem", "other.key");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("is not the key of the first certificate"),
+        "{said}"
+    );
+}
