@@ -300,6 +300,11 @@ impl Checker<'_> {
             total_quota: limit(file.total_quota),
             max_bps: file.max_bps.filter(|n| *n > 0),
             permissions: self.count("max-permissions", file.max_permissions, 1..=u32::MAX),
+            peer_connections: self.count(
+                "max-peer-connections",
+                file.max_peer_connections,
+                1..=u32::MAX,
+            ),
             channels: self.count("max-channels", file.max_channels, 1..=MOST_CHANNELS),
             unauthenticated_rate: limit(file.unauthenticated_rate),
             binding_rate: limit(file.binding_rate),

@@ -203,6 +203,9 @@ pub struct FileConfig {
     /// Channels of one allocation, 1 to 16384.
     #[arg(long, help_heading = "Limits", value_name = "N")]
     pub max_channels: Option<u32>,
+    /// TCP connections of one allocation with peers.
+    #[arg(long, help_heading = "Limits", value_name = "N")]
+    pub max_peer_connections: Option<u32>,
     /// Error replies per second to one source network before it has authenticated; 0: no limit.
     #[arg(long, help_heading = "Limits", value_name = "N")]
     pub unauthenticated_rate: Option<u32>,
@@ -371,6 +374,7 @@ impl FileConfig {
             max_bps: Some(0),
             max_permissions: Some(1024),
             max_channels: Some(1024),
+            max_peer_connections: Some(64),
             unauthenticated_rate: Some(500),
             binding_rate: Some(5000),
             allowed_peer_ip: Some(Vec::new()),

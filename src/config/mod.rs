@@ -234,6 +234,8 @@ pub struct Limits {
     pub permissions: usize,
     /// `max-channels` of one allocation.
     pub channels: usize,
+    /// `max-peer-connections` of one allocation (RFC 6062).
+    pub peer_connections: usize,
     /// `unauthenticated-rate`: error replies per second to one source network before it has authenticated.
     pub unauthenticated_rate: Option<u32>,
     /// `binding-rate`: Binding replies per second to one source network.

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
+use super::dtls::Sessions;
 use super::log::EventLog;
+use super::peers::Peers;
 use super::sockets::Sockets;
 use super::stream::Streams;
 use super::udp::{UdpSocket, Via};
@@ -17,6 +19,10 @@ use crate::server::{OpenError, Server};
 pub(super) struct Io {
     pub(super) sockets: Sockets,
     pub(super) streams: Streams,
+    pub(super) sessions: Sessions,
+    pub(super) peers: Peers,
+    /// Not `no-udp`.
+    pub(super) plain_datagrams: bool,
     pub(super) log: EventLog,
 }
 
@@ -32,7 +38,27 @@ impl Io {
                     let opened = opened.map_err(|error| self.open_error(now, addr, &error));
                     server.handle_relay_opened(now, relay, opened);
                 }
-                Output::CloseRelay { relay } => self.sockets.close_relay(relay),
+                Output::OpenTcpRelay { relay, addr } => {
+                    let opened = self.peers.listen(relay, addr);
+                    let opened = opened.map_err(|error| self.open_error(now, addr, &error));
+                    server.handle_relay_opened(now, relay, opened);
+                }
+                Output::Connect {
+                    connection,
+                    from,
+                    to,
+                } => self.peers.connect(connection, from, to.0),
+                Output::CloseConnection { connection } => self.peers.close(connection),
+                Output::HandOver {
+                    path,
+                    connection,
+                    worker,
+                } => self.streams.hand_over(&path, connection, worker),
+                Output::CloseRelay { relay } => {
+                    if !self.peers.close_relay(relay) {
+                        self.sockets.close_relay(relay);
+                    }
+                }
                 // Nothing but the server itself relays yet.
                 Output::ChannelUp(_) | Output::ChannelDown(_) => {}
                 Output::Event(event) => self.log.write(now, &event),
@@ -43,7 +69,8 @@ impl Io {
     fn transmit(&mut self, path: &Path, message: &[u8]) {
         match Way::of(path.socket) {
             Way::Stream(id) => self.streams.push_control(id, message),
-            Way::Listener(_) | Way::Session(_) => {
+            Way::Session(id) => self.sessions.send(&self.sockets, id, message),
+            Way::Listener(_) => {
                 if let Some(socket) = self.sockets.get(Via::Listener(path.socket)) {
                     // The client asks again when an answer is lost.
                     let _ = socket.send(message, path.tuple.client, self.sockets.source(path));

@@ -1,9 +1,12 @@
 //! Sockets, threads and the clock: everything that the protocol code does not know.
 
 pub mod control;
+mod dtls;
 mod io;
 mod listen;
 mod log;
+mod naps;
+mod peers;
 pub mod secure;
 mod sockets;
 mod stream;
@@ -21,9 +24,11 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use self::control::{Control, Settings};
+use self::dtls::SessionOptions;
+use self::peers::Workers;
 use self::secure::Secure;
 use self::stream::StreamOptions;
-use self::worker::{Command, Listening, Worker};
+use self::worker::{Command, Listening, Options, Worker};
 use crate::Now;
 use crate::config::Config;
 use crate::server::shared::Shared;
@@ -44,13 +49,25 @@ impl Service {
         let listeners = listen::bind(config)?;
         let settings = Settings::new(config, listeners.addresses.clone(), None)?;
         let secure = Secure::new(config).map_err(StartError)?;
+        let all = Workers::default();
         let mut threads = Vec::new();
         let mut workers = Vec::new();
         for (index, listening) in listeners.by_worker.into_iter().enumerate() {
-            let options = StreamOptions {
-                plain: config.transports.tcp,
-                secure: secure.clone().filter(|_| config.transports.tls),
-                patience: config.transports.patience,
+            let transports = &config.transports;
+            let options = Options {
+                streams: StreamOptions {
+                    plain: transports.tcp,
+                    secure: secure.clone().filter(|_| transports.tls),
+                    patience: transports.patience,
+                },
+                sessions: SessionOptions {
+                    secure: secure.clone().filter(|_| transports.dtls),
+                    limit: Arc::clone(&listeners.limit),
+                    patience: transports.patience,
+                },
+                plain_datagrams: transports.udp,
+                index,
+                workers: Arc::clone(&all),
             };
             let shared = Arc::clone(&settings.shared);
             let (commands, thread) = start_worker(index, shared, listening, options)
@@ -58,6 +75,8 @@ impl Service {
             workers.push(commands);
             threads.push(thread);
         }
+        // Set once, and here.
+        let _ = all.set(workers.clone().into());
         Ok(Self {
             listening: listeners.addresses,
             control: Control::new(workers, settings, secure),
@@ -93,7 +112,7 @@ fn start_worker(
     index: usize,
     shared: Arc<Shared>,
     listening: Listening,
-    options: StreamOptions,
+    options: Options,
 ) -> std::io::Result<(mpsc::UnboundedSender<Command>, JoinHandle<()>)> {
     let (sender, commands) = mpsc::unbounded_channel();
     let (ready, started) = std::sync::mpsc::channel();

@@ -12,15 +12,21 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::dtls::{Route, SessionOptions, Sessions, is_dtls};
 use super::io::Io;
 use super::log::EventLog;
+use super::naps::Naps;
 use super::now;
+use super::peers::{Peers, Workers};
 use super::sockets::Sockets;
-use super::stream::{Acceptor, StreamOptions, Streams, accept};
-use super::udp::{Outgoing, Receiver, SendCounters, SendQueue, UdpSocket, Via, watch_readable};
+use super::stream::{Acceptor, DataStream, StreamOptions, Streams, accept};
+use super::udp::{
+    Outgoing, Receiver, SendCounters, SendQueue, UdpSocket, Via, sharpen_timers, watch_readable,
+};
 use super::way::Way;
 use crate::Now;
 use crate::server::Server;
+use crate::server::connections::ConnectionId;
 use crate::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
 use crate::server::output::{ClientVerdict, PeerVerdict, RelayId};
 use crate::server::shared::Shared;
@@ -37,6 +43,8 @@ pub(super) enum Command {
     Stop,
     /// Look at the server, or change it.
     Ask(Ask),
+    /// Take a data connection whose peer connection is here.
+    Join(ConnectionId, Box<DataStream>),
 }
 
 /// What one worker listens on.
@@ -44,6 +52,18 @@ pub(super) enum Command {
 pub(super) struct Listening {
     pub(super) udp: Vec<UdpSocket>,
     pub(super) tcp: Vec<Acceptor>,
+}
+
+/// What a worker needs to know of the configuration.
+#[derive(Debug)]
+pub(super) struct Options {
+    pub(super) streams: StreamOptions,
+    pub(super) sessions: SessionOptions,
+    /// Plain UDP.
+    pub(super) plain_datagrams: bool,
+    /// Which worker this is.
+    pub(super) index: usize,
+    pub(super) workers: Workers,
 }
 
 /// Owns everything that it touches for a packet. Its tasks share it, each borrowing it for the
@@ -59,20 +79,26 @@ pub(super) struct Worker {
     asleep_until: Instant,
     /// Tells it that something is due earlier.
     rearm: Rc<Notify>,
+    naps: Naps,
+    /// Datagrams of the last round.
+    served: usize,
 }
 
 impl Worker {
     pub(super) fn new(
         shared: Arc<Shared>,
         listeners: Vec<UdpSocket>,
-        options: StreamOptions,
+        options: Options,
     ) -> io::Result<Self> {
         let now = now();
         Ok(Self {
-            server: Server::new(shared, now),
+            server: Server::new(shared, now).on_worker(options.index),
             io: Io {
                 sockets: Sockets::new(listeners)?,
-                streams: Streams::new(options),
+                streams: Streams::new(options.streams),
+                sessions: Sessions::new(options.sessions),
+                peers: Peers::new(options.workers),
+                plain_datagrams: options.plain_datagrams,
                 log: EventLog::default(),
             },
             receiver: Receiver::new(),
@@ -80,6 +106,8 @@ impl Worker {
             ready: VecDeque::new(),
             asleep_until: now.mono + IDLE,
             rearm: Rc::new(Notify::new()),
+            naps: Naps::default(),
+            served: 0,
         })
     }
 
@@ -90,8 +118,10 @@ impl Worker {
         mut commands: UnboundedReceiver<Command>,
     ) -> io::Result<()> {
         let readiness = watch_readable(self.io.sockets.poll_fd()?)?;
+        sharpen_timers();
         let rearm = Rc::clone(&self.rearm);
         let worker = Rc::new(RefCell::new(self));
+        worker.borrow_mut().io.peers.belong_to(&worker);
         for acceptor in acceptors {
             tokio::task::spawn_local(accept(Rc::clone(&worker), acceptor));
         }
@@ -111,6 +141,10 @@ impl Worker {
                         worker.borrow_mut().answer(now(), ask);
                         continue;
                     }
+                    Some(Command::Join(connection, data)) => {
+                        worker.borrow_mut().join(connection, *data);
+                        continue;
+                    }
                 },
                 () = &mut sleep => {
                     let due = worker.borrow_mut().timeout(now());
@@ -123,6 +157,10 @@ impl Worker {
                 () = tokio::task::yield_now(), if more => {}
             }
             more = worker.borrow_mut().round()?;
+            if !more && let Some(nap) = worker.borrow_mut().nap() {
+                std::thread::sleep(nap);
+                more = true;
+            }
         }
         let mut worker = worker.borrow_mut();
         let now = now();
@@ -139,7 +177,8 @@ impl Worker {
     /// When something is due, or long from now.
     fn next_due(&self) -> Option<Instant> {
         let server = self.server.poll_timeout();
-        server.into_iter().chain(self.io.streams.next_check()).min()
+        let io = [self.io.streams.next_check(), self.io.sessions.next_check()];
+        server.into_iter().chain(io.into_iter().flatten()).min()
     }
 
     /// Remembers until when the worker's own task is going to sleep.
@@ -164,6 +203,7 @@ impl Worker {
         self.server.handle_timeout(now);
         self.apply_outputs(now);
         self.check_streams(now);
+        self.io.check_sessions(now, &mut self.server);
         self.asleep_until = self.next_due().unwrap_or_else(|| now.mono + IDLE);
         self.asleep_until
     }
@@ -172,6 +212,11 @@ impl Worker {
     pub(super) fn apply_outputs(&mut self, now: Now) {
         self.io.apply_outputs(now, &mut self.server);
         self.io.streams.flush();
+    }
+
+    /// How long to let packets gather before the next round.
+    fn nap(&mut self) -> Option<Duration> {
+        self.naps.after(Instant::now(), self.served)
     }
 
     /// Serves one batch of every socket that is ready; `true` when some have more.
@@ -185,6 +230,7 @@ impl Worker {
             }
         })?;
         let now = now();
+        self.served = 0;
         for _ in 0..self.ready.len() {
             let Some(via) = self.ready.pop_front() else {
                 break;
@@ -209,6 +255,7 @@ impl Worker {
                 return false;
             }
         };
+        self.served += self.receiver.len();
         match via {
             Via::Listener(id) => self.serve_clients(now, id, addr),
             Via::Relay(id) => self.serve_peers(now, id),
@@ -234,6 +281,18 @@ impl Worker {
         } = self;
         for datagram in receiver.datagrams() {
             let local = SocketAddr::new(datagram.local.unwrap_or(addr.ip()), addr.port());
+            if is_dtls(datagram.bytes) {
+                let route = Route {
+                    listener: socket,
+                    server: local,
+                    client: datagram.source,
+                };
+                io.dtls_datagram(now, server, route, datagram.bytes);
+                continue;
+            }
+            if !io.plain_datagrams {
+                continue;
+            }
             let tuple = FiveTuple {
                 transport: Transport::Udp,
                 client: datagram.source,
@@ -285,7 +344,11 @@ impl Worker {
             {
                 match Way::of(path.socket) {
                     Way::Stream(id) => io.streams.push_data(id, &header, datagram.bytes),
-                    Way::Listener(_) | Way::Session(_) => queue.push(
+                    Way::Session(id) => {
+                        io.sessions
+                            .send_data(&io.sockets, id, &header, datagram.bytes);
+                    }
+                    Way::Listener(_) => queue.push(
                         receiver,
                         &Outgoing {
                             via: Via::Listener(path.socket),

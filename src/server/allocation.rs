@@ -9,6 +9,7 @@ use stun::agent::TransactionId;
 use super::five_tuple::{Family, Path, PeerAddr};
 use super::output::{RelayId, Session, Traffic};
 use super::ports::PortLease;
+use super::tcp_relay::PeerConnections;
 use crate::auth::Identity;
 use crate::policy::quota::QuotaGuard;
 use crate::policy::rate::TokenBucket;
@@ -167,6 +168,8 @@ pub struct Allocation {
     pub permissions: HashMap<IpAddr, Permission>,
     /// Channels.
     pub channels: Channels,
+    /// Its peer connections, if it relays TCP.
+    pub tcp: Option<Box<PeerConnections>>,
     /// What it carried.
     pub traffic: Traffic,
     /// `max-bps`, if set.

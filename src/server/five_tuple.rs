@@ -52,7 +52,7 @@ pub struct FiveTuple {
 }
 
 /// The socket of `net` that a packet came in on and its reply leaves by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketId(pub u32);
 
 /// A way to a client: the five-tuple and the socket that serves it.

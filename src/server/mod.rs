@@ -2,6 +2,7 @@
 
 pub mod allocation;
 pub mod alternates;
+pub mod connections;
 pub mod counters;
 mod deadlines;
 pub mod five_tuple;
@@ -15,8 +16,9 @@ mod relaying;
 pub mod reservations;
 pub mod shared;
 mod table;
+pub mod tcp_relay;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,13 +26,15 @@ use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME};
 use stun::error_code::{CODE_FORBIDDEN, ErrorCode};
 use stun::message::{
     CLASS_INDICATION, CLASS_REQUEST, METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND,
-    METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message,
+    METHOD_CONNECT, METHOD_CONNECTION_BIND, METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message,
 };
 use stun::textattrs::TextAttribute;
 use stun::xoraddr::XorMappedAddress;
 
 pub use self::methods::allocate::OpenError;
+use self::methods::connection_bind::connection_id;
 
+use self::connections::ConnectionId;
 use self::counters::Counters;
 use self::deadlines::{Deadlines, Subject};
 use self::five_tuple::{Path, PeerAddr};
@@ -71,6 +75,10 @@ pub struct Server {
     /// Of the next Data indication; a random start, then counted on.
     indication_id: u128,
     counters: Counters,
+    /// Which of the process's servers this is.
+    worker: usize,
+    /// Which allocation has a peer connection.
+    connections: HashMap<ConnectionId, RelayId>,
 }
 
 impl Server {
@@ -91,8 +99,17 @@ impl Server {
             draining: false,
             indication_id: u128::from_ne_bytes(crate::random::bytes()),
             counters: Counters::default(),
+            worker: 0,
+            connections: HashMap::new(),
             shared,
         }
+    }
+
+    /// Tells the server which of several it is: data connections are sent there (RFC 6062).
+    #[must_use]
+    pub fn on_worker(mut self, worker: usize) -> Self {
+        self.worker = worker;
+        self
     }
 
     /// Takes one packet of a client: a datagram, or one whole frame of a stream.
@@ -149,7 +166,12 @@ impl Server {
             // It keeps a NAT's mapping alive (RFC 8489 §6.3.2).
             (METHOD_BINDING, CLASS_INDICATION) => ClientVerdict::Handled,
             (
-                METHOD_ALLOCATE | METHOD_REFRESH | METHOD_CREATE_PERMISSION | METHOD_CHANNEL_BIND,
+                METHOD_ALLOCATE
+                | METHOD_REFRESH
+                | METHOD_CREATE_PERMISSION
+                | METHOD_CHANNEL_BIND
+                | METHOD_CONNECT
+                | METHOD_CONNECTION_BIND,
                 CLASS_REQUEST,
             ) if !self.shared.protocol.stun_only => self.request(now, path, message, head),
             _ => ClientVerdict::Drop(DropReason::UnknownMethod),
@@ -192,7 +214,15 @@ impl Server {
         head: &Head,
     ) -> ClientVerdict<'a> {
         let source = path.tuple.client.ip();
-        let owner = self.allocations.by_tuple(&path.tuple).map(|a| &a.identity);
+        // The data connection of an allocation is on another five-tuple.
+        let peer_owner = match head.typ.method {
+            METHOD_CONNECTION_BIND => {
+                connection_id(message).and_then(|id| self.shared.connections.owner(id))
+            }
+            _ => None,
+        };
+        let allocation = self.allocations.by_tuple(&path.tuple);
+        let owner = peer_owner.as_ref().or(allocation.map(|a| &a.identity));
         let identity = match self.shared.auth.authenticate(now, source, message, owner) {
             Ok(identity) => identity,
             Err(rejection) => return self.reject(now, path, message, head, &rejection),
@@ -219,6 +249,11 @@ impl Server {
         if head.typ.method == METHOD_ALLOCATE {
             return self.allocate(now, path, message, head, identity);
         }
+        if head.typ.method == METHOD_CONNECTION_BIND {
+            return self
+                .connection_bind(path, message, head, identity)
+                .map(|()| None);
+        }
         let relay = match self.allocations.by_tuple(&path.tuple) {
             Some(allocation) if allocation.opening.is_some() => return Ok(None),
             Some(allocation) if allocation.identity != *identity => {
@@ -228,6 +263,7 @@ impl Server {
             None => return Err(Refusal::no_allocation()),
         };
         match head.typ.method {
+            METHOD_CONNECT => return self.connect(now, relay, message, head).map(|()| None),
             METHOD_REFRESH => self.refresh(now, relay, message, head),
             METHOD_CREATE_PERMISSION => self.create_permission(now, relay, message, head),
             _ => self.channel_bind(now, relay, message, head),
@@ -323,6 +359,7 @@ impl Server {
     pub fn handle_timeout(&mut self, now: Now) {
         while let Some(subject) = self.deadlines.pop_due(now.mono) {
             match subject {
+                Subject::Connection(connection) => self.connection_due(connection),
                 Subject::Reservation(token) => self.shared.reservations.expire(token),
                 Subject::Allocation(relay) => self.expire(now, RelayId(relay)),
             }
@@ -386,6 +423,9 @@ impl Server {
                 number,
                 peer,
             }));
+        }
+        for (connection, state) in allocation.tcp.iter().flat_map(|all| all.iter()) {
+            self.forget_connection(*connection, state);
         }
         self.outputs.push_back(Output::CloseRelay { relay });
         self.outputs.push_back(Output::Event(Event::Ended {

@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use stun::attributes::AttrType;
 use stun::error_code::{
     CODE_ADDR_FAMILY_NOT_SUPPORTED, CODE_ALLOC_MISMATCH, CODE_ALLOC_QUOTA_REACHED,
-    CODE_BAD_REQUEST, CODE_FORBIDDEN, CODE_INSUFFICIENT_CAPACITY, CODE_PEER_ADDR_FAMILY_MISMATCH,
-    CODE_TRY_ALTERNATE, CODE_UNKNOWN_ATTRIBUTE, CODE_UNSUPPORTED_TRANS_PROTO,
-    CODE_WRONG_CREDENTIALS, ErrorCode,
+    CODE_BAD_REQUEST, CODE_CONN_ALREADY_EXISTS, CODE_CONN_TIMEOUT_OR_FAILURE, CODE_FORBIDDEN,
+    CODE_INSUFFICIENT_CAPACITY, CODE_PEER_ADDR_FAMILY_MISMATCH, CODE_TRY_ALTERNATE,
+    CODE_UNKNOWN_ATTRIBUTE, CODE_UNSUPPORTED_TRANS_PROTO, CODE_WRONG_CREDENTIALS, ErrorCode,
 };
 
 use crate::wire::message::{Head, Reply};
@@ -116,7 +116,10 @@ impl Refusal {
     /// 442.
     #[must_use]
     pub fn unsupported_transport() -> Self {
-        Self::new(CODE_UNSUPPORTED_TRANS_PROTO, "transport is not UDP")
+        Self::new(
+            CODE_UNSUPPORTED_TRANS_PROTO,
+            "transport is neither UDP nor TCP",
+        )
     }
 
     /// 443.
@@ -125,6 +128,30 @@ impl Refusal {
         Self::new(
             CODE_PEER_ADDR_FAMILY_MISMATCH,
             "peer and relay are of different families",
+        )
+    }
+
+    /// 437, it is for UDP.
+    #[must_use]
+    pub fn no_tcp_allocation() -> Self {
+        Self::new(CODE_ALLOC_MISMATCH, "no TCP allocation on this five-tuple")
+    }
+
+    /// 446.
+    #[must_use]
+    pub fn connection_exists() -> Self {
+        Self::new(
+            CODE_CONN_ALREADY_EXISTS,
+            "there is a connection with this peer",
+        )
+    }
+
+    /// 447.
+    #[must_use]
+    pub fn connection_failed() -> Self {
+        Self::new(
+            CODE_CONN_TIMEOUT_OR_FAILURE,
+            "the peer cannot be connected to",
         )
     }
 

@@ -11,6 +11,7 @@ use stun::textattrs::TextAttribute;
 
 use super::allocation::{Bandwidth, Reach};
 use super::alternates::Alternates;
+use super::connections::Connections;
 use super::five_tuple::PeerAddr;
 use super::relay_addresses::RelayAddresses;
 use super::reservations::Reservations;
@@ -35,6 +36,10 @@ pub struct Shared {
     pub relays: RelayAddresses,
     /// Ports set aside.
     pub reservations: Arc<Reservations>,
+    /// Peer connections that wait for their clients.
+    pub connections: Arc<Connections>,
+    /// TCP allocations are made.
+    pub tcp_relay: bool,
     /// Of the next allocation.
     serials: Arc<AtomicU64>,
     /// What clients hear while the server drains, IPv4 and IPv6.
@@ -106,6 +111,10 @@ impl Shared {
             reservations: previous
                 .map(|p| Arc::clone(&p.reservations))
                 .unwrap_or_default(),
+            connections: previous
+                .map(|p| Arc::clone(&p.connections))
+                .unwrap_or_default(),
+            tcp_relay: config.transports.tcp_relay,
             serials: previous.map(|p| Arc::clone(&p.serials)).unwrap_or_default(),
             alternate_servers: config.operation.alternates.clone(),
             limits: config.limits.clone(),

@@ -258,6 +258,8 @@ pub fn reason(code: ErrorCode) -> &'static str {
         error_code::CODE_WRONG_CREDENTIALS => "Wrong Credentials",
         error_code::CODE_UNSUPPORTED_TRANS_PROTO => "Unsupported Transport Protocol",
         error_code::CODE_PEER_ADDR_FAMILY_MISMATCH => "Peer Address Family Mismatch",
+        error_code::CODE_CONN_ALREADY_EXISTS => "Connection Already Exists",
+        error_code::CODE_CONN_TIMEOUT_OR_FAILURE => "Connection Timeout or Failure",
         error_code::CODE_ALLOC_QUOTA_REACHED => "Allocation Quota Reached",
         error_code::CODE_INSUFFICIENT_CAPACITY => "Insufficient Capacity",
         _ => "Server Error",

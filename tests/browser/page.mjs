@@ -63,6 +63,7 @@ try {
   ]) {
     await page.emulateMedia({ colorScheme: scheme });
     await page.setViewportSize(size);
+    await page.evaluate(() => window.scrollTo({ top: 0, behavior: 'instant' }));
     await page.waitForTimeout(400);
     overflow.push(await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth));
     await shot(name);

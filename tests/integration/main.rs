@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod admin;
 mod browser;
 mod client;
 mod conformance;
 mod deploy;
+mod fairness;
 mod faults;
 mod import;
 mod interop;

@@ -26,7 +26,7 @@ export function visible(text) {
   });
 }
 
-const compact = new Intl.NumberFormat('en', { maximumSignificantDigits: 4 });
+const compact = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 });
 
 /** 1234567 as "1.235 M" of a unit. */
 export function scaled(value, unit = '') {
@@ -39,7 +39,7 @@ export function scaled(value, unit = '') {
     step += 1;
   }
   const prefix = ['', 'k', 'M', 'G', 'T', 'P'][step];
-  return `${compact.format(step === 0 ? Math.round(value * 10) / 10 : value)}${prefix || unit ? '\u00a0' : ''}${prefix}${unit}`;
+  return `${compact.format(step === 0 && value < 100 ? Math.round(value * 10) / 10 : value)}${prefix || unit ? '\u00a0' : ''}${prefix}${unit}`;
 }
 
 export const whole = (value) => new Intl.NumberFormat('en').format(value);

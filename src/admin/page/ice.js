@@ -130,7 +130,8 @@ async function gather(iceServers) {
   return relays;
 }
 
-const hostPort = (address, port) => (address?.includes(':') ? `[${address}]:${port}` : `${address}:${port}`);
+// Some browsers give IPv6 addresses with their brackets.
+const hostPort = (address, port) => (/^[^[].*:/.test(address ?? '') ? `[${address}]:${port}` : `${address}:${port}`);
 
 function showCandidate(candidate, after) {
   $('candidates-empty').hidden = true;
@@ -140,16 +141,16 @@ function showCandidate(candidate, after) {
   const cell = (label, text, className = '') => el('td', { 'data-label': label, className }, text);
   $('candidates').tBodies[0].append(el('tr', { 'data-type': type ?? '' },
     el('td', { 'data-label': 'Type', className: 'key' }, el('span', { className: `tag ${type}` }, type ?? '?')),
-    cell('Protocol', over ?? ''), cell('Address', hostPort(address, port), 'address'),
-    cell('Related', related, 'address'), cell('From', url ?? '', 'address'), cell('After', milliseconds(after), 'number')));
+    cell('Protocol', over ?? ''), cell('Address', hostPort(address, port), 'address wide'),
+    cell('Related', related, 'address'), cell('From', url ?? '', 'address wide'), cell('After', milliseconds(after), 'number')));
 }
 
 function showError({ errorCode, errorText, url }) {
   $('ice-errors').hidden = false;
   const cell = (label, text, className = '') => el('td', { 'data-label': label, className }, text);
   $('candidate-errors').tBodies[0].append(el('tr', {},
-    cell('Code', String(errorCode), 'number key'), cell('URL', url ?? '', 'address'),
-    cell('Text', visible(errorText ?? '')), cell('Meaning', MEANINGS[errorCode] ?? '')));
+    cell('Code', String(errorCode), 'number key'), cell('URL', url ?? '', 'address wide'),
+    cell('Text', visible(errorText ?? ''), 'wide'), cell('Meaning', MEANINGS[errorCode] ?? '', 'wide')));
 }
 
 /** Two peer connections that may use nothing but the relay; every message is sent back. */

@@ -21,7 +21,7 @@ const both = [{ name: 'received', style: 'one' }, { name: 'sent', style: 'two' }
 const allocations = new Plot(plots, 'Allocations', [{ name: 'live', style: 'one' }]);
 const packets = ['clients', 'peers'].map((side) => new Plot(plots, `Packets/s, ${side}`, both, { least: 10 }));
 const errors = new Plot(plots, 'Errors/s', [
-  { name: 'drops', style: 'two' }, { name: 'auth failures', style: 'bad' }, { name: 'quota refusals', style: 'three' },
+  { name: 'drops', style: 'two' }, { name: 'auth', style: 'bad' }, { name: 'quota', style: 'three' },
 ], { least: 2 });
 const bits = ['clients', 'peers'].map((side) => new Plot(plots, `Bits/s, ${side}`, both, { least: 1000 }));
 

@@ -1,7 +1,9 @@
 // Lines over the last minutes, and a scatter of delays, as SVG.
 import { el, scaled } from './dom.js';
 
+/** Seconds that are kept; less is shown until there are so many. */
 const SPAN = 300;
+const MINUTE = 60;
 const HEIGHT = 132;
 const LEFT = 46;
 const TOP = 8;
@@ -100,15 +102,20 @@ export class Plot extends Frame {
     }
     const largest = Math.max(this.least, ...this.#points.flatMap((point) => point.values));
     const max = round(largest);
-    this.drawGrid(max, '5 min ago', 'now');
+    this.drawGrid(max, `${this.#span() / MINUTE} min ago`, 'now');
     this.lines.forEach((line, index) => line.setAttribute('d', this.#path(index, max, false)));
     this.area.setAttribute('d', this.#path(0, max, true));
     this.#legend();
   }
 
+  #span() {
+    const seconds = this.#points.at(-1).now - this.#points[0].now;
+    return Math.min(SPAN, Math.max(1, Math.ceil(seconds / MINUTE)) * MINUTE);
+  }
+
   #x(now) {
     const { now: last } = this.#points.at(-1);
-    return Math.round((this.width - 1 - ((last - now) / SPAN) * (this.width - 1 - LEFT)) * 10) / 10;
+    return Math.round((this.width - 1 - ((last - now) / this.#span()) * (this.width - 1 - LEFT)) * 10) / 10;
   }
 
   /** A line, or the area under it; it breaks where there is no value. */

@@ -113,7 +113,7 @@ function show({ total, next, sessions }) {
   }
 }
 
-const traffic = (packets, bytes) => `${scaled(bytes, 'B')}, ${scaled(packets)} packets`;
+const traffic = (packets, bytes) => [scaled(bytes, 'B'), el('small', {}, `${scaled(packets)} packets`)];
 
 class Row {
   constructor(session) {
@@ -141,7 +141,7 @@ class Row {
       el('tr', {},
         el('td', { 'data-label': 'ID', className: 'key' }, more),
         el('td', { 'data-label': 'User', className: 'name' }, by),
-        el('td', { 'data-label': 'Client', className: 'address' }, session.client, el('span', { className: 'tag' }, session.transport)),
+        el('td', { 'data-label': 'Client', className: 'address' }, session.client, el('small', {}, session.transport)),
         el('td', { 'data-label': 'Relayed', className: 'address' }, session.relayed),
         this.age, this.left, this.toPeers, this.toClient,
         el('td', { className: 'action' }, kill)),
@@ -151,8 +151,8 @@ class Row {
   update(session) {
     this.age.textContent = time(session.age_seconds);
     this.left.textContent = time(session.remaining_seconds);
-    this.toPeers.textContent = traffic(session.packets_to_peers, session.bytes_to_peers);
-    this.toClient.textContent = traffic(session.packets_to_client, session.bytes_to_client);
+    this.toPeers.replaceChildren(...traffic(session.packets_to_peers, session.bytes_to_peers));
+    this.toClient.replaceChildren(...traffic(session.packets_to_client, session.bytes_to_client));
     const list = (texts) => (texts.length > 0 ? texts.join(', ') : 'none');
     const channels = session.channels.map(({ number, peer }) => `0x${number.toString(16)} ${peer}`);
     const lines = [

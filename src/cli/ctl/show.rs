@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+/// Characters of a user name that the table shows; `--json` has them all.
+const NAME_WIDTH: usize = 48;
+
 /// `turnd ctl status`.
 pub(super) fn status(status: &Value) -> String {
     let number = |key: &str| status[key].as_u64().unwrap_or_default();
@@ -85,8 +88,7 @@ pub(super) fn sessions(answer: &Value) -> String {
         let number = |key: &str| session[key].as_u64().unwrap_or_default();
         [
             number("id").to_string(),
-            // A name may hold what would move the cursor.
-            text("user").escape_debug().to_string(),
+            name(&text("user")),
             text("client"),
             text("transport"),
             text("relayed"),
@@ -107,6 +109,22 @@ pub(super) fn sessions(answer: &Value) -> String {
         );
     }
     text
+}
+
+/// A user name in one cell: without what would move the cursor, and not too long.
+fn name(name: &str) -> String {
+    let mut shown = String::new();
+    for (n, c) in name.chars().enumerate() {
+        if n == NAME_WIDTH {
+            shown.push('…');
+            break;
+        }
+        match c {
+            '"' | '\'' => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
 }
 
 /// `turnd ctl kill`.

@@ -1,6 +1,7 @@
 //! Clients on streams: reading whole frames, and a bounded queue of what goes back.
 
 mod accept;
+mod join;
 mod tls;
 mod write_queue;
 
@@ -25,11 +26,13 @@ use super::way::Way;
 use super::worker::Worker;
 use crate::Now;
 use crate::policy::stream_limit::StreamGuard;
+use crate::server::connections::ConnectionId;
 use crate::server::five_tuple::{FiveTuple, Path, Transport};
 use crate::wire::framing::{self, Next, Rules};
 use crate::wire::indication::Header;
 
 pub(super) use self::accept::{Acceptor, accept};
+pub(super) use self::join::{DataStream, join};
 
 /// What one turn reads from a stream at the most, so that others get theirs.
 const READ: usize = 64 << 10;
@@ -61,6 +64,8 @@ struct Stream {
     dirty: bool,
     /// When it is looked at whether it has an allocation.
     check: Instant,
+    /// It is a data connection from now on: of which peer connection, and on which worker.
+    bound: Option<(ConnectionId, usize)>,
     /// Held as long as it has none.
     guard: Option<StreamGuard>,
 }
@@ -137,6 +142,7 @@ impl Streams {
             partial: Vec::new(),
             queue: WriteQueue::default(),
             dirty: false,
+            bound: None,
             check,
             guard: Some(guard),
         });
@@ -172,6 +178,21 @@ impl Streams {
                 .push_data(header.as_bytes(), payload, header.padding());
             self.mark(id);
         }
+    }
+
+    /// Makes the stream of `path` a data connection, as soon as its frame is done with.
+    pub(super) fn hand_over(&mut self, path: &Path, connection: ConnectionId, worker: usize) {
+        if let Way::Stream(id) = Way::of(path.socket)
+            && let Some(stream) = self.slab.get_mut(id)
+        {
+            stream.bound = Some((connection, worker));
+        }
+    }
+
+    fn is_bound(&self, id: usize) -> bool {
+        self.slab
+            .get(id)
+            .is_some_and(|stream| stream.bound.is_some())
     }
 
     fn mark(&mut self, id: usize) {
@@ -235,6 +256,8 @@ enum End {
     Unread,
     /// No allocation in time.
     Idle,
+    /// It is a data connection from now on.
+    Bound,
 }
 
 /// Serves one stream to its end.
@@ -266,7 +289,11 @@ async fn serve(worker: Rc<RefCell<Worker>>, id: usize, handle: Rc<Handle>) {
             break End::Unread;
         }
     };
-    worker.borrow_mut().close_stream(now(), id, &handle, end);
+    if end == End::Bound {
+        worker.borrow_mut().bind_stream(id, handle);
+    } else {
+        worker.borrow_mut().close_stream(now(), id, &handle, end);
+    }
 }
 
 impl Worker {
@@ -385,6 +412,9 @@ impl Worker {
                     let range = at..at + frame.len();
                     at += taken;
                     self.client_packet(now, &path, len, range);
+                    if self.io.streams.is_bound(id) {
+                        break;
+                    }
                 }
                 Next::Partial => break,
                 Next::Broken => {
@@ -399,6 +429,9 @@ impl Worker {
             stream
                 .partial
                 .extend_from_slice(&self.receiver.filled(len)[at..]);
+            if stream.bound.is_some() {
+                return Err(End::Bound);
+            }
         }
         Ok(())
     }
@@ -435,6 +468,29 @@ impl Worker {
                 self.close_stream(now, id, &handle, End::Idle);
             }
         }
+    }
+
+    /// Sends the connection, with all that is in it, to the worker that has the peer connection.
+    fn bind_stream(&mut self, id: usize, handle: Rc<Handle>) {
+        let Some(stream) = self.io.streams.remove(id) else {
+            return;
+        };
+        drop(stream.handle);
+        let tcp = Rc::try_unwrap(handle).map(|handle| handle.tcp.into_std());
+        let (Ok(Ok(tcp)), Some((connection, worker))) = (tcp, stream.bound) else {
+            return;
+        };
+        let tls = match stream.layer {
+            Some(Layer::Tls(tls)) => Some(tls),
+            _ => None,
+        };
+        let data = DataStream {
+            tcp,
+            tls,
+            unsent: stream.queue,
+            early: stream.partial,
+        };
+        self.io.peers.hand_over(worker, connection, data);
     }
 
     fn close_stream(&mut self, now: Now, id: usize, handle: &Rc<Handle>, end: End) {

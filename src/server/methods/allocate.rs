@@ -1,21 +1,22 @@
 //! Allocate (RFC 8656 §7.2); the checks stand in the RFC's order.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use stun::attributes::{
-    ATTR_EVEN_PORT, ATTR_REQUESTED_ADDRESS_FAMILY, ATTR_REQUESTED_TRANSPORT, ATTR_RESERVATION_TOKEN,
+    ATTR_DONT_FRAGMENT, ATTR_EVEN_PORT, ATTR_REQUESTED_ADDRESS_FAMILY, ATTR_REQUESTED_TRANSPORT,
+    ATTR_RESERVATION_TOKEN,
 };
 use stun::message::{Message, Setter as _};
 use stun::xoraddr::XorMappedAddress;
-use turn::proto::PROTO_UDP;
 use turn::proto::evenport::EvenPort;
 use turn::proto::lifetime::Lifetime;
 use turn::proto::relayaddr::RelayedAddress;
 use turn::proto::reqfamily::{REQUESTED_FAMILY_IPV6, RequestedAddressFamily};
 use turn::proto::reqtrans::RequestedTransport;
 use turn::proto::rsrvtoken::ReservationToken;
+use turn::proto::{PROTO_TCP, PROTO_UDP};
 
 use super::super::Server;
 use super::super::allocation::{Allocation, Channels, Opening, Replay};
@@ -99,9 +100,14 @@ impl Server {
             "malformed REQUESTED-TRANSPORT",
         )?
         .ok_or(Refusal::bad_request("no REQUESTED-TRANSPORT"))?;
-        if transport.protocol != PROTO_UDP {
-            return Err(Refusal::unsupported_transport());
-        }
+        let tcp = match transport.protocol {
+            PROTO_UDP => false,
+            PROTO_TCP => {
+                self.check_tcp(path, message)?;
+                true
+            }
+            _ => return Err(Refusal::unsupported_transport()),
+        };
 
         // 5.–8. What port on what address.
         let (token, wish) = wish(message)?;
@@ -134,8 +140,24 @@ impl Server {
             place,
             wish,
             self.shared.lifetime(lifetime),
+            tcp,
         );
         Ok(None)
+    }
+
+    /// Whether a TCP relay may be had, and had this way (RFC 6062 §5.1).
+    fn check_tcp(&self, path: &Path, message: &Message) -> Result<(), Refusal> {
+        if !path.tuple.transport.is_stream() {
+            return Err(Refusal::bad_request("a TCP relay needs TCP or TLS"));
+        }
+        let of_udp = [ATTR_DONT_FRAGMENT, ATTR_EVEN_PORT, ATTR_RESERVATION_TOKEN];
+        if of_udp.into_iter().any(|typ| message.contains(typ)) {
+            return Err(Refusal::bad_request("an attribute of UDP relays"));
+        }
+        if !self.shared.tcp_relay {
+            return Err(Refusal::forbidden("no-tcp-relay"));
+        }
+        Ok(())
     }
 
     fn family(&self, path: &Path, message: &Message) -> Result<Family, Refusal> {
@@ -225,6 +247,7 @@ impl Server {
         place: Place,
         wish: Wish,
         lifetime: Duration,
+        tcp: bool,
     ) {
         let addr = place.lease.addr();
         let expires = now.mono + lifetime;
@@ -251,11 +274,12 @@ impl Server {
             replay: None,
             permissions: HashMap::new(),
             channels: Channels::default(),
+            tcp: tcp.then(Box::default),
             traffic: Traffic::default(),
             bandwidth,
         });
         self.deadlines.arm(expires, Subject::Allocation(relay.0));
-        self.outputs.push_back(Output::OpenRelay { relay, addr });
+        self.outputs.push_back(open_relay(relay, addr, tcp));
     }
 
     /// Takes the outcome of an [`Output::OpenRelay`]: `Err` when the port could not be bound.
@@ -295,7 +319,8 @@ impl Server {
             allocation.lease = lease;
             allocation.public = public;
             allocation.opening = Some(opening);
-            self.outputs.push_back(Output::OpenRelay { relay, addr });
+            let tcp = allocation.tcp.is_some();
+            self.outputs.push_back(open_relay(relay, addr, tcp));
         }
     }
 
@@ -363,6 +388,14 @@ impl Server {
         self.send_message(&path, message);
         self.outputs
             .push_back(Output::Event(Event::Created { session, lifetime }));
+    }
+}
+
+fn open_relay(relay: RelayId, addr: SocketAddr, tcp: bool) -> Output {
+    if tcp {
+        Output::OpenTcpRelay { relay, addr }
+    } else {
+        Output::OpenRelay { relay, addr }
     }
 }
 

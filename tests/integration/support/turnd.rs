@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -100,6 +102,12 @@ impl Turnd {
                 Instant::now() < deadline,
                 "turnd does not answer on {address}"
             );
+        }
+        // It comes after the workers; the unix socket is the last to be bound.
+        while admin && UnixStream::connect(turnd.admin_socket()).is_err() {
+            turnd.expect_alive();
+            assert!(Instant::now() < deadline, "turnd has no admin listener");
+            thread::sleep(Duration::from_millis(5));
         }
         turnd
     }

@@ -188,6 +188,7 @@ impl World {
                     assert_eq!(self.channels.len(), before - 1, "down but not up");
                 }
                 Output::Event(event) => self.events.push(event),
+                other => panic!("no client here came by a stream: {other:?}"),
             }
         }
     }
