@@ -89,6 +89,17 @@ pub enum Unauthorized {
 }
 
 impl Unauthorized {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::NoIntegrity,
+        Self::Realm,
+        Self::MalformedName,
+        Self::UnknownUser,
+        Self::WrongKey,
+        Self::Expired,
+    ];
+    /// How many reasons there are.
+    pub const COUNT: usize = Self::Expired as usize + 1;
     /// The word for logs and metric labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {

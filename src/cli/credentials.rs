@@ -1,15 +1,12 @@
 //! `turnd credentials`, and the `iceServers` that browsers take.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
-
 use super::{Failure, complain, say};
-use crate::auth::rest;
 use crate::config::file::FileConfig;
-use crate::config::{self, Auth, Config, Credential, SEARCH, Secret};
+use crate::config::{self, Config, SEARCH};
+use crate::ice_servers::{Login, ice_servers, login};
 
 /// Print credentials as iceServers JSON, ready for an RTCPeerConnection.
 #[derive(clap::Args)]
@@ -61,14 +58,21 @@ impl Credentials {
         } else {
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
             let now = now.unwrap_or_default();
-            Some(login(
-                &config.auth,
-                self.name.as_deref(),
-                now.saturating_add(self.ttl),
-            )?)
+            let expiry = now.saturating_add(self.ttl);
+            Some(login(&config.auth, self.name.as_deref(), expiry).map_err(Failure::usage)?)
         };
-        say(ice_servers(config, self.host.as_deref(), login)?)
+        say(pretty(config, self.host.as_deref(), login)?)
     }
+}
+
+/// The `iceServers` JSON, indented for people.
+pub(super) fn pretty(
+    config: &Config,
+    host: Option<&str>,
+    login: Option<Login>,
+) -> Result<String, Failure> {
+    let servers = ice_servers(config, host, login).map_err(Failure::usage)?;
+    serde_json::to_string_pretty(&servers).map_err(|error| Failure::Run(error.to_string()))
 }
 
 fn no_file() -> Failure {
@@ -78,138 +82,8 @@ fn no_file() -> Failure {
     ))
 }
 
-/// What a browser logs in with.
-pub(super) struct Login {
-    name: String,
-    password: String,
-}
-
-/// Credentials that the server accepts until `expiry`, or always for a static user.
-pub(super) fn login(auth: &Auth, name: Option<&str>, expiry: Duration) -> Result<Login, Failure> {
-    if auth.no_auth {
-        // Browsers insist on credentials, the server accepts any.
-        let any = || "any".to_owned();
-        return Ok(Login {
-            name: name.map_or_else(any, ToOwned::to_owned),
-            password: any(),
-        });
-    }
-    if let Some(secret) = auth.secrets.first() {
-        return rest_login(secret, name, expiry, auth.rest_separator);
-    }
-    let mut keyed = None;
-    for user in &auth.users {
-        if name.is_some_and(|name| name != user.name) {
-            continue;
-        }
-        match &user.credential {
-            Credential::Password(password) => {
-                return Ok(Login {
-                    name: user.name.clone(),
-                    password: password.reveal().to_owned(),
-                });
-            }
-            Credential::Key(_) => keyed = keyed.or(Some(&user.name)),
-        }
-    }
-    Err(Failure::usage(match (keyed, name) {
-        (Some(user), _) => format!(
-            "user {user:?} is stored as a key, which cannot be turned back into a password; \
-             use the password that the key was made from"
-        ),
-        (None, Some(name)) => format!("there is no user {name:?}; name one of the configuration"),
-        (None, None) => "there are no users; add user or static-auth-secret".to_owned(),
-    }))
-}
-
-fn rest_login(
-    secret: &Secret,
-    name: Option<&str>,
-    expiry: Duration,
-    separator: char,
-) -> Result<Login, Failure> {
-    if name.is_some_and(|name| name.is_empty() || name.chars().any(char::is_control)) {
-        return Err(Failure::usage(
-            "--name: is empty or holds a control character; leave it out or choose another",
-        ));
-    }
-    let name = rest::username(expiry.as_secs(), name, separator);
-    let password = rest::password(secret.reveal(), &name);
-    Ok(Login { name, password })
-}
-
-#[derive(Serialize)]
-struct IceServers {
-    #[serde(rename = "iceServers")]
-    servers: [IceServer; 1],
-}
-
-#[derive(Serialize)]
-struct IceServer {
-    urls: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    username: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    credential: Option<String>,
-}
-
-/// The JSON that `RTCPeerConnection` takes; without a login for STUN only.
-pub(super) fn ice_servers(
-    config: &Config,
-    host: Option<&str>,
-    login: Option<Login>,
-) -> Result<String, Failure> {
-    let host = match host {
-        Some(host) => checked_host(host)?,
-        None => default_host(config),
-    };
-    let port = config.listen.port;
-    let mut urls = vec![format!("stun:{host}:{port}")];
-    if login.is_some() {
-        urls.push(format!("turn:{host}:{port}?transport=udp"));
-    }
-    let (username, credential) = login.map(|l| (l.name, l.password)).unzip();
-    let servers = IceServers {
-        servers: [IceServer {
-            urls,
-            username,
-            credential,
-        }],
-    };
-    serde_json::to_string_pretty(&servers).map_err(|error| Failure::Run(error.to_string()))
-}
-
-fn default_host(config: &Config) -> String {
-    let external = config.relay.external.iter().map(|e| e.public);
-    let listening = config.listen.ips.iter().copied();
-    let known = external.chain(listening).find(|ip| !ip.is_unspecified());
-    bracketed(known.unwrap_or(IpAddr::from([127, 0, 0, 1])))
-}
-
-fn bracketed(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-    }
-}
-
-/// A host as it stands in a URL.
-fn checked_host(host: &str) -> Result<String, Failure> {
-    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-    if let Ok(ip) = bare.unwrap_or(host).parse() {
-        return Ok(bracketed(ip));
-    }
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    if host.is_empty() || !host.chars().all(fits) {
-        return Err(Failure::usage(format!(
-            "--host: {host:?} is not a host name or an IP address; write it without scheme and port"
-        )));
-    }
-    Ok(host.to_owned())
-}
-
 /// Reads `90`, `90s`, `30m`, `24h` or `7d`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     const FORM: &str = "write seconds, or a number with s, m, h or d";
     let (number, unit) = match text.char_indices().last() {
         Some((at, 's')) => (&text[..at], 1),
@@ -228,90 +102,6 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn config(text: &str) -> Config {
-        Config::from_toml(text).unwrap()
-    }
-
-    fn json(config: &Config, host: Option<&str>, name: Option<&str>) -> serde_json::Value {
-        let login = login(&config.auth, name, Duration::from_secs(1_700_000_000)).unwrap();
-        let text = ice_servers(config, host, Some(login)).unwrap();
-        serde_json::from_str(&text).unwrap()
-    }
-
-    fn refusal(outcome: Result<impl Sized, Failure>) -> String {
-        match outcome.err().unwrap() {
-            Failure::Usage(lines) => lines.join("\n"),
-            Failure::Run(line) => line,
-        }
-    }
-
-    #[test]
-    fn static_user() {
-        let config = config("user = ['k:0x00112233445566778899aabbccddeeff', 'bob:se:cret']");
-        let expected = serde_json::json!({"iceServers": [{
-            "urls": ["stun:127.0.0.1:3478", "turn:127.0.0.1:3478?transport=udp"],
-            "username": "bob",
-            "credential": "se:cret",
-        }]});
-        assert_eq!(json(&config, None, None), expected);
-        assert_eq!(
-            refusal(login(&config.auth, Some("k"), Duration::ZERO)),
-            "user \"k\" is stored as a key, which cannot be turned back into a password; \
-             use the password that the key was made from"
-        );
-        assert_eq!(
-            refusal(login(&config.auth, Some("eve"), Duration::ZERO)),
-            "there is no user \"eve\"; name one of the configuration"
-        );
-    }
-
-    #[test]
-    fn rest_credentials_come_from_the_first_secret() {
-        let config =
-            config("static-auth-secret = ['north', 'old']\nuser = 'a:b'\nrest-api-separator = '|'");
-        let json = json(&config, Some("turn.example.org"), Some("alice"));
-        let server = &json["iceServers"][0];
-        assert_eq!(server["username"], "1700000000|alice");
-        assert_eq!(
-            server["credential"],
-            rest::password("north", "1700000000|alice")
-        );
-        assert_eq!(
-            server["urls"][1],
-            "turn:turn.example.org:3478?transport=udp"
-        );
-    }
-
-    #[test]
-    fn anyone_and_nobody() {
-        let json = json(&config("no-auth = true"), None, None);
-        assert_eq!(json["iceServers"][0]["username"], "any");
-        let stun = ice_servers(&config("stun-only = true"), None, None).unwrap();
-        let stun: serde_json::Value = serde_json::from_str(&stun).unwrap();
-        let expected = serde_json::json!({"iceServers": [{"urls": ["stun:127.0.0.1:3478"]}]});
-        assert_eq!(stun, expected);
-    }
-
-    #[test]
-    fn hosts() {
-        let host = |text: &str| default_host(&config(&format!("no-auth = true\n{text}")));
-        assert_eq!(host(""), "127.0.0.1");
-        assert_eq!(
-            host("listening-ip = ['::', '2001:db8::1']"),
-            "[2001:db8::1]"
-        );
-        assert_eq!(
-            host("listening-ip = '10.0.0.1'\nexternal-ip = '192.0.2.1/10.0.0.1'"),
-            "192.0.2.1"
-        );
-        assert_eq!(checked_host("::1").unwrap(), "[::1]");
-        assert_eq!(checked_host("[::1]").unwrap(), "[::1]");
-        assert_eq!(
-            refusal(checked_host("turn:x:1")),
-            "--host: \"turn:x:1\" is not a host name or an IP address; write it without scheme and port"
-        );
-    }
 
     #[test]
     fn durations() {

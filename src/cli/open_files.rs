@@ -17,7 +17,16 @@ fn needed(config: &Config) -> u64 {
         Some(quota) => (ports * addresses).min(2 * u64::from(quota)),
         None => ports * addresses,
     };
-    sockets + OTHERS + 16 * config.workers.get() as u64
+    sockets + streams(config, sockets) + OTHERS + 16 * config.workers.get() as u64
+}
+
+/// Connections: one beside each relayed address, and those that have none yet.
+fn streams(config: &Config, sockets: u64) -> u64 {
+    if config.transports.tcp || config.transports.tls {
+        sockets + u64::from(config.transports.max_idle)
+    } else {
+        0
+    }
 }
 
 /// Raises the limit as far as is needed; says what to do if it cannot be.
@@ -38,9 +47,9 @@ pub(super) fn raise(config: &Config) -> Option<String> {
 
 fn advice(config: &Config, now: u64, needed: u64) -> String {
     format!(
-        "this process may open {now} files, but relay ports {} to {} need {needed}; \
+        "this process may open {now} files, but relay ports {} to {} and their connections need {needed}; \
          raise it (systemd: LimitNOFILE={needed}, shell: ulimit -n {needed}), \
-         set total-quota, or narrow min-port and max-port",
+         set total-quota, lower max-idle-streams, or narrow min-port and max-port",
         config.relay.min_port, config.relay.max_port
     )
 }
@@ -51,8 +60,11 @@ mod tests {
 
     #[test]
     fn sockets_of_the_whole_port_range() {
-        let needed =
-            |text: &str| needed(&Config::from_toml(&format!("relay-threads = 1\n{text}")).unwrap());
+        let needed = |text: &str| {
+            needed(
+                &Config::from_toml(&format!("relay-threads = 1\nno-tcp = true\n{text}")).unwrap(),
+            )
+        };
         assert_eq!(needed("no-auth = true"), 16384 + 272);
         assert_eq!(needed("no-auth = true\nmin-port = 65535"), 1 + 272);
         assert_eq!(
@@ -61,6 +73,9 @@ mod tests {
         );
         assert_eq!(needed("no-auth = true\ntotal-quota = 100"), 200 + 272);
         assert_eq!(needed("stun-only = true"), 272);
+        let text = "no-auth = true\nrelay-threads = 1\ntotal-quota = 100\nmax-idle-streams = 50";
+        let with_streams = Config::from_toml(text).unwrap();
+        assert_eq!(super::needed(&with_streams), 200 + 200 + 50 + 272);
     }
 
     #[test]
@@ -68,9 +83,9 @@ mod tests {
         let config = Config::from_toml("no-auth = true").unwrap();
         assert_eq!(
             advice(&config, 1024, 17000),
-            "this process may open 1024 files, but relay ports 49152 to 65535 need 17000; \
+            "this process may open 1024 files, but relay ports 49152 to 65535 and their connections need 17000; \
              raise it (systemd: LimitNOFILE=17000, shell: ulimit -n 17000), \
-             set total-quota, or narrow min-port and max-port"
+             set total-quota, lower max-idle-streams, or narrow min-port and max-port"
         );
     }
 }

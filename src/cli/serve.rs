@@ -1,17 +1,22 @@
 //! `turnd serve`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::time::{Instant, interval, interval_at};
 use tracing::{info, warn};
 
-use super::log::LogTarget;
 use super::pidfile::PidFile;
-use super::{Failure, Settings, credentials, log, open_files, say};
+use super::{Failure, Settings, credentials, open_files, say};
+use crate::admin::Admin;
 use crate::config::{self, Config};
+use crate::daemon::log::LogControl;
+use crate::daemon::{Daemon, Origin, notify};
+use crate::ice_servers::login;
 use crate::net::Service;
+use crate::net::secure::self_signed;
 
 /// Run the server; without a configuration file, a demonstration with random credentials.
 #[derive(clap::Args)]
@@ -31,9 +36,13 @@ impl Serve {
         if demo {
             settings.flags = std::mem::take(&mut settings.flags).with_random_user()?;
         }
-        let loaded = config::load(settings.config.as_deref(), &settings.flags)?;
-        let config = loaded.config;
-        let log = log::install(&config.log)?;
+        let Settings {
+            config: path,
+            flags,
+        } = self.settings;
+        let loaded = config::load(path.as_deref(), &flags)?;
+        let mut config = loaded.config.clone();
+        let log = LogControl::install(&config.log).map_err(Failure::Run)?;
         if let Some(file) = &loaded.file {
             info!(file = %file.display(), "configuration read");
         }
@@ -43,55 +52,127 @@ impl Serve {
         if let Some(advice) = open_files::raise(&config) {
             warn!("{advice}");
         }
-        let cannot = |error| Failure::Run(format!("cannot wait for signals: {error}"));
         let runtime = Builder::new_current_thread()
-            .enable_io()
+            .enable_all()
             .build()
-            .map_err(cannot)?;
+            .map_err(|error| cannot_wait(&error))?;
         // From here on a signal is kept until it is waited for.
-        let mut signals = Signals::new(&runtime).map_err(cannot)?;
-        let service = start(&config)?;
-        let pidfile = config.pidfile.as_deref().map(PidFile::write).transpose();
-        let pidfile = match pidfile {
-            Ok(pidfile) => pidfile,
-            Err(failure) => {
-                service.stop();
-                return Err(failure);
-            }
-        };
+        let signals = Signals::new(&runtime).map_err(|error| cannot_wait(&error))?;
+        if demo {
+            certify(&mut config);
+        }
+        let service = Service::start(&config).map_err(|error| Failure::Run(error.to_string()))?;
         for address in service.listening() {
             info!(%address, "listening");
         }
-        if demo && let Err(failure) = invite(&config) {
-            service.stop();
-            return Err(failure);
-        }
-        runtime.block_on(signals.until_stop(&log));
-        let stopped = stop(&runtime, &mut signals, &log, service);
-        drop(pidfile);
-        stopped
+        // A reload must not come back without the flags of the demonstration.
+        let origin = Origin {
+            path: path.or_else(|| loaded.file.clone()),
+            flags,
+        };
+        let daemon = Daemon::new(service.control().clone(), log, origin, loaded);
+        let served = runtime.block_on(serve(&config, Arc::new(daemon), signals, demo));
+        notify::notify("STOPPING=1");
+        served?;
+        // Closing sockets takes no time; the runtime that could wait for it has nothing left to do.
+        service.stop();
+        info!("stopped");
+        Ok(())
     }
 }
 
-fn start(config: &Config) -> Result<Service, Failure> {
-    Service::start(config).map_err(|error| Failure::Run(error.to_string()))
+fn cannot_wait(error: &std::io::Error) -> Failure {
+    Failure::Run(format!("cannot wait for signals: {error}"))
+}
+
+/// Runs until a signal ends it.
+async fn serve(
+    config: &Config,
+    daemon: Arc<Daemon>,
+    mut signals: Signals,
+    demo: bool,
+) -> Result<(), Failure> {
+    let admin = Admin::bind(&config.operation.admin)
+        .await
+        .map_err(Failure::Run)?;
+    let _pidfile = config.pidfile.as_deref().map(PidFile::write).transpose()?;
+    if demo {
+        invite(config)?;
+    }
+    admin.serve(&daemon);
+    notify::notify("READY=1");
+    tokio::spawn(watchdog(Arc::clone(&daemon)));
+    tokio::spawn(look_after_certificates(Arc::clone(&daemon)));
+    if config.operation.reload_on_change {
+        let daemon = Arc::clone(&daemon);
+        tokio::spawn(async move { daemon.reload_on_change().await });
+    }
+    signals.until_stop(&daemon).await;
+    Ok(())
+}
+
+/// Tells the service manager that the workers answer, as often as it wants to hear it.
+async fn watchdog(daemon: Arc<Daemon>) {
+    let Some(interval) = notify::watchdog_interval() else {
+        return;
+    };
+    loop {
+        daemon.control().status().await;
+        notify::notify("WATCHDOG=1");
+        tokio::time::sleep(interval).await;
+    }
+}
+
+/// Notices when certificates are replaced, and when they are about to expire.
+async fn look_after_certificates(daemon: Arc<Daemon>) {
+    let Some(certificates) = daemon.control().certificates() else {
+        return;
+    };
+    let mut look = interval(LOOK);
+    let mut day = interval_at(Instant::now() + DAY, DAY);
+    loop {
+        tokio::select! {
+            _ = look.tick() => certificates.reload_if_changed(),
+            _ = day.tick() => certificates.check_expiry(),
+        }
+    }
+}
+
+/// Gives the demonstration a certificate, so that TLS and DTLS can be tried as well.
+fn certify(config: &mut Config) {
+    match self_signed() {
+        Ok(certificate) => {
+            config.tls.certificates = vec![certificate];
+            config.transports.tls = true;
+            config.transports.dtls = true;
+        }
+        Err(error) => warn!(%error, "no certificate could be made: neither TLS nor DTLS is served"),
+    }
 }
 
 /// Tells how to try the demonstration.
 fn invite(config: &Config) -> Result<(), Failure> {
-    let login = credentials::login(&config.auth, None, Duration::ZERO)?;
-    let json = credentials::ice_servers(config, None, Some(login))?;
+    let login = login(&config.auth, None, Duration::ZERO).map_err(Failure::usage)?;
+    let json = credentials::pretty(config, None, Some(login))?;
     say(format_args!(
         "No turnd.toml was found: this is a demonstration with random credentials. Paste this into\n\
          `new RTCPeerConnection(…)`, or its values into Trickle ICE\n\
-         (https://webrtc.github.io/samples/src/content/peerconnection/trickle-ice/):\n{json}"
+         (https://webrtc.github.io/samples/src/content/peerconnection/trickle-ice/):\n{json}\n\
+         TLS and DTLS are served too, with a self-signed certificate that browsers refuse; give cert\n\
+         and pkey for `turns:` URLs."
     ))
 }
+
+/// How often the certificates' files are looked at.
+const LOOK: Duration = Duration::from_secs(5);
+const DAY: Duration = Duration::from_secs(86400);
 
 struct Signals {
     hang_up: Signal,
     interrupt: Signal,
     terminate: Signal,
+    drain: Signal,
+    certificates: Signal,
 }
 
 impl Signals {
@@ -101,43 +182,67 @@ impl Signals {
             hang_up: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            drain: signal(SignalKind::user_defined1())?,
+            certificates: signal(SignalKind::user_defined2())?,
         })
     }
 
-    /// Serves HUP until TERM or INT comes.
-    async fn until_stop(&mut self, log: &LogTarget) {
+    /// Serves HUP until the server is to stop: at once, or drained.
+    async fn until_stop(&mut self, daemon: &Daemon) {
         loop {
             tokio::select! {
-                _ = self.hang_up.recv() => match log.reopen() {
-                    Ok(()) => info!("log reopened"),
-                    Err(error) => warn!(%error, "log not reopened, the old one stays"),
-                },
-                _ = self.interrupt.recv() => return info!("interrupted, stopping"),
-                _ = self.terminate.recv() => return info!("asked to terminate, stopping"),
+                _ = self.hang_up.recv() => hang_up(daemon).await,
+                _ = self.certificates.recv() => reload_certificates(daemon),
+                _ = self.interrupt.recv() => {
+                    info!("interrupted, stopping");
+                    break;
+                }
+                _ = self.terminate.recv() => {
+                    info!("asked to terminate, stopping");
+                    break;
+                }
+                _ = self.drain.recv() => return self.drain(daemon).await,
+            }
+        }
+        // Asked now: a reload may have changed it.
+        if daemon.config().operation.drain_timeout.is_some() {
+            self.drain(daemon).await;
+        }
+    }
+
+    /// Waits for calls to end; TERM or INT, now, mean at once.
+    async fn drain(&mut self, daemon: &Daemon) {
+        daemon.drain(true).await;
+        let drained = daemon.drained();
+        tokio::pin!(drained);
+        loop {
+            tokio::select! {
+                () = &mut drained => return,
+                _ = self.hang_up.recv() => hang_up(daemon).await,
+                _ = self.certificates.recv() => reload_certificates(daemon),
+                _ = self.drain.recv() => {}
+                _ = self.interrupt.recv() => return info!("interrupted, not waiting"),
+                _ = self.terminate.recv() => return info!("asked to terminate, not waiting"),
             }
         }
     }
 }
 
-/// Stops the service; a second signal does not wait for it.
-fn stop(
-    runtime: &Runtime,
-    signals: &mut Signals,
-    log: &LogTarget,
-    service: Service,
-) -> Result<(), Failure> {
-    let (done, stopped) = oneshot::channel();
-    std::thread::spawn(move || {
-        service.stop();
-        let _ = done.send(());
-    });
-    runtime.block_on(async {
-        tokio::select! {
-            _ = stopped => {
-                info!("stopped");
-                Ok(())
-            }
-            () = signals.until_stop(log) => Err(Failure::Run("stopped before all was closed".to_owned())),
-        }
-    })
+/// Reopens the log, which may have been moved away, and reloads the configuration.
+async fn hang_up(daemon: &Daemon) {
+    match daemon.log().reopen() {
+        Ok(()) => info!("log reopened"),
+        Err(error) => warn!(%error, "log not reopened, the old one stays"),
+    }
+    notify::notify("RELOADING=1");
+    // What came of it is in the log.
+    let _ = daemon.reload().await;
+    notify::notify("READY=1");
+}
+
+fn reload_certificates(daemon: &Daemon) {
+    match daemon.control().certificates() {
+        Some(certificates) => certificates.reload(),
+        None => warn!("no certificate to reload: cert and pkey are not given"),
+    }
 }

@@ -1,5 +1,7 @@
 //! From values of the right type to a configuration that makes sense.
 
+mod alternates;
+
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
@@ -77,6 +79,11 @@ impl Checker<'_> {
             ips: self.addresses("listening-ip", file.listening_ip.as_deref()),
             port: self.port("listening-port", file.listening_port),
             tls_port: self.port("tls-listening-port", file.tls_listening_port),
+            alternates: None,
+        };
+        let listen = Listen {
+            alternates: self.alternates(file, &listen),
+            ..listen
         };
         let relay_ips = self.addresses("relay-ip", file.relay_ip.as_deref());
         for (n, ip) in relay_ips.iter().enumerate() {
@@ -96,9 +103,12 @@ impl Checker<'_> {
             min_port: self.port("min-port", file.min_port),
             max_port: self.port("max-port", file.max_port),
         };
+        let tls = self.tls(file);
         let stun_only = on(file.stun_only);
         self.ports(&listen, &relay, stun_only);
         Config {
+            transports: self.transports(file, &tls),
+            tls,
             workers: self.workers(file.relay_threads),
             auth: self.auth(file),
             limits: self.limits(file),
@@ -113,6 +123,7 @@ impl Checker<'_> {
                 software: on(file.software_attribute)
                     .then(|| concat!("turnd ", env!("CARGO_PKG_VERSION")).to_owned()),
                 stun_only,
+                secure_stun: on(file.secure_stun),
                 rfc3489: on(file.rfc3489_compatibility),
                 rfc5766_channels: on(file.rfc5766_channel_numbers),
                 default_family: self.one_of(
@@ -126,6 +137,7 @@ impl Checker<'_> {
                     DefaultFamily::Ipv4,
                 ),
             },
+            operation: self.operation(file),
             log: Log {
                 file: file.log_file.clone(),
                 format: self.one_of(
@@ -180,7 +192,14 @@ impl Checker<'_> {
         if stun_only {
             return;
         }
-        for (key, port) in [("listening-port", plain), ("tls-listening-port", tls)] {
+        let others = listen.alternates.iter().flat_map(|ports| {
+            [
+                ("alt-listening-port", ports.port),
+                ("alt-tls-listening-port", ports.tls_port),
+            ]
+        });
+        let first = [("listening-port", plain), ("tls-listening-port", tls)];
+        for (key, port) in first.into_iter().chain(others) {
             if !(min..=max).contains(&port) {
                 continue;
             }
@@ -281,6 +300,11 @@ impl Checker<'_> {
             total_quota: limit(file.total_quota),
             max_bps: file.max_bps.filter(|n| *n > 0),
             permissions: self.count("max-permissions", file.max_permissions, 1..=u32::MAX),
+            peer_connections: self.count(
+                "max-peer-connections",
+                file.max_peer_connections,
+                1..=u32::MAX,
+            ),
             channels: self.count("max-channels", file.max_channels, 1..=MOST_CHANNELS),
             unauthenticated_rate: limit(file.unauthenticated_rate),
             binding_rate: limit(file.binding_rate),
@@ -326,7 +350,12 @@ impl Checker<'_> {
         usize::try_from(self.within(key, value, range)).unwrap_or(usize::MAX)
     }
 
-    fn within(&mut self, key: &str, value: Option<u32>, range: RangeInclusive<u32>) -> u32 {
+    pub(super) fn within(
+        &mut self,
+        key: &str,
+        value: Option<u32>,
+        range: RangeInclusive<u32>,
+    ) -> u32 {
         let value = value.unwrap_or_default();
         let (low, high) = (range.start(), range.end());
         if value < *low {

@@ -14,8 +14,11 @@ use super::file::FileConfig;
 use super::load::{Source, read};
 use super::{Auth, Credential, Secret, User};
 
-/// REALM has fewer than 128 characters (RFC 8489 §14.9), which is at most 508 bytes.
+/// REALM has fewer than 128 characters (RFC 8489 §14.9).
 const LONGEST_REALM: usize = 127;
+
+/// In bytes, so that no 401 or 438 grows to 548 bytes (S13); a domain name has 253 at the most.
+const LONGEST_REALM_BYTES: usize = 255;
 
 /// USERNAME has fewer than 509 bytes (RFC 8489 §14.3).
 const LONGEST_NAME: usize = 508;
@@ -64,7 +67,11 @@ impl Checker<'_> {
             secrets,
             rest_separator: self.separator(file.rest_api_separator.as_deref()),
             stale_nonce: self.seconds("stale-nonce", file.stale_nonce, 1..=3600),
-            nonce_secret: self.nonce_secret(file),
+            nonce_secret: self.secret(
+                "nonce-secret",
+                file.nonce_secret.as_deref(),
+                file.nonce_secret_file.as_deref(),
+            ),
         }
     }
 
@@ -99,6 +106,11 @@ impl Checker<'_> {
             Some((
                 format!("has {length} characters"),
                 format!("shorten it to {LONGEST_REALM}"),
+            ))
+        } else if realm.len() > LONGEST_REALM_BYTES {
+            Some((
+                format!("has {} bytes", realm.len()),
+                format!("shorten it to {LONGEST_REALM_BYTES}"),
             ))
         } else {
             match prepared(&realm) {
@@ -171,28 +183,30 @@ impl Checker<'_> {
         secrets
     }
 
-    fn nonce_secret(&mut self, file: &FileConfig) -> Option<Secret> {
-        let key = "nonce-secret-file";
-        if let Some(source) = self.source(key, file.nonce_secret_file.as_deref()) {
-            if file.nonce_secret.is_some() {
-                self.wrong(
-                    key,
-                    None,
-                    "nonce-secret is given as well",
-                    "keep one of the two",
-                );
+    /// The secret of `key`, given as such or on the one line of a file.
+    pub(super) fn secret(
+        &mut self,
+        key: &str,
+        text: Option<&str>,
+        path: Option<&Path>,
+    ) -> Option<Secret> {
+        let file_key = format!("{key}-file");
+        if let Some(source) = self.source(&file_key, path) {
+            if text.is_some() {
+                let problem = format!("{key} is given as well");
+                self.wrong(&file_key, None, problem, "keep one of the two");
             }
-            let lines = self.entries(key, &source, "write one secret");
+            let lines = self.entries(&file_key, &source, "write one secret");
             if lines.len() > 1 {
                 let problem = format!("{} holds {} lines", shown_path(&source.path), lines.len());
-                self.wrong(key, None, problem, "keep one");
+                self.wrong(&file_key, None, problem, "keep one");
             }
             return lines.first().map(|(_, text)| Secret::new(*text));
         }
-        let text = file.nonce_secret.as_ref()?;
+        let text = text?;
         if text.is_empty() {
             let remedy = "write a long random text, or leave it out";
-            self.wrong("nonce-secret", None, "is empty", remedy);
+            self.wrong(key, None, "is empty", remedy);
         }
         Some(Secret::new(text))
     }

@@ -19,9 +19,24 @@ pub struct FileConfig {
     /// Port for clients.
     #[arg(long, help_heading = "Listening", value_name = "PORT")]
     pub listening_port: Option<u16>,
-    /// Second port for clients; plain UDP is served there too.
+    /// Second port for clients; either one speaks everything.
     #[arg(long, help_heading = "Listening", value_name = "PORT")]
     pub tls_listening_port: Option<u16>,
+    /// Help clients to find out their NAT (RFC 5780); needs two listening-ip of a family, makes Binding replies longer.
+    #[arg(
+        long,
+        help_heading = "Listening",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub rfc5780: Option<bool>,
+    /// Other port of rfc5780 beside listening-port; absent: the next one.
+    #[arg(long, help_heading = "Listening", value_name = "PORT")]
+    pub alt_listening_port: Option<u16>,
+    /// Other port of rfc5780 beside tls-listening-port; absent: the next one.
+    #[arg(long, help_heading = "Listening", value_name = "PORT")]
+    pub alt_tls_listening_port: Option<u16>,
     /// Addresses to listen on; none: every address, IPv4 and IPv6.
     #[arg(long, help_heading = "Listening", value_name = "IP")]
     #[serde(default, deserialize_with = "one_or_many")]
@@ -29,6 +44,74 @@ pub struct FileConfig {
     /// Worker threads; 0: one per CPU.
     #[arg(long, help_heading = "Listening", value_name = "N")]
     pub relay_threads: Option<u32>,
+    /// Refuse plain UDP from clients.
+    #[arg(
+        long,
+        help_heading = "Transports",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_udp: Option<bool>,
+    /// Refuse plain TCP from clients.
+    #[arg(
+        long,
+        help_heading = "Transports",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_tcp: Option<bool>,
+    /// PEM files with a certificate and its chain; several are chosen between by the name that a client asks for.
+    #[arg(long, help_heading = "Transports", value_name = "FILE")]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub cert: Option<Vec<String>>,
+    /// PEM files with the keys of cert, in the same order.
+    #[arg(long, help_heading = "Transports", value_name = "FILE")]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub pkey: Option<Vec<String>>,
+    /// Password of the keys.
+    #[arg(long, help_heading = "Transports", value_name = "TEXT")]
+    pub pkey_pwd: Option<String>,
+    /// TLS and DTLS ciphers to offer, separated by colons; absent: all ECDHE AES-GCM and ChaCha20 ones.
+    #[arg(long, help_heading = "Transports", value_name = "TEXT")]
+    pub cipher_list: Option<String>,
+    /// Refuse TLS from clients.
+    #[arg(
+        long,
+        help_heading = "Transports",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_tls: Option<bool>,
+    /// Refuse DTLS from clients.
+    #[arg(
+        long,
+        help_heading = "Transports",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_dtls: Option<bool>,
+    /// Refuse TCP relays (RFC 6062).
+    #[arg(
+        long,
+        help_heading = "Transports",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_tcp_relay: Option<bool>,
+    /// Seconds that a connection may stay open without an allocation.
+    #[arg(long, help_heading = "Transports", value_name = "N")]
+    pub max_allocate_timeout: Option<u32>,
+    /// Connections without an allocation, all together.
+    #[arg(long, help_heading = "Transports", value_name = "N")]
+    pub max_idle_streams: Option<u32>,
+    /// Connections without an allocation from one address, or one IPv6 /64.
+    #[arg(long, help_heading = "Transports", value_name = "N")]
+    pub max_idle_streams_per_ip: Option<u32>,
     /// Addresses to relay from; none: the address that the client reached.
     #[arg(long, help_heading = "Relaying", value_name = "IP")]
     #[serde(default, deserialize_with = "one_or_many")]
@@ -120,6 +203,9 @@ pub struct FileConfig {
     /// Channels of one allocation, 1 to 16384.
     #[arg(long, help_heading = "Limits", value_name = "N")]
     pub max_channels: Option<u32>,
+    /// TCP connections of one allocation with peers.
+    #[arg(long, help_heading = "Limits", value_name = "N")]
+    pub max_peer_connections: Option<u32>,
     /// Error replies per second to one source network before it has authenticated; 0: no limit.
     #[arg(long, help_heading = "Limits", value_name = "N")]
     pub unauthenticated_rate: Option<u32>,
@@ -179,6 +265,15 @@ pub struct FileConfig {
     )]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub stun_only: Option<bool>,
+    /// Ask for credentials before answering STUN Binding requests.
+    #[arg(
+        long,
+        help_heading = "Protocol",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub secure_stun: Option<bool>,
     /// Answer Binding requests of RFC 3489 clients.
     #[arg(
         long,
@@ -197,6 +292,32 @@ pub struct FileConfig {
     )]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub rfc5766_channel_numbers: Option<bool>,
+    /// Servers to send clients to while this one drains: "address" or "address:port".
+    #[arg(long, help_heading = "Operation", value_name = "IP[:PORT]")]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub alternate_server: Option<Vec<String>>,
+    /// Seconds that TERM, INT and USR1 leave calls to end by themselves; 0: TERM and INT stop at once.
+    #[arg(long, help_heading = "Operation", value_name = "N")]
+    pub drain_timeout: Option<u32>,
+    /// Where metrics, API and page are served, as "address:port" or the path of a unix socket; absent: these two, where free.
+    #[arg(long, help_heading = "Operation", value_name = "ADDRESS")]
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub admin_listen: Option<Vec<String>>,
+    /// Bearer token that they ask for; needed where they are reached from other machines.
+    #[arg(long, help_heading = "Operation", value_name = "TEXT")]
+    pub admin_token: Option<String>,
+    /// File with that token on one line.
+    #[arg(long, help_heading = "Operation", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+    /// Reload when the configuration file changes, and not only on HUP.
+    #[arg(
+        long,
+        help_heading = "Operation",
+        value_name = "true|false",
+        hide_possible_values = true
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub reload_on_change: Option<bool>,
     /// Log debug lines too.
     #[arg(
         long,
@@ -224,8 +345,19 @@ impl FileConfig {
         Self {
             listening_port: Some(3478),
             tls_listening_port: Some(5349),
+            rfc5780: Some(false),
             listening_ip: Some(Vec::new()),
             relay_threads: Some(0),
+            no_udp: Some(false),
+            no_tcp: Some(false),
+            cert: Some(Vec::new()),
+            pkey: Some(Vec::new()),
+            no_tls: Some(false),
+            no_dtls: Some(false),
+            no_tcp_relay: Some(false),
+            max_allocate_timeout: Some(60),
+            max_idle_streams: Some(10000),
+            max_idle_streams_per_ip: Some(1000),
             relay_ip: Some(Vec::new()),
             external_ip: Some(Vec::new()),
             min_port: Some(49152),
@@ -242,6 +374,7 @@ impl FileConfig {
             max_bps: Some(0),
             max_permissions: Some(1024),
             max_channels: Some(1024),
+            max_peer_connections: Some(64),
             unauthenticated_rate: Some(500),
             binding_rate: Some(5000),
             allowed_peer_ip: Some(Vec::new()),
@@ -253,8 +386,12 @@ impl FileConfig {
             fingerprint: Some(false),
             software_attribute: Some(false),
             stun_only: Some(false),
+            secure_stun: Some(false),
             rfc3489_compatibility: Some(false),
             rfc5766_channel_numbers: Some(false),
+            alternate_server: Some(Vec::new()),
+            drain_timeout: Some(0),
+            reload_on_change: Some(false),
             verbose: Some(false),
             log_format: Some("text".to_owned()),
             ..Self::default()
@@ -288,7 +425,14 @@ impl FileConfig {
         for secret in copy.static_auth_secret.iter_mut().flatten() {
             MASK.clone_into(secret);
         }
-        if let Some(secret) = &mut copy.nonce_secret {
+        for secret in [
+            &mut copy.nonce_secret,
+            &mut copy.admin_token,
+            &mut copy.pkey_pwd,
+        ]
+        .into_iter()
+        .flatten()
+        {
             MASK.clone_into(secret);
         }
         copy
@@ -303,7 +447,7 @@ impl FileConfig {
     }
 
     /// As a TOML table that holds the keys that are given.
-    pub(super) fn to_table(&self) -> Result<Table, toml::ser::Error> {
+    pub(crate) fn to_table(&self) -> Result<Table, toml::ser::Error> {
         Table::try_from(self)
     }
 }

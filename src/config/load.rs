@@ -24,7 +24,13 @@ pub const SEARCH: [&str; 2] = ["turnd.toml", "/etc/turnd/turnd.toml"];
 const LARGEST: u64 = 16 << 20;
 
 /// The keys that hold secrets.
-const SECRETS: [&str; 3] = ["user", "static-auth-secret", "nonce-secret"];
+const SECRETS: [&str; 5] = [
+    "user",
+    "static-auth-secret",
+    "nonce-secret",
+    "admin-token",
+    "pkey-pwd",
+];
 
 /// A configuration and what is to be said about it.
 #[derive(Debug)]

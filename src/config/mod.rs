@@ -1,18 +1,24 @@
 //! The checked configuration.
 
+pub mod certificate;
 mod check;
+pub mod coturn;
 mod credentials;
 mod error;
 mod expand;
 pub mod file;
 mod load;
+mod operation;
+mod transports;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::policy::peer_filter::IpRange;
+
+use self::certificate::{Certificate, CertificateFiles};
 
 pub use error::ConfigError;
 pub use load::{Loaded, SEARCH, from_flags, load, search};
@@ -22,6 +28,10 @@ pub use load::{Loaded, SEARCH, from_flags, load, search};
 pub struct Config {
     /// Where clients reach the server.
     pub listen: Listen,
+    /// How clients may come.
+    pub transports: Transports,
+    /// Certificates and ciphers of TLS and DTLS.
+    pub tls: Tls,
     /// Where relayed transport addresses come from.
     pub relay: Relay,
     /// Worker threads (`relay-threads`).
@@ -36,6 +46,8 @@ pub struct Config {
     pub peers: Peers,
     /// Protocol behaviour that operators switch.
     pub protocol: Protocol,
+    /// How the daemon is run.
+    pub operation: Operation,
     /// Where log lines go.
     pub log: Log,
     /// A file that holds the process id while the daemon runs.
@@ -49,8 +61,81 @@ pub struct Listen {
     pub ips: Vec<IpAddr>,
     /// `listening-port`.
     pub port: u16,
-    /// `tls-listening-port`; plain UDP clients are served there too.
+    /// `tls-listening-port`; either one speaks everything.
     pub tls_port: u16,
+    /// The other ports of `rfc5780`; `None`: it is off.
+    pub alternates: Option<AlternatePorts>,
+}
+
+impl Listen {
+    /// The first two addresses of a family, which answer for each other (RFC 5780 §6).
+    #[must_use]
+    pub fn pair(&self, v6: bool) -> Option<[IpAddr; 2]> {
+        let mut ips = self.ips.iter().filter(|ip| ip.is_ipv6() == v6);
+        Some([*ips.next()?, *ips.next()?])
+    }
+
+    /// The other address of `ip`'s pair.
+    #[must_use]
+    pub fn other_ip(&self, ip: IpAddr) -> Option<IpAddr> {
+        let [one, two] = self.pair(ip.is_ipv6())?;
+        match ip {
+            _ if ip == one => Some(two),
+            _ if ip == two => Some(one),
+            _ => None,
+        }
+    }
+
+    /// The ports to listen on at `ip`.
+    pub fn ports(&self, ip: IpAddr) -> impl Iterator<Item = u16> {
+        let alternates = self.alternates.filter(|_| self.other_ip(ip).is_some());
+        [self.port, self.tls_port]
+            .into_iter()
+            .chain(alternates.into_iter().flat_map(|a| [a.port, a.tls_port]))
+    }
+}
+
+/// The second ports of RFC 5780 §6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlternatePorts {
+    /// `alt-listening-port`.
+    pub port: u16,
+    /// `alt-tls-listening-port`.
+    pub tls_port: u16,
+}
+
+/// How clients may come, and how many of them that have nothing to show for it.
+#[derive(Clone, Debug)]
+pub struct Transports {
+    /// Not `no-udp`: plain UDP.
+    pub udp: bool,
+    /// Not `no-tcp`: plain TCP.
+    pub tcp: bool,
+    /// Not `no-tls`, and there is a certificate.
+    pub tls: bool,
+    /// Not `no-dtls`, and there is a certificate.
+    pub dtls: bool,
+    /// Not `no-tcp-relay`: TCP allocations (RFC 6062).
+    pub tcp_relay: bool,
+    /// `max-allocate-timeout`: how long a connection may be without an allocation.
+    pub patience: Duration,
+    /// `max-idle-streams`: connections without one, all together.
+    pub max_idle: u32,
+    /// `max-idle-streams-per-ip`: from one source.
+    pub max_idle_per_ip: u32,
+}
+
+/// What TLS and DTLS need.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// `cert` and `pkey`.
+    pub files: Vec<CertificateFiles>,
+    /// `pkey-pwd`.
+    pub password: Option<Secret>,
+    /// What was in the files; none: neither TLS nor DTLS is served.
+    pub certificates: Vec<Certificate>,
+    /// `cipher-list`, in OpenSSL's names.
+    pub ciphers: Vec<&'static str>,
 }
 
 /// Relayed transport addresses.
@@ -149,6 +234,8 @@ pub struct Limits {
     pub permissions: usize,
     /// `max-channels` of one allocation.
     pub channels: usize,
+    /// `max-peer-connections` of one allocation (RFC 6062).
+    pub peer_connections: usize,
     /// `unauthenticated-rate`: error replies per second to one source network before it has authenticated.
     pub unauthenticated_rate: Option<u32>,
     /// `binding-rate`: Binding replies per second to one source network.
@@ -186,6 +273,8 @@ pub struct Protocol {
     pub software: Option<String>,
     /// `stun-only`: Binding and nothing else.
     pub stun_only: bool,
+    /// `secure-stun`: Binding needs credentials.
+    pub secure_stun: bool,
     /// `rfc3489-compatibility`.
     pub rfc3489: bool,
     /// `rfc5766-channel-numbers`: up to 0x7FFF.
@@ -205,8 +294,50 @@ pub enum DefaultFamily {
     Client,
 }
 
-/// Logging.
+/// Draining, reloading and the admin listener.
 #[derive(Clone, Debug)]
+pub struct Operation {
+    /// `alternate-server`.
+    pub alternates: Vec<SocketAddr>,
+    /// `drain-timeout`; `None`: not set.
+    pub drain_timeout: Option<Duration>,
+    /// `admin-listen`.
+    pub admin: AdminListen,
+    /// `admin-token`.
+    pub admin_token: Option<Secret>,
+    /// `reload-on-change`.
+    pub reload_on_change: bool,
+}
+
+/// Where the admin listener is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminListen {
+    /// The default places; one that cannot be had is left out.
+    Default,
+    /// These; one that cannot be had is an error.
+    At(Vec<AdminAddr>),
+}
+
+/// One place of the admin listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddr {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for AdminAddr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(addr) => addr.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Logging.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// `log-file`; `None`: standard error.
     pub file: Option<PathBuf>,

@@ -1,10 +1,17 @@
 //! Sockets, threads and the clock: everything that the protocol code does not know.
 
+pub mod control;
+mod dtls;
+mod io;
 mod listen;
 mod log;
 mod naps;
+mod peers;
+pub mod secure;
 mod sockets;
+mod stream;
 pub mod udp;
+mod way;
 mod worker;
 
 use std::fmt;
@@ -14,19 +21,23 @@ use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
+use tokio::task::LocalSet;
 
-use self::worker::{Command, Worker};
+use self::control::{Control, Settings};
+use self::dtls::SessionOptions;
+use self::peers::Workers;
+use self::secure::Secure;
+use self::stream::StreamOptions;
+use self::worker::{Command, Listening, Options, Worker};
 use crate::Now;
-use crate::auth::Authenticator;
-use crate::auth::nonce::NonceKey;
 use crate::config::Config;
 use crate::server::shared::Shared;
 
-/// The running daemon: its worker threads and their sockets.
-#[derive(Debug)]
+/// The running service: its worker threads and their sockets.
 pub struct Service {
     listening: Vec<SocketAddr>,
-    workers: Vec<(mpsc::UnboundedSender<Command>, JoinHandle<()>)>,
+    control: Control,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Service {
@@ -36,60 +47,41 @@ impl Service {
     /// What could not be bound or started, with what to do about it.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let listeners = listen::bind(config)?;
-        let host = host_addresses();
-        let nonces = match &config.auth.nonce_secret {
-            Some(secret) => NonceKey::from_secret(secret),
-            None => NonceKey::random().map_err(|error| {
-                StartError(format!("the system gives no random bytes: {error}"))
-            })?,
-        };
-        let auth = Authenticator::new(&config.auth, nonces)
-            .map_err(|error| StartError(error.to_string()))?;
-        let reachable = if config.listen.ips.iter().any(|ip| !ip.is_unspecified()) {
-            &config.listen.ips
-        } else {
-            &host
-        };
-        let shared = Arc::new(Shared::new(config, auth, reachable, &host));
-
-        let mut service = Self {
-            listening: listeners.addresses,
-            workers: Vec::new(),
-        };
-        for (index, sockets) in listeners.by_worker.into_iter().enumerate() {
-            let shared = Arc::clone(&shared);
-            let (sender, commands) = mpsc::unbounded_channel();
-            let (ready, started) = std::sync::mpsc::channel();
-            let thread = std::thread::Builder::new()
-                .name(format!("worker-{index}"))
-                .spawn(move || {
-                    let runtime = tokio::runtime::Builder::new_current_thread()
-                        .enable_all()
-                        .build();
-                    match runtime.and_then(|runtime| Ok((runtime, Worker::new(shared, sockets)?))) {
-                        Ok((runtime, worker)) => {
-                            // The receiver waits for exactly this message.
-                            let _ = ready.send(Ok(()));
-                            if let Err(error) = runtime.block_on(worker.run(commands)) {
-                                tracing::error!(%error, "a worker stopped");
-                            }
-                        }
-                        Err(error) => drop(ready.send(Err(error))),
-                    }
-                });
-            let failed = |error: &dyn fmt::Display| {
-                StartError(format!("worker {index} does not start: {error}"))
+        let settings = Settings::new(config, listeners.addresses.clone(), None)?;
+        let secure = Secure::new(config).map_err(StartError)?;
+        let all = Workers::default();
+        let mut threads = Vec::new();
+        let mut workers = Vec::new();
+        for (index, listening) in listeners.by_worker.into_iter().enumerate() {
+            let transports = &config.transports;
+            let options = Options {
+                streams: StreamOptions {
+                    plain: transports.tcp,
+                    secure: secure.clone().filter(|_| transports.tls),
+                    patience: transports.patience,
+                },
+                sessions: SessionOptions {
+                    secure: secure.clone().filter(|_| transports.dtls),
+                    limit: Arc::clone(&listeners.limit),
+                    patience: transports.patience,
+                },
+                plain_datagrams: transports.udp,
+                index,
+                workers: Arc::clone(&all),
             };
-            service
-                .workers
-                .push((sender, thread.map_err(|error| failed(&error))?));
-            match started.recv() {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(failed(&error)),
-                Err(error) => return Err(failed(&error)),
-            }
+            let shared = Arc::clone(&settings.shared);
+            let (commands, thread) = start_worker(index, shared, listening, options)
+                .map_err(|error| StartError(format!("worker {index} does not start: {error}")))?;
+            workers.push(commands);
+            threads.push(thread);
         }
-        Ok(service)
+        // Set once, and here.
+        let _ = all.set(workers.clone().into());
+        Ok(Self {
+            listening: listeners.addresses,
+            control: Control::new(workers, settings, secure),
+            threads,
+        })
     }
 
     /// The addresses that clients can reach.
@@ -98,24 +90,55 @@ impl Service {
         &self.listening
     }
 
+    /// The way to ask and tell the workers.
+    #[must_use]
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
     /// Ends every allocation, closes every socket and waits for the workers.
     pub fn stop(self) {
-        drop(self);
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        for (commands, _) in &self.workers {
-            // A worker that is gone needs no telling.
-            let _ = commands.send(Command::Stop);
-        }
-        for (_, thread) in self.workers.drain(..) {
+        self.control.stop();
+        for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a worker had panicked");
             }
         }
     }
+}
+
+/// Starts a worker thread and waits until it serves. It ends when its commands can no longer come.
+fn start_worker(
+    index: usize,
+    shared: Arc<Shared>,
+    listening: Listening,
+    options: Options,
+) -> std::io::Result<(mpsc::UnboundedSender<Command>, JoinHandle<()>)> {
+    let (sender, commands) = mpsc::unbounded_channel();
+    let (ready, started) = std::sync::mpsc::channel();
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let worker = Worker::new(shared, listening.udp, options);
+        match runtime.and_then(|runtime| Ok((runtime, worker?))) {
+            Ok((runtime, worker)) => {
+                // The receiver waits for exactly this message.
+                let _ = ready.send(Ok(()));
+                let tasks = LocalSet::new();
+                let run = tasks.run_until(worker.run(listening.tcp, commands));
+                if let Err(error) = runtime.block_on(run) {
+                    tracing::error!(%error, "a worker stopped");
+                }
+            }
+            Err(error) => drop(ready.send(Err(error))),
+        }
+    };
+    let thread = std::thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(run)?;
+    started.recv().map_err(std::io::Error::other)??;
+    Ok((sender, thread))
 }
 
 /// Why the service did not start. Its text is for the operator and holds the remedy.

@@ -84,8 +84,13 @@ impl Sockets {
 
     /// The address to name as the source of what goes back on `path`, where the socket has many.
     pub(super) fn source(&self, path: &Path) -> Option<IpAddr> {
-        let listener = self.listeners.get(path.socket.0 as usize)?;
-        listener.wildcard.then(|| path.tuple.server.ip())
+        self.source_of(path.socket, path.tuple.server.ip())
+    }
+
+    /// `ip` where the listening socket has many addresses to send from.
+    pub(super) fn source_of(&self, SocketId(listener): SocketId, ip: IpAddr) -> Option<IpAddr> {
+        let listener = self.listeners.get(listener as usize)?;
+        listener.wildcard.then_some(ip)
     }
 
     pub(super) fn open_relay(&mut self, RelayId(id): RelayId, socket: UdpSocket) -> io::Result<()> {

@@ -1,104 +1,222 @@
-//! One worker thread: its server, its sockets, and the loop that joins them.
+//! One worker thread: its server, its sockets, and the tasks that join them.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::Instant;
 
+use super::dtls::{Route, SessionOptions, Sessions, is_dtls};
+use super::io::Io;
 use super::log::EventLog;
 use super::naps::Naps;
 use super::now;
+use super::peers::{Peers, Workers};
 use super::sockets::Sockets;
-use super::udp::{Outgoing, Receiver, SendQueue, UdpSocket, Via, sharpen_timers, watch_readable};
+use super::stream::{Acceptor, DataStream, StreamOptions, Streams, accept};
+use super::udp::{
+    Outgoing, Receiver, SendCounters, SendQueue, UdpSocket, Via, sharpen_timers, watch_readable,
+};
+use super::way::Way;
 use crate::Now;
+use crate::server::Server;
+use crate::server::connections::ConnectionId;
 use crate::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
-use crate::server::output::{ClientVerdict, Output, PeerVerdict, RelayId};
+use crate::server::output::{ClientVerdict, PeerVerdict, RelayId};
 use crate::server::shared::Shared;
-use crate::server::{OpenError, Server};
 
 /// How long an idle worker sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
 
+/// What a worker is to do with its server, between two packets.
+pub(super) type Ask = Box<dyn FnOnce(Now, &mut Server, SendCounters) + Send>;
+
 /// What the rest of the daemon tells a worker.
-#[derive(Debug)]
 pub(super) enum Command {
     /// End every allocation and return.
     Stop,
+    /// Look at the server, or change it.
+    Ask(Ask),
+    /// Take a data connection whose peer connection is here.
+    Join(ConnectionId, Box<DataStream>),
 }
 
-/// Owns everything that it touches for a packet.
+/// What one worker listens on.
+#[derive(Debug, Default)]
+pub(super) struct Listening {
+    pub(super) udp: Vec<UdpSocket>,
+    pub(super) tcp: Vec<Acceptor>,
+}
+
+/// What a worker needs to know of the configuration.
+#[derive(Debug)]
+pub(super) struct Options {
+    pub(super) streams: StreamOptions,
+    pub(super) sessions: SessionOptions,
+    /// Plain UDP.
+    pub(super) plain_datagrams: bool,
+    /// Which worker this is.
+    pub(super) index: usize,
+    pub(super) workers: Workers,
+}
+
+/// Owns everything that it touches for a packet. Its tasks share it, each borrowing it for the
+/// length of one synchronous call and never across an await.
 pub(super) struct Worker {
-    server: Server,
-    sockets: Sockets,
-    receiver: Receiver,
+    pub(super) server: Server,
+    pub(super) io: Io,
+    pub(super) receiver: Receiver,
     queue: SendQueue,
     /// Sockets that may have more than one batch waiting; each gets one batch a round.
     ready: VecDeque<Via>,
-    log: EventLog,
+    /// Until when the worker's own task sleeps.
+    asleep_until: Instant,
+    /// Tells it that something is due earlier.
+    rearm: Rc<Notify>,
     naps: Naps,
     /// Datagrams of the last round.
     served: usize,
 }
 
 impl Worker {
-    pub(super) fn new(shared: Arc<Shared>, listeners: Vec<UdpSocket>) -> io::Result<Self> {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        listeners: Vec<UdpSocket>,
+        options: Options,
+    ) -> io::Result<Self> {
+        let now = now();
         Ok(Self {
-            server: Server::new(shared, now()),
-            sockets: Sockets::new(listeners)?,
+            server: Server::new(shared, now).on_worker(options.index),
+            io: Io {
+                sockets: Sockets::new(listeners)?,
+                streams: Streams::new(options.streams),
+                sessions: Sessions::new(options.sessions),
+                peers: Peers::new(options.workers),
+                plain_datagrams: options.plain_datagrams,
+                log: EventLog::default(),
+            },
             receiver: Receiver::new(),
             queue: SendQueue::new(),
             ready: VecDeque::new(),
-            log: EventLog::default(),
+            asleep_until: now.mono + IDLE,
+            rearm: Rc::new(Notify::new()),
             naps: Naps::default(),
             served: 0,
         })
     }
 
-    /// Serves until it is told to stop. Runs on a current-thread runtime.
-    pub(super) async fn run(mut self, mut commands: UnboundedReceiver<Command>) -> io::Result<()> {
-        let readiness = watch_readable(self.sockets.poll_fd()?)?;
+    /// Serves until it is told to stop. Runs on a current-thread runtime, within a local set.
+    pub(super) async fn run(
+        self,
+        acceptors: Vec<Acceptor>,
+        mut commands: UnboundedReceiver<Command>,
+    ) -> io::Result<()> {
+        let readiness = watch_readable(self.io.sockets.poll_fd()?)?;
         sharpen_timers();
+        let rearm = Rc::clone(&self.rearm);
+        let worker = Rc::new(RefCell::new(self));
+        worker.borrow_mut().io.peers.belong_to(&worker);
+        for acceptor in acceptors {
+            tokio::task::spawn_local(accept(Rc::clone(&worker), acceptor));
+        }
         let sleep = tokio::time::sleep(IDLE);
         tokio::pin!(sleep);
         let mut more = false;
         loop {
-            // Relayed packets leave the earliest deadline alone, so this is rarely true.
-            if let Some(due) = self.server.poll_timeout().map(Instant::from_std)
-                && due < sleep.deadline()
-            {
-                sleep.as_mut().reset(due);
+            let due = worker.borrow_mut().sleep_until();
+            if due < sleep.deadline().into_std() {
+                sleep.as_mut().reset(due.into());
             }
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
                     Some(Command::Stop) | None => break,
+                    Some(Command::Ask(ask)) => {
+                        worker.borrow_mut().answer(now(), ask);
+                        continue;
+                    }
+                    Some(Command::Join(connection, data)) => {
+                        worker.borrow_mut().join(connection, *data);
+                        continue;
+                    }
                 },
                 () = &mut sleep => {
-                    let now = now();
-                    self.server.handle_timeout(now);
-                    apply_outputs(now, &mut self.server, &mut self.sockets, &mut self.log);
-                    let due = self.server.poll_timeout().map(Instant::from_std);
-                    sleep.as_mut().reset(due.unwrap_or_else(|| Instant::now() + IDLE));
+                    let due = worker.borrow_mut().timeout(now());
+                    sleep.as_mut().reset(due.into());
                     continue;
                 }
+                () = rearm.notified() => continue,
                 // Cleared before the sockets are asked: what comes later wakes the worker again.
                 ready = readiness.readable(), if !more => ready?.clear_ready(),
                 () = tokio::task::yield_now(), if more => {}
             }
-            more = self.round()?;
-            if !more && let Some(nap) = self.naps.after(std::time::Instant::now(), self.served) {
+            more = worker.borrow_mut().round()?;
+            if !more && let Some(nap) = worker.borrow_mut().nap() {
                 std::thread::sleep(nap);
                 more = true;
             }
         }
+        let mut worker = worker.borrow_mut();
         let now = now();
-        self.server.handle_shutdown(now);
-        apply_outputs(now, &mut self.server, &mut self.sockets, &mut self.log);
+        worker.server.handle_shutdown(now);
+        worker.apply_outputs(now);
         Ok(())
+    }
+
+    fn answer(&mut self, now: Now, ask: Ask) {
+        ask(now, &mut self.server, self.queue.counters());
+        self.apply_outputs(now);
+    }
+
+    /// When something is due, or long from now.
+    fn next_due(&self) -> Option<Instant> {
+        let server = self.server.poll_timeout();
+        let io = [self.io.streams.next_check(), self.io.sessions.next_check()];
+        server.into_iter().chain(io.into_iter().flatten()).min()
+    }
+
+    /// Remembers until when the worker's own task is going to sleep.
+    fn sleep_until(&mut self) -> Instant {
+        // Relayed packets leave the earliest deadline alone, so this is rarely true.
+        if let Some(due) = self.next_due()
+            && due < self.asleep_until
+        {
+            self.asleep_until = due;
+        }
+        self.asleep_until
+    }
+
+    /// Wakes the worker's own task if something became due earlier than it knows.
+    pub(super) fn arm(&mut self) {
+        if self.next_due().is_some_and(|due| due < self.asleep_until) {
+            self.rearm.notify_one();
+        }
+    }
+
+    fn timeout(&mut self, now: Now) -> Instant {
+        self.server.handle_timeout(now);
+        self.apply_outputs(now);
+        self.check_streams(now);
+        self.io.check_sessions(now, &mut self.server);
+        self.asleep_until = self.next_due().unwrap_or_else(|| now.mono + IDLE);
+        self.asleep_until
+    }
+
+    /// Does what the server asks for.
+    pub(super) fn apply_outputs(&mut self, now: Now) {
+        self.io.apply_outputs(now, &mut self.server);
+        self.io.streams.flush();
+    }
+
+    /// How long to let packets gather before the next round.
+    fn nap(&mut self) -> Option<Duration> {
+        self.naps.after(Instant::now(), self.served)
     }
 
     /// Serves one batch of every socket that is ready; `true` when some have more.
@@ -106,7 +224,7 @@ impl Worker {
     /// A socket that floods waits for its next turn behind all others.
     fn round(&mut self) -> io::Result<bool> {
         let ready = &mut self.ready;
-        let more = self.sockets.poll_ready(|via| {
+        let more = self.io.sockets.poll_ready(|via| {
             if !ready.contains(&via) {
                 ready.push_back(via);
             }
@@ -126,14 +244,14 @@ impl Worker {
 
     /// Takes one batch from a socket; `true` when there may be more.
     fn serve(&mut self, now: Now, via: Via) -> bool {
-        let Some(socket) = self.sockets.get(via) else {
+        let Some(socket) = self.io.sockets.get(via) else {
             return false;
         };
         let addr = socket.addr();
         let more = match self.receiver.receive(socket) {
             Ok(more) => more,
             Err(error) => {
-                self.log.socket_failed(now, addr, &error);
+                self.io.log.socket_failed(now, addr, &error);
                 return false;
             }
         };
@@ -142,121 +260,141 @@ impl Worker {
             Via::Listener(id) => self.serve_clients(now, id, addr),
             Via::Relay(id) => self.serve_peers(now, id),
         }
-        self.queue
-            .flush(&self.receiver, |via| self.sockets.get(via));
+        self.flush();
+        self.io.streams.flush();
         more
+    }
+
+    /// Sends what waits; before the receiver takes the next batch.
+    pub(super) fn flush(&mut self) {
+        let sockets = &self.io.sockets;
+        self.queue.flush(&self.receiver, |via| sockets.get(via));
     }
 
     fn serve_clients(&mut self, now: Now, socket: SocketId, addr: SocketAddr) {
         let Self {
             server,
-            sockets,
+            io,
             receiver,
             queue,
-            log,
             ..
         } = self;
         for datagram in receiver.datagrams() {
             let local = SocketAddr::new(datagram.local.unwrap_or(addr.ip()), addr.port());
+            if is_dtls(datagram.bytes) {
+                let route = Route {
+                    listener: socket,
+                    server: local,
+                    client: datagram.source,
+                };
+                io.dtls_datagram(now, server, route, datagram.bytes);
+                continue;
+            }
+            if !io.plain_datagrams {
+                continue;
+            }
             let tuple = FiveTuple {
                 transport: Transport::Udp,
                 client: datagram.source,
                 server: local,
             };
             let path = Path { tuple, socket };
-            if let ClientVerdict::ToPeer {
-                relay,
-                peer,
-                payload,
-                dont_fragment,
-            } = server.handle_client(now, &path, datagram.bytes)
-            {
-                let via = Via::Relay(relay);
-                let (to, from, header) = (peer.0, None, None);
-                queue.push(
-                    receiver,
-                    &Outgoing {
-                        via,
-                        to,
-                        from,
-                        header,
-                        payload,
-                        dont_fragment,
-                        traffic_class: datagram.traffic_class,
-                    },
-                );
-            }
+            let verdict = server.handle_client(now, &path, datagram.bytes);
+            relay_to_peer(queue, receiver, &verdict, datagram.traffic_class);
             if server.has_output() {
                 // What was relayed before a relay closes still leaves by it.
-                queue.flush(receiver, |via| sockets.get(via));
-                apply_outputs(now, server, sockets, log);
+                queue.flush(receiver, |via| io.sockets.get(via));
+                io.apply_outputs(now, server);
             }
+        }
+    }
+
+    /// Handles one frame of a stream: `range` of the scratch buffer, of which `len` bytes are in use.
+    pub(super) fn client_packet(&mut self, now: Now, path: &Path, len: usize, range: Range<usize>) {
+        let Self {
+            server,
+            io,
+            receiver,
+            queue,
+            ..
+        } = self;
+        let frame = &receiver.filled(len)[range];
+        let verdict = server.handle_client(now, path, frame);
+        // Nothing of a TCP segment's traffic class means the datagram (RFC 8656 §16).
+        relay_to_peer(queue, receiver, &verdict, 0);
+        if server.has_output() {
+            queue.flush(receiver, |via| io.sockets.get(via));
+            io.apply_outputs(now, server);
         }
     }
 
     fn serve_peers(&mut self, now: Now, relay: RelayId) {
         let Self {
             server,
-            sockets,
+            io,
             receiver,
             queue,
-            log,
             ..
         } = self;
         for datagram in receiver.datagrams() {
-            // A datagram is never longer than 65,507 bytes.
+            // A datagram is never longer than 65,527 bytes.
             let len = datagram.bytes.len() as u16;
             if let PeerVerdict::ToClient { path, header } =
                 server.handle_peer(now, relay, datagram.source, len)
             {
-                queue.push(
-                    receiver,
-                    &Outgoing {
-                        via: Via::Listener(path.socket),
-                        to: path.tuple.client,
-                        from: sockets.source(&path),
-                        header: Some(header),
-                        payload: datagram.bytes,
-                        dont_fragment: false,
-                        traffic_class: datagram.traffic_class,
-                    },
-                );
+                match Way::of(path.socket) {
+                    Way::Stream(id) => io.streams.push_data(id, &header, datagram.bytes),
+                    Way::Session(id) => {
+                        io.sessions
+                            .send_data(&io.sockets, id, &header, datagram.bytes);
+                    }
+                    Way::Listener(_) => queue.push(
+                        receiver,
+                        &Outgoing {
+                            via: Via::Listener(path.socket),
+                            to: path.tuple.client,
+                            from: io.sockets.source(&path),
+                            header: Some(header),
+                            payload: datagram.bytes,
+                            dont_fragment: false,
+                            traffic_class: datagram.traffic_class,
+                        },
+                    ),
+                }
             }
             if server.has_output() {
-                queue.flush(receiver, |via| sockets.get(via));
-                apply_outputs(now, server, sockets, log);
+                queue.flush(receiver, |via| io.sockets.get(via));
+                io.apply_outputs(now, server);
             }
         }
     }
 }
 
-/// Does what the server asks for.
-fn apply_outputs(now: Now, server: &mut Server, sockets: &mut Sockets, log: &mut EventLog) {
-    while let Some(output) = server.poll_output() {
-        match output {
-            Output::Transmit { path, message } => {
-                if let Some(socket) = sockets.get(Via::Listener(path.socket)) {
-                    // The client asks again when an answer is lost.
-                    let _ = socket.send(&message, path.tuple.client, sockets.source(&path));
-                }
-            }
-            Output::OpenRelay { relay, addr } => {
-                let opened = UdpSocket::bind_relay(addr)
-                    .and_then(|socket| sockets.open_relay(relay, socket));
-                let opened = opened.map_err(|error| {
-                    if error.kind() == io::ErrorKind::AddrInUse {
-                        OpenError::InUse
-                    } else {
-                        log.socket_failed(now, addr, &error);
-                        OpenError::Failed
-                    }
-                });
-                server.handle_relay_opened(now, relay, opened);
-            }
-            Output::CloseRelay { relay } => sockets.close_relay(relay),
-            // Nothing but the server itself relays yet.
-            Output::ChannelUp(_) | Output::ChannelDown(_) => {}
-            Output::Event(event) => log.write(now, &event),
-        }
+/// Queues what a client sends to a peer; the payload lies in `receiver`.
+fn relay_to_peer(
+    queue: &mut SendQueue,
+    receiver: &Receiver,
+    verdict: &ClientVerdict<'_>,
+    traffic_class: u8,
+) {
+    if let ClientVerdict::ToPeer {
+        relay,
+        peer,
+        payload,
+        dont_fragment,
+    } = *verdict
+    {
+        queue.push(
+            receiver,
+            &Outgoing {
+                via: Via::Relay(relay),
+                to: peer.0,
+                from: None,
+                header: None,
+                payload,
+                dont_fragment,
+                traffic_class,
+            },
+        );
     }
 }

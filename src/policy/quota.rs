@@ -16,13 +16,13 @@ pub enum QuotaRefusal {
 /// Counts allocations; shared between the workers.
 #[derive(Debug)]
 pub struct Quota {
-    user: Option<u32>,
-    total: Option<u32>,
     held: Mutex<Held>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Held {
+    user_limit: u32,
+    total_limit: u32,
     total: u32,
     /// Holds nobody who has none, so that it does not grow with the users ever seen.
     users: HashMap<Arc<str>, u32>,
@@ -33,10 +33,20 @@ impl Quota {
     #[must_use]
     pub fn new(user: Option<u32>, total: Option<u32>) -> Self {
         Self {
-            user,
-            total,
-            held: Mutex::default(),
+            held: Mutex::new(Held {
+                user_limit: user.unwrap_or(u32::MAX),
+                total_limit: total.unwrap_or(u32::MAX),
+                total: 0,
+                users: HashMap::new(),
+            }),
         }
+    }
+
+    /// Other limits from now on; what is held stays, even beyond them.
+    pub fn set_limits(&self, user: Option<u32>, total: Option<u32>) {
+        let mut held = self.lock();
+        held.user_limit = user.unwrap_or(u32::MAX);
+        held.total_limit = total.unwrap_or(u32::MAX);
     }
 
     /// Counts one allocation of `quota_id` for as long as the guard lives (L9).
@@ -46,10 +56,10 @@ impl Quota {
     pub fn acquire(self: &Arc<Self>, quota_id: &Arc<str>) -> Result<QuotaGuard, QuotaRefusal> {
         let mut held = self.lock();
         let of_user = held.users.get(quota_id).copied().unwrap_or(0);
-        if of_user >= self.user.unwrap_or(u32::MAX) {
+        if of_user >= held.user_limit {
             return Err(QuotaRefusal::User);
         }
-        if held.total >= self.total.unwrap_or(u32::MAX) {
+        if held.total >= held.total_limit {
             return Err(QuotaRefusal::Total);
         }
         held.total += 1;
@@ -113,6 +123,21 @@ mod tests {
         drop(first);
         let _again = q.acquire(&alice).unwrap();
         assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::User);
+    }
+
+    #[test]
+    fn l9_new_limits_hold_from_the_next_allocation_on() {
+        let q = quota(Some(2), None);
+        let alice = Arc::from("alice");
+        let guards = [q.acquire(&alice).unwrap(), q.acquire(&alice).unwrap()];
+        q.set_limits(Some(1), None);
+        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::User);
+        drop(guards);
+        let _one = q.acquire(&alice).unwrap();
+        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::User);
+        q.set_limits(None, Some(2));
+        let _two = q.acquire(&alice).unwrap();
+        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::Total);
     }
 
     #[test]

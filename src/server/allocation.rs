@@ -9,6 +9,7 @@ use stun::agent::TransactionId;
 use super::five_tuple::{Family, Path, PeerAddr};
 use super::output::{RelayId, Session, Traffic};
 use super::ports::PortLease;
+use super::tcp_relay::PeerConnections;
 use crate::auth::Identity;
 use crate::policy::quota::QuotaGuard;
 use crate::policy::rate::TokenBucket;
@@ -72,11 +73,15 @@ impl Channels {
         self.by_number.insert(number, binding);
     }
 
-    /// Removes what has expired and calls `gone` with each.
-    pub fn expire(&mut self, now: Instant, mut gone: impl FnMut(u16, PeerAddr)) {
+    /// Removes the bindings that `keep` does not want and calls `gone` with each.
+    pub fn retain(
+        &mut self,
+        mut keep: impl FnMut(&mut Binding) -> bool,
+        mut gone: impl FnMut(u16, PeerAddr),
+    ) {
         let by_peer = &mut self.by_peer;
         self.by_number.retain(|number, binding| {
-            let lives = now < binding.expires;
+            let lives = keep(binding);
             if !lives {
                 by_peer.remove(&binding.peer);
                 gone(*number, binding.peer);
@@ -163,6 +168,8 @@ pub struct Allocation {
     pub permissions: HashMap<IpAddr, Permission>,
     /// Channels.
     pub channels: Channels,
+    /// Its peer connections, if it relays TCP.
+    pub tcp: Option<Box<PeerConnections>>,
     /// What it carried.
     pub traffic: Traffic,
     /// `max-bps`, if set.

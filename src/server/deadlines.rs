@@ -3,11 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use super::connections::ConnectionId;
+
 /// What a deadline is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// The allocation of this relay: itself, its permissions and channels.
     Allocation(u32),
+    /// A peer connection that is not there, or has no data connection.
+    Connection(ConnectionId),
     /// A reserved port that nobody may have asked for.
     Reservation([u8; 8]),
 }

@@ -8,15 +8,35 @@ use std::net::{IpAddr, SocketAddr};
 pub enum Transport {
     /// Plain UDP.
     Udp,
+    /// Plain TCP.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// DTLS over UDP.
+    Dtls,
 }
 
 impl Transport {
+    /// Every transport, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [Self::Udp, Self::Tcp, Self::Tls, Self::Dtls];
+    /// How many transports there are.
+    pub const COUNT: usize = Self::Dtls as usize + 1;
+
     /// The name in logs.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Dtls => "dtls",
         }
+    }
+
+    /// Whether messages follow each other on a stream, and channel data is padded (C5).
+    #[must_use]
+    pub fn is_stream(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
     }
 }
 
@@ -32,7 +52,7 @@ pub struct FiveTuple {
 }
 
 /// The socket of `net` that a packet came in on and its reply leaves by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketId(pub u32);
 
 /// A way to a client: the five-tuple and the socket that serves it.

@@ -1,10 +1,14 @@
 //! The TURN server as a state machine. See the crate's page for how it is driven.
 
 pub mod allocation;
+pub mod alternates;
+pub mod connections;
+pub mod counters;
 mod deadlines;
 pub mod five_tuple;
 mod methods;
 pub mod output;
+pub mod oversight;
 pub mod ports;
 mod refusal;
 pub mod relay_addresses;
@@ -12,8 +16,9 @@ mod relaying;
 pub mod reservations;
 pub mod shared;
 mod table;
+pub mod tcp_relay;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,12 +26,16 @@ use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME};
 use stun::error_code::{CODE_FORBIDDEN, ErrorCode};
 use stun::message::{
     CLASS_INDICATION, CLASS_REQUEST, METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND,
-    METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message,
+    METHOD_CONNECT, METHOD_CONNECTION_BIND, METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message,
 };
 use stun::textattrs::TextAttribute;
+use stun::xoraddr::XorMappedAddress;
 
 pub use self::methods::allocate::OpenError;
+use self::methods::connection_bind::connection_id;
 
+use self::connections::ConnectionId;
+use self::counters::Counters;
 use self::deadlines::{Deadlines, Subject};
 use self::five_tuple::{Path, PeerAddr};
 use self::output::{Channel, ClientVerdict, DropReason, EndReason, Event, Output, RelayId};
@@ -36,7 +45,7 @@ use self::table::Allocations;
 use crate::Now;
 use crate::auth::key::Key;
 use crate::auth::{Identity, Rejection, Unauthorized};
-use crate::policy::peer_filter::Denied;
+use crate::policy::peer_filter::{Denied, canonical_socket};
 use crate::policy::rate::PrefixLimiter;
 use crate::wire::attributes::is_understood;
 use crate::wire::classify::{Class, classify_with};
@@ -45,16 +54,10 @@ use crate::wire::message::{self, Head, Malformed, Reply};
 /// A refused peer is logged so often for each reason.
 const DENIED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What happened so far, by kind.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
-    /// Allocations made.
-    pub created: u64,
-    /// Allocations ended.
-    pub ended: u64,
-    /// Packets that went nowhere, by [`DropReason`].
-    pub drops: [u64; DropReason::COUNT],
-}
+/// Replies per second to a port that a client of one source network names (N3).
+const REDIRECT_RATE: u32 = 50;
+/// Bytes of a user name that is not proved, in the log.
+const MAX_CLAIMED_USER: usize = 128;
 
 /// The protocol state of one worker.
 pub struct Server {
@@ -66,11 +69,16 @@ pub struct Server {
     scratch: Message,
     unauthenticated: Option<PrefixLimiter>,
     binding: Option<PrefixLimiter>,
+    redirects: Option<PrefixLimiter>,
     denied_logged: Vec<(Denied, Instant)>,
-    serial: u64,
+    draining: bool,
     /// Of the next Data indication; a random start, then counted on.
     indication_id: u128,
     counters: Counters,
+    /// Which of the process's servers this is.
+    worker: usize,
+    /// Which allocation has a peer connection.
+    connections: HashMap<ConnectionId, RelayId>,
 }
 
 impl Server {
@@ -82,16 +90,26 @@ impl Server {
         Self {
             unauthenticated: limits.unauthenticated_rate.map(limiter),
             binding: limits.binding_rate.map(limiter),
+            redirects: shared.alternates.as_ref().map(|_| limiter(REDIRECT_RATE)),
             allocations: Allocations::default(),
             deadlines: Deadlines::default(),
             outputs: VecDeque::new(),
             scratch: Message::new(),
             denied_logged: Vec::new(),
-            serial: 0,
+            draining: false,
             indication_id: u128::from_ne_bytes(crate::random::bytes()),
             counters: Counters::default(),
+            worker: 0,
+            connections: HashMap::new(),
             shared,
         }
+    }
+
+    /// Tells the server which of several it is: data connections are sent there (RFC 6062).
+    #[must_use]
+    pub fn on_worker(mut self, worker: usize) -> Self {
+        self.worker = worker;
+        self
     }
 
     /// Takes one packet of a client: a datagram, or one whole frame of a stream.
@@ -102,6 +120,7 @@ impl Server {
         bytes: &'a [u8],
     ) -> ClientVerdict<'a> {
         self.handle_timeout(now);
+        self.counters.clients.receive(bytes.len());
         let verdict = match classify_with(bytes, self.shared.protocol.rfc5766_channels) {
             Class::ChannelData => self.channel_data(now, path, bytes),
             Class::Stun if crate::wire::indication::is_send(bytes) => self.send(now, path, bytes),
@@ -118,13 +137,18 @@ impl Server {
         let mut message = std::mem::take(&mut self.scratch);
         let verdict = match message::decode(bytes, &mut message) {
             Ok(head) => self.dispatch(now, path, &mut message, &head),
-            Err(Malformed::Cookie) if self.shared.protocol.rfc3489 => {
+            Err(Malformed::Cookie) if self.answers_classic() => {
                 self.classic_binding(now, path, bytes)
             }
             Err(_) => ClientVerdict::Drop(DropReason::Malformed),
         };
         self.scratch = message;
         verdict
+    }
+
+    /// RFC 3489 clients have no credentials of ours to show.
+    fn answers_classic(&self) -> bool {
+        self.shared.protocol.rfc3489 && !self.shared.protocol.secure_stun
     }
 
     fn dispatch<'a>(
@@ -135,14 +159,49 @@ impl Server {
         head: &Head,
     ) -> ClientVerdict<'a> {
         match (head.typ.method, head.typ.class) {
+            (METHOD_BINDING, CLASS_REQUEST) if self.shared.protocol.secure_stun => {
+                self.secure_binding(now, path, message, head)
+            }
             (METHOD_BINDING, CLASS_REQUEST) => self.binding(now, path, message, head),
             // It keeps a NAT's mapping alive (RFC 8489 §6.3.2).
             (METHOD_BINDING, CLASS_INDICATION) => ClientVerdict::Handled,
             (
-                METHOD_ALLOCATE | METHOD_REFRESH | METHOD_CREATE_PERMISSION | METHOD_CHANNEL_BIND,
+                METHOD_ALLOCATE
+                | METHOD_REFRESH
+                | METHOD_CREATE_PERMISSION
+                | METHOD_CHANNEL_BIND
+                | METHOD_CONNECT
+                | METHOD_CONNECTION_BIND,
                 CLASS_REQUEST,
             ) if !self.shared.protocol.stun_only => self.request(now, path, message, head),
             _ => ClientVerdict::Drop(DropReason::UnknownMethod),
+        }
+    }
+
+    /// `secure-stun`: answers a Binding request of those only who have credentials.
+    fn secure_binding<'a>(
+        &mut self,
+        now: Now,
+        path: &Path,
+        message: &mut Message,
+        head: &Head,
+    ) -> ClientVerdict<'a> {
+        let source = path.tuple.client.ip();
+        match self.shared.auth.authenticate(now, source, message, None) {
+            Ok(identity) => {
+                let client = canonical_socket(path.tuple.client);
+                let mapped = XorMappedAddress {
+                    ip: client.ip(),
+                    port: client.port(),
+                };
+                let reply = match check_understood(message) {
+                    Ok(()) => Reply::success(head).with(&mapped),
+                    Err(refusal) => refusal.reply(head),
+                };
+                self.transmit(path, reply, &identity);
+                ClientVerdict::Handled
+            }
+            Err(rejection) => self.reject(now, path, message, head, &rejection),
         }
     }
 
@@ -155,7 +214,15 @@ impl Server {
         head: &Head,
     ) -> ClientVerdict<'a> {
         let source = path.tuple.client.ip();
-        let owner = self.allocations.by_tuple(&path.tuple).map(|a| &a.identity);
+        // The data connection of an allocation is on another five-tuple.
+        let peer_owner = match head.typ.method {
+            METHOD_CONNECTION_BIND => {
+                connection_id(message).and_then(|id| self.shared.connections.owner(id))
+            }
+            _ => None,
+        };
+        let allocation = self.allocations.by_tuple(&path.tuple);
+        let owner = peer_owner.as_ref().or(allocation.map(|a| &a.identity));
         let identity = match self.shared.auth.authenticate(now, source, message, owner) {
             Ok(identity) => identity,
             Err(rejection) => return self.reject(now, path, message, head, &rejection),
@@ -163,19 +230,7 @@ impl Server {
         match self.authenticated(now, path, message, head, &identity) {
             Ok(Some(reply)) => self.transmit(path, reply, &identity),
             Ok(None) => {}
-            Err(refusal) => {
-                if refusal.code != CODE_FORBIDDEN.0 {
-                    // A refused peer has been logged by `deny`.
-                    self.outputs.push_back(Output::Event(Event::Refused {
-                        tuple: path.tuple,
-                        user: identity.user.clone(),
-                        method: head.typ.method,
-                        code: refusal.code,
-                        reason: refusal.reason,
-                    }));
-                }
-                self.transmit(path, refusal.reply(head), &identity);
-            }
+            Err(refusal) => self.refuse(path, head, &identity, &refusal),
         }
         ClientVerdict::Handled
     }
@@ -194,6 +249,11 @@ impl Server {
         if head.typ.method == METHOD_ALLOCATE {
             return self.allocate(now, path, message, head, identity);
         }
+        if head.typ.method == METHOD_CONNECTION_BIND {
+            return self
+                .connection_bind(path, message, head, identity)
+                .map(|()| None);
+        }
         let relay = match self.allocations.by_tuple(&path.tuple) {
             Some(allocation) if allocation.opening.is_some() => return Ok(None),
             Some(allocation) if allocation.identity != *identity => {
@@ -203,6 +263,7 @@ impl Server {
             None => return Err(Refusal::no_allocation()),
         };
         match head.typ.method {
+            METHOD_CONNECT => return self.connect(now, relay, message, head).map(|()| None),
             METHOD_REFRESH => self.refresh(now, relay, message, head),
             METHOD_CREATE_PERMISSION => self.create_permission(now, relay, message, head),
             _ => self.channel_bind(now, relay, message, head),
@@ -220,11 +281,17 @@ impl Server {
         rejection: &Rejection,
     ) -> ClientVerdict<'a> {
         let source = path.tuple.client.ip();
+        if let Rejection::Unauthorized(reason) = rejection {
+            self.counters.unauthorized_requests += 1;
+            self.counters.auth_failures[*reason as usize] += 1;
+        }
         if self
             .unauthenticated
             .as_mut()
             .is_some_and(|limiter| !limiter.allow(now.mono, source))
         {
+            self.counters.unauthorized_dropped +=
+                u64::from(matches!(rejection, Rejection::Unauthorized(_)));
             return ClientVerdict::Drop(DropReason::ReplyRate);
         }
         if let Some(reason) = logged(rejection) {
@@ -248,12 +315,33 @@ impl Server {
         ClientVerdict::Handled
     }
 
+    /// Logs a refusal and answers with it.
+    fn refuse(&mut self, path: &Path, head: &Head, identity: &Identity, refusal: &Refusal) {
+        // A refused peer has been logged by `deny`.
+        if refusal.code != CODE_FORBIDDEN.0 {
+            self.outputs.push_back(Output::Event(Event::Refused {
+                tuple: path.tuple,
+                user: identity.user.clone(),
+                method: head.typ.method,
+                code: refusal.code,
+                reason: refusal.reason,
+            }));
+        }
+        self.transmit(path, refusal.reply(head), identity);
+    }
+
     fn transmit(&mut self, path: &Path, reply: Reply, identity: &Identity) {
         self.finish(path, reply, identity.key.as_ref());
     }
 
     fn finish(&mut self, path: &Path, reply: Reply, key: Option<&Key>) {
+        self.counters.response(reply.method(), reply.code());
         let message = self.encode(reply, key);
+        self.send_message(path, message);
+    }
+
+    fn send_message(&mut self, path: &Path, message: Vec<u8>) {
+        self.counters.clients.send(message.len());
         self.outputs.push_back(Output::Transmit {
             path: *path,
             message,
@@ -271,6 +359,7 @@ impl Server {
     pub fn handle_timeout(&mut self, now: Now) {
         while let Some(subject) = self.deadlines.pop_due(now.mono) {
             match subject {
+                Subject::Connection(connection) => self.connection_due(connection),
                 Subject::Reservation(token) => self.shared.reservations.expire(token),
                 Subject::Allocation(relay) => self.expire(now, RelayId(relay)),
             }
@@ -289,14 +378,17 @@ impl Server {
         allocation
             .permissions
             .retain(|_, permission| now.mono < permission.expires);
-        allocation.channels.expire(now.mono, |number, peer| {
-            outputs.push_back(Output::ChannelDown(Channel {
-                tuple,
-                relay,
-                number,
-                peer,
-            }));
-        });
+        allocation.channels.retain(
+            |binding| now.mono < binding.expires,
+            |number, peer| {
+                outputs.push_back(Output::ChannelDown(Channel {
+                    tuple,
+                    relay,
+                    number,
+                    peer,
+                }));
+            },
+        );
         allocation.replay.take_if(|replay| replay.until <= now.mono);
         allocation.armed = allocation.next_deadline();
         self.deadlines
@@ -332,6 +424,9 @@ impl Server {
                 peer,
             }));
         }
+        for (connection, state) in allocation.tcp.iter().flat_map(|all| all.iter()) {
+            self.forget_connection(*connection, state);
+        }
         self.outputs.push_back(Output::CloseRelay { relay });
         self.outputs.push_back(Output::Event(Event::Ended {
             session: allocation.session(),
@@ -340,6 +435,27 @@ impl Server {
             traffic: allocation.traffic,
         }));
         self.counters.ended += 1;
+        *self.counters.active(tuple.transport, allocation.family()) -= 1;
+    }
+
+    /// Ends the allocation of a client whose connection is closed.
+    pub fn handle_disconnect(&mut self, now: Now, path: &Path) {
+        let relay = self.allocations.by_tuple(&path.tuple).map(|a| a.relay);
+        if let Some(relay) = relay {
+            self.end(now, relay, EndReason::Disconnected);
+        }
+    }
+
+    /// Whether channel numbers go up to 0x7FFF.
+    #[must_use]
+    pub fn rfc5766_channels(&self) -> bool {
+        self.shared.protocol.rfc5766_channels
+    }
+
+    /// Whether there is an allocation on the five-tuple of `path`.
+    #[must_use]
+    pub fn has_allocation(&self, path: &Path) -> bool {
+        self.allocations.by_tuple(&path.tuple).is_some()
     }
 
     /// Ends every allocation, as the server stops.
@@ -430,12 +546,11 @@ fn logged(rejection: &Rejection) -> Option<&'static str> {
     }
 }
 
-/// USERNAME as the client sent it.
+/// USERNAME as the client sent it, cut to a length that no log needs to fear.
 fn claimed_user(message: &Message) -> Option<Arc<str>> {
-    message
-        .get(ATTR_USERNAME)
-        .ok()
-        .map(|name| String::from_utf8_lossy(&name).into())
+    let name = message.get(ATTR_USERNAME).ok()?;
+    let start = &name[..name.len().min(MAX_CLAIMED_USER)];
+    Some(String::from_utf8_lossy(start).into())
 }
 
 /// 420 if the message has a comprehension-required attribute that nobody here knows (S6).

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use stun::message::Method;
 
+use super::connections::ConnectionId;
 use super::five_tuple::{FiveTuple, Path, PeerAddr};
 use crate::policy::peer_filter::Denied;
 use crate::wire::indication::Header;
@@ -73,6 +74,35 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Malformed,
+        Self::UnknownMethod,
+        Self::NoAllocation,
+        Self::NoChannel,
+        Self::NoPermission,
+        Self::WrongFamily,
+        Self::OwnAddress,
+        Self::Bandwidth,
+        Self::ReplyRate,
+    ];
+
+    /// The word for metric labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::UnknownMethod => "unknown-method",
+            Self::NoAllocation => "no-allocation",
+            Self::NoChannel => "no-channel",
+            Self::NoPermission => "no-permission",
+            Self::WrongFamily => "wrong-family",
+            Self::OwnAddress => "own-address",
+            Self::Bandwidth => "bandwidth",
+            Self::ReplyRate => "reply-rate",
+        }
+    }
+
     /// How many reasons there are.
     pub const COUNT: usize = Self::ReplyRate as usize + 1;
 }
@@ -94,6 +124,39 @@ pub enum Output {
         relay: RelayId,
         /// Where to bind.
         addr: SocketAddr,
+    },
+    /// Listen for TCP connections of peers, then call
+    /// [`Server::handle_relay_opened`](super::Server::handle_relay_opened).
+    OpenTcpRelay {
+        /// The relay's name from now on.
+        relay: RelayId,
+        /// Where to bind.
+        addr: SocketAddr,
+    },
+    /// Connect to a peer, then call
+    /// [`Server::handle_connected`](super::Server::handle_connected).
+    Connect {
+        /// The connection's name from now on.
+        connection: ConnectionId,
+        /// The relayed transport address, which is to be its source.
+        from: SocketAddr,
+        /// The peer.
+        to: PeerAddr,
+    },
+    /// Close a peer connection and its data connection, whatever has become of them.
+    CloseConnection {
+        /// Which.
+        connection: ConnectionId,
+    },
+    /// What comes on the stream of `path` from now on is data for a peer connection: hand it to
+    /// the worker that has it.
+    HandOver {
+        /// The stream; no longer a client's.
+        path: Path,
+        /// The peer connection.
+        connection: ConnectionId,
+        /// Where that is.
+        worker: usize,
     },
     /// Close a relay socket.
     CloseRelay {
@@ -197,6 +260,10 @@ pub enum EndReason {
     Expired,
     /// The server stops.
     Shutdown,
+    /// An operator ended it.
+    Killed,
+    /// The client's connection is closed.
+    Disconnected,
 }
 
 impl EndReason {
@@ -207,6 +274,8 @@ impl EndReason {
             Self::Deleted => "deleted",
             Self::Expired => "expired",
             Self::Shutdown => "shutdown",
+            Self::Killed => "killed",
+            Self::Disconnected => "disconnected",
         }
     }
 }

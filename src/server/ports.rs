@@ -15,7 +15,21 @@ pub enum Parity {
     Even,
 }
 
-/// The ports `min..=max` on every relay address; a set bit is a port in use.
+/// One bit for each port of an address; set while the port is in use.
+#[derive(Debug)]
+struct Bitmap([AtomicU64; 1024]);
+
+impl Bitmap {
+    fn new() -> Arc<Self> {
+        Arc::new(Self([const { AtomicU64::new(0) }; 1024]))
+    }
+
+    fn bit(&self, port: u16) -> (&AtomicU64, u64) {
+        (&self.0[usize::from(port / 64)], 1 << (port % 64))
+    }
+}
+
+/// The ports `min..=max` on every relay address.
 ///
 /// Ports are drawn at random (RFC 6056); the search goes on from there, so that a free port is
 /// found if there is one.
@@ -23,31 +37,47 @@ pub enum Parity {
 pub struct PortPool {
     min: u16,
     max: u16,
-    addresses: Vec<(IpAddr, Box<[AtomicU64]>)>,
+    addresses: Vec<(IpAddr, Arc<Bitmap>)>,
 }
 
 impl PortPool {
     /// A pool of the ports `min..=max` on each of `ips`.
     #[must_use]
-    pub fn new(ips: &[IpAddr], min: u16, max: u16) -> Arc<Self> {
-        let words = usize::from(max.saturating_sub(min)) / 64 + 1;
-        let bitmap = || (0..words).map(|_| AtomicU64::new(0)).collect();
-        Arc::new(Self {
+    pub fn new(ips: &[IpAddr], min: u16, max: u16) -> Self {
+        Self {
             min,
             max,
-            addresses: ips.iter().map(|ip| (*ip, bitmap())).collect(),
-        })
+            addresses: ips.iter().map(|ip| (*ip, Bitmap::new())).collect(),
+        }
+    }
+
+    /// A pool of other ports or addresses that knows what is in use in this one.
+    #[must_use]
+    pub fn renew(&self, ips: &[IpAddr], min: u16, max: u16) -> Self {
+        let known = |ip| self.bitmap(ip).map_or_else(Bitmap::new, Arc::clone);
+        Self {
+            min,
+            max,
+            addresses: ips.iter().map(|ip| (*ip, known(*ip))).collect(),
+        }
+    }
+
+    fn bitmap(&self, ip: IpAddr) -> Option<&Arc<Bitmap>> {
+        self.addresses
+            .iter()
+            .find(|(own, _)| *own == ip)
+            .map(|(_, bitmap)| bitmap)
     }
 
     /// Takes a free port on `ip`, or `None`.
     #[must_use]
-    pub fn take(self: &Arc<Self>, ip: IpAddr, parity: Parity) -> Option<PortLease> {
+    pub fn take(&self, ip: IpAddr, parity: Parity) -> Option<PortLease> {
         self.search(parity, |port| self.claim(ip, port))
     }
 
     /// Takes an even port N and N + 1 on `ip`, or `None`.
     #[must_use]
-    pub fn take_pair(self: &Arc<Self>, ip: IpAddr) -> Option<(PortLease, PortLease)> {
+    pub fn take_pair(&self, ip: IpAddr) -> Option<(PortLease, PortLease)> {
         self.search(Parity::Even, |port| {
             let even = self.claim(ip, port)?;
             Some((even, self.claim(ip, port.checked_add(1)?)?))
@@ -66,32 +96,37 @@ impl PortPool {
     /// Whether `addr` is a relayed transport address in use, or reserved.
     #[must_use]
     pub fn is_taken(&self, addr: SocketAddr) -> bool {
-        self.bit(addr.ip(), addr.port())
-            .is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
+        self.bitmap(addr.ip()).is_some_and(|bitmap| {
+            let (word, bit) = bitmap.bit(addr.port());
+            word.load(Ordering::Relaxed) & bit != 0
+        })
     }
 
     /// Ports in use on all addresses.
     #[must_use]
     pub fn taken(&self) -> u32 {
-        let bits = self.addresses.iter().flat_map(|(_, bitmap)| bitmap);
-        bits.map(|word| word.load(Ordering::Relaxed).count_ones())
+        let words = self.addresses.iter().flat_map(|(_, bitmap)| &bitmap.0);
+        words
+            .map(|word| word.load(Ordering::Relaxed).count_ones())
             .sum()
     }
 
-    fn bit(&self, ip: IpAddr, port: u16) -> Option<(&AtomicU64, u64)> {
+    /// Ports that can be in use on all addresses together.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        let ports = u32::from(self.max) - u32::from(self.min) + 1;
+        ports * self.addresses.len() as u32
+    }
+
+    fn claim(&self, ip: IpAddr, port: u16) -> Option<PortLease> {
         if !(self.min..=self.max).contains(&port) {
             return None;
         }
-        let (_, bitmap) = self.addresses.iter().find(|(own, _)| *own == ip)?;
-        let index = usize::from(port - self.min);
-        Some((&bitmap[index / 64], 1 << (index % 64)))
-    }
-
-    fn claim(self: &Arc<Self>, ip: IpAddr, port: u16) -> Option<PortLease> {
-        let (word, bit) = self.bit(ip, port)?;
+        let bitmap = self.bitmap(ip)?;
+        let (word, bit) = bitmap.bit(port);
         let before = word.fetch_or(bit, Ordering::AcqRel);
         (before & bit == 0).then(|| PortLease {
-            pool: Arc::clone(self),
+            bitmap: Arc::clone(bitmap),
             addr: SocketAddr::new(ip, port),
         })
     }
@@ -100,7 +135,7 @@ impl PortPool {
 /// The right to one port, given back when dropped.
 #[derive(Debug)]
 pub struct PortLease {
-    pool: Arc<PortPool>,
+    bitmap: Arc<Bitmap>,
     addr: SocketAddr,
 }
 
@@ -114,9 +149,8 @@ impl PortLease {
 
 impl Drop for PortLease {
     fn drop(&mut self) {
-        if let Some((word, bit)) = self.pool.bit(self.addr.ip(), self.addr.port()) {
-            word.fetch_and(!bit, Ordering::AcqRel);
-        }
+        let (word, bit) = self.bitmap.bit(self.addr.port());
+        word.fetch_and(!bit, Ordering::AcqRel);
     }
 }
 
@@ -183,6 +217,24 @@ mod tests {
             pool.take(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), Parity::Any)
                 .is_none()
         );
+    }
+
+    #[test]
+    fn a_renewed_pool_knows_what_is_in_use() {
+        let pool = PortPool::new(&[IP], 50_000, 50_001);
+        let old = pool.take(IP, Parity::Even).unwrap();
+        let other = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+        let renewed = pool.renew(&[other, IP], 49_999, 50_000);
+        assert!(renewed.is_taken(old.addr()));
+        assert!(renewed.take(IP, Parity::Even).is_none());
+        assert_eq!(renewed.take(IP, Parity::Any).unwrap().addr().port(), 49_999);
+        assert_eq!(
+            renewed.take(other, Parity::Even).unwrap().addr().ip(),
+            other
+        );
+        drop(old);
+        assert_eq!(renewed.taken(), 0);
+        assert!(renewed.take(IP, Parity::Even).is_some());
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Error responses as values.
 
+use std::net::{IpAddr, SocketAddr};
+
 use stun::attributes::AttrType;
 use stun::error_code::{
     CODE_ADDR_FAMILY_NOT_SUPPORTED, CODE_ALLOC_MISMATCH, CODE_ALLOC_QUOTA_REACHED,
-    CODE_BAD_REQUEST, CODE_FORBIDDEN, CODE_INSUFFICIENT_CAPACITY, CODE_PEER_ADDR_FAMILY_MISMATCH,
+    CODE_BAD_REQUEST, CODE_CONN_ALREADY_EXISTS, CODE_CONN_TIMEOUT_OR_FAILURE, CODE_FORBIDDEN,
+    CODE_INSUFFICIENT_CAPACITY, CODE_PEER_ADDR_FAMILY_MISMATCH, CODE_TRY_ALTERNATE,
     CODE_UNKNOWN_ATTRIBUTE, CODE_UNSUPPORTED_TRANS_PROTO, CODE_WRONG_CREDENTIALS, ErrorCode,
 };
 
@@ -11,6 +14,9 @@ use crate::wire::message::{Head, Reply};
 
 /// Types that UNKNOWN-ATTRIBUTES lists at the most, so that the reply stays below 548 bytes (S13).
 const MAX_UNKNOWN: usize = 64;
+
+/// Alternate servers that are named at the most, for the same reason.
+const MAX_ALTERNATES: usize = 8;
 
 /// The error response to a request of an authenticated client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +27,8 @@ pub struct Refusal {
     pub reason: &'static str,
     /// UNKNOWN-ATTRIBUTES, with code 420.
     pub unknown: Vec<AttrType>,
+    /// ALTERNATE-SERVER, with code 300.
+    pub alternates: Vec<SocketAddr>,
 }
 
 impl Refusal {
@@ -29,6 +37,7 @@ impl Refusal {
             code: code.0,
             reason,
             unknown: Vec::new(),
+            alternates: Vec::new(),
         }
     }
 
@@ -56,6 +65,21 @@ impl Refusal {
         Self {
             unknown,
             ..Self::new(CODE_UNKNOWN_ATTRIBUTE, "unknown attribute")
+        }
+    }
+
+    /// 300 with the alternates, those of the client's family first (S14); 508 without.
+    #[must_use]
+    pub fn draining(alternates: &[SocketAddr], client: IpAddr) -> Self {
+        if alternates.is_empty() {
+            return Self::no_capacity("draining");
+        }
+        let mut alternates = alternates.to_vec();
+        alternates.sort_by_key(|server| server.is_ipv4() != client.is_ipv4());
+        alternates.truncate(MAX_ALTERNATES);
+        Self {
+            alternates,
+            ..Self::new(CODE_TRY_ALTERNATE, "draining")
         }
     }
 
@@ -92,7 +116,10 @@ impl Refusal {
     /// 442.
     #[must_use]
     pub fn unsupported_transport() -> Self {
-        Self::new(CODE_UNSUPPORTED_TRANS_PROTO, "transport is not UDP")
+        Self::new(
+            CODE_UNSUPPORTED_TRANS_PROTO,
+            "transport is neither UDP nor TCP",
+        )
     }
 
     /// 443.
@@ -101,6 +128,30 @@ impl Refusal {
         Self::new(
             CODE_PEER_ADDR_FAMILY_MISMATCH,
             "peer and relay are of different families",
+        )
+    }
+
+    /// 437, it is for UDP.
+    #[must_use]
+    pub fn no_tcp_allocation() -> Self {
+        Self::new(CODE_ALLOC_MISMATCH, "no TCP allocation on this five-tuple")
+    }
+
+    /// 446.
+    #[must_use]
+    pub fn connection_exists() -> Self {
+        Self::new(
+            CODE_CONN_ALREADY_EXISTS,
+            "there is a connection with this peer",
+        )
+    }
+
+    /// 447.
+    #[must_use]
+    pub fn connection_failed() -> Self {
+        Self::new(
+            CODE_CONN_TIMEOUT_OR_FAILURE,
+            "the peer cannot be connected to",
         )
     }
 
@@ -119,7 +170,10 @@ impl Refusal {
     /// The response to `request`, not yet signed.
     #[must_use]
     pub fn reply(&self, request: &Head) -> Reply {
-        let reply = Reply::error(request, ErrorCode(self.code));
+        let mut reply = Reply::error(request, ErrorCode(self.code));
+        for server in &self.alternates {
+            reply = reply.with_alternate(*server);
+        }
         if self.unknown.is_empty() {
             reply
         } else {

@@ -1,7 +1,6 @@
 //! Which local addresses relays bind, and what the world calls them.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use super::five_tuple::{Family, PeerAddr};
 use super::ports::PortPool;
@@ -14,13 +13,15 @@ pub struct RelayAddresses {
     ips: Vec<IpAddr>,
     /// (public, local): in front, those that were named with their local address.
     external: Vec<(IpAddr, IpAddr)>,
-    ports: Arc<PortPool>,
+    ports: PortPool,
 }
 
 impl RelayAddresses {
     /// Takes `relay-ip`, else `local`: the addresses that clients can reach the server at.
+    ///
+    /// `previous` has ports in use that the new ones may overlap.
     #[must_use]
-    pub fn new(config: &config::Relay, local: &[IpAddr]) -> Self {
+    pub fn new(config: &config::Relay, local: &[IpAddr], previous: Option<&Self>) -> Self {
         let mut ips = if config.ips.is_empty() {
             local.to_vec()
         } else {
@@ -43,7 +44,11 @@ impl RelayAddresses {
                 }
             }
         }
-        let ports = PortPool::new(&ips, config.min_port, config.max_port);
+        let (min, max) = (config.min_port, config.max_port);
+        let ports = match previous {
+            Some(previous) => previous.ports.renew(&ips, min, max),
+            None => PortPool::new(&ips, min, max),
+        };
         Self {
             ips,
             external,
@@ -53,7 +58,7 @@ impl RelayAddresses {
 
     /// The port pool of these addresses.
     #[must_use]
-    pub fn ports(&self) -> &Arc<PortPool> {
+    pub fn ports(&self) -> &PortPool {
         &self.ports
     }
 
@@ -142,7 +147,7 @@ mod tests {
             max_port: 50_009,
         };
         let ips: Vec<_> = ips.iter().map(|text| ip(text)).collect();
-        RelayAddresses::new(&config, &ips)
+        RelayAddresses::new(&config, &ips, None)
     }
 
     #[test]

@@ -10,8 +10,12 @@ use super::Server;
 use super::five_tuple::{Family, Path, PeerAddr};
 use super::output::{ClientVerdict, DropReason, PeerVerdict, RelayId};
 use crate::Now;
+use crate::policy::peer_filter::canonical_socket;
 use crate::wire::channel_data;
 use crate::wire::indication::{self, Header};
+
+/// The longest payload that fits a Data indication with an IPv6 peer.
+const MAX_INDICATED: u16 = 65_504;
 
 impl Server {
     pub(super) fn channel_data<'a>(
@@ -41,6 +45,7 @@ impl Server {
         {
             return ClientVerdict::Drop(DropReason::Bandwidth);
         }
+        self.counters.peers.send(payload.len());
         allocation.traffic.to_peers += 1;
         allocation.traffic.to_peers_bytes += payload.len() as u64;
         ClientVerdict::ToPeer {
@@ -78,6 +83,7 @@ impl Server {
         {
             return ClientVerdict::Drop(DropReason::Bandwidth);
         }
+        self.counters.peers.send(send.data.len());
         allocation.traffic.to_peers += 1;
         allocation.traffic.to_peers_bytes += send.data.len() as u64;
         ClientVerdict::ToPeer {
@@ -97,7 +103,8 @@ impl Server {
         len: u16,
     ) -> PeerVerdict {
         self.handle_timeout(now);
-        let verdict = self.peer_data(now, relay, PeerAddr(source), len);
+        self.counters.peers.receive(len.into());
+        let verdict = self.peer_data(now, relay, PeerAddr(canonical_socket(source)), len);
         if let PeerVerdict::Drop(reason) = verdict {
             self.counters.drops[reason as usize] += 1;
         }
@@ -122,13 +129,21 @@ impl Server {
             return PeerVerdict::Drop(DropReason::Bandwidth);
         }
         let header = match allocation.channels.of_peer(peer, now.mono) {
+            Some(number) if allocation.path.tuple.transport.is_stream() => {
+                Header::channel_data(number, len).padded(len)
+            }
             Some(number) => Header::channel_data(number, len),
+            // Its length would not fit the field, and a stream must not lose step.
+            None if len > MAX_INDICATED => return PeerVerdict::Drop(DropReason::Malformed),
             None => {
                 self.indication_id = self.indication_id.wrapping_add(1);
                 let [_, _, _, _, id @ ..] = self.indication_id.to_be_bytes();
                 Header::data_indication(&TransactionId(id), self.shared.relays.public(peer.0), len)
             }
         };
+        self.counters
+            .clients
+            .send(header.as_bytes().len() + usize::from(len) + header.padding());
         allocation.traffic.to_client += 1;
         allocation.traffic.to_client_bytes += u64::from(len);
         PeerVerdict::ToClient {

@@ -1,21 +1,25 @@
 //! What all workers have in common; touched by requests, not by relayed packets, except for the
 //! ports of peers that are this server's own.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use stun::attributes::ATTR_SOFTWARE;
 use stun::textattrs::TextAttribute;
 
-use super::allocation::Reach;
+use super::allocation::{Bandwidth, Reach};
+use super::alternates::Alternates;
+use super::connections::Connections;
 use super::five_tuple::PeerAddr;
 use super::relay_addresses::RelayAddresses;
 use super::reservations::Reservations;
 use crate::auth::Authenticator;
-use crate::config::{Config, Limits, Protocol};
+use crate::config::{Config, Limits, Listen, Protocol};
 use crate::policy::peer_filter::{Denied, PeerFilter};
 use crate::policy::quota::Quota;
+use crate::policy::rate::TokenBucket;
 
 /// Lifetime of an allocation for which the client asks nothing (RFC 8656 §3.2).
 pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
@@ -31,7 +35,15 @@ pub struct Shared {
     /// Relay addresses and ports.
     pub relays: RelayAddresses,
     /// Ports set aside.
-    pub reservations: Reservations,
+    pub reservations: Arc<Reservations>,
+    /// Peer connections that wait for their clients.
+    pub connections: Arc<Connections>,
+    /// TCP allocations are made.
+    pub tcp_relay: bool,
+    /// Of the next allocation.
+    serials: Arc<AtomicU64>,
+    /// What clients hear while the server drains, IPv4 and IPv6.
+    pub alternate_servers: Vec<SocketAddr>,
     /// Limits.
     pub limits: Limits,
     /// Longest lifetime of an allocation.
@@ -42,6 +54,8 @@ pub struct Shared {
     pub permission_lifetime: Duration,
     /// Switches.
     pub protocol: Protocol,
+    /// The sockets of `rfc5780`; `None`: it is off.
+    pub alternates: Option<Alternates>,
 }
 
 impl Shared {
@@ -54,7 +68,37 @@ impl Shared {
         reachable: &[IpAddr],
         host: &[IpAddr],
     ) -> Self {
-        let relays = RelayAddresses::new(&config.relay, reachable);
+        Self::build(config, auth, reachable, host, None)
+    }
+
+    /// As [`Self::new`] for a server that runs: ports, quotas and reservations in use stay so.
+    ///
+    /// The quotas' new limits hold at once; everything else when a worker takes this over.
+    #[must_use]
+    pub fn renew(
+        &self,
+        config: &Config,
+        auth: Authenticator,
+        reachable: &[IpAddr],
+        host: &[IpAddr],
+    ) -> Self {
+        Self::build(config, auth, reachable, host, Some(self))
+    }
+
+    fn build(
+        config: &Config,
+        auth: Authenticator,
+        reachable: &[IpAddr],
+        host: &[IpAddr],
+        previous: Option<&Self>,
+    ) -> Self {
+        let relays = RelayAddresses::new(&config.relay, reachable, previous.map(|p| &p.relays));
+        let (user, total) = (config.limits.user_quota, config.limits.total_quota);
+        let quota = previous.map_or_else(
+            || Arc::new(Quota::new(user, total)),
+            |p| Arc::clone(&p.quota),
+        );
+        quota.set_limits(user, total);
         let own: Vec<IpAddr> = relays
             .all()
             .chain(reachable.iter().chain(host).copied())
@@ -62,18 +106,40 @@ impl Shared {
         Self {
             auth,
             filter: PeerFilter::new(&config.peers).with_own(&own),
-            quota: Arc::new(Quota::new(
-                config.limits.user_quota,
-                config.limits.total_quota,
-            )),
+            quota,
             relays,
-            reservations: Reservations::default(),
+            reservations: previous
+                .map(|p| Arc::clone(&p.reservations))
+                .unwrap_or_default(),
+            connections: previous
+                .map(|p| Arc::clone(&p.connections))
+                .unwrap_or_default(),
+            tcp_relay: config.transports.tcp_relay,
+            serials: previous.map(|p| Arc::clone(&p.serials)).unwrap_or_default(),
+            alternate_servers: config.operation.alternates.clone(),
             limits: config.limits.clone(),
             max_lifetime: config.lifetimes.max_allocate,
             channel_lifetime: config.lifetimes.channel,
             permission_lifetime: config.lifetimes.permission,
             protocol: config.protocol.clone(),
+            alternates: None,
         }
+    }
+
+    /// A number that no other allocation of this process has.
+    #[must_use]
+    pub fn next_serial(&self) -> u64 {
+        self.serials.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Takes the addresses that sockets are bound to, in the order of their [`SocketId`]s, for
+    /// clients that find out their NAT by them, if `listen` wants that.
+    ///
+    /// [`SocketId`]: super::five_tuple::SocketId
+    #[must_use]
+    pub fn with_alternates(mut self, listen: &Listen, bound: &[SocketAddr]) -> Self {
+        self.alternates = Alternates::new(listen, bound);
+        self
     }
 
     /// Whether a permission for `ip` may be made, and for which ports.
@@ -98,6 +164,18 @@ impl Shared {
     #[must_use]
     pub fn reaches(&self, reach: Reach, peer: PeerAddr) -> bool {
         reach == Reach::Any || self.relays.ports().is_taken(peer.0)
+    }
+
+    /// Full token buckets of one allocation, if `max-bps` is set.
+    #[must_use]
+    pub fn bandwidth(&self, now: Instant) -> Option<Box<Bandwidth>> {
+        let bucket = |rate| TokenBucket::new(rate, now);
+        self.limits.max_bps.map(|rate| {
+            Box::new(Bandwidth {
+                to_peers: bucket(rate),
+                to_client: bucket(rate),
+            })
+        })
     }
 
     /// The SOFTWARE attribute, if it is sent.

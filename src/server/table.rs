@@ -55,6 +55,11 @@ impl Allocations {
         self.slab.get_mut(self.by_tuple.get(tuple)?.0 as usize)
     }
 
+    /// Every allocation.
+    pub fn iter(&self) -> impl Iterator<Item = &Allocation> + Clone {
+        self.slab.iter().map(|(_, allocation)| allocation)
+    }
+
     /// Every relay.
     #[must_use]
     pub fn relays(&self) -> Vec<RelayId> {

@@ -57,6 +57,37 @@ pub fn encode_xor(addr: SocketAddr, id: &TransactionId, out: &mut [u8; MAX_LEN])
     }
 }
 
+/// Reads the value of MAPPED-ADDRESS and its like; `None` unless family and length agree.
+#[must_use]
+pub fn decode_plain(value: &[u8]) -> Option<SocketAddr> {
+    let (header, ip) = value.split_at_checked(4)?;
+    let port = u16::from_be_bytes([header[2], header[3]]);
+    let ip = match header[1] {
+        FAMILY_IPV4 => IpAddr::from(<[u8; 4]>::try_from(ip).ok()?),
+        FAMILY_IPV6 => IpAddr::from(<[u8; 16]>::try_from(ip).ok()?),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+/// Writes the value of MAPPED-ADDRESS and its like, and tells its length: 8 or 20.
+pub fn encode_plain(addr: SocketAddr, out: &mut [u8; MAX_LEN]) -> usize {
+    out[0] = 0;
+    out[2..4].copy_from_slice(&addr.port().to_be_bytes());
+    match addr.ip() {
+        IpAddr::V4(ip) => {
+            out[1] = FAMILY_IPV4;
+            out[4..8].copy_from_slice(&ip.octets());
+            8
+        }
+        IpAddr::V6(ip) => {
+            out[1] = FAMILY_IPV6;
+            out[4..].copy_from_slice(&ip.octets());
+            20
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +119,24 @@ mod tests {
             assert_eq!(theirs.attributes.0[0].value, &value[..len]);
             let mut read = stun::xoraddr::XorMappedAddress::default();
             read.get_from(&theirs).unwrap();
+            assert_eq!(SocketAddr::new(read.ip, read.port), addr);
+        }
+    }
+
+    #[test]
+    fn n1_plain_addresses_read_back_and_agree_with_the_stun_crate() {
+        use stun::message::{Getter as _, Message};
+        for text in ["192.0.2.1:32853", "[2001:db8::7]:32853"] {
+            let addr: SocketAddr = text.parse().unwrap();
+            let mut value = [0; MAX_LEN];
+            let len = encode_plain(addr, &mut value);
+            assert_eq!(decode_plain(&value[..len]), Some(addr));
+            assert_eq!(decode_plain(&value[..len - 1]), None);
+
+            let mut message = Message::new();
+            message.add(stun::attributes::ATTR_MAPPED_ADDRESS, &value[..len]);
+            let mut read = stun::addr::MappedAddress::default();
+            read.get_from(&message).unwrap();
             assert_eq!(SocketAddr::new(read.ip, read.port), addr);
         }
     }

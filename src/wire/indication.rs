@@ -96,6 +96,13 @@ impl Header {
         header
     }
 
+    /// The same on a stream, where every frame is padded to four bytes (C5).
+    #[must_use]
+    pub fn padded(mut self, payload_len: u16) -> Self {
+        self.padding = (payload_len.wrapping_neg() % 4) as u8;
+        self
+    }
+
     /// The header of a Data indication (RFC 8656 §11.5); DATA comes last so that the payload
     /// needs no copy.
     #[must_use]
@@ -282,6 +289,19 @@ mod tests {
                     (payload, addr)
                 );
             }
+        }
+    }
+
+    #[test]
+    fn c5_channel_data_is_padded_on_streams() {
+        for (len, padding) in [(0, 0), (1, 3), (2, 2), (3, 1), (4, 0), (65_535, 1)] {
+            let header = Header::channel_data(0x4001, len).padded(len);
+            assert_eq!(header.padding(), padding);
+            assert_eq!(
+                header.as_bytes()[2..],
+                len.to_be_bytes(),
+                "the length is without padding"
+            );
         }
     }
 

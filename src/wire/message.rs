@@ -1,16 +1,20 @@
 //! STUN messages over the `stun` crate: what RFC 8489 §6.3 wants checked before it decodes, and
 //! replies.
 
+use std::net::SocketAddr;
+
 use crc::{CRC_32_ISO_HDLC, Crc};
+use stun::addr::MappedAddress;
 use stun::agent::TransactionId;
 use stun::attributes::{
-    ATTR_ERROR_CODE, ATTR_FINGERPRINT, ATTR_MESSAGE_INTEGRITY, ATTR_UNKNOWN_ATTRIBUTES, AttrType,
+    ATTR_ALTERNATE_SERVER, ATTR_ERROR_CODE, ATTR_FINGERPRINT, ATTR_MESSAGE_INTEGRITY,
+    ATTR_UNKNOWN_ATTRIBUTES, AttrType,
 };
 use stun::error_code::{self, ErrorCode};
 use stun::fingerprint::{FINGERPRINT, FINGERPRINT_XOR_VALUE};
 use stun::message::{
     ATTRIBUTE_HEADER_SIZE, CLASS_ERROR_RESPONSE, CLASS_SUCCESS_RESPONSE, MAGIC_COOKIE,
-    MESSAGE_HEADER_SIZE, Message, MessageClass, MessageType, Setter,
+    MESSAGE_HEADER_SIZE, Message, MessageClass, MessageType, Method, Setter,
 };
 
 use crate::auth::{integrity, key::Key};
@@ -147,6 +151,7 @@ pub fn decode(datagram: &[u8], message: &mut Message) -> Result<Head, Malformed>
 /// A response under construction; attributes come in the order in which they are added.
 pub struct Reply {
     message: Message,
+    code: u16,
     fingerprint: bool,
 }
 
@@ -158,6 +163,7 @@ impl Reply {
         message.write_header();
         Self {
             message,
+            code: 0,
             fingerprint: request.fingerprint,
         }
     }
@@ -176,7 +182,20 @@ impl Reply {
         let mut value = vec![0, 0, class, number];
         value.extend_from_slice(reason(code).as_bytes());
         reply.message.add(ATTR_ERROR_CODE, &value);
+        reply.code = code.0;
         reply
+    }
+
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        self.message.typ.method
+    }
+
+    /// The error code; 0 for a success response.
+    #[must_use]
+    pub fn code(&self) -> u16 {
+        self.code
     }
 
     /// Adds an attribute.
@@ -195,6 +214,15 @@ impl Reply {
     pub fn with_unknown(mut self, types: &[AttrType]) -> Self {
         let value: Vec<u8> = types.iter().flat_map(|t| t.value().to_be_bytes()).collect();
         self.message.add(ATTR_UNKNOWN_ATTRIBUTES, &value);
+        self
+    }
+
+    /// Adds ALTERNATE-SERVER (RFC 8489 §14.15).
+    #[must_use]
+    pub fn with_alternate(mut self, server: SocketAddr) -> Self {
+        let (ip, port) = (server.ip(), server.port());
+        let added = MappedAddress { ip, port }.add_to_as(&mut self.message, ATTR_ALTERNATE_SERVER);
+        debug_assert!(added.is_ok(), "{added:?}");
         self
     }
 
@@ -222,13 +250,16 @@ pub fn reason(code: ErrorCode) -> &'static str {
         error_code::CODE_BAD_REQUEST => "Bad Request",
         error_code::CODE_UNAUTHORIZED => "Unauthorized",
         error_code::CODE_FORBIDDEN => "Forbidden",
-        error_code::CODE_UNKNOWN_ATTRIBUTE => "Unknown Attribute",
+        // Shorter than the registry has it: to a Binding request of 24 bytes it is much already.
+        error_code::CODE_UNKNOWN_ATTRIBUTE => "Unknown",
         error_code::CODE_ALLOC_MISMATCH => "Allocation Mismatch",
         error_code::CODE_STALE_NONCE => "Stale Nonce",
         error_code::CODE_ADDR_FAMILY_NOT_SUPPORTED => "Address Family not Supported",
         error_code::CODE_WRONG_CREDENTIALS => "Wrong Credentials",
         error_code::CODE_UNSUPPORTED_TRANS_PROTO => "Unsupported Transport Protocol",
         error_code::CODE_PEER_ADDR_FAMILY_MISMATCH => "Peer Address Family Mismatch",
+        error_code::CODE_CONN_ALREADY_EXISTS => "Connection Already Exists",
+        error_code::CODE_CONN_TIMEOUT_OR_FAILURE => "Connection Timeout or Failure",
         error_code::CODE_ALLOC_QUOTA_REACHED => "Allocation Quota Reached",
         error_code::CODE_INSUFFICIENT_CAPACITY => "Insufficient Capacity",
         _ => "Server Error",

@@ -4,5 +4,8 @@ pub mod address;
 pub mod attributes;
 pub mod channel_data;
 pub mod classify;
+pub mod discovery;
+pub mod dtls_hello;
+pub mod framing;
 pub mod indication;
 pub mod message;

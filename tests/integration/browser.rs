@@ -10,17 +10,28 @@ use crate::support::{Namespace, PASSWORD, Turnd, USER, node};
 /// Above what the scripts allow themselves.
 const LIMIT: Duration = Duration::from_secs(150);
 
-fn ice_servers(server: SocketAddr, password: &str) -> Value {
+fn ice_servers(server: SocketAddr, user: &str, password: &str) -> Value {
     let urls = [
         format!("stun:{server}"),
         format!("turn:{server}?transport=udp"),
     ];
-    json!([{ "urls": urls, "username": USER, "credential": password }])
+    json!([{ "urls": urls, "username": user, "credential": password }])
 }
 
 /// Gathers candidates; returns `{candidates, errors}`.
 pub(crate) fn gather(namespace: Option<&Namespace>, server: SocketAddr, password: &str) -> Value {
-    let argument = json!({ "iceServers": ice_servers(server, password), "milliseconds": 30_000 });
+    gather_as(namespace, server, USER, password)
+}
+
+/// The same as another user.
+pub(crate) fn gather_as(
+    namespace: Option<&Namespace>,
+    server: SocketAddr,
+    user: &str,
+    password: &str,
+) -> Value {
+    let argument =
+        json!({ "iceServers": ice_servers(server, user, password), "milliseconds": 30_000 });
     let result = node(namespace, "gather.mjs", &argument, LIMIT);
     assert_eq!(result["complete"], true, "gathering does not end: {result}");
     assert_eq!(result["pageErrors"], json!([]));
@@ -39,7 +50,7 @@ pub(crate) fn candidates<'a>(result: &'a Value, kind: &str) -> Vec<&'a Value> {
 pub(crate) fn call(namespace: Option<&Namespace>, server: SocketAddr) {
     let (messages, frames) = (200, 60);
     let argument = json!({
-        "iceServers": ice_servers(server, PASSWORD),
+        "iceServers": ice_servers(server, USER, PASSWORD),
         "messages": messages,
         "frames": frames,
         "milliseconds": 60_000,

@@ -1,4 +1,4 @@
-//! coturn's own client against turnd, over UDP.
+//! coturn's own client against turnd.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
@@ -126,6 +126,31 @@ fn ten_clients() {
 #[test]
 fn extra_requests() {
     passes_with_password("-e 127.0.0.1 -G", 10, 1000);
+}
+
+#[test]
+fn tcp() {
+    passes_with_password("-t -e 127.0.0.1 -X -n 20 -l 171", 40, 6840);
+}
+
+#[test]
+fn tcp_send_indications() {
+    passes_with_password("-t -e 127.0.0.1 -s -l 171", 10, 1710);
+}
+
+#[test]
+fn tcp_client_to_client() {
+    passes_with_password("-t -y", 20, 2000);
+}
+
+#[test]
+fn tcp_ipv6_relay() {
+    passes_with_password("-t -x -e ::1", 10, 1000);
+}
+
+#[test]
+fn tcp_ten_clients() {
+    passes_with_password("-t -e 127.0.0.1 -m 10 -n 100 -l 170 -z 5 -c", 1000, 170_000);
 }
 
 #[test]

@@ -2,10 +2,21 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod admin;
 mod bench;
 mod browser;
 mod client;
+mod conformance;
+mod deploy;
 mod fairness;
+mod faults;
+mod import;
 mod interop;
+mod layout;
 mod namespaces;
+mod nat;
+mod probe;
+mod properties;
+mod security;
+mod sockets;
 mod support;

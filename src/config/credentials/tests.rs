@@ -217,6 +217,10 @@ fn realms() {
             &format!("realm = '{}'", "ä".repeat(128)),
             "realm: has 128 characters; shorten it to 127",
         ),
+        (
+            &format!("realm = '{}'", "漢".repeat(86)),
+            "realm: has 258 bytes; shorten it to 255",
+        ),
     ] {
         assert_eq!(
             errors(&format!("{text}\nuser = 'a:b'")),

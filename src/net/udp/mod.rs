@@ -30,7 +30,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket};
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use platform::{Receiver, sharpen_timers};
-pub use queue::{Outgoing, SendQueue, Via};
+pub use queue::{Outgoing, SendCounters, SendQueue, Via};
 pub use watch::watch_readable;
 
 /// Whether a wildcard socket can tell and choose the local address of a datagram.

@@ -59,6 +59,19 @@ impl Receiver {
         Ok(true)
     }
 
+    /// The buffer, for bytes that come by another way and leave through a [`super::SendQueue`];
+    /// the last batch is gone.
+    pub fn scratch(&mut self) -> &mut [u8] {
+        self.received.clear();
+        &mut self.slab
+    }
+
+    /// What [`Self::scratch`] was filled with.
+    #[must_use]
+    pub fn filled(&self, len: usize) -> &[u8] {
+        &self.slab[..len]
+    }
+
     /// Messages of the last batch.
     #[must_use]
     pub fn len(&self) -> usize {

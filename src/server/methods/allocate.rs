@@ -1,24 +1,25 @@
 //! Allocate (RFC 8656 §7.2); the checks stand in the RFC's order.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use stun::attributes::{
-    ATTR_EVEN_PORT, ATTR_REQUESTED_ADDRESS_FAMILY, ATTR_REQUESTED_TRANSPORT, ATTR_RESERVATION_TOKEN,
+    ATTR_DONT_FRAGMENT, ATTR_EVEN_PORT, ATTR_REQUESTED_ADDRESS_FAMILY, ATTR_REQUESTED_TRANSPORT,
+    ATTR_RESERVATION_TOKEN,
 };
 use stun::message::{Message, Setter as _};
 use stun::xoraddr::XorMappedAddress;
-use turn::proto::PROTO_UDP;
 use turn::proto::evenport::EvenPort;
 use turn::proto::lifetime::Lifetime;
 use turn::proto::relayaddr::RelayedAddress;
 use turn::proto::reqfamily::{REQUESTED_FAMILY_IPV6, RequestedAddressFamily};
 use turn::proto::reqtrans::RequestedTransport;
 use turn::proto::rsrvtoken::ReservationToken;
+use turn::proto::{PROTO_TCP, PROTO_UDP};
 
 use super::super::Server;
-use super::super::allocation::{Allocation, Bandwidth, Channels, Opening, Replay};
+use super::super::allocation::{Allocation, Channels, Opening, Replay};
 use super::super::deadlines::Subject;
 use super::super::five_tuple::{Family, Path};
 use super::super::output::{Event, Output, RelayId, Traffic};
@@ -31,7 +32,6 @@ use crate::auth::Identity;
 use crate::config::DefaultFamily;
 use crate::policy::peer_filter::{canonical_ip, canonical_socket};
 use crate::policy::quota::{QuotaGuard, QuotaRefusal};
-use crate::policy::rate::TokenBucket;
 use crate::wire::attributes::ATTR_ADDITIONAL_ADDRESS_FAMILY;
 use crate::wire::message::{Head, Reply};
 
@@ -76,16 +76,21 @@ impl Server {
                 return Ok(None);
             }
             return match &existing.replay {
-                Some(replay) if replay.id == head.id => {
+                Some(replay) if replay.id == head.id && existing.identity == *identity => {
                     let message = replay.reply.to_vec();
-                    self.outputs.push_back(Output::Transmit {
-                        path: *path,
-                        message,
-                    });
+                    self.send_message(path, message);
                     Ok(None)
                 }
                 _ => Err(Refusal::allocation_exists()),
             };
+        }
+
+        // 11. Before anything is taken: whoever is sent elsewhere leaves nothing here.
+        if self.draining {
+            return Err(Refusal::draining(
+                &self.shared.alternate_servers,
+                path.tuple.client.ip(),
+            ));
         }
 
         // 3. Transport.
@@ -95,9 +100,14 @@ impl Server {
             "malformed REQUESTED-TRANSPORT",
         )?
         .ok_or(Refusal::bad_request("no REQUESTED-TRANSPORT"))?;
-        if transport.protocol != PROTO_UDP {
-            return Err(Refusal::unsupported_transport());
-        }
+        let tcp = match transport.protocol {
+            PROTO_UDP => false,
+            PROTO_TCP => {
+                self.check_tcp(path, message)?;
+                true
+            }
+            _ => return Err(Refusal::unsupported_transport()),
+        };
 
         // 5.–8. What port on what address.
         let (token, wish) = wish(message)?;
@@ -130,8 +140,24 @@ impl Server {
             place,
             wish,
             self.shared.lifetime(lifetime),
+            tcp,
         );
         Ok(None)
+    }
+
+    /// Whether a TCP relay may be had, and had this way (RFC 6062 §5.1).
+    fn check_tcp(&self, path: &Path, message: &Message) -> Result<(), Refusal> {
+        if !path.tuple.transport.is_stream() {
+            return Err(Refusal::bad_request("a TCP relay needs TCP or TLS"));
+        }
+        let of_udp = [ATTR_DONT_FRAGMENT, ATTR_EVEN_PORT, ATTR_RESERVATION_TOKEN];
+        if of_udp.into_iter().any(|typ| message.contains(typ)) {
+            return Err(Refusal::bad_request("an attribute of UDP relays"));
+        }
+        if !self.shared.tcp_relay {
+            return Err(Refusal::forbidden("no-tcp-relay"));
+        }
+        Ok(())
     }
 
     fn family(&self, path: &Path, message: &Message) -> Result<Family, Refusal> {
@@ -150,16 +176,16 @@ impl Server {
         })
     }
 
-    fn acquire(&self, identity: &Identity) -> Result<QuotaGuard, Refusal> {
-        self.shared
-            .quota
-            .acquire(&identity.quota_id)
-            .map_err(|refusal| {
-                Refusal::quota(match refusal {
-                    QuotaRefusal::User => "user-quota reached",
-                    QuotaRefusal::Total => "total-quota reached",
-                })
-            })
+    fn acquire(&mut self, identity: &Identity) -> Result<QuotaGuard, Refusal> {
+        let acquired = self.shared.quota.acquire(&identity.quota_id);
+        acquired.map_err(|refusal| {
+            let (quota, reason) = match refusal {
+                QuotaRefusal::User => (0, "user-quota reached"),
+                QuotaRefusal::Total => (1, "total-quota reached"),
+            };
+            self.counters.quota_refusals[quota] += 1;
+            Refusal::quota(reason)
+        })
     }
 
     fn redeem(&mut self, now: Now, token: Token) -> Result<Place, Refusal> {
@@ -221,17 +247,12 @@ impl Server {
         place: Place,
         wish: Wish,
         lifetime: Duration,
+        tcp: bool,
     ) {
         let addr = place.lease.addr();
         let expires = now.mono + lifetime;
-        self.serial += 1;
-        let serial = self.serial;
-        let bandwidth = self.shared.limits.max_bps.map(|rate| {
-            Box::new(Bandwidth {
-                to_peers: TokenBucket::new(rate, now.mono),
-                to_client: TokenBucket::new(rate, now.mono),
-            })
-        });
+        let serial = self.shared.next_serial();
+        let bandwidth = self.shared.bandwidth(now.mono);
         let public = self.shared.relays.public(addr);
         let relay = self.allocations.insert(path.tuple, |relay| Allocation {
             serial,
@@ -253,11 +274,12 @@ impl Server {
             replay: None,
             permissions: HashMap::new(),
             channels: Channels::default(),
+            tcp: tcp.then(Box::default),
             traffic: Traffic::default(),
             bandwidth,
         });
         self.deadlines.arm(expires, Subject::Allocation(relay.0));
-        self.outputs.push_back(Output::OpenRelay { relay, addr });
+        self.outputs.push_back(open_relay(relay, addr, tcp));
     }
 
     /// Takes the outcome of an [`Output::OpenRelay`]: `Err` when the port could not be bound.
@@ -297,7 +319,8 @@ impl Server {
             allocation.lease = lease;
             allocation.public = public;
             allocation.opening = Some(opening);
-            self.outputs.push_back(Output::OpenRelay { relay, addr });
+            let tcp = allocation.tcp.is_some();
+            self.outputs.push_back(open_relay(relay, addr, tcp));
         }
     }
 
@@ -308,18 +331,8 @@ impl Server {
         self.deadlines
             .disarm(allocation.armed, Subject::Allocation(relay.0));
         let refusal = Refusal::no_capacity("no relay port could be bound");
-        self.outputs.push_back(Output::Event(Event::Refused {
-            tuple: allocation.path.tuple,
-            user: allocation.identity.user.clone(),
-            method: opening.head.typ.method,
-            code: refusal.code,
-            reason: refusal.reason,
-        }));
-        self.transmit(
-            &allocation.path,
-            refusal.reply(&opening.head),
-            &allocation.identity,
-        );
+        let Allocation { path, identity, .. } = &allocation;
+        self.refuse(path, &opening.head, identity, &refusal);
     }
 
     fn opened(&mut self, now: Now, relay: RelayId, opening: Opening) {
@@ -369,9 +382,20 @@ impl Server {
         }
         self.rearm(relay, until);
         self.counters.created += 1;
-        self.outputs.push_back(Output::Transmit { path, message });
+        let family = Family::of(session.relayed.ip());
+        *self.counters.active(path.tuple.transport, family) += 1;
+        self.counters.response(opening.head.typ.method, 0);
+        self.send_message(&path, message);
         self.outputs
             .push_back(Output::Event(Event::Created { session, lifetime }));
+    }
+}
+
+fn open_relay(relay: RelayId, addr: SocketAddr, tcp: bool) -> Output {
+    if tcp {
+        Output::OpenTcpRelay { relay, addr }
+    } else {
+        Output::OpenRelay { relay, addr }
     }
 }
 

@@ -1,17 +1,41 @@
-//! Binding (RFC 8489 §3, RFC 3489 §8.1).
+//! Binding (RFC 8489 §3, RFC 5780 §6, RFC 3489 §8.1).
 
-use std::net::IpAddr;
-
-use stun::attributes::ATTR_MAPPED_ADDRESS;
-use stun::message::{BINDING_REQUEST, BINDING_SUCCESS, MESSAGE_HEADER_SIZE, Message};
+use stun::attributes::{
+    ATTR_CHANGE_REQUEST, ATTR_CHANGED_ADDRESS, ATTR_MAPPED_ADDRESS, ATTR_OTHER_ADDRESS,
+    ATTR_PADDING, ATTR_RESPONSE_ORIGIN, ATTR_RESPONSE_PORT, ATTR_SOURCE_ADDRESS, AttrType,
+};
+use stun::message::{BINDING_REQUEST, MESSAGE_HEADER_SIZE, METHOD_BINDING, Message};
 use stun::xoraddr::XorMappedAddress;
 
-use super::super::five_tuple::Path;
-use super::super::output::{ClientVerdict, DropReason, Output};
-use super::super::{Server, check_understood};
+use super::super::Server;
+use super::super::alternates::Alternates;
+use super::super::five_tuple::{Path, Transport};
+use super::super::output::{ClientVerdict, DropReason};
+use super::super::refusal::Refusal;
+use super::classic::ClassicReply;
+use super::optional;
 use crate::Now;
 use crate::policy::peer_filter::canonical_socket;
+use crate::wire::attributes::is_understood;
+use crate::wire::discovery::{ChangeRequest, Padding, PlainAddress, ResponsePort};
 use crate::wire::message::{Head, Reply, attributes};
+
+/// The longest PADDING in a reply: an Ethernet's MTU (RFC 5780 §7.6).
+const MAX_PADDING: usize = 1500;
+
+/// Why a Binding request gets no success response.
+enum Refused {
+    /// An error response.
+    With(Refusal),
+    /// Silence: it would be one too many.
+    Rate,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self::With(refusal)
+    }
+}
 
 impl Server {
     /// Tells the client its address; needs no credentials and touches no allocation (S10).
@@ -25,19 +49,75 @@ impl Server {
         if !self.may_answer_binding(now, path) {
             return ClientVerdict::Drop(DropReason::ReplyRate);
         }
-        let reply = match check_understood(message) {
-            Ok(()) => {
-                let client = canonical_socket(path.tuple.client);
-                let mapped = XorMappedAddress {
-                    ip: client.ip(),
-                    port: client.port(),
-                };
-                Reply::success(head).with(&mapped)
-            }
-            Err(refusal) => refusal.reply(head),
-        };
-        self.finish(path, reply, None);
+        match self.binding_reply(now, path, message, head) {
+            Ok((path, reply)) => self.finish(&path, reply, None),
+            Err(Refused::With(refusal)) => self.finish(path, refusal.reply(head), None),
+            Err(Refused::Rate) => return ClientVerdict::Drop(DropReason::ReplyRate),
+        }
         ClientVerdict::Handled
+    }
+
+    /// The response, and the way that it takes.
+    fn binding_reply(
+        &mut self,
+        now: Now,
+        path: &Path,
+        message: &Message,
+        head: &Head,
+    ) -> Result<(Path, Reply), Refused> {
+        let client = canonical_socket(path.tuple.client);
+        let reply = Reply::success(head).with(&XorMappedAddress {
+            ip: client.ip(),
+            port: client.port(),
+        });
+        let Some(alternates) = &self.shared.alternates else {
+            check_understood(message, &[])?;
+            return Ok((*path, reply));
+        };
+        let reply = reply.with(&PlainAddress(ATTR_MAPPED_ADDRESS, client));
+        // The tests that steer the reply exist for UDP alone (RFC 5780 §3).
+        let steered = path.tuple.transport == Transport::Udp;
+        let other = alternates.other(path.tuple.server);
+        let mut known = Vec::new();
+        if steered {
+            known.extend([ATTR_RESPONSE_PORT, ATTR_PADDING]);
+            // Without an alternate, any CHANGE-REQUEST gets 420 (RFC 5780 §6.1).
+            known.extend(other.map(|_| ATTR_CHANGE_REQUEST));
+        }
+        check_understood(message, &known)?;
+
+        let change = optional(message, ATTR_CHANGE_REQUEST, "malformed CHANGE-REQUEST")?;
+        let port = optional(message, ATTR_RESPONSE_PORT, "malformed RESPONSE-PORT")?;
+        let padding = message
+            .get(ATTR_PADDING)
+            .ok()
+            .map(|padding| padding.len().min(MAX_PADDING) & !3);
+        if port.is_some() && padding.is_some() {
+            // Together they would aim long replies at a port (RFC 5780 §10).
+            return Err(Refusal::bad_request("RESPONSE-PORT with PADDING").into());
+        }
+        let mut path = depart(alternates, path, change.unwrap_or_default())?;
+        let public = |addr| self.shared.relays.public(addr);
+        let mut reply = reply.with(&PlainAddress(
+            ATTR_RESPONSE_ORIGIN,
+            public(path.tuple.server),
+        ));
+        if let Some(other) = other {
+            reply = reply.with(&PlainAddress(ATTR_OTHER_ADDRESS, public(other)));
+        }
+        if let Some(len) = padding {
+            // No longer than the client's own, though the RFC would have the MTU: that would
+            // multiply what comes from a forged address.
+            reply = reply.with(&Padding(len as u16));
+        }
+        if let Some(ResponsePort(port)) = port {
+            let source = path.tuple.client.ip();
+            if !(self.redirects.as_mut()).is_none_or(|limiter| limiter.allow(now.mono, source)) {
+                return Err(Refused::Rate);
+            }
+            path.tuple.client.set_port(port);
+        }
+        Ok((path, reply))
     }
 
     /// Answers a Binding request of RFC 3489: no cookie, 16 bytes of transaction id (S3).
@@ -47,35 +127,60 @@ impl Server {
         path: &Path,
         bytes: &[u8],
     ) -> ClientVerdict<'a> {
-        if !is_classic_binding(bytes) {
+        let Some(frame) = classic_frame(bytes) else {
             return ClientVerdict::Drop(DropReason::Malformed);
-        }
+        };
         if !self.may_answer_binding(now, path) {
             return ClientVerdict::Drop(DropReason::ReplyRate);
         }
-        let client = canonical_socket(path.tuple.client);
-        let (family, ip) = match client.ip() {
-            IpAddr::V4(ip) => (1, ip.octets().to_vec()),
-            IpAddr::V6(ip) => (2, ip.octets().to_vec()),
+        let (path, message, code) = match self.classic_reply(path, frame) {
+            Ok((path, reply)) => (path, reply.finish(), 0),
+            Err(refusal) => {
+                let reply = ClassicReply::error(frame, &refusal);
+                (*path, reply.finish(), refusal.code)
+            }
         };
-        let value_len = 4 + ip.len() as u16;
-        let mut message = Vec::with_capacity(MESSAGE_HEADER_SIZE + 24);
-        message.extend_from_slice(&BINDING_SUCCESS.value().to_be_bytes());
-        message.extend_from_slice(&(4 + value_len).to_be_bytes());
-        message.extend_from_slice(&bytes[4..MESSAGE_HEADER_SIZE]);
-        message.extend_from_slice(&ATTR_MAPPED_ADDRESS.value().to_be_bytes());
-        message.extend_from_slice(&value_len.to_be_bytes());
-        message.extend_from_slice(&[0, family]);
-        message.extend_from_slice(&client.port().to_be_bytes());
-        message.extend_from_slice(&ip);
-        self.outputs.push_back(Output::Transmit {
-            path: *path,
-            message,
-        });
+        self.counters.response(METHOD_BINDING, code);
+        self.send_message(&path, message);
         ClientVerdict::Handled
     }
 
+    /// The response of RFC 3489 §8.1; RESPONSE-ADDRESS is one of the unknown attributes (N9).
+    fn classic_reply(&self, path: &Path, frame: &[u8]) -> Result<(Path, ClassicReply), Refusal> {
+        let alternates = self.shared.alternates.as_ref();
+        let other = alternates.and_then(|a| a.other(path.tuple.server));
+        let mut change = ChangeRequest::default();
+        let mut unknown = Vec::new();
+        // The frame has been checked: no attribute is malformed.
+        for (typ, value) in attributes(frame).flatten() {
+            if typ == ATTR_CHANGE_REQUEST {
+                change = ChangeRequest::decode(value)
+                    .ok_or_else(|| Refusal::bad_request("malformed CHANGE-REQUEST"))?;
+                if !change.is_none() && other.is_none() {
+                    unknown.push(typ);
+                }
+            } else if !is_understood(typ) {
+                unknown.push(typ);
+            }
+        }
+        if !unknown.is_empty() {
+            return Err(Refusal::unknown_attributes(unknown.into_iter()));
+        }
+        let client = canonical_socket(path.tuple.client);
+        let reply = ClassicReply::success(frame).with(ATTR_MAPPED_ADDRESS, client);
+        let (Some(alternates), Some(other)) = (alternates, other) else {
+            return Ok((*path, reply));
+        };
+        let path = depart(alternates, path, change)?;
+        let public = |addr| self.shared.relays.public(addr);
+        let reply = reply
+            .with(ATTR_SOURCE_ADDRESS, public(path.tuple.server))
+            .with(ATTR_CHANGED_ADDRESS, public(other));
+        Ok((path, reply))
+    }
+
     fn may_answer_binding(&mut self, now: Now, path: &Path) -> bool {
+        self.counters.binding_requests += 1;
         let source = path.tuple.client.ip();
         self.binding
             .as_mut()
@@ -83,14 +188,42 @@ impl Server {
     }
 }
 
-fn is_classic_binding(bytes: &[u8]) -> bool {
-    let Some(header) = bytes.get(..MESSAGE_HEADER_SIZE) else {
-        return false;
-    };
-    let len = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    header[..2] == BINDING_REQUEST.value().to_be_bytes()
-        && len.is_multiple_of(4)
-        && bytes
-            .get(..MESSAGE_HEADER_SIZE + len)
-            .is_some_and(|frame| attributes(frame).all(|a| a.is_ok()))
+/// The way back from the socket that CHANGE-REQUEST asks for, which stays with this worker.
+fn depart(alternates: &Alternates, path: &Path, change: ChangeRequest) -> Result<Path, Refusal> {
+    if change.is_none() {
+        return Ok(*path);
+    }
+    let (server, socket) = alternates
+        .origin(path.tuple.server, change)
+        .ok_or_else(|| Refusal::unknown_attributes([ATTR_CHANGE_REQUEST].into_iter()))?;
+    let mut path = Path { socket, ..*path };
+    path.tuple.server = server;
+    Ok(path)
 }
+
+/// 420 for what is neither known everywhere nor `known` here (S6).
+fn check_understood(message: &Message, known: &[AttrType]) -> Result<(), Refusal> {
+    let types = message.attributes.0.iter().map(|a| a.typ);
+    let mut unknown = types
+        .filter(|typ| !is_understood(*typ) && !known.contains(typ))
+        .peekable();
+    if unknown.peek().is_none() {
+        Ok(())
+    } else {
+        Err(Refusal::unknown_attributes(unknown))
+    }
+}
+
+/// The one Binding request of RFC 3489 that `bytes` begin with.
+fn classic_frame(bytes: &[u8]) -> Option<&[u8]> {
+    let header = bytes.get(..MESSAGE_HEADER_SIZE)?;
+    let len = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    let frame = bytes.get(..MESSAGE_HEADER_SIZE + len)?;
+    let well_formed = header[..2] == BINDING_REQUEST.value().to_be_bytes()
+        && len.is_multiple_of(4)
+        && attributes(frame).all(|a| a.is_ok());
+    well_formed.then_some(frame)
+}
+
+#[cfg(test)]
+mod tests;

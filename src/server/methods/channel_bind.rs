@@ -15,7 +15,7 @@ use crate::wire::channel_data::{MAX_NUMBER, MAX_NUMBER_RFC5766, MIN_NUMBER};
 use crate::wire::message::{Head, Reply};
 
 /// One of this server's own addresses, with a port that is no relay's.
-const NOT_RELAYED: Denied = Denied {
+pub(super) const NOT_RELAYED: Denied = Denied {
     option: "allowed-peer-ip",
     reason: Reason::Own,
 };
@@ -44,6 +44,13 @@ impl Server {
             return Err(Refusal::bad_request("channel number out of range"));
         }
 
+        let tcp = self
+            .allocations
+            .get_mut(relay)
+            .is_some_and(|a| a.tcp.is_some());
+        if tcp {
+            return Err(Refusal::bad_request("a TCP allocation has no channels"));
+        }
         let peer = self.shared.relays.peer(named);
         let reach = self.permit(now, relay, peer)?;
         if !self.shared.reaches(reach, peer) {

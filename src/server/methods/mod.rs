@@ -3,6 +3,9 @@
 pub mod allocate;
 mod binding;
 mod channel_bind;
+mod classic;
+mod connect;
+pub(super) mod connection_bind;
 mod create_permission;
 mod refresh;
 

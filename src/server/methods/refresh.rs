@@ -50,6 +50,7 @@ impl Server {
         }
         allocation.expires = now.mono + granted;
         let (session, expires) = (allocation.session(), allocation.expires);
+        self.counters.refreshed += 1;
         self.rearm(relay, expires);
         self.outputs.push_back(Output::Event(Event::Refreshed {
             session,

@@ -1,5 +1,7 @@
-//! What the tests share: a running turnd, ports that are free, and clients.
+//! What the tests share: a running turnd, a server without sockets, ports that are free, and clients.
 
+mod coturn;
+pub(crate) mod messages;
 mod namespace;
 mod node;
 mod peer;
@@ -7,11 +9,14 @@ mod ports;
 mod process;
 mod stun_client;
 mod turnd;
+pub(crate) mod world;
 
+pub(crate) use coturn::Coturn;
+pub(crate) use messages::{error_code, request, xor_address};
 pub(crate) use namespace::{Namespace, link};
 pub(crate) use node::node;
 pub(crate) use peer::Peer;
 pub(crate) use ports::Ports;
-pub(crate) use process::{Running, run};
-pub(crate) use stun_client::{StunClient, error_code, xor_address};
-pub(crate) use turnd::{PASSWORD, REALM, Turnd, USER};
+pub(crate) use process::{Running, Scratch, run};
+pub(crate) use stun_client::StunClient;
+pub(crate) use turnd::{Extras, PASSWORD, REALM, Turnd, USER};

@@ -3,34 +3,25 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use stun::agent::TransactionId;
-use stun::attributes::{ATTR_MESSAGE_INTEGRITY, ATTR_NONCE, ATTR_REALM, ATTR_USERNAME, AttrType};
-use stun::error_code::ErrorCodeAttribute;
-use stun::integrity::MessageIntegrity;
+use stun::attributes::{ATTR_DATA, ATTR_MESSAGE_INTEGRITY};
 use stun::message::{
-    CLASS_REQUEST, Getter, METHOD_ALLOCATE, METHOD_BINDING, Message, MessageType, Method, Setter,
+    METHOD_ALLOCATE, METHOD_BINDING, METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message, Method,
 };
-use stun::textattrs::TextAttribute;
-use stun::xoraddr::XorMappedAddress;
+
+use super::messages::{
+    Attributes, Login, decode, error_code, lifetime, peer, relayed_address, request, send, status,
+    transport,
+};
+use super::{PASSWORD, Peer, USER};
 
 /// How long a reply may take. Long, since it costs a passing test nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-pub(crate) type Attributes = Vec<Box<dyn Setter>>;
 
 pub(crate) struct StunClient {
     socket: UdpSocket,
     server: SocketAddr,
     patience: Duration,
     login: Option<Login>,
-}
-
-#[derive(Clone)]
-struct Login {
-    user: String,
-    realm: String,
-    nonce: String,
-    integrity: MessageIntegrity,
 }
 
 impl StunClient {
@@ -86,7 +77,7 @@ impl StunClient {
     /// Sends a request and returns the response, which must be one to it.
     pub(crate) fn ask(&self, request: &Message) -> Option<Message> {
         self.send(&request.raw);
-        let reply = decode(self.receive()?);
+        let reply = decode(&self.receive()?);
         assert_eq!(reply.transaction_id, request.transaction_id);
         assert_eq!(reply.typ.method, request.typ.method);
         Some(reply)
@@ -103,26 +94,13 @@ impl StunClient {
             .expect("no answer to an unsigned Allocate");
         assert_eq!(error_code(&reply), Some(401), "{reply}");
         assert!(!reply.contains(ATTR_MESSAGE_INTEGRITY), "a signed 401");
-        let text = |attribute| TextAttribute::get_from_as(&reply, attribute).unwrap().text;
-        let (realm, nonce) = (text(ATTR_REALM), text(ATTR_NONCE));
-        let integrity =
-            MessageIntegrity::new_long_term_integrity(user.into(), realm.clone(), password.into());
-        self.login = Some(Login {
-            user: user.into(),
-            realm,
-            nonce,
-            integrity,
-        });
+        self.login = Some(Login::answer(&reply, user, password));
     }
 
     /// A request with these attributes, signed.
-    pub(crate) fn signed(&self, method: Method, mut attributes: Attributes) -> Message {
-        let login = self.login.clone().expect("log_in comes first");
-        attributes.push(Box::new(TextAttribute::new(ATTR_USERNAME, login.user)));
-        attributes.push(Box::new(TextAttribute::new(ATTR_REALM, login.realm)));
-        attributes.push(Box::new(TextAttribute::new(ATTR_NONCE, login.nonce)));
-        attributes.push(Box::new(login.integrity));
-        request(method, attributes)
+    pub(crate) fn signed(&self, method: Method, attributes: Attributes) -> Message {
+        let login = self.login.as_ref().expect("log_in comes first");
+        login.sign(method, attributes)
     }
 
     /// Sends a signed request and returns the response, which must be signed too.
@@ -131,42 +109,37 @@ impl StunClient {
             .ask(&self.signed(method, attributes))
             .expect("no answer to a signed request");
         let login = self.login.as_ref().expect("log_in comes first");
-        login
-            .integrity
-            .check(&mut reply)
-            .unwrap_or_else(|error| panic!("signature of {reply}: {error}"));
+        login.expect_signed(&mut reply);
         reply
     }
-}
 
-/// A request with a fresh transaction id and these attributes.
-pub(crate) fn request(method: Method, attributes: Attributes) -> Message {
-    let mut setters: Attributes = vec![
-        Box::new(TransactionId::new()),
-        Box::new(MessageType::new(method, CLASS_REQUEST)),
-    ];
-    setters.extend(attributes);
-    let mut message = Message::new();
-    message.build(&setters).unwrap();
-    message
-}
+    /// A client of `USER` with an allocation, and its relayed address.
+    pub(crate) fn allocated(server: SocketAddr) -> (Self, SocketAddr) {
+        let mut client = Self::new(server);
+        client.log_in(USER, PASSWORD);
+        let relayed = relayed_address(&client.try_allocate());
+        (client, relayed)
+    }
 
-fn decode(bytes: Vec<u8>) -> Message {
-    let mut message = Message::new();
-    message
-        .unmarshal_binary(&bytes)
-        .unwrap_or_else(|error| panic!("not a STUN message ({error}): {bytes:02x?}"));
-    message
-}
+    pub(crate) fn try_allocate(&self) -> Message {
+        self.ask_signed(METHOD_ALLOCATE, vec![transport()])
+    }
 
-pub(crate) fn error_code(message: &Message) -> Option<u16> {
-    let mut attribute = ErrorCodeAttribute::default();
-    attribute.get_from(message).ok()?;
-    Some(attribute.code.0)
-}
+    /// Deletes the allocation.
+    pub(crate) fn deallocate(&self) {
+        let reply = self.ask_signed(METHOD_REFRESH, vec![lifetime(0)]);
+        assert_eq!(status(&reply), 200);
+    }
 
-pub(crate) fn xor_address(message: &Message, attribute: AttrType) -> Option<SocketAddr> {
-    let mut address = XorMappedAddress::default();
-    address.get_from_as(message, attribute).ok()?;
-    Some(SocketAddr::new(address.ip, address.port))
+    /// Whether an echo peer sends back what goes there through the relay.
+    pub(crate) fn echoes(&self, echo: &Peer) -> bool {
+        let to = echo.address().to_string();
+        let reply = self.ask_signed(METHOD_CREATE_PERMISSION, vec![peer(&to)]);
+        assert_eq!(status(&reply), 200);
+        self.send(&send(&to, b"echo").raw);
+        self.receive().is_some_and(|bytes| {
+            let data = decode(&bytes).get(ATTR_DATA);
+            data.is_ok_and(|data| data == b"echo")
+        })
+    }
 }

@@ -99,6 +99,20 @@ impl Receiver {
         }
     }
 
+    /// The buffer, for bytes that come by another way and leave through a [`crate::net::udp::SendQueue`];
+    /// the last batch is gone.
+    pub fn scratch(&mut self) -> &mut [u8] {
+        self.headers[..self.received].iter_mut().for_each(reset);
+        self.received = 0;
+        &mut self.slab
+    }
+
+    /// What [`Self::scratch`] was filled with.
+    #[must_use]
+    pub fn filled(&self, len: usize) -> &[u8] {
+        &self.slab[..len]
+    }
+
     /// Messages of the last batch; what GRO has joined counts as one.
     #[must_use]
     pub fn len(&self) -> usize {

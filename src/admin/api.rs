@@ -1,0 +1,513 @@
+//! The JSON API. `openapi.json` describes it, and a test holds the two together.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post, put};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::filter::LevelFilter;
+
+use super::metrics;
+use crate::daemon::Daemon;
+use crate::ice_servers::{IceServers, ice_servers, login};
+use crate::server::oversight::{Filter, SessionInfo};
+
+/// The largest request body, in bytes.
+pub(super) const MAX_BODY: usize = 16 << 10;
+
+/// Sessions on one page at the most, and without `limit`.
+const MAX_PAGE: usize = 1000;
+const DEFAULT_PAGE: usize = 100;
+
+/// The workers answer between two packets; those that take longer are stuck.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Paths, and what answers there.
+pub(super) type Routes = Vec<(&'static str, MethodRouter<Arc<Daemon>>)>;
+
+/// The API, for those who may come in.
+pub(super) fn guarded() -> Routes {
+    vec![
+        ("/api/v1/status", get(status)),
+        ("/api/v1/sessions", get(sessions)),
+        ("/api/v1/sessions/{id}", get(session).delete(kill_one)),
+        ("/api/v1/kill", post(kill)),
+        ("/api/v1/drain", post(drain)),
+        ("/api/v1/reload", post(reload)),
+        ("/api/v1/log-level", put(log_level)),
+        ("/api/v1/credentials", post(credentials)),
+        ("/api/v1/openapi.json", get(openapi)),
+        ("/metrics", get(metrics::handler)),
+    ]
+}
+
+/// What orchestrators ask, who have no token.
+pub(super) fn health() -> Routes {
+    vec![("/healthz", get(healthz)), ("/readyz", get(readyz))]
+}
+
+/// Routes as a router.
+pub(super) fn router(routes: Routes) -> Router<Arc<Daemon>> {
+    routes
+        .into_iter()
+        .fold(Router::new(), |router, (path, answer)| {
+            router.route(path, answer)
+        })
+}
+
+/// An answer that says why not.
+#[derive(Debug, Serialize)]
+pub(super) struct Problem {
+    #[serde(skip)]
+    status: StatusCode,
+    error: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    details: Vec<String>,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self {
+            status,
+            error: error.into(),
+            details: Vec::new(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (self.status, Json(self)).into_response()
+    }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::new(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::new(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(_: PathRejection) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no such session")
+    }
+}
+
+/// A body whose rejection is a [`Problem`].
+#[derive(FromRequest)]
+#[from_request(via(Json), rejection(Problem))]
+struct Body<T>(T);
+
+/// A query whose rejection is a [`Problem`].
+#[derive(FromRequestParts)]
+#[from_request(via(Query), rejection(Problem))]
+struct Params<T>(T);
+
+/// A path whose rejection is a [`Problem`].
+#[derive(FromRequestParts)]
+#[from_request(via(Path), rejection(Problem))]
+struct Id<T>(T);
+
+async fn healthz(State(daemon): State<Arc<Daemon>>) -> Response {
+    match tokio::time::timeout(HEALTH_TIMEOUT, daemon.control().status()).await {
+        Ok(_) => "ok\n".into_response(),
+        Err(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "a worker does not answer\n",
+        )
+            .into_response(),
+    }
+}
+
+async fn readyz(State(daemon): State<Arc<Daemon>>) -> Response {
+    if daemon.is_draining() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
+    }
+    healthz(State(daemon)).await
+}
+
+#[derive(Serialize)]
+struct Status {
+    version: &'static str,
+    uptime_seconds: u64,
+    draining: bool,
+    allocations: u64,
+    allocations_created: u64,
+    allocations_ended: u64,
+    relay_ports_used: u32,
+    relay_ports_total: u32,
+    binding_requests: u64,
+    auth_failures: u64,
+    quota_refusals: u64,
+    clients: Flow,
+    peers: Flow,
+    packets_dropped: u64,
+    reloads: u64,
+    failed_reloads: u64,
+}
+
+#[derive(Serialize)]
+struct Flow {
+    received_packets: u64,
+    received_bytes: u64,
+    sent_packets: u64,
+    sent_bytes: u64,
+}
+
+impl From<crate::server::counters::Flow> for Flow {
+    fn from(flow: crate::server::counters::Flow) -> Self {
+        Self {
+            received_packets: flow.received,
+            received_bytes: flow.received_bytes,
+            sent_packets: flow.sent,
+            sent_bytes: flow.sent_bytes,
+        }
+    }
+}
+
+async fn status(State(daemon): State<Arc<Daemon>>) -> Json<Status> {
+    let status = daemon.control().status().await;
+    let (reloads, failed_reloads) = daemon.reloads();
+    let counters = &status.counters;
+    Json(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: daemon.uptime().as_secs(),
+        draining: daemon.is_draining(),
+        allocations: status.allocations(),
+        allocations_created: counters.created,
+        allocations_ended: counters.ended,
+        relay_ports_used: status.ports_taken,
+        relay_ports_total: status.ports_total,
+        binding_requests: counters.binding_requests,
+        // The first reason is that there were no credentials yet, which is how all clients begin.
+        auth_failures: counters.auth_failures[1..].iter().sum(),
+        quota_refusals: counters.quota_refusals.iter().sum(),
+        clients: counters.clients.into(),
+        peers: counters.peers.into(),
+        packets_dropped: counters.drops.iter().sum::<u64>() + status.sent.dropped,
+        reloads,
+        failed_reloads,
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SessionQuery {
+    user: Option<String>,
+    client: Option<IpAddr>,
+    #[serde(default)]
+    after: u64,
+    limit: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Sessions {
+    total: usize,
+    /// `after` of the next page; none on the last one.
+    next: Option<u64>,
+    sessions: Vec<Session>,
+}
+
+#[derive(Serialize)]
+struct Session {
+    id: u64,
+    user: Option<String>,
+    client: String,
+    server: String,
+    transport: &'static str,
+    relayed: String,
+    age_seconds: u64,
+    remaining_seconds: u64,
+    packets_to_peers: u64,
+    bytes_to_peers: u64,
+    packets_to_client: u64,
+    bytes_to_client: u64,
+    permissions: Vec<String>,
+    channels: Vec<Channel>,
+}
+
+#[derive(Serialize)]
+struct Channel {
+    number: u16,
+    peer: String,
+}
+
+impl From<SessionInfo> for Session {
+    fn from(info: SessionInfo) -> Self {
+        let SessionInfo {
+            session, traffic, ..
+        } = info;
+        Self {
+            id: session.serial,
+            user: session.user.map(|user| user.to_string()),
+            client: session.tuple.client.to_string(),
+            server: session.tuple.server.to_string(),
+            transport: session.tuple.transport.name(),
+            relayed: session.relayed.to_string(),
+            age_seconds: info.age.as_secs(),
+            remaining_seconds: info.remaining.as_secs(),
+            packets_to_peers: traffic.to_peers,
+            bytes_to_peers: traffic.to_peers_bytes,
+            packets_to_client: traffic.to_client,
+            bytes_to_client: traffic.to_client_bytes,
+            permissions: info.permissions.iter().map(ToString::to_string).collect(),
+            channels: info
+                .channels
+                .iter()
+                .map(|(number, peer)| Channel {
+                    number: *number,
+                    peer: peer.to_string(),
+                })
+                .collect(),
+        }
+    }
+}
+
+async fn sessions(
+    State(daemon): State<Arc<Daemon>>,
+    Params(query): Params<SessionQuery>,
+) -> Json<Sessions> {
+    let limit = query.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
+    let filter = Filter {
+        serial: None,
+        user: query.user,
+        client: query.client,
+    };
+    // One more than asked for tells whether there is a next page.
+    let page = daemon
+        .control()
+        .sessions(filter, query.after, limit + 1)
+        .await;
+    let more = page.sessions.len() > limit;
+    let sessions: Vec<Session> = page
+        .sessions
+        .into_iter()
+        .take(limit)
+        .map(Session::from)
+        .collect();
+    Json(Sessions {
+        total: page.total,
+        next: sessions.last().filter(|_| more).map(|session| session.id),
+        sessions,
+    })
+}
+
+fn by_id(id: u64) -> Filter {
+    Filter {
+        serial: Some(id),
+        ..Filter::default()
+    }
+}
+
+fn no_such_session() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "no such session")
+}
+
+async fn session(
+    State(daemon): State<Arc<Daemon>>,
+    Id(id): Id<u64>,
+) -> Result<Json<Session>, Problem> {
+    let page = daemon.control().sessions(by_id(id), 0, 1).await;
+    let found = page
+        .sessions
+        .into_iter()
+        .next()
+        .ok_or_else(no_such_session)?;
+    Ok(Json(found.into()))
+}
+
+#[derive(Serialize)]
+struct Killed {
+    killed: usize,
+}
+
+async fn kill_one(
+    State(daemon): State<Arc<Daemon>>,
+    Id(id): Id<u64>,
+) -> Result<Json<Killed>, Problem> {
+    match daemon.control().kill(by_id(id)).await {
+        0 => Err(no_such_session()),
+        killed => Ok(Json(Killed { killed })),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KillRequest {
+    user: Option<String>,
+    client: Option<IpAddr>,
+}
+
+async fn kill(
+    State(daemon): State<Arc<Daemon>>,
+    Body(KillRequest { user, client }): Body<KillRequest>,
+) -> Result<Json<Killed>, Problem> {
+    if user.is_none() && client.is_none() {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "name a user or a client",
+        ));
+    }
+    let killed = daemon
+        .control()
+        .kill(Filter {
+            serial: None,
+            user,
+            client,
+        })
+        .await;
+    Ok(Json(Killed { killed }))
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Drain {
+    drain: bool,
+}
+
+async fn drain(State(daemon): State<Arc<Daemon>>, Body(request): Body<Drain>) -> Json<Drain> {
+    daemon.drain(request.drain).await;
+    Json(request)
+}
+
+#[derive(Serialize)]
+struct Reloaded {
+    changes: Vec<Change>,
+}
+
+#[derive(Serialize)]
+struct Change {
+    key: String,
+    old: String,
+    new: String,
+}
+
+async fn reload(State(daemon): State<Arc<Daemon>>) -> Result<Json<Reloaded>, Problem> {
+    // In a task of its own: a client that leaves must not end it halfway.
+    let reload = tokio::spawn(async move { daemon.reload().await });
+    let outcome = reload
+        .await
+        .unwrap_or_else(|error| Err(vec![error.to_string()]));
+    let changes = outcome.map_err(|details| Problem {
+        details,
+        ..Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "not reloaded, the old configuration stays",
+        )
+    })?;
+    let changes = changes.into_iter().map(|c| Change {
+        key: c.key,
+        old: c.old,
+        new: c.new,
+    });
+    Ok(Json(Reloaded {
+        changes: changes.collect(),
+    }))
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Level {
+    level: String,
+}
+
+async fn log_level(
+    State(daemon): State<Arc<Daemon>>,
+    Body(request): Body<Level>,
+) -> Result<Json<Level>, Problem> {
+    let level = match request.level.as_str() {
+        "error" => LevelFilter::ERROR,
+        "warn" => LevelFilter::WARN,
+        "info" => LevelFilter::INFO,
+        "debug" => LevelFilter::DEBUG,
+        "trace" => LevelFilter::TRACE,
+        _ => {
+            let text = "level is error, warn, info, debug or trace";
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text));
+        }
+    };
+    daemon.log().set_level(level);
+    tracing::warn!(level = request.level, "log level set");
+    Ok(Json(request))
+}
+
+async fn openapi() -> Response {
+    (
+        [("content-type", "application/json")],
+        include_str!("openapi.json"),
+    )
+        .into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CredentialsRequest {
+    name: Option<String>,
+    host: Option<String>,
+    /// For how long they are good.
+    #[serde(default = "default_ttl")]
+    ttl_seconds: u32,
+}
+
+fn default_ttl() -> u32 {
+    600
+}
+
+/// Short-lived where there is a REST secret; a static user's where there is none.
+async fn credentials(
+    State(daemon): State<Arc<Daemon>>,
+    Body(request): Body<CredentialsRequest>,
+) -> Result<Json<IceServers>, Problem> {
+    let refused = |text| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text);
+    let config = daemon.config();
+    let login = if config.protocol.stun_only {
+        None
+    } else {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let expiry = now.saturating_add(Duration::from_secs(request.ttl_seconds.into()));
+        Some(login(&config.auth, request.name.as_deref(), expiry).map_err(refused)?)
+    };
+    ice_servers(&config, request.host.as_deref(), login)
+        .map(Json)
+        .map_err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// What the paths answer is held to the document by tests/integration/admin/openapi.rs.
+    #[test]
+    fn the_document_has_exactly_the_paths_of_the_router() {
+        let document: serde_json::Value =
+            serde_json::from_str(include_str!("openapi.json")).unwrap();
+        let documented: BTreeSet<&str> = document["paths"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let routed: BTreeSet<&str> = guarded()
+            .iter()
+            .chain(&health())
+            .map(|(path, _)| *path)
+            .collect();
+        assert_eq!(documented, routed);
+    }
+}

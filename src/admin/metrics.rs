@@ -1,0 +1,286 @@
+//! `/metrics` in Prometheus' text format. Names are coturn's where it has one.
+
+use std::fmt::{Display, Write as _};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+
+use crate::auth::Unauthorized;
+use crate::daemon::Daemon;
+use crate::net::control::Status;
+use crate::server::counters::{CODES, Counters, Flow, METHODS};
+use crate::server::five_tuple::Transport;
+use crate::server::output::DropReason;
+use stun::message::METHOD_BINDING;
+
+pub(super) async fn handler(State(daemon): State<Arc<Daemon>>) -> Response {
+    let status = daemon.control().status().await;
+    let text = render(&status, &daemon.config().auth.realm, &daemon);
+    (
+        [("content-type", "text/plain; version=0.0.4; charset=utf-8")],
+        text,
+    )
+        .into_response()
+}
+
+/// Text in the making.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    /// Begins a metric: its help and type.
+    fn metric(&mut self, name: &str, typ: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {typ}");
+    }
+
+    /// One sample; `labels` come escaped.
+    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
+        let _ = writeln!(self.0, "{name}{labels} {value}");
+    }
+
+    /// A counter under coturn's name. Those lack `_total`, without which no metric should be typed
+    /// as a counter; queries do not mind.
+    fn coturn_counter(&mut self, name: &str, help: &str, value: u64) {
+        self.metric(name, "untyped", help);
+        self.sample(name, "", value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.metric(name, "counter", help);
+        self.sample(name, "", value);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.metric(name, "gauge", help);
+        self.sample(name, "", value);
+    }
+}
+
+/// A label's value (exposition format: backslash, quote and newline are escaped).
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+fn render(status: &Status, realm: &str, daemon: &Daemon) -> String {
+    let mut page = Page::default();
+    let counters = &status.counters;
+    binding(&mut page, counters);
+    unauthorized(&mut page, counters);
+    traffic(&mut page, counters, realm);
+    let dropped = counters.drops.iter().sum::<u64>() + status.sent.dropped;
+    let processed = counters.clients.received + counters.peers.received;
+    page.coturn_counter(
+        "turn_packet_processed",
+        "Packets received from clients and peers.",
+        processed,
+    );
+    page.coturn_counter("turn_packet_dropped", "Packets that went nowhere.", dropped);
+    allocations(&mut page, counters);
+    responses(&mut page, counters);
+    drops(&mut page, status);
+    page.gauge(
+        "turnd_relay_ports_used",
+        "Relay ports in use or reserved.",
+        status.ports_taken,
+    );
+    page.gauge(
+        "turnd_relay_ports_max",
+        "Relay ports in all.",
+        status.ports_total,
+    );
+    let (reloads, failed) = daemon.reloads();
+    page.metric(
+        "turnd_reloads_total",
+        "counter",
+        "Reloads of the configuration by outcome.",
+    );
+    page.sample("turnd_reloads_total", "{outcome=\"ok\"}", reloads);
+    page.sample("turnd_reloads_total", "{outcome=\"failed\"}", failed);
+    page.gauge(
+        "turnd_draining",
+        "1 while new allocations are refused.",
+        u8::from(daemon.is_draining()),
+    );
+    page.gauge(
+        "turnd_uptime_seconds",
+        "Seconds since the start.",
+        daemon.uptime().as_secs(),
+    );
+    page.metric(
+        "turnd_build_info",
+        "gauge",
+        "Always 1; the label tells the version.",
+    );
+    page.sample(
+        "turnd_build_info",
+        concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}"),
+        1,
+    );
+    page.0
+}
+
+fn binding(page: &mut Page, counters: &Counters) {
+    let errors: u64 = CODES[1..]
+        .iter()
+        .map(|code| counters.responses_to(METHOD_BINDING, *code))
+        .sum();
+    let answered = counters.responses_to(METHOD_BINDING, 0);
+    page.coturn_counter(
+        "stun_binding_request",
+        "Binding requests.",
+        counters.binding_requests,
+    );
+    page.coturn_counter(
+        "stun_binding_response",
+        "Binding success responses.",
+        answered,
+    );
+    page.coturn_counter("stun_binding_error", "Binding error responses.", errors);
+}
+
+fn unauthorized(page: &mut Page, counters: &Counters) {
+    let sent = counters.unauthorized_requests - counters.unauthorized_dropped;
+    page.coturn_counter(
+        "turn_unauthenticated_401_requests",
+        "Requests that a 401 was due to.",
+        counters.unauthorized_requests,
+    );
+    page.coturn_counter("turn_unauthenticated_401_responses", "401 responses.", sent);
+    page.coturn_counter(
+        "turn_unauthenticated_401_dropped_responses",
+        "401 responses not sent because of unauthenticated-rate.",
+        counters.unauthorized_dropped,
+    );
+    let name = "turnd_auth_failures_total";
+    page.metric(
+        name,
+        "counter",
+        "Requests with wrong credentials by reason.",
+    );
+    for reason in Unauthorized::ALL
+        .into_iter()
+        .filter(|r| *r != Unauthorized::NoIntegrity)
+    {
+        let labels = format!("{{reason=\"{reason}\"}}");
+        page.sample(name, &labels, counters.auth_failures[reason as usize]);
+    }
+    let name = "turnd_quota_refusals_total";
+    page.metric(name, "counter", "Allocations refused because of a quota.");
+    for (quota, count) in ["user", "total"].into_iter().zip(counters.quota_refusals) {
+        page.sample(name, &format!("{{quota=\"{quota}\"}}"), count);
+    }
+}
+
+fn traffic(page: &mut Page, counters: &Counters, realm: &str) {
+    let realm = format!("{{realm=\"{}\"}}", escape(realm));
+    for (prefix, labels, when) in [
+        ("turn_traffic", realm.as_str(), "of the realm"),
+        ("turn_total_traffic", "", "in all"),
+    ] {
+        for (side, who, flow) in [
+            ("", "clients", counters.clients),
+            ("_peer", "peers", counters.peers),
+        ] {
+            let Flow {
+                received,
+                received_bytes,
+                sent,
+                sent_bytes,
+            } = flow;
+            for (suffix, what, value) in [
+                ("rcvp", "Packets received from", received),
+                ("rcvb", "Bytes received from", received_bytes),
+                ("sentp", "Packets sent to", sent),
+                ("sentb", "Bytes sent to", sent_bytes),
+            ] {
+                let name = format!("{prefix}{side}_{suffix}");
+                page.metric(&name, "untyped", &format!("{what} {who}, {when}."));
+                page.sample(&name, labels, value);
+            }
+        }
+    }
+}
+
+fn allocations(page: &mut Page, counters: &Counters) {
+    let name = "turn_total_allocations";
+    page.metric(name, "gauge", "Live allocations by the client's transport.");
+    for transport in Transport::ALL {
+        let live: u64 = counters.active[transport as usize].iter().sum();
+        page.sample(
+            name,
+            &format!("{{type=\"{}\"}}", transport.name().to_uppercase()),
+            live,
+        );
+    }
+    let name = "turnd_allocations_active";
+    page.metric(
+        name,
+        "gauge",
+        "Live allocations by transport and family of the relay.",
+    );
+    for transport in Transport::ALL {
+        for (family, live) in ["ipv4", "ipv6"]
+            .into_iter()
+            .zip(counters.active[transport as usize])
+        {
+            let labels = format!("{{transport=\"{}\",family=\"{family}\"}}", transport.name());
+            page.sample(name, &labels, live);
+        }
+    }
+    page.counter(
+        "turnd_allocations_created_total",
+        "Allocations made.",
+        counters.created,
+    );
+    page.counter(
+        "turnd_allocations_refreshed_total",
+        "Refreshes granted.",
+        counters.refreshed,
+    );
+    page.counter(
+        "turnd_allocations_ended_total",
+        "Allocations ended.",
+        counters.ended,
+    );
+}
+
+fn responses(page: &mut Page, counters: &Counters) {
+    let name = "turnd_responses_total";
+    page.metric(
+        name,
+        "counter",
+        "Responses by method and code; code 0 is success.",
+    );
+    for ((_, method), by_code) in METHODS.iter().zip(counters.responses) {
+        for (code, count) in CODES.iter().zip(by_code).filter(|(_, count)| *count > 0) {
+            page.sample(
+                name,
+                &format!("{{method=\"{method}\",code=\"{code}\"}}"),
+                count,
+            );
+        }
+    }
+}
+
+fn drops(page: &mut Page, status: &Status) {
+    let name = "turnd_packets_dropped_total";
+    page.metric(name, "counter", "Packets that went nowhere by reason.");
+    for reason in DropReason::ALL {
+        let count = status.counters.drops[reason as usize];
+        page.sample(name, &format!("{{reason=\"{}\"}}", reason.as_str()), count);
+    }
+    page.sample(name, "{reason=\"not-sent\"}", status.sent.dropped);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_values_cannot_break_out() {
+        assert_eq!(escape("a\"} 1\nx{y=\"\\"), "a\\\"} 1\\nx{y=\\\"\\\\");
+    }
+}

@@ -1,0 +1,296 @@
+//! Every option of coturn, from 4.5 to 4.17, and what it is here.
+
+use super::read::Given;
+use super::translate::{self as to, Outcome};
+
+/// An option of coturn.
+pub(super) struct CoturnOption {
+    /// Its name in the file, and after `--`.
+    pub(super) name: &'static str,
+    /// Its letter after `-`.
+    pub(super) letter: Option<char>,
+    pub(super) takes: Takes,
+    pub(super) rule: Rule,
+}
+
+/// Whether the word after an option belongs to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// It does.
+    Value,
+    /// It does not; a value follows `=`, if any.
+    Flag,
+}
+
+/// What an option is here. Keys are named whether turnd has them yet or not.
+pub(super) enum Rule {
+    /// The key of that name.
+    Keep(Else),
+    /// Another key of the same meaning.
+    As(&'static str, Else),
+    /// A switch of the opposite meaning.
+    Opposite(&'static str, Else),
+    /// More than a name.
+    By(fn(&Given) -> Outcome),
+    /// Nothing is lost without it; why.
+    Nothing(&'static str),
+    /// It has no counterpart; what to do instead.
+    Refused(&'static str),
+}
+
+/// What to say while turnd does not have the key.
+pub(super) enum Else {
+    /// It is missed.
+    NotYet,
+    /// It is missed, but there is something else.
+    Instead(&'static str),
+    /// It is not missed; why.
+    Nothing(&'static str),
+}
+
+use Else::{Instead, NotYet};
+use Rule::{As, By, Keep, Nothing, Opposite, Refused};
+
+const fn value(name: &'static str, rule: Rule) -> CoturnOption {
+    CoturnOption {
+        name,
+        letter: None,
+        takes: Takes::Value,
+        rule,
+    }
+}
+
+const fn flag(name: &'static str, rule: Rule) -> CoturnOption {
+    CoturnOption {
+        takes: Takes::Flag,
+        ..value(name, rule)
+    }
+}
+
+impl CoturnOption {
+    const fn or(self, letter: char) -> Self {
+        Self {
+            letter: Some(letter),
+            ..self
+        }
+    }
+}
+
+const DATABASE: &str = "write the users into user-file and the secrets into static-auth-secret-file, \
+                        see docs/migrate-from-coturn.md";
+const CONSOLE: &str = "there is no telnet console; use `turnd ctl`";
+const WEB_ADMIN: &str = "the web page is on admin-listen";
+const SUITES: &str = "TLS has elliptic curves and authenticated ciphers only, and rustls chooses";
+const OLD_TLS: &str = "TLS 1.2 is the oldest that is spoken";
+const NO_DATABASE: &str = "there is no database to ask";
+const BATCHES: &str = "used whenever the kernel has it";
+const OWN_PORT: &str = "each allocation has a port of its own: widen min-port to max-port";
+const ONE_LIST: &str = "name the servers in alternate-server, which is for every transport";
+const TIMESTAMP: &str = "time stamps are always those of RFC 3339";
+const DROPPED: &str = "always dropped, and counted";
+
+#[rustfmt::skip]
+const OPTIONS: &[CoturnOption] = &[
+    // Listening.
+    value("listening-device", Keep(Instead("name its addresses in listening-ip"))).or('d'),
+    value("listening-port", Keep(NotYet)).or('p'),
+    value("tls-listening-port", Keep(NotYet)),
+    value("alt-listening-port", Keep(NotYet)),
+    value("alt-tls-listening-port", Keep(NotYet)),
+    value("tcp-proxy-port", Keep(NotYet)),
+    value("listening-ip", Keep(NotYet)).or('L'),
+    value("aux-server", Refused("name more addresses in listening-ip")),
+    flag("udp-self-balance", Nothing("the kernel spreads clients over the workers")),
+    flag("no-udp", Keep(NotYet)),
+    flag("no-tcp", Keep(NotYet)),
+    flag("no-tls", Keep(NotYet)),
+    flag("dtls", Opposite("no-dtls", NotYet)),
+    flag("no-dtls", Keep(NotYet)),
+    value("relay-threads", By(to::relay_threads)).or('m'),
+    value("cpus", Nothing("the CPUs that this process may use are counted; relay-threads says otherwise")),
+    value("sock-buf-size", Nothing("buffers grow to net.core.rmem_max and wmem_max, see docs/install.md")),
+    flag("udp-recvmmsg", Nothing(BATCHES)),
+    flag("udp-recvmmsg-log", Nothing("batches are counted in the metrics")),
+    flag("udp-gso", Nothing(BATCHES)),
+    value("ne", Nothing("there is one network engine")),
+    // Relaying.
+    value("relay-device", Keep(Else::Nothing("relay-ip says which address to relay from"))).or('i'),
+    value("relay-ip", By(to::relay_ip)).or('E'),
+    value("external-ip", Keep(NotYet)).or('X'),
+    value("min-port", Keep(NotYet)),
+    value("max-port", Keep(NotYet)),
+    flag("no-udp-relay", Keep(NotYet)),
+    flag("no-tcp-relay", Keep(NotYet)),
+    flag("server-relay", Refused("a peer always needs a permission: let clients make one")),
+    flag("multiplex-peer", Refused(OWN_PORT)),
+    value("multiplex-peer-port", Refused(OWN_PORT)),
+    value("multiplex-peer-max-peers", Refused(OWN_PORT)),
+    flag("keep-address-family", By(to::keep_address_family)).or('K'),
+    value("allocation-default-address-family", Keep(NotYet)).or('A'),
+    // Credentials.
+    flag("lt-cred-mech", Keep(NotYet)).or('a'),
+    flag("no-auth", Keep(NotYet)).or('z'),
+    value("user", Keep(NotYet)).or('u'),
+    value("realm", Keep(NotYet)).or('r'),
+    value("server-name", Keep(NotYet)),
+    flag("use-auth-secret", Keep(NotYet)),
+    value("static-auth-secret", Keep(NotYet)),
+    value("rest-api-separator", By(to::separator)).or('C'),
+    flag("oauth", Keep(NotYet)),
+    flag("stale-nonce", By(to::stale_nonce)),
+    flag("stateless-nonce", Nothing("nonces never need memory here")),
+    value("stateless-nonce-secret", As("nonce-secret", NotYet)),
+    flag("check-origin-consistency", Nothing("ORIGIN decides nothing here")),
+    flag("secure-stun", Keep(NotYet)),
+    flag("st-cred-mech", Refused("short-term credentials are not for TURN: use static-auth-secret")),
+    value("userdb", Keep(Instead(DATABASE))).or('b'),
+    value("db", As("userdb", Instead(DATABASE))),
+    value("psql-userdb", Keep(Instead(DATABASE))).or('e'),
+    value("sql-userdb", As("psql-userdb", Instead(DATABASE))),
+    value("mysql-userdb", Keep(Instead(DATABASE))).or('M'),
+    value("mongo-userdb", Keep(Instead(DATABASE))).or('J'),
+    value("redis-userdb", Keep(Instead(DATABASE))).or('N'),
+    value("redis-statsdb", Refused("take traffic from /metrics, and sessions from the log with log-format = \"json\"")).or('O'),
+    value("secret-key-file", Refused(DATABASE)),
+    flag("no-auth-pings", Nothing(NO_DATABASE)),
+    flag("no-dynamic-ip-list", Nothing(NO_DATABASE)),
+    flag("no-dynamic-realms", Nothing(NO_DATABASE)),
+    // Limits and lifetimes.
+    value("user-quota", Keep(NotYet)).or('q'),
+    value("total-quota", Keep(NotYet)).or('Q'),
+    value("max-bps", Keep(NotYet)).or('s'),
+    value("bps-capacity", Keep(Instead("limit each allocation with max-bps"))).or('B'),
+    flag("max-allocate-lifetime", By(to::max_allocate_lifetime)),
+    flag("channel-lifetime", By(to::channel_lifetime)),
+    flag("permission-lifetime", By(to::permission_lifetime)),
+    value("max-allocate-timeout", Keep(NotYet)),
+    flag("unauthorized-ratelimit", By(to::rate_limit)),
+    value("unauthorized-ratelimit-rps", By(to::rate_limit_rps)),
+    flag("drop-invalid-packets", Nothing(DROPPED)),
+    flag("drop-invalid-packets-log", Nothing(DROPPED)),
+    // Peers.
+    value("allowed-peer-ip", Keep(NotYet)),
+    value("denied-peer-ip", Keep(NotYet)),
+    flag("allow-loopback-peers", Keep(NotYet)),
+    flag("no-loopback-peers", Opposite("allow-loopback-peers", NotYet)),
+    flag("no-multicast-peers", Keep(Else::Nothing("multicast peers are always refused"))),
+    // Protocol.
+    flag("fingerprint", Keep(NotYet)).or('f'),
+    flag("stun-only", Keep(NotYet)).or('S'),
+    flag("no-stun", Refused("Binding is always answered, as browsers ask for it on their TURN connections")),
+    flag("software-attribute", Keep(NotYet)),
+    flag("no-software-attribute", Opposite("software-attribute", NotYet)),
+    flag("prod", Opposite("software-attribute", NotYet)),
+    flag("mobility", Keep(NotYet)),
+    flag("rfc5780", Keep(NotYet)),
+    flag("no-rfc5780", Opposite("rfc5780", NotYet)),
+    flag("rfc3489-compatibility", Keep(NotYet)),
+    flag("stun-backward-compatibility", As("rfc3489-compatibility", NotYet)),
+    flag("no-stun-backward-compatibility", Opposite("rfc3489-compatibility", NotYet)),
+    flag("rfc5766-channel-numbers", Keep(NotYet)),
+    flag("response-origin-only-with-rfc5780", Nothing("it is never sent otherwise")),
+    flag("include-reason-string", Nothing("errors always have their reason phrase")),
+    flag("respond-http-unsupported", Refused("HTTP on a TURN port is closed without an answer")),
+    value("alternate-server", Keep(NotYet)),
+    value("tls-alternate-server", Keep(Instead(ONE_LIST))),
+    value("udp-alternate-server", Keep(Instead(ONE_LIST))),
+    value("tcp-alternate-server", Keep(Instead(ONE_LIST))),
+    value("drain-min-allocations", Refused("a drain ends with the last allocation, or after drain-timeout")),
+    // TLS and DTLS.
+    value("cert", Keep(NotYet)),
+    value("pkey", Keep(NotYet)),
+    value("pkey-pwd", Keep(Instead("decrypt the key once: openssl pkey -in KEY -out PLAIN"))),
+    value("CA-file", Keep(NotYet)),
+    value("cipher-list", Keep(Else::Nothing(SUITES))),
+    value("ec-curve-name", Nothing(SUITES)),
+    flag("dh566", Nothing(SUITES)),
+    flag("dh1066", Nothing(SUITES)),
+    flag("dh2066", Nothing(SUITES)),
+    value("dh-file", Nothing(SUITES)),
+    flag("raw-public-keys", Refused("browsers want a certificate: give cert and pkey")),
+    flag("no-sslv2", Nothing(OLD_TLS)),
+    flag("no-sslv3", Nothing(OLD_TLS)),
+    flag("no-tlsv1", Nothing(OLD_TLS)),
+    flag("no-tlsv1_1", Nothing(OLD_TLS)),
+    flag("tlsv1", Refused(OLD_TLS)),
+    flag("tlsv1_1", Refused(OLD_TLS)),
+    flag("no-tlsv1_2", Refused("TLS 1.2 stays, as clients need it")),
+    value("acme-redirect", Refused("let a web server on port 80 answer ACME, or use the DNS challenge")),
+    // Logging.
+    flag("verbose", Keep(NotYet)).or('v'),
+    flag("Verbose", As("verbose", NotYet)).or('V'),
+    value("log-file", By(to::log_file)).or('l'),
+    flag("no-stdout-log", Nothing("with log-file everything goes there, without it to standard error")),
+    flag("syslog", Keep(Else::Nothing("without log-file the log goes to standard error, where systemd takes it"))),
+    value("syslog-facility", Keep(Else::Nothing("the journal keeps the unit's name with each line"))),
+    flag("simple-log", Keep(Else::Nothing("log-file is always taken as it is; HUP opens it anew"))),
+    value("log-min-level", Refused("there are two levels; verbose chooses")),
+    flag("new-log-timestamp", Nothing(TIMESTAMP)),
+    value("new-log-timestamp-format", Nothing(TIMESTAMP)),
+    flag("log-binding", Nothing("Binding requests are counted in the metrics")),
+    // Metrics and administration.
+    flag("prometheus", Keep(Else::Nothing("metrics are always there, on admin-listen"))),
+    value("prometheus-port", Keep(Instead("name the port in admin-listen"))),
+    value("prometheus-address", Keep(Instead("name the address in admin-listen"))),
+    value("prometheus-path", Refused("the path is /metrics")),
+    flag("prometheus-username-labels", Keep(Instead("users are not labels, as clients could make any number of them"))),
+    flag("cli", Nothing(CONSOLE)),
+    flag("no-cli", Nothing(CONSOLE)),
+    value("cli-ip", Nothing(CONSOLE)),
+    value("cli-port", Nothing(CONSOLE)),
+    value("cli-password", Nothing(CONSOLE)),
+    value("cli-max-output-sessions", Nothing(CONSOLE)),
+    flag("web-admin", Nothing(WEB_ADMIN)),
+    value("web-admin-ip", Nothing(WEB_ADMIN)),
+    value("web-admin-port", Nothing(WEB_ADMIN)),
+    flag("web-admin-listen-on-workers", Nothing("TURN ports never speak HTTP")),
+    flag("no-http", Nothing("TURN ports never speak HTTP")),
+    // Process.
+    flag("daemon", Nothing("it stays in the foreground, for systemd or a container")).or('o'),
+    value("pidfile", Keep(NotYet)),
+    value("proc-user", Keep(Instead("say User= in the systemd unit"))),
+    value("proc-group", Keep(Instead("say Group= in the systemd unit"))),
+    value("-c", Nothing("its options are listed by themselves")).or('c'),
+    flag("-n", Nothing("nothing but this is read")).or('n'),
+    flag("-h", Nothing("see turnd --help")).or('h'),
+    flag("version", Nothing("see turnd --version")),
+];
+
+/// The option of this long name.
+pub(super) fn find(name: &str) -> Option<&'static CoturnOption> {
+    OPTIONS.iter().find(|option| option.name == name)
+}
+
+/// The option of this long name, or the only one that begins so, as `getopt_long` has it.
+pub(super) fn by_prefix(name: &str) -> Option<&'static CoturnOption> {
+    let mut begin = OPTIONS.iter().filter(|o| o.name.starts_with(name));
+    match (find(name), begin.next(), begin.next()) {
+        (None, Some(only), None) => Some(only),
+        (exact, _, _) => exact,
+    }
+}
+
+/// The option of this letter.
+pub(super) fn by_letter(letter: char) -> Option<&'static CoturnOption> {
+    OPTIONS.iter().find(|option| option.letter == Some(letter))
+}
+
+/// The option whose name is nearest to one that is not known.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    let plain = name.to_lowercase().replace('_', "-");
+    let near = OPTIONS
+        .iter()
+        .map(|option| {
+            (
+                strsim::damerau_levenshtein(option.name, &plain),
+                option.name,
+            )
+        })
+        .min()?;
+    (near.0 <= 1 + near.1.len() / 4).then_some(near.1)
+}
+
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    OPTIONS.iter().map(|option| option.name)
+}

@@ -1,0 +1,218 @@
+//! Which options coturn was given, in its file or on its command line.
+
+use std::fmt;
+
+use super::options::{self, Takes};
+
+/// An option as it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Its long name, or what stands in place of one.
+    pub name: String,
+    /// Its value; `None` for a flag.
+    pub value: Option<String>,
+    /// Where it stands.
+    pub place: Place,
+    /// It was followed by a comment, which coturn would read as part of the value.
+    pub commented: bool,
+}
+
+/// Where an option stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A line of the file, from 1.
+    Line(usize),
+    /// A word of the command line, from 1.
+    Word(usize),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&match self {
+            Self::Line(n) => format!("line {n}"),
+            Self::Word(n) => format!("word {n}"),
+        })
+    }
+}
+
+/// What a file turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A configuration file.
+    File(Vec<Given>),
+    /// A command line, with the program before it.
+    CommandLine(Vec<String>),
+}
+
+/// Reads a `turnserver.conf`, or a file with a command line in it: a script, a unit file.
+#[must_use]
+pub fn read(text: &str) -> Source {
+    let text = text.trim_start_matches('\u{feff}');
+    match words_of_program(text) {
+        Some(words) => Source::CommandLine(words),
+        None => Source::File(file(text)),
+    }
+}
+
+fn file(text: &str) -> Vec<Given> {
+    let lines = text.lines().zip(1..);
+    lines.filter_map(|(text, n)| line(text, n)).collect()
+}
+
+/// One line, split as coturn's `parse_arg_string` does, but for comments after values.
+fn line(text: &str, number: usize) -> Option<Given> {
+    let text = text.trim();
+    if text.is_empty() || text.starts_with('#') {
+        return None;
+    }
+    let separator = |c: char| c == '=' || c == ' ' || c == '\t';
+    let (name, rest) = match text.find(separator) {
+        Some(at) => text.split_at(at),
+        None => (text, ""),
+    };
+    let (value, commented) = value(rest, separator);
+    Some(Given {
+        name: name.to_owned(),
+        value: (!value.is_empty()).then(|| value.to_owned()),
+        place: Place::Line(number),
+        commented,
+    })
+}
+
+/// The value in what follows the name, and whether a comment came after it.
+fn value(rest: &str, separator: impl Fn(char) -> bool) -> (&str, bool) {
+    let value = rest.trim_start_matches(separator);
+    if let Some(quoted) = value.strip_prefix('"') {
+        // The quote that ends it has nothing after it, or a comment.
+        let comment =
+            |after: &str| after.starts_with([' ', '\t']) && after.trim_start().starts_with('#');
+        return quoted
+            .match_indices('"')
+            .map(|(at, _)| (&quoted[..at], &quoted[at + 1..]))
+            .find(|(_, after)| after.is_empty() || comment(after))
+            .map_or((quoted, false), |(inside, after)| {
+                (inside, !after.is_empty())
+            });
+    }
+    // A `#` with a blank before it: within a password it has none.
+    let skipped = rest.len() - value.len();
+    let blank = |at: usize| rest[..at].ends_with([' ', '\t']);
+    let comment = rest[skipped..]
+        .match_indices('#')
+        .map(|(at, _)| at + skipped)
+        .find(|at| blank(*at));
+    match comment {
+        Some(at) => (rest[skipped..at].trim_end(), true),
+        None => (value, false),
+    }
+}
+
+/// Reads a command line; what comes before coturn's own words is skipped.
+#[must_use]
+pub fn command_line(words: &[String]) -> Vec<Given> {
+    let skip = match words.iter().position(|word| is_program(word)) {
+        Some(at) => at + 1,
+        None => 0,
+    };
+    let mut given = Vec::new();
+    let mut words = words.iter().zip(1..).skip(skip);
+    while let Some((word, number)) = words.next() {
+        let place = Place::Word(number);
+        let mut add = |name: &str, value: Option<&str>| {
+            given.push(Given {
+                name: name.to_owned(),
+                value: value.map(str::to_owned),
+                place,
+                commented: false,
+            });
+        };
+        if let Some(long) = word.strip_prefix("--") {
+            let (name, value) = match long.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (long, None),
+            };
+            let option = options::by_prefix(name);
+            let name = option.map_or(name, |option| option.name);
+            if value.is_none() && option.is_some_and(|o| o.takes == Takes::Value) {
+                add(name, words.next().map(|(word, _)| word.as_str()));
+            } else if !long.is_empty() {
+                add(name, value);
+            }
+        } else if let Some(cluster) = word.strip_prefix('-').filter(|c| !c.is_empty()) {
+            for (at, letter) in cluster.char_indices() {
+                let option = options::by_letter(letter);
+                let after = &cluster[at + letter.len_utf8()..];
+                match option {
+                    Some(option) if option.takes == Takes::Value => {
+                        let next = || words.next().map(|(word, _)| word.as_str());
+                        let value = Some(after).filter(|text| !text.is_empty());
+                        add(option.name, value.or_else(next));
+                        break;
+                    }
+                    Some(option) => add(option.name, None),
+                    None => add(&format!("-{letter}"), None),
+                }
+            }
+        } else {
+            add(word, None);
+        }
+    }
+    given
+}
+
+/// The words of the command line that the text holds; `None` when it holds none.
+fn words_of_program(text: &str) -> Option<Vec<String>> {
+    let joined = text.replace("\\\r\n", " ").replace("\\\n", " ");
+    let mut bare = Vec::new();
+    for line in joined.lines() {
+        let words = split(line);
+        let Some(first) = words.first() else { continue };
+        let name = first.split('=').next().unwrap_or_default();
+        if options::find(name).is_none() && words.iter().any(|word| is_program(word)) {
+            return Some(words);
+        }
+        bare.extend(words);
+    }
+    // A command line without the program, as in a list of arguments.
+    bare.first()
+        .is_some_and(|word| word.starts_with('-'))
+        .then_some(bare)
+}
+
+/// `turnserver`, with or without a path, or coturn's container image.
+fn is_program(word: &str) -> bool {
+    let name = word.rsplit(['/', '=']).next().unwrap_or_default();
+    let image = name.split([':', '@']).next().unwrap_or_default();
+    !word.starts_with('-') && (name == "turnserver" || image == "coturn")
+}
+
+/// Splits a line as a shell does: blanks, quotes, backslashes, comments.
+fn split(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match (c, quote) {
+            ('\\', None) => word.get_or_insert_default().extend(chars.next()),
+            ('\\', Some('"')) => {
+                let next = chars.next();
+                let kept = next.is_some_and(|n| !matches!(n, '"' | '\\' | '$' | '`'));
+                let word = word.get_or_insert_default();
+                word.extend(kept.then_some('\\'));
+                word.extend(next);
+            }
+            (c, Some(open)) if c == open => quote = None,
+            (c, Some(_)) => word.get_or_insert_default().push(c),
+            ('\'' | '"', None) => {
+                word.get_or_insert_default();
+                quote = Some(c);
+            }
+            ('#', None) if word.is_none() => break,
+            (c, None) if c.is_whitespace() => words.extend(word.take()),
+            (c, None) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}

@@ -1,0 +1,510 @@
+//! From options to keys.
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, Args, Command};
+
+use super::options::{self, Else, Rule, Takes};
+use super::output::{self, Setting};
+use super::read::{Given, Place};
+use super::{Entry, Import, Verdict};
+use crate::config::file::FileConfig;
+
+/// Lists here that have one value in coturn, the last.
+const LAST_COUNTS: [&str; 2] = ["cert", "pkey"];
+
+/// What an option turns into.
+pub(super) enum Outcome {
+    /// A key. The text is empty when there is nothing to say.
+    Set(&'static str, Value, Verdict, String),
+    /// Nothing; why.
+    Drop(Verdict, String),
+}
+
+/// A value of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    Switch(bool),
+    Number(u64),
+    Text(String),
+}
+
+/// Says what becomes of each option, and writes the configuration.
+#[must_use]
+pub fn translate(given: &[Given]) -> Import {
+    let keys = FileConfig::augment_args(Command::new("turnd"));
+    let mut work = Work {
+        keys: &keys,
+        entries: Vec::with_capacity(given.len()),
+        settings: Vec::new(),
+    };
+    for option in given {
+        work.add(option);
+    }
+    work.secret_of_a_database();
+    work.ports();
+    let notes = work.notes();
+    output::write(work.keys, work.settings, work.entries, notes)
+}
+
+struct Work<'a> {
+    /// The keys that turnd has.
+    keys: &'a Command,
+    entries: Vec<Entry>,
+    settings: Vec<Setting>,
+}
+
+impl Work<'_> {
+    fn key(&self, name: &str) -> Option<&Arg> {
+        key(self.keys, name)
+    }
+
+    fn add(&mut self, given: &Given) {
+        let outcome = self.outcome(given);
+        let entry = self.entries.len();
+        let (verdict, mut text) = match outcome {
+            Outcome::Drop(verdict, text) => (verdict, text),
+            Outcome::Set(key, value, verdict, text) => {
+                let also = if matches!(&value, Value::Text(text) if text.contains("${")) {
+                    "${ stays as it is, as in coturn; make it ${NAME} for an environment variable"
+                } else if given.commented {
+                    "without the comment after it"
+                } else {
+                    ""
+                };
+                self.set(key, value, entry, given.place);
+                let between = if text.is_empty() || also.is_empty() {
+                    ""
+                } else {
+                    "; "
+                };
+                (verdict, format!("{text}{between}{also}"))
+            }
+        };
+        if verdict == Verdict::Unknown
+            && let Some(near) = options::nearest(&given.name)
+        {
+            text = format!("coturn ignores it too; was {near} meant?");
+        }
+        self.entries.push(Entry {
+            place: given.place,
+            name: given.name.clone(),
+            verdict,
+            text,
+        });
+    }
+
+    fn outcome(&self, given: &Given) -> Outcome {
+        let Some(option) = options::find(&given.name) else {
+            return Outcome::Drop(Verdict::Unknown, "coturn ignores it too".to_owned());
+        };
+        let name = option.name;
+        match &option.rule {
+            Rule::Nothing(why) => Outcome::Drop(Verdict::WithoutEffect, (*why).to_owned()),
+            Rule::Refused(instead) => Outcome::Drop(Verdict::NotSupported, (*instead).to_owned()),
+            _ if option.takes == Takes::Value && given.value.is_none() => refused("has no value"),
+            Rule::Keep(otherwise) => self.as_key(name, given, false, otherwise),
+            Rule::As(key, otherwise) => self.as_key(key, given, false, otherwise),
+            Rule::Opposite(key, otherwise) => self.as_key(key, given, true, otherwise),
+            Rule::By(rule) => rule(given),
+        }
+    }
+
+    /// The value as the key of this name takes it.
+    fn as_key(
+        &self,
+        name: &'static str,
+        given: &Given,
+        opposite: bool,
+        otherwise: &Else,
+    ) -> Outcome {
+        let Some(key) = self.key(name) else {
+            return absent(name, given, opposite, otherwise);
+        };
+        let value = match read(key, given.value.as_deref()) {
+            Ok(Value::Switch(on)) => Value::Switch(on != opposite),
+            Ok(value) => value,
+            Err(problem) => return Outcome::Drop(Verdict::NotSupported, problem),
+        };
+        if name == given.name {
+            return Outcome::Set(name, value, Verdict::Kept, String::new());
+        }
+        let text = match &value {
+            Value::Switch(on) => format!("{name} = {on}"),
+            _ => name.to_owned(),
+        };
+        Outcome::Set(name, value, Verdict::Mapped, text)
+    }
+
+    /// Adds a value to a list, or puts it in place of an earlier one.
+    fn set(&mut self, name: &'static str, value: Value, entry: usize, place: Place) {
+        let list = self.key(name).is_some_and(is_list);
+        let adds_up = list && !LAST_COUNTS.contains(&name);
+        // The later of two passwords counts.
+        let user = |value: &Value| match value {
+            Value::Text(text) if name == "user" => text.split(':').next().map(str::to_owned),
+            _ => None,
+        };
+        let same = |s: &&mut Setting| {
+            s.key == name
+                && (!adds_up
+                    || s.value == value
+                    || user(&value).is_some_and(|u| user(&s.value) == Some(u)))
+        };
+        if let Some(setting) = self.settings.iter_mut().find(same) {
+            let earlier = &mut self.entries[setting.entry];
+            earlier.verdict = Verdict::WithoutEffect;
+            earlier.text = format!("{place} comes after it");
+            (setting.value, setting.entry) = (value, entry);
+            return;
+        }
+        self.settings.push(Setting {
+            key: name,
+            list,
+            value,
+            entry,
+        });
+    }
+
+    fn given(&self, key: &str) -> Option<&Setting> {
+        self.settings.iter().find(|s| s.key == key)
+    }
+
+    fn switched_on(&self, key: &str) -> bool {
+        self.given(key)
+            .is_some_and(|s| s.value == Value::Switch(true))
+    }
+
+    fn say(&mut self, entry: usize, verdict: Verdict, text: String) {
+        self.entries[entry].verdict = verdict;
+        self.entries[entry].text = text;
+    }
+
+    /// `use-auth-secret` alone takes the secret from a database.
+    fn secret_of_a_database(&mut self) {
+        if !self.switched_on("use-auth-secret") || self.given("static-auth-secret").is_some() {
+            return;
+        }
+        let text = "the secret is in a database: write it as static-auth-secret".to_owned();
+        if let Some(at) = self
+            .settings
+            .iter()
+            .position(|s| s.key == "use-auth-secret")
+        {
+            let entry = self.settings.remove(at).entry;
+            self.say(entry, Verdict::NotSupported, text);
+        }
+    }
+
+    fn port(&self, key: &str, default: u64) -> u64 {
+        match self.given(key).map(|s| &s.value) {
+            Some(Value::Number(port)) => *port,
+            _ => default,
+        }
+    }
+
+    /// Two listening ports, and relay ports that hold neither.
+    fn ports(&mut self) {
+        let plain = self.port("listening-port", 3478);
+        let mut tls = self.port("tls-listening-port", 5349);
+        if plain == tls {
+            let keys = ["tls-listening-port", "listening-port"];
+            let entry = keys.iter().find_map(|key| self.given(key)).map(|s| s.entry);
+            tls = if plain == 5349 { 3478 } else { 5349 };
+            if let Some(entry) = entry {
+                let text = format!("tls-listening-port = {tls}, as each port speaks everything");
+                self.say(entry, Verdict::Mapped, text);
+                self.settings.retain(|s| s.key != keys[0]);
+                self.settings.push(Setting {
+                    key: keys[0],
+                    list: false,
+                    value: Value::Number(tls),
+                    entry,
+                });
+            }
+        }
+        let (min, max) = (self.port("min-port", 49152), self.port("max-port", 65535));
+        let within = |port: &u64| (min..=max).contains(port);
+        let mut cuts: Vec<_> = [plain, tls].into_iter().filter(within).collect();
+        if cuts.is_empty() || self.switched_on("stun-only") {
+            return;
+        }
+        cuts.sort_unstable();
+        cuts.push(max + 1);
+        let mut start = min;
+        let gaps = cuts
+            .into_iter()
+            .map(|end| (std::mem::replace(&mut start, end + 1), end));
+        let Some((low, end)) = gaps.max_by_key(|(start, end)| end.saturating_sub(*start)) else {
+            return;
+        };
+        if end <= low {
+            return;
+        }
+        // One of these was given, or the defaults would not clash.
+        let keys = [
+            "min-port",
+            "max-port",
+            "listening-port",
+            "tls-listening-port",
+        ];
+        let Some(cause) = keys.iter().find_map(|key| self.given(key)).map(|s| s.entry) else {
+            return;
+        };
+        self.settings
+            .retain(|s| !matches!(s.key, "min-port" | "max-port"));
+        for (key, port) in [("min-port", low), ("max-port", end - 1)] {
+            self.settings.push(Setting {
+                key,
+                list: false,
+                value: Value::Number(port),
+                entry: cause,
+            });
+        }
+        let text = format!(
+            "the relay ports are {low} to {}, to hold neither {plain} nor {tls}",
+            end - 1
+        );
+        self.say(cause, Verdict::Mapped, text);
+    }
+
+    /// What a reader of the result should know.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let keyed = |s: &Setting| {
+            s.key == "user" && matches!(&s.value, Value::Text(user) if user.contains(":0x"))
+        };
+        if self.given("realm").is_none() && self.settings.iter().any(keyed) {
+            notes.push(
+                "a key (user:0x…) is good for one realm only: set realm to the one that coturn used"
+                    .to_owned(),
+            );
+        }
+        if self.given("allowed-peer-ip").is_none() {
+            notes.push(
+                "peers at private addresses are refused: name a bridge or SFU that has one in allowed-peer-ip"
+                    .to_owned(),
+            );
+        }
+        notes
+    }
+}
+
+/// The key of this name, if turnd has it.
+pub(super) fn key<'a>(keys: &'a Command, name: &str) -> Option<&'a Arg> {
+    keys.get_arguments()
+        .find(|arg| arg.get_long() == Some(name))
+}
+
+fn is_list(key: &Arg) -> bool {
+    matches!(key.get_action(), ArgAction::Append)
+}
+
+/// An option whose key turnd does not have.
+fn absent(name: &str, given: &Given, opposite: bool, otherwise: &Else) -> Outcome {
+    let off = switch(given.value.as_deref()) == Ok(opposite);
+    let is_flag = options::find(&given.name).is_some_and(|o| o.takes == Takes::Flag);
+    let (verdict, text) = match otherwise {
+        _ if is_flag && off => (
+            Verdict::WithoutEffect,
+            format!("there is no {name} to turn off"),
+        ),
+        Else::Nothing(why) => (Verdict::WithoutEffect, (*why).to_owned()),
+        Else::Instead(instead) => (Verdict::NotSupported, (*instead).to_owned()),
+        Else::NotYet => (Verdict::NotSupported, format!("turnd has no {name} yet")),
+    };
+    Outcome::Drop(verdict, text)
+}
+
+/// Reads a value as the key takes it.
+fn read(key: &Arg, value: Option<&str>) -> Result<Value, String> {
+    let kind = key.get_value_parser().type_id();
+    let is = |parser: ValueParser| kind == parser.type_id();
+    if is(clap::value_parser!(bool)) {
+        switch(value).map(Value::Switch)
+    } else if is(clap::value_parser!(u16).into()) {
+        number(value, u16::MAX.into()).map(Value::Number)
+    } else if is(clap::value_parser!(u32).into()) {
+        number(value, u32::MAX.into()).map(Value::Number)
+    } else if is(clap::value_parser!(u64).into()) {
+        number(value, i64::MAX.unsigned_abs()).map(Value::Number)
+    } else {
+        value
+            .map(|text| Value::Text(text.to_owned()))
+            .ok_or_else(|| "has no value".to_owned())
+    }
+}
+
+/// A switch as coturn reads one: without a value it is on.
+fn switch(value: Option<&str>) -> Result<bool, String> {
+    let value = value.unwrap_or("on").to_lowercase();
+    match value.chars().next() {
+        Some('1'..='9' | 'y' | 't') => Ok(true),
+        Some('0' | 'n' | 'f') => Ok(false),
+        _ if value == "on" => Ok(true),
+        _ if value == "off" => Ok(false),
+        _ => Err("is neither on nor off".to_owned()),
+    }
+}
+
+/// A number as coturn reads one: what follows the digits is ignored.
+fn number(value: Option<&str>, most: u64) -> Result<u64, String> {
+    let value = value.unwrap_or_default().trim();
+    let end = value
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(value.len());
+    match value[..end].parse::<u64>() {
+        Ok(number) if number <= most => Ok(number),
+        Ok(_) => Err(format!("is above {most}")),
+        Err(_) if end > 0 => Err(format!("is above {most}")),
+        Err(_) => Err("is not a number".to_owned()),
+    }
+}
+
+fn kept(key: &'static str, value: Value) -> Outcome {
+    Outcome::Set(key, value, Verdict::Kept, String::new())
+}
+
+fn mapped(key: &'static str, value: Value, text: impl Into<String>) -> Outcome {
+    Outcome::Set(key, value, Verdict::Mapped, text.into())
+}
+
+fn nothing(why: impl Into<String>) -> Outcome {
+    Outcome::Drop(Verdict::WithoutEffect, why.into())
+}
+
+fn refused(why: impl Into<String>) -> Outcome {
+    Outcome::Drop(Verdict::NotSupported, why.into())
+}
+
+pub(super) fn relay_threads(given: &Given) -> Outcome {
+    const KEY: &str = "relay-threads";
+    let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;
+    match number(given.value.as_deref(), u32::MAX.into()) {
+        Ok(0) => mapped(KEY, Value::Number(1), "1: here 0 is one per CPU"),
+        Ok(threads) if threads > cpus => {
+            let text = format!(
+                "0, one per CPU: {threads} threads on {cpus} CPUs only get in each other's way"
+            );
+            mapped(KEY, Value::Number(0), text)
+        }
+        Ok(threads) => kept(KEY, Value::Number(threads)),
+        Err(problem) => refused(problem),
+    }
+}
+
+pub(super) fn relay_ip(given: &Given) -> Outcome {
+    let text = given.value.clone().unwrap_or_default();
+    match text.parse::<IpAddr>() {
+        Ok(ip) if ip.is_unspecified() => {
+            nothing("without relay-ip a relay has the address that the client reached")
+        }
+        _ => kept("relay-ip", Value::Text(text)),
+    }
+}
+
+pub(super) fn keep_address_family(given: &Given) -> Outcome {
+    const KEY: &str = "allocation-default-address-family";
+    match switch(given.value.as_deref()) {
+        Ok(true) => mapped(
+            KEY,
+            Value::Text("keep".to_owned()),
+            format!("{KEY} = \"keep\""),
+        ),
+        Ok(false) => nothing("it is off"),
+        Err(problem) => refused(problem),
+    }
+}
+
+pub(super) fn separator(given: &Given) -> Outcome {
+    const KEY: &str = "rest-api-separator";
+    let text = given.value.clone().unwrap_or_default();
+    let first: String = text.chars().take(1).collect();
+    if first == text {
+        kept(KEY, Value::Text(text))
+    } else {
+        mapped(KEY, Value::Text(first), "its first character, as in coturn")
+    }
+}
+
+pub(super) fn stale_nonce(given: &Given) -> Outcome {
+    const LONGEST: u64 = 3600;
+    const KEY: &str = "stale-nonce";
+    if given.value.is_none() {
+        return kept(KEY, Value::Number(600));
+    }
+    match number(given.value.as_deref(), u64::MAX) {
+        Ok(0) => mapped(
+            KEY,
+            Value::Number(LONGEST),
+            format!("{LONGEST}: every nonce ends"),
+        ),
+        Ok(seconds) if seconds > LONGEST => mapped(
+            KEY,
+            Value::Number(LONGEST),
+            format!("{LONGEST}, the longest"),
+        ),
+        Ok(seconds) => kept(KEY, Value::Number(seconds)),
+        Err(problem) => refused(problem),
+    }
+}
+
+pub(super) fn max_allocate_lifetime(given: &Given) -> Outcome {
+    lifetime("max-allocate-lifetime", given, 3600, 600)
+}
+
+pub(super) fn channel_lifetime(given: &Given) -> Outcome {
+    lifetime("channel-lifetime", given, 600, 1)
+}
+
+pub(super) fn permission_lifetime(given: &Given) -> Outcome {
+    lifetime("permission-lifetime", given, 300, 1)
+}
+
+fn lifetime(key: &'static str, given: &Given, default: u64, least: u64) -> Outcome {
+    if given.value.is_none() {
+        return kept(key, Value::Number(default));
+    }
+    match number(given.value.as_deref(), u32::MAX.into()) {
+        Ok(seconds) if seconds < least => {
+            mapped(key, Value::Number(least), format!("{least}, the shortest"))
+        }
+        Ok(seconds) => kept(key, Value::Number(seconds)),
+        Err(problem) => refused(problem),
+    }
+}
+
+pub(super) fn rate_limit(given: &Given) -> Outcome {
+    match switch(given.value.as_deref()) {
+        Ok(true) => nothing("always on: unauthenticated-rate says how much"),
+        Ok(false) => mapped(
+            "unauthenticated-rate",
+            Value::Number(0),
+            "unauthenticated-rate = 0",
+        ),
+        Err(problem) => refused(problem),
+    }
+}
+
+pub(super) fn rate_limit_rps(given: &Given) -> Outcome {
+    match number(given.value.as_deref(), u32::MAX.into()) {
+        Ok(0) => nothing("coturn takes its default then"),
+        Ok(rate) => mapped(
+            "unauthenticated-rate",
+            Value::Number(rate),
+            "unauthenticated-rate, which is for a source network and not for one address",
+        ),
+        Err(problem) => refused(problem),
+    }
+}
+
+pub(super) fn log_file(given: &Given) -> Outcome {
+    let path = given.value.clone().unwrap_or_default();
+    match path.as_str() {
+        "stdout" | "-" => nothing("without log-file the log goes to standard error"),
+        "syslog" => nothing("the log goes to standard error, where systemd takes it"),
+        _ => kept("log-file", Value::Text(path)),
+    }
+}

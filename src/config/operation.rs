@@ -1,0 +1,135 @@
+//! Checks of the keys about draining and the admin listener.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::check::{Checker, on};
+use super::error::shown;
+use super::file::FileConfig;
+use super::{AdminAddr, AdminListen, Operation};
+
+/// The port of a server that is named without one.
+const STUN_PORT: u16 = 3478;
+
+impl Checker<'_> {
+    pub(super) fn operation(&mut self, file: &FileConfig) -> Operation {
+        let admin_token = self.secret(
+            "admin-token",
+            file.admin_token.as_deref(),
+            file.admin_token_file.as_deref(),
+        );
+        let seconds = file.drain_timeout.filter(|seconds| *seconds > 0);
+        Operation {
+            alternates: self.alternate_servers(file.alternate_server.as_deref()),
+            drain_timeout: seconds.map(|seconds| Duration::from_secs(seconds.into())),
+            admin: match &file.admin_listen {
+                Some(texts) => AdminListen::At(self.admin_listen(texts, admin_token.is_some())),
+                None => AdminListen::Default,
+            },
+            admin_token,
+            reload_on_change: on(file.reload_on_change),
+        }
+    }
+
+    fn alternate_servers(&mut self, texts: Option<&[String]>) -> Vec<SocketAddr> {
+        let mut servers = Vec::new();
+        for (n, text) in texts.unwrap_or_default().iter().enumerate() {
+            let with_port = || {
+                text.parse::<IpAddr>()
+                    .map(|ip| SocketAddr::new(ip, STUN_PORT))
+            };
+            match text.parse().or_else(|_| with_port()) {
+                Ok(server) => servers.push(server),
+                Err(_) => {
+                    let problem = format!("{} is not an address", shown(text));
+                    let remedy =
+                        "write an IP address, with a port as 192.0.2.1:3478 or [2001:db8::1]:3478";
+                    self.wrong("alternate-server", Some(n), problem, remedy);
+                }
+            }
+        }
+        servers
+    }
+
+    fn admin_listen(&mut self, texts: &[String], has_token: bool) -> Vec<AdminAddr> {
+        let mut places = Vec::new();
+        for (n, text) in texts.iter().enumerate() {
+            let place = if text.starts_with('/') {
+                AdminAddr::Unix(text.into())
+            } else if let Ok(addr) = text.parse::<SocketAddr>() {
+                if !addr.ip().is_loopback() && !has_token {
+                    let problem = format!("{addr} can be reached from other machines");
+                    self.wrong("admin-listen", Some(n), problem, "set admin-token as well");
+                }
+                AdminAddr::Tcp(addr)
+            } else {
+                let problem = format!("{} is no place to listen", shown(text));
+                let remedy =
+                    "write \"127.0.0.1:9641\", or the path of a unix socket, which begins with /";
+                self.wrong("admin-listen", Some(n), problem, remedy);
+                continue;
+            };
+            places.push(place);
+        }
+        places
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+    use super::*;
+
+    fn operation(text: &str) -> Result<Operation, String> {
+        Config::from_toml(&format!("no-auth = true\n{text}"))
+            .map(|config| config.operation)
+            .map_err(|errors| errors.iter().map(|error| format!("{error}\n")).collect())
+    }
+
+    #[test]
+    fn addresses_are_read() {
+        let text = "alternate-server = ['192.0.2.1', '[2001:db8::1]:443']\n\
+                    admin-listen = ['127.0.0.1:1', '/run/x.sock']\ndrain-timeout = 60";
+        let read = operation(text).unwrap();
+        let expected: Vec<SocketAddr> = vec![
+            "192.0.2.1:3478".parse().unwrap(),
+            "[2001:db8::1]:443".parse().unwrap(),
+        ];
+        assert_eq!(read.alternates, expected);
+        let places = ["127.0.0.1:1", "/run/x.sock"];
+        match read.admin {
+            AdminListen::At(at) => assert_eq!(
+                at.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                places
+            ),
+            AdminListen::Default => panic!("given"),
+        }
+        assert_eq!(read.drain_timeout, Some(Duration::from_secs(60)));
+        assert_eq!(operation("").unwrap().admin, AdminListen::Default);
+    }
+
+    #[test]
+    fn an_open_admin_listener_needs_a_token() {
+        assert_eq!(
+            operation("admin-listen = '0.0.0.0:9641'").unwrap_err(),
+            "turnd.toml:2: admin-listen: 0.0.0.0:9641 can be reached from other machines; set admin-token as well\n"
+        );
+        assert!(operation("admin-listen = '0.0.0.0:9641'\nadmin-token = 'x'").is_ok());
+        assert_eq!(
+            operation("admin-token = ''").unwrap_err(),
+            "turnd.toml:2: admin-token: is empty; write a long random text, or leave it out\n"
+        );
+    }
+
+    #[test]
+    fn what_is_no_address_is_told() {
+        assert_eq!(
+            operation("alternate-server = 'turn.example.org'").unwrap_err(),
+            "turnd.toml:2: alternate-server: \"turn.example.org\" is not an address; write an IP address, with a port as 192.0.2.1:3478 or [2001:db8::1]:3478\n"
+        );
+        assert_eq!(
+            operation("admin-listen = 'localhost'").unwrap_err(),
+            "turnd.toml:2: admin-listen: \"localhost\" is no place to listen; write \"127.0.0.1:9641\", or the path of a unix socket, which begins with /\n"
+        );
+    }
+}

@@ -1,0 +1,122 @@
+//! Transports, certificates and ciphers.
+
+use std::path::PathBuf;
+
+use super::certificate::{self, CertificateFiles, Part};
+use super::check::{Checker, on};
+use super::error::shown;
+use super::file::FileConfig;
+use super::{Secret, Tls, Transports};
+
+/// What both TLS libraries have and RFC 8446 and RFC 9325 recommend, in OpenSSL's names.
+pub(super) const CIPHERS: [&str; 9] = [
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+];
+
+impl Checker<'_> {
+    pub(super) fn transports(&mut self, file: &FileConfig, tls: &Tls) -> Transports {
+        let certified = !tls.certificates.is_empty();
+        let transports = Transports {
+            udp: !on(file.no_udp),
+            tcp: !on(file.no_tcp),
+            tls: certified && !on(file.no_tls),
+            dtls: certified && !on(file.no_dtls),
+            tcp_relay: !on(file.no_tcp_relay),
+            patience: self.seconds("max-allocate-timeout", file.max_allocate_timeout, 1..=86400),
+            max_idle: self.within("max-idle-streams", file.max_idle_streams, 1..=u32::MAX),
+            max_idle_per_ip: self.within(
+                "max-idle-streams-per-ip",
+                file.max_idle_streams_per_ip,
+                1..=u32::MAX,
+            ),
+        };
+        let Transports { udp, tcp, .. } = transports;
+        let wanted_files = file.cert.as_ref().is_some_and(|list| !list.is_empty());
+        if !(udp || tcp || transports.tls || transports.dtls || wanted_files) {
+            let key = self.origins.given(&["no-udp", "no-tcp"]);
+            let problem = "leaves no way for clients to come";
+            self.wrong(key, None, problem, "leave it out, or give cert and pkey");
+        }
+        transports
+    }
+
+    pub(super) fn tls(&mut self, file: &FileConfig) -> Tls {
+        let files = self.certificate_files(file);
+        let password = file.pkey_pwd.clone().map(Secret::new);
+        let mut certificates = Vec::new();
+        for (n, pair) in files.iter().enumerate() {
+            match certificate::load(pair, password.as_ref()) {
+                Ok(certificate) => certificates.push(certificate),
+                Err(error) => {
+                    let key = match error.part {
+                        Part::Certificate => "cert",
+                        Part::Key => "pkey",
+                    };
+                    self.wrong(key, Some(n), error.problem, error.remedy);
+                }
+            }
+        }
+        Tls {
+            files,
+            password,
+            certificates,
+            ciphers: self.ciphers(file.cipher_list.as_deref()),
+        }
+    }
+
+    fn certificate_files(&mut self, file: &FileConfig) -> Vec<CertificateFiles> {
+        let certs = file.cert.as_deref().unwrap_or_default();
+        let keys = file.pkey.as_deref().unwrap_or_default();
+        if certs.len() != keys.len() {
+            let (key, there, missing) = if certs.len() > keys.len() {
+                ("cert", "cert", "pkey")
+            } else {
+                ("pkey", "pkey", "cert")
+            };
+            let problem = format!(
+                "{} of {there}, but {} of {missing}",
+                certs.len().max(keys.len()),
+                certs.len().min(keys.len())
+            );
+            let remedy = format!("give as many {missing} as {there}, in the same order");
+            self.wrong(key, None, problem, remedy);
+            return Vec::new();
+        }
+        let pairs = certs.iter().zip(keys);
+        pairs
+            .map(|(cert, key)| CertificateFiles {
+                cert: PathBuf::from(cert),
+                key: PathBuf::from(key),
+            })
+            .collect()
+    }
+
+    fn ciphers(&mut self, list: Option<&str>) -> Vec<&'static str> {
+        let Some(list) = list else {
+            return CIPHERS.to_vec();
+        };
+        let mut ciphers = Vec::new();
+        for name in list.split(':') {
+            match CIPHERS.iter().find(|known| **known == name) {
+                Some(known) => ciphers.push(*known),
+                None => {
+                    let problem = format!("{} is not supported", shown(name));
+                    let remedy = format!("choose from {}", CIPHERS.join(":"));
+                    self.wrong("cipher-list", None, problem, remedy);
+                }
+            }
+        }
+        ciphers
+    }
+}
+
+#[cfg(test)]
+mod tests;

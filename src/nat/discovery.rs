@@ -1,0 +1,335 @@
+//! All tests over UDP in their order.
+
+use std::collections::HashSet;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use stun::agent::TransactionId;
+
+use super::ask::{Answer, Reply, Step};
+use super::exchange::{Arrived, Exchange, Transmit};
+use super::filtering::FilteringTest;
+use super::hairpin::HairpinTest;
+use super::lifetime::LifetimeTest;
+use super::mapping::{MappingTest, is_other};
+use super::report::{Filtering, Report, Unknown};
+
+/// What to find out, and how long that may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// A second server, for the mapping when the first one has no other address.
+    pub second: Option<SocketAddr>,
+    /// How long an answer may take.
+    pub patience: Duration,
+    /// How long all tests but that of the lifetime may take.
+    pub limit: Duration,
+    /// The longest lifetime to look for; `None`: do not look.
+    pub lifetime: Option<Duration>,
+    /// How exactly.
+    pub precision: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            second: None,
+            patience: Duration::from_secs(2),
+            limit: Duration::from_secs(20),
+            lifetime: None,
+            precision: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What is being found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Whether UDP gets through, and the mapping.
+    Mapping,
+    /// The filter.
+    Filtering,
+    /// The hairpin.
+    Hairpinning,
+    /// The lifetime; now trying this time.
+    Lifetime(Duration),
+    /// Nothing any more.
+    Finished,
+}
+
+/// The tests, one after the other, driven by packets and time.
+///
+/// After each `handle_*`: send what [`Self::poll_transmit`] gives until it gives nothing, then
+/// wait for a datagram on any port or for [`Self::poll_timeout`].
+#[derive(Debug)]
+pub struct Discovery {
+    server: SocketAddr,
+    options: Options,
+    test: Test,
+    exchange: Option<Exchange>,
+    limit: Instant,
+    outgoing: VecDeque<Transmit>,
+    /// Transactions of steps that are over.
+    late: HashSet<TransactionId>,
+    report: Report,
+}
+
+#[derive(Debug)]
+enum Test {
+    Mapping(MappingTest),
+    Filtering(FilteringTest),
+    Hairpin(HairpinTest),
+    Lifetime(LifetimeTest),
+    Finished,
+}
+
+impl Discovery {
+    /// Begins with the server at this address.
+    #[must_use]
+    pub fn new(server: SocketAddr, options: Options, now: Instant) -> Self {
+        let mut report = Report::unknown(server, Unknown::OutOfTime);
+        report.tcp_mapping = Err(Unknown::NotAsked);
+        if options.lifetime.is_none() {
+            report.lifetime = Err(Unknown::NotAsked);
+        }
+        let mut discovery = Self {
+            server,
+            options,
+            test: Test::Mapping(MappingTest::new(server, options.second)),
+            exchange: None,
+            limit: now + options.limit,
+            outgoing: VecDeque::new(),
+            late: HashSet::new(),
+            report,
+        };
+        discovery.advance(now, None);
+        discovery
+    }
+
+    /// What is being done now.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match &self.test {
+            Test::Mapping(_) => Stage::Mapping,
+            Test::Filtering(_) => Stage::Filtering,
+            Test::Hairpin(_) => Stage::Hairpinning,
+            Test::Lifetime(test) => Stage::Lifetime(test.time()),
+            Test::Finished => Stage::Finished,
+        }
+    }
+
+    /// What is known so far.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.outgoing.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`]; `None` when all is done.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let next = self.exchange.as_ref()?.poll_timeout();
+        Some(match self.test {
+            Test::Lifetime(_) => next,
+            _ => next.min(self.limit),
+        })
+    }
+
+    /// Takes a datagram.
+    pub fn handle_datagram(&mut self, now: Instant, arrived: &Arrived<'_>) {
+        let late = &self.late;
+        let reply = self
+            .exchange
+            .as_mut()
+            .and_then(|exchange| exchange.handle_datagram(arrived, |id| late.contains(&id)));
+        if let Some(reply) = reply {
+            self.advance(now, Some(reply));
+        }
+    }
+
+    /// Lets time pass.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let Some(exchange) = &mut self.exchange else {
+            return;
+        };
+        if self.limit <= now && !matches!(self.test, Test::Lifetime(_)) {
+            return self.finish();
+        }
+        match exchange.handle_timeout(now) {
+            Some(reply) => self.advance(now, Some(reply)),
+            None => self
+                .outgoing
+                .extend(exchange.poll_transmit(now).into_iter().flatten()),
+        }
+    }
+
+    /// Ends all tests because this host's network failed.
+    pub fn handle_failure(&mut self, kind: std::io::ErrorKind) {
+        let why = Unknown::Local(kind);
+        let Report {
+            mapped,
+            mapping,
+            filtering,
+            hairpinning,
+            lifetime,
+            port_preservation,
+            alg,
+            ..
+        } = &mut self.report;
+        let open = |known: &mut Unknown| {
+            if *known == Unknown::OutOfTime {
+                *known = why;
+            }
+        };
+        mapped.as_mut().err().map(open);
+        mapping.as_mut().err().map(open);
+        filtering.as_mut().err().map(open);
+        hairpinning.as_mut().err().map(open);
+        lifetime.as_mut().err().map(open);
+        port_preservation.as_mut().err().map(open);
+        alg.as_mut().err().map(open);
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        self.test = Test::Finished;
+        self.exchange = None;
+    }
+
+    /// Hands a reply to the test that is on, and begins what comes next.
+    fn advance(&mut self, now: Instant, mut reply: Option<Reply>) {
+        if let Some(exchange) = self.exchange.take() {
+            self.late.extend(exchange.transactions());
+        }
+        if let Some(Reply::Answer(answer)) = &reply {
+            self.observe(answer);
+        }
+        loop {
+            let exchange = match &mut self.test {
+                Test::Mapping(test) => match test.step(reply) {
+                    Step::Done(mapped) => {
+                        let Some(first) = self.mapped(&mapped) else {
+                            return self.finish();
+                        };
+                        self.test = self.filtering(&first);
+                        None
+                    }
+                    step => Exchange::new(&step, now, self.patience()),
+                },
+                Test::Filtering(test) => match test.step(reply) {
+                    Step::Done(filtering) => {
+                        self.report.filtering = filtering;
+                        self.test = Test::Hairpin(HairpinTest::new(self.server));
+                        None
+                    }
+                    step => Exchange::new(&step, now, self.options.patience),
+                },
+                Test::Hairpin(test) => match test.step(reply) {
+                    Step::Done(hairpinning) => {
+                        self.report.hairpinning = hairpinning;
+                        let Some(test) = self.lifetime() else {
+                            return self.finish();
+                        };
+                        self.test = Test::Lifetime(test);
+                        None
+                    }
+                    step => Exchange::new(&step, now, self.options.patience),
+                },
+                Test::Lifetime(test) => match test.step(reply) {
+                    Step::Done(lifetime) => {
+                        self.report.lifetime = lifetime;
+                        return self.finish();
+                    }
+                    step => Exchange::new(&step, now, self.options.patience),
+                },
+                Test::Finished => return self.finish(),
+            };
+            if let Some(mut exchange) = exchange {
+                self.outgoing
+                    .extend(exchange.poll_transmit(now).into_iter().flatten());
+                self.exchange = Some(exchange);
+                return;
+            }
+            reply = None;
+        }
+    }
+
+    /// The first request of all may wait twice as long: a verdict hangs on it.
+    fn patience(&self) -> Duration {
+        match self.report.mapped {
+            Ok(_) => self.options.patience,
+            Err(_) => self.options.patience * 2,
+        }
+    }
+
+    /// What any answer shows of the NAT.
+    fn observe(&mut self, answer: &Answer) {
+        let preserved = answer.mapped.port() == answer.local.port();
+        let report = &mut self.report;
+        report.port_preservation = if answer.mapped == answer.local {
+            Err(Unknown::NotTranslated)
+        } else {
+            Ok(preserved && report.port_preservation != Ok(false))
+        };
+        report.alg = match (answer.plain, report.alg) {
+            (_, Ok(true)) => Ok(true),
+            (Some(plain), _) => Ok(plain != answer.mapped),
+            (None, Ok(false)) => Ok(false),
+            (None, Err(_)) => Err(Unknown::NotSupported(
+                "MAPPED-ADDRESS beside XOR-MAPPED-ADDRESS",
+            )),
+        };
+        if self.report.mapped.is_err() {
+            self.report.local = Some(answer.local);
+            self.report.mapped = Ok(answer.mapped);
+        }
+    }
+
+    fn mapped(&mut self, mapped: &super::mapping::Mapped) -> Option<Answer> {
+        self.report.mapping = mapped.mapping;
+        match mapped.first {
+            Ok(first) => Some(first),
+            Err(why) => {
+                let Report {
+                    server,
+                    tcp_mapping,
+                    ..
+                } = self.report;
+                self.report = Report {
+                    tcp_mapping,
+                    ..Report::unknown(server, why)
+                };
+                None
+            }
+        }
+    }
+
+    fn filtering(&mut self, first: &Answer) -> Test {
+        match first.other.filter(|other| is_other(self.server, *other)) {
+            Some(other) => Test::Filtering(FilteringTest::new(self.server, other)),
+            None => {
+                self.report.filtering = Err(Unknown::NoOtherAddress);
+                Test::Hairpin(HairpinTest::new(self.server))
+            }
+        }
+    }
+
+    /// The test of the lifetime, if it is wanted and there is one.
+    fn lifetime(&mut self) -> Option<LifetimeTest> {
+        let longest = self.options.lifetime?;
+        let open = self.report.filtering == Ok(Filtering::EndpointIndependent);
+        if self.report.translated() == Some(false) && open {
+            self.report.lifetime = Err(Unknown::NotTranslated);
+            return None;
+        }
+        Some(LifetimeTest::new(
+            self.server,
+            longest,
+            self.options.precision,
+        ))
+    }
+}

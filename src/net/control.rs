@@ -1,0 +1,236 @@
+//! How the rest of the daemon reaches the workers: by message, so that they share nothing with it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::secure::Secure;
+use super::udp::SendCounters;
+use super::worker::Command;
+use super::{StartError, host_addresses};
+use crate::Now;
+use crate::auth::Authenticator;
+use crate::auth::nonce::NonceKey;
+use crate::config::{Config, Secret};
+use crate::server::Server;
+use crate::server::counters::Counters;
+use crate::server::oversight::{Filter, SessionInfo};
+use crate::server::shared::Shared;
+
+/// Asks and tells the workers of a running service.
+#[derive(Clone)]
+pub struct Control {
+    workers: Arc<[mpsc::UnboundedSender<Command>]>,
+    settings: Arc<Mutex<Settings>>,
+    secure: Option<Arc<Secure>>,
+}
+
+/// What the workers have in common, and what a reload needs to make its successor.
+pub(super) struct Settings {
+    pub(super) shared: Arc<Shared>,
+    /// The listening addresses, in the order of their sockets.
+    bound: Vec<SocketAddr>,
+    nonce_secret: Option<Secret>,
+    nonces: NonceKey,
+}
+
+impl Settings {
+    /// Settings for sockets that are bound to `bound`; what is in use of `previous` stays so.
+    pub(super) fn new(
+        config: &Config,
+        bound: Vec<SocketAddr>,
+        previous: Option<&Self>,
+    ) -> Result<Self, StartError> {
+        let nonce_secret = config.auth.nonce_secret.clone();
+        let nonces = match previous {
+            Some(previous) if previous.nonce_secret == nonce_secret => previous.nonces.clone(),
+            _ => nonce_key(nonce_secret.as_ref())?,
+        };
+        let auth = Authenticator::new(&config.auth, nonces.clone())
+            .map_err(|error| StartError(error.to_string()))?;
+        let host = host_addresses();
+        let reachable = reachable(config, &host);
+        let shared = match previous {
+            Some(previous) => previous.shared.renew(config, auth, reachable, &host),
+            None => Shared::new(config, auth, reachable, &host),
+        };
+        Ok(Self {
+            shared: Arc::new(shared.with_alternates(&config.listen, &bound)),
+            bound,
+            nonce_secret,
+            nonces,
+        })
+    }
+}
+
+fn nonce_key(secret: Option<&Secret>) -> Result<NonceKey, StartError> {
+    secret.map_or_else(
+        || {
+            NonceKey::random()
+                .map_err(|error| StartError(format!("the system gives no random bytes: {error}")))
+        },
+        |secret| Ok(NonceKey::from_secret(secret)),
+    )
+}
+
+/// The addresses at which clients reach the server.
+fn reachable<'a>(config: &'a Config, host: &'a [IpAddr]) -> &'a [IpAddr] {
+    let named = &config.listen.ips;
+    if named.iter().any(|ip| !ip.is_unspecified()) {
+        named
+    } else {
+        host
+    }
+}
+
+/// What all workers have counted, and the state of what they share.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// The sum over the workers.
+    pub counters: Counters,
+    /// What they sent by UDP.
+    pub sent: SendCounters,
+    /// Relay ports in use or reserved.
+    pub ports_taken: u32,
+    /// Relay ports in all.
+    pub ports_total: u32,
+}
+
+impl Status {
+    /// Live allocations.
+    #[must_use]
+    pub fn allocations(&self) -> u64 {
+        self.counters.active.as_flattened().iter().sum()
+    }
+}
+
+/// One page of the live allocations.
+#[derive(Clone, Debug, Default)]
+pub struct SessionPage {
+    /// The allocations, the lowest serials first.
+    pub sessions: Vec<SessionInfo>,
+    /// How many match in all.
+    pub total: usize,
+}
+
+impl Control {
+    pub(super) fn new(
+        workers: Vec<mpsc::UnboundedSender<Command>>,
+        settings: Settings,
+        secure: Option<Arc<Secure>>,
+    ) -> Self {
+        Self {
+            workers: workers.into(),
+            settings: Arc::new(Mutex::new(settings)),
+            secure,
+        }
+    }
+
+    /// The certificates; `None`: neither TLS nor DTLS is served.
+    #[must_use]
+    pub fn certificates(&self) -> Option<&Secure> {
+        self.secure.as_deref()
+    }
+
+    /// Has every worker run `ask` between two packets; the answers come in the workers' order,
+    /// without those of workers that are gone.
+    async fn ask<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(Now, &mut Server, SendCounters) -> T + Clone + Send + 'static,
+    ) -> Vec<T> {
+        let answers: Vec<_> = self
+            .workers
+            .iter()
+            .map(|worker| {
+                let (answer, answered) = oneshot::channel();
+                let ask = ask.clone();
+                // A worker that is gone drops the command, and `answered` tells.
+                let _ = worker.send(Command::Ask(Box::new(move |now, server, sent| {
+                    let _ = answer.send(ask(now, server, sent));
+                })));
+                answered
+            })
+            .collect();
+        let mut all = Vec::with_capacity(answers.len());
+        for answer in answers {
+            all.extend(answer.await);
+        }
+        all
+    }
+
+    /// What was counted until now.
+    pub async fn status(&self) -> Status {
+        let ports = self.shared();
+        let ports = ports.relays.ports();
+        let mut status = Status {
+            ports_taken: ports.taken(),
+            ports_total: ports.total(),
+            ..Status::default()
+        };
+        let answers = self.ask(|_, server, sent| (*server.counters(), sent));
+        for (counters, sent) in answers.await {
+            status.counters.add(&counters);
+            status.sent.sent += sent.sent;
+            status.sent.dropped += sent.dropped;
+        }
+        status
+    }
+
+    /// The allocations that `filter` means, with serials above `after`, `limit` at the most.
+    pub async fn sessions(&self, filter: Filter, after: u64, limit: usize) -> SessionPage {
+        let mut page = SessionPage::default();
+        let ask = move |now, server: &mut Server, _| server.sessions(now, &filter, after, limit);
+        for (sessions, total) in self.ask(ask).await {
+            page.sessions.extend(sessions);
+            page.total += total;
+        }
+        page.sessions
+            .sort_unstable_by_key(|info| info.session.serial);
+        page.sessions.truncate(limit);
+        page
+    }
+
+    /// Ends the allocations that `filter` means and tells how many those were.
+    pub async fn kill(&self, filter: Filter) -> usize {
+        let ask = move |now, server: &mut Server, _| server.handle_kill(now, &filter);
+        self.ask(ask).await.iter().sum()
+    }
+
+    /// Refuses new allocations from now on, or no longer.
+    pub async fn drain(&self, draining: bool) {
+        self.ask(move |_, server, _| server.handle_drain(draining))
+            .await;
+    }
+
+    /// Goes on with another configuration; listening addresses and the number of workers stay.
+    ///
+    /// # Errors
+    /// Why that is impossible; nothing has changed then.
+    pub async fn reload(&self, config: &Config) -> Result<(), StartError> {
+        let shared = {
+            let mut settings = self.settings();
+            *settings = Settings::new(config, settings.bound.clone(), Some(&settings))?;
+            Arc::clone(&settings.shared)
+        };
+        self.ask(move |now, server, _| server.handle_reload(now, shared))
+            .await;
+        Ok(())
+    }
+
+    pub(super) fn stop(&self) {
+        for worker in &*self.workers {
+            // A worker that is gone needs no telling.
+            let _ = worker.send(Command::Stop);
+        }
+    }
+
+    fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.settings().shared)
+    }
+
+    fn settings(&self) -> MutexGuard<'_, Settings> {
+        // Replaced whole or not at all, so a panic elsewhere leaves nothing half done.
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,90 @@
+//! Everything of a worker that packets leave by.
+
+use std::net::SocketAddr;
+
+use super::dtls::Sessions;
+use super::log::EventLog;
+use super::peers::Peers;
+use super::sockets::Sockets;
+use super::stream::Streams;
+use super::udp::{UdpSocket, Via};
+use super::way::Way;
+use crate::Now;
+use crate::server::five_tuple::Path;
+use crate::server::output::Output;
+use crate::server::{OpenError, Server};
+
+/// Sockets, streams, and the log of what becomes of them.
+#[derive(Debug)]
+pub(super) struct Io {
+    pub(super) sockets: Sockets,
+    pub(super) streams: Streams,
+    pub(super) sessions: Sessions,
+    pub(super) peers: Peers,
+    /// Not `no-udp`.
+    pub(super) plain_datagrams: bool,
+    pub(super) log: EventLog,
+}
+
+impl Io {
+    /// Does what the server asks for.
+    pub(super) fn apply_outputs(&mut self, now: Now, server: &mut Server) {
+        while let Some(output) = server.poll_output() {
+            match output {
+                Output::Transmit { path, message } => self.transmit(&path, &message),
+                Output::OpenRelay { relay, addr } => {
+                    let opened = UdpSocket::bind_relay(addr)
+                        .and_then(|socket| self.sockets.open_relay(relay, socket));
+                    let opened = opened.map_err(|error| self.open_error(now, addr, &error));
+                    server.handle_relay_opened(now, relay, opened);
+                }
+                Output::OpenTcpRelay { relay, addr } => {
+                    let opened = self.peers.listen(relay, addr);
+                    let opened = opened.map_err(|error| self.open_error(now, addr, &error));
+                    server.handle_relay_opened(now, relay, opened);
+                }
+                Output::Connect {
+                    connection,
+                    from,
+                    to,
+                } => self.peers.connect(connection, from, to.0),
+                Output::CloseConnection { connection } => self.peers.close(connection),
+                Output::HandOver {
+                    path,
+                    connection,
+                    worker,
+                } => self.streams.hand_over(&path, connection, worker),
+                Output::CloseRelay { relay } => {
+                    if !self.peers.close_relay(relay) {
+                        self.sockets.close_relay(relay);
+                    }
+                }
+                // Nothing but the server itself relays yet.
+                Output::ChannelUp(_) | Output::ChannelDown(_) => {}
+                Output::Event(event) => self.log.write(now, &event),
+            }
+        }
+    }
+
+    fn transmit(&mut self, path: &Path, message: &[u8]) {
+        match Way::of(path.socket) {
+            Way::Stream(id) => self.streams.push_control(id, message),
+            Way::Session(id) => self.sessions.send(&self.sockets, id, message),
+            Way::Listener(_) => {
+                if let Some(socket) = self.sockets.get(Via::Listener(path.socket)) {
+                    // The client asks again when an answer is lost.
+                    let _ = socket.send(message, path.tuple.client, self.sockets.source(path));
+                }
+            }
+        }
+    }
+
+    fn open_error(&mut self, now: Now, addr: SocketAddr, error: &std::io::Error) -> OpenError {
+        if error.kind() == std::io::ErrorKind::AddrInUse {
+            OpenError::InUse
+        } else {
+            self.log.socket_failed(now, addr, error);
+            OpenError::Failed
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! TLS on a stream: bytes in and out, no waiting.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use rustls::ServerConnection;
+use rustls::server::{AcceptedAlert, Acceptor};
+use tokio::net::TcpStream;
+
+use super::super::secure::Material;
+use super::write_queue::WriteQueue;
+use crate::wire::framing::{self, Next, Rules};
+
+/// What is encrypted before it is written, but for the last frame of it.
+const FILL: usize = 32 << 10;
+
+/// All that is queued.
+const ANY: Rules = Rules {
+    max_len: framing::MAX_FRAME,
+    channel_data: true,
+    rfc5766_channels: true,
+};
+
+/// One client's TLS.
+pub(super) struct Tls {
+    state: State,
+    material: Arc<Material>,
+}
+
+enum State {
+    /// The ClientHello has not come whole; it decides about ALPN.
+    Hello(Box<Acceptor>),
+    Open(Box<ServerConnection>),
+    /// What is to be said before the end.
+    Refused(Box<AcceptedAlert>),
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").finish_non_exhaustive()
+    }
+}
+
+/// It is not TLS, or none that can be agreed on.
+#[derive(Debug)]
+pub(super) struct Broken;
+
+/// What came of some bytes.
+#[derive(Debug, Default)]
+pub(super) struct Opened {
+    /// Bytes of plain text.
+    pub(super) len: usize,
+    /// The client has said goodbye behind them.
+    pub(super) closed: bool,
+}
+
+impl Tls {
+    pub(super) fn new(material: Arc<Material>) -> Self {
+        Self {
+            state: State::Hello(Box::default()),
+            material,
+        }
+    }
+
+    /// Takes what came from the network and puts what it says into `out`, which has room for it.
+    pub(super) fn open(&mut self, mut cipher: &[u8], out: &mut [u8]) -> Result<Opened, Broken> {
+        let mut opened = Opened::default();
+        while !cipher.is_empty() {
+            if let State::Hello(acceptor) = &mut self.state {
+                acceptor.read_tls(&mut cipher).map_err(|_| Broken)?;
+                self.accept()?;
+                continue;
+            }
+            let State::Open(tls) = &mut self.state else {
+                return Err(Broken);
+            };
+            tls.read_tls(&mut cipher).map_err(|_| Broken)?;
+            let state = tls.process_new_packets().map_err(|_| Broken)?;
+            opened.closed = state.peer_has_closed();
+            match tls.reader().read(&mut out[opened.len..]) {
+                Ok(count) => opened.len += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Err(Broken),
+            }
+            if opened.closed {
+                break;
+            }
+        }
+        Ok(opened)
+    }
+
+    fn accept(&mut self) -> Result<(), Broken> {
+        let State::Hello(acceptor) = &mut self.state else {
+            return Ok(());
+        };
+        let made = match acceptor.accept() {
+            Ok(None) => return Ok(()),
+            Ok(Some(accepted)) => {
+                let config = self.material.tls.choose(&accepted.client_hello());
+                accepted.into_connection(config)
+            }
+            Err(refused) => Err(refused),
+        };
+        match made {
+            Ok(mut tls) => {
+                // `FILL` is the limit.
+                tls.set_buffer_limit(None);
+                self.state = State::Open(Box::new(tls));
+                Ok(())
+            }
+            Err((_, alert)) => {
+                self.state = State::Refused(Box::new(alert));
+                Err(Broken)
+            }
+        }
+    }
+
+    /// Encrypts and writes as much as the socket takes.
+    pub(super) fn write(&mut self, queue: &mut WriteQueue, tcp: &TcpStream) -> io::Result<()> {
+        let mut socket = Socket(tcp);
+        let tls = match &mut self.state {
+            State::Hello(_) => return Ok(()),
+            State::Open(tls) => tls,
+            State::Refused(alert) => return alert.write_all(&mut socket),
+        };
+        loop {
+            while tls.wants_write() {
+                match tls.write_tls(&mut socket) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+            if queue.is_empty() {
+                return Ok(());
+            }
+            // A record for each frame: some clients, coturn's among them, take one for the other.
+            let mut filled = 0;
+            queue.write_with(|bytes| {
+                if filled >= FILL {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                let count = match framing::next(bytes, &ANY) {
+                    Next::Frame { taken, .. } => taken,
+                    _ => bytes.len(),
+                };
+                tls.writer().write_all(&bytes[..count])?;
+                filled += count;
+                Ok(count)
+            })?;
+        }
+    }
+
+    /// Whether encrypted bytes wait for the socket.
+    pub(super) fn wants_write(&self) -> bool {
+        match &self.state {
+            State::Open(tls) => tls.wants_write(),
+            _ => false,
+        }
+    }
+
+    /// Says goodbye, with the next [`Self::write`].
+    pub(super) fn close(&mut self) {
+        if let State::Open(tls) = &mut self.state {
+            tls.send_close_notify();
+        }
+    }
+}
+
+/// Writes without waiting.
+struct Socket<'a>(&'a TcpStream);
+
+impl Write for Socket<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn write_vectored(&mut self, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(parts)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! What waits to be written to one stream client.
+
+use std::io;
+
+/// Relayed data is dropped when more than this waits: the client does not read, and media that is late is of no use.
+const DATA_LIMIT: usize = 128 << 10;
+/// A client that leaves more than this unread, control messages included, is given up.
+const CONTROL_LIMIT: usize = DATA_LIMIT + (64 << 10);
+/// What an empty queue may keep of its memory.
+const KEPT: usize = 16 << 10;
+
+/// Whole frames in order; the first may have left in part.
+#[derive(Debug, Default)]
+pub(super) struct WriteQueue {
+    bytes: Vec<u8>,
+    written: usize,
+    dropped: u64,
+}
+
+/// The client reads too slowly for what it asks.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Overflow;
+
+impl WriteQueue {
+    /// Adds a control message.
+    pub(super) fn push_control(&mut self, message: &[u8]) -> Result<(), Overflow> {
+        if self.len() + message.len() > CONTROL_LIMIT {
+            return Err(Overflow);
+        }
+        self.bytes.extend_from_slice(message);
+        Ok(())
+    }
+
+    /// Adds relayed data, or drops and counts it.
+    pub(super) fn push_data(&mut self, header: &[u8], payload: &[u8], padding: usize) {
+        if self.len() + header.len() + payload.len() + padding > DATA_LIMIT {
+            self.dropped += 1;
+            return;
+        }
+        self.bytes.extend_from_slice(header);
+        self.bytes.extend_from_slice(payload);
+        self.bytes.resize(self.bytes.len() + padding, 0);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes that wait.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
+    /// Relayed packets that were dropped.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Writes with `write` until all has left or it would block.
+    pub(super) fn write_with(
+        &mut self,
+        mut write: impl FnMut(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<()> {
+        while !self.is_empty() {
+            match write(&self.bytes[self.written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if self.is_empty() {
+            self.bytes.clear();
+            self.bytes.shrink_to(KEPT);
+            self.written = 0;
+        } else if self.written > self.bytes.len() / 2 {
+            self.bytes.drain(..self.written);
+            self.written = 0;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes at most `room` bytes in all.
+    fn drain(queue: &mut WriteQueue, room: usize) -> Vec<u8> {
+        let mut got = Vec::new();
+        let written = queue.write_with(|bytes| {
+            let count = bytes.len().min(room - got.len()).min(1000);
+            got.extend_from_slice(&bytes[..count]);
+            if count == 0 {
+                Err(io::ErrorKind::WouldBlock.into())
+            } else {
+                Ok(count)
+            }
+        });
+        assert!(written.is_ok());
+        got
+    }
+
+    #[test]
+    fn c5_whole_frames_in_order_however_they_leave() {
+        let mut queue = WriteQueue::default();
+        queue.push_data(&[0x40, 0, 0, 3], b"abc", 1);
+        queue.push_control(b"control!").unwrap();
+        let expected = b"\x40\0\0\x03abc\0control!";
+        let mut got = drain(&mut queue, 5);
+        got.extend(drain(&mut queue, 2));
+        got.extend(drain(&mut queue, 100));
+        assert_eq!(got, expected);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_client_that_never_reads_costs_so_much_and_no_more() {
+        let mut queue = WriteQueue::default();
+        for _ in 0..1000 {
+            queue.push_data(&[0x40, 0, 4, 0], &[7; 1024], 0);
+        }
+        let kept = DATA_LIMIT / 1028;
+        assert_eq!(queue.dropped(), 1000 - kept as u64);
+        // Control messages still fit, and then the client is given up.
+        let mut control = 0;
+        while queue.push_control(&[0; 100]).is_ok() {
+            control += 1;
+        }
+        assert!(control > 600, "{control}");
+        assert!(queue.len() <= CONTROL_LIMIT);
+        assert_eq!(
+            drain(&mut queue, usize::MAX).len(),
+            kept * 1028 + control * 100
+        );
+        assert!(queue.bytes.capacity() <= KEPT);
+    }
+}

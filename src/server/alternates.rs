@@ -1,0 +1,57 @@
+//! The listening sockets that answer for each other (RFC 5780 §6).
+
+use std::net::SocketAddr;
+
+use super::five_tuple::SocketId;
+use crate::config::Listen;
+use crate::wire::discovery::ChangeRequest;
+
+/// Finds the socket that a reply is to leave by.
+#[derive(Clone, Debug)]
+pub struct Alternates {
+    listen: Listen,
+    /// What the sockets are bound to, by [`SocketId`].
+    bound: Vec<SocketAddr>,
+}
+
+impl Alternates {
+    /// Takes the addresses of the sockets in the order of their [`SocketId`]s; `None` when
+    /// `rfc5780` is off.
+    #[must_use]
+    pub fn new(listen: &Listen, bound: &[SocketAddr]) -> Option<Self> {
+        listen.alternates.map(|_| Self {
+            listen: listen.clone(),
+            bound: bound.to_vec(),
+        })
+    }
+
+    /// Ca:Cp for a request that came to `server` (RFC 5780 §6.1); `None` when it has none.
+    #[must_use]
+    pub fn other(&self, server: SocketAddr) -> Option<SocketAddr> {
+        let ip = self.listen.other_ip(server.ip())?;
+        let (first, second) = (&self.listen, self.listen.alternates?);
+        let pairs = [(first.port, second.port), (first.tls_port, second.tls_port)];
+        let port = pairs
+            .into_iter()
+            .find_map(|(one, two)| match server.port() {
+                port if port == one => Some(two),
+                port if port == two => Some(one),
+                _ => None,
+            })?;
+        Some(SocketAddr::new(ip, port))
+    }
+
+    /// Where the answer to a request that came to `server` leaves from (RFC 5780 §6.1, table 1).
+    #[must_use]
+    pub fn origin(
+        &self,
+        server: SocketAddr,
+        change: ChangeRequest,
+    ) -> Option<(SocketAddr, SocketId)> {
+        let other = self.other(server)?;
+        let pick = |changed: bool| if changed { other } else { server };
+        let origin = SocketAddr::new(pick(change.ip).ip(), pick(change.port).port());
+        let index = self.bound.iter().position(|bound| *bound == origin)?;
+        Some((origin, SocketId(index as u32)))
+    }
+}

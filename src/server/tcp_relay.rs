@@ -1,0 +1,299 @@
+//! TCP allocations: connections between relayed transport addresses and peers (RFC 6062 §5).
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use stun::agent::TransactionId;
+use stun::attributes::{ATTR_CONNECTION_ID, RawAttribute};
+use stun::message::{
+    CLASS_INDICATION, METHOD_CONNECTION_ATTEMPT, Message, MessageType, Setter as _,
+};
+use turn::proto::peeraddr::PeerAddress;
+
+use super::Server;
+use super::connections::ConnectionId;
+use super::deadlines::Subject;
+use super::five_tuple::PeerAddr;
+use super::output::{Output, RelayId};
+use super::refusal::Refusal;
+use crate::Now;
+use crate::policy::peer_filter::canonical_socket;
+use crate::random;
+use crate::wire::message::{Head, Reply};
+
+/// How long a peer may take to answer, and then the client to come for it (§5.2, §5.3).
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One connection with a peer.
+#[derive(Debug)]
+pub struct PeerConnection {
+    /// The peer.
+    pub peer: PeerAddr,
+    state: State,
+    deadline: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The Connect request that it answers.
+    Connecting(Head),
+    /// No data connection has come for it.
+    Waiting,
+    /// Data flows.
+    Joined,
+}
+
+/// The peer connections of one TCP allocation.
+pub type PeerConnections = HashMap<ConnectionId, PeerConnection>;
+
+impl Server {
+    /// Begins a connection for a Connect request, which is answered when it is there.
+    pub(super) fn begin_connection(
+        &mut self,
+        now: Now,
+        relay: RelayId,
+        peer: PeerAddr,
+        head: &Head,
+    ) -> Result<(), Refusal> {
+        let state = State::Connecting(*head);
+        let connection = self
+            .add_connection(now, relay, peer, state)
+            .ok_or(Refusal::no_capacity("max-peer-connections reached"))?;
+        if let Some(allocation) = self.allocations.get_mut(relay) {
+            let from = allocation.lease.addr();
+            self.outputs.push_back(Output::Connect {
+                connection,
+                from,
+                to: peer,
+            });
+        }
+        Ok(())
+    }
+
+    fn add_connection(
+        &mut self,
+        now: Now,
+        relay: RelayId,
+        peer: PeerAddr,
+        state: State,
+    ) -> Option<ConnectionId> {
+        let allocation = self.allocations.get_mut(relay)?;
+        let connections = allocation.tcp.as_mut()?;
+        if connections.len() >= self.shared.limits.peer_connections {
+            return None;
+        }
+        let deadline = now.mono + PATIENCE;
+        let connection = self
+            .shared
+            .connections
+            .put(self.worker, &allocation.identity);
+        connections.insert(
+            connection,
+            PeerConnection {
+                peer,
+                state,
+                deadline: Some(deadline),
+            },
+        );
+        self.connections.insert(connection, relay);
+        self.deadlines
+            .arm(deadline, Subject::Connection(connection));
+        Some(connection)
+    }
+
+    /// Takes the outcome of an [`Output::Connect`].
+    pub fn handle_connected(&mut self, now: Now, connection: ConnectionId, connected: bool) {
+        let Some(state) = self.peer_connection(connection) else {
+            return;
+        };
+        let State::Connecting(head) = state.state else {
+            return;
+        };
+        if !connected {
+            return self.connect_failed(connection, &head);
+        }
+        let before = state.deadline;
+        let deadline = now.mono + PATIENCE;
+        state.state = State::Waiting;
+        state.deadline = Some(deadline);
+        if let Some(before) = before {
+            self.deadlines
+                .disarm(before, Subject::Connection(connection));
+        }
+        self.deadlines
+            .arm(deadline, Subject::Connection(connection));
+        let reply = Reply::success(&head).with(&id_attribute(connection));
+        self.answer(connection, reply);
+    }
+
+    fn connect_failed(&mut self, connection: ConnectionId, head: &Head) {
+        let refusal = Refusal::connection_failed();
+        if let Some(allocation) = self
+            .connections
+            .get(&connection)
+            .and_then(|relay| self.allocations.get_mut(*relay))
+        {
+            let (path, identity) = (allocation.path, allocation.identity.clone());
+            self.refuse(&path, head, &identity, &refusal);
+        }
+        self.drop_connection(connection);
+    }
+
+    fn answer(&mut self, connection: ConnectionId, reply: Reply) {
+        if let Some(allocation) = self
+            .connections
+            .get(&connection)
+            .and_then(|relay| self.allocations.get_mut(*relay))
+        {
+            let (path, identity) = (allocation.path, allocation.identity.clone());
+            self.transmit(&path, reply, &identity);
+        }
+    }
+
+    /// Takes a connection that a peer has made to a relayed transport address; `None`: it is to
+    /// be closed at once (T4).
+    pub fn handle_inbound(
+        &mut self,
+        now: Now,
+        relay: RelayId,
+        source: SocketAddr,
+    ) -> Option<ConnectionId> {
+        self.handle_timeout(now);
+        let peer = PeerAddr(canonical_socket(source));
+        let allocation = self.allocations.get_mut(relay)?;
+        let permission = allocation.permission(peer.ip(), now.mono)?;
+        if !self.shared.reaches(permission.reach, peer) {
+            return None;
+        }
+        let path = allocation.path;
+        let connection = self.add_connection(now, relay, peer, State::Waiting)?;
+        let named = self.shared.relays.public(peer.0);
+        let mut message = Message::new();
+        message.transaction_id = TransactionId(random::bytes());
+        message.typ = MessageType::new(METHOD_CONNECTION_ATTEMPT, CLASS_INDICATION);
+        message.write_header();
+        let peer = PeerAddress {
+            ip: named.ip(),
+            port: named.port(),
+        };
+        let added = id_attribute(connection)
+            .add_to(&mut message)
+            .and_then(|()| peer.add_to(&mut message));
+        debug_assert!(added.is_ok(), "{added:?}");
+        self.outputs.push_back(Output::Transmit {
+            path,
+            message: message.raw,
+        });
+        Some(connection)
+    }
+
+    /// A client's data connection has come to this worker, which has the peer connection; `false`
+    /// when that is gone.
+    pub fn handle_joined(&mut self, connection: ConnectionId) -> bool {
+        let Some(state) = self.peer_connection(connection) else {
+            return false;
+        };
+        state.state = State::Joined;
+        if let Some(deadline) = state.deadline.take() {
+            self.deadlines
+                .disarm(deadline, Subject::Connection(connection));
+        }
+        true
+    }
+
+    /// Counts `len` bytes that are about to be relayed; `false`: not now, `max-bps` is reached.
+    pub fn handle_connection_data(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        to_peer: bool,
+        len: usize,
+    ) -> bool {
+        let Some(allocation) = self
+            .connections
+            .get(&connection)
+            .and_then(|relay| self.allocations.get_mut(*relay))
+        else {
+            return true;
+        };
+        let len = len as u64;
+        let bucket = allocation.bandwidth.as_mut().map(|both| {
+            if to_peer {
+                &mut both.to_peers
+            } else {
+                &mut both.to_client
+            }
+        });
+        if bucket.is_some_and(|bucket| !bucket.take(now.mono, len)) {
+            return false;
+        }
+        let traffic = &mut allocation.traffic;
+        let (packets, bytes) = if to_peer {
+            (&mut traffic.to_peers, &mut traffic.to_peers_bytes)
+        } else {
+            (&mut traffic.to_client, &mut traffic.to_client_bytes)
+        };
+        *packets += 1;
+        *bytes += len;
+        true
+    }
+
+    /// One of the two sides has closed.
+    pub fn handle_connection_closed(&mut self, connection: ConnectionId) {
+        self.drop_connection(connection);
+    }
+
+    /// The peer, or the client, has not come in time.
+    pub(super) fn connection_due(&mut self, connection: ConnectionId) {
+        let Some(state) = self.peer_connection(connection) else {
+            return;
+        };
+        state.deadline = None;
+        match state.state {
+            State::Connecting(head) => self.connect_failed(connection, &head),
+            State::Waiting => self.drop_connection(connection),
+            State::Joined => {}
+        }
+    }
+
+    fn peer_connection(&mut self, connection: ConnectionId) -> Option<&mut PeerConnection> {
+        let relay = *self.connections.get(&connection)?;
+        let allocation = self.allocations.get_mut(relay)?;
+        allocation.tcp.as_mut()?.get_mut(&connection)
+    }
+
+    fn drop_connection(&mut self, connection: ConnectionId) {
+        let Some(relay) = self.connections.get(&connection) else {
+            return;
+        };
+        let state = self
+            .allocations
+            .get_mut(*relay)
+            .and_then(|allocation| allocation.tcp.as_mut()?.remove(&connection));
+        if let Some(state) = state {
+            self.forget_connection(connection, &state);
+        }
+    }
+
+    /// Frees what is kept of a connection outside of its allocation.
+    pub(super) fn forget_connection(&mut self, connection: ConnectionId, state: &PeerConnection) {
+        self.connections.remove(&connection);
+        self.shared.connections.remove(connection);
+        if let Some(deadline) = state.deadline {
+            self.deadlines
+                .disarm(deadline, Subject::Connection(connection));
+        }
+        self.outputs
+            .push_back(Output::CloseConnection { connection });
+    }
+}
+
+/// CONNECTION-ID (RFC 6062 §6.2.1).
+fn id_attribute(ConnectionId(id): ConnectionId) -> RawAttribute {
+    RawAttribute {
+        typ: ATTR_CONNECTION_ID,
+        length: 4,
+        value: id.to_be_bytes().to_vec(),
+    }
+}

@@ -1,0 +1,13 @@
+//! A test for each line of the RFCs that the server keeps to: the server itself, without sockets, under a virtual clock.
+//! Names begin with the line's id.
+
+mod allocate;
+mod authentication;
+mod channels;
+mod decisions;
+mod indications;
+mod lifetimes;
+mod permissions;
+mod refresh;
+mod rest;
+mod stun;
