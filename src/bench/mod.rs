@@ -156,6 +156,10 @@ fn usage(options: &Options) -> Result<Option<Usage>, BenchError> {
 
 /// The local address by which the system reaches `server`.
 fn local_ip(server: SocketAddr) -> io::Result<IpAddr> {
+    // All of 127/8 is at hand, and each address has ports of its own.
+    if server.ip().is_loopback() {
+        return Ok(server.ip());
+    }
     let any = SocketAddr::new(
         if server.is_ipv4() {
             IpAddr::from([0; 4])

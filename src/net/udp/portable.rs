@@ -137,8 +137,7 @@ impl Sender {
     /// Sends a run and tells how many datagrams of it the system took.
     pub(super) fn send(&mut self, socket: &UdpSocket, run: Run<'_>, receiver: &Receiver) -> usize {
         let mut sent = 0;
-        for single in run.singles() {
-            let item = single.first();
+        for item in run.iter() {
             self.datagram.clear();
             self.datagram.extend_from_slice(item.header());
             let payload = &receiver.slab[item.start..][..item.len];

@@ -131,28 +131,22 @@ impl<'a> Run<'a> {
         self.span.count
     }
 
-    fn indices(&self) -> impl Iterator<Item = u32> + use<'a> {
-        let items = self.items;
-        let (mut at, mut left) = (self.span.first, self.span.count);
-        std::iter::from_fn(move || {
-            left = left.checked_sub(1)?;
-            let index = at;
-            at = items[index as usize].next;
-            Some(index)
-        })
-    }
-
     pub(super) fn iter(&self) -> impl Iterator<Item = &'a Queued> + use<'a> {
-        let items = self.items;
-        self.indices().map(move |index| &items[index as usize])
+        self.singles().map(|single| single.first())
     }
 
     /// Each datagram by itself.
     pub(super) fn singles(&self) -> impl Iterator<Item = Self> + use<'a> {
         let items = self.items;
-        self.indices().map(move |index| Run {
-            items,
-            span: Span::of(index, items[index as usize].size()),
+        let (mut at, mut left) = (self.span.first, self.span.count);
+        std::iter::from_fn(move || {
+            left = left.checked_sub(1)?;
+            let (index, item) = (at, &items[at as usize]);
+            at = item.next;
+            Some(Run {
+                items,
+                span: Span::of(index, item.size()),
+            })
         })
     }
 }
