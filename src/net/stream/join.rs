@@ -183,12 +183,15 @@ async fn relay(
     to: &mut End,
 ) -> io::Result<()> {
     loop {
-        let mut worker = worker.borrow_mut();
-        let server = &mut worker.server;
-        if server.handle_connection_data(now(), connection, to_peer, bytes.len()) {
+        let passes = worker.borrow_mut().server.handle_connection_data(
+            now(),
+            connection,
+            to_peer,
+            bytes.len(),
+        );
+        if passes {
             break;
         }
-        drop(worker);
         tokio::time::sleep(PAUSE).await;
     }
     to.queue

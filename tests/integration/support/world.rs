@@ -195,7 +195,6 @@ impl World {
                 | Output::CloseConnection { .. }
                 | Output::HandOver { .. }) => self.peer_outputs.push(output),
                 Output::Event(event) => self.events.push(event),
-                other => panic!("no client here came by a stream: {other:?}"),
             }
         }
     }
