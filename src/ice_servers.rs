@@ -10,8 +10,10 @@ use crate::config::{Auth, Config, Credential, Secret};
 
 /// What a browser logs in with.
 pub struct Login {
-    name: String,
-    password: String,
+    /// `username`.
+    pub name: String,
+    /// `credential`.
+    pub password: String,
 }
 
 /// Credentials that the server accepts until `expiry` (since the Unix epoch), or always for a
@@ -76,6 +78,16 @@ fn rest_login(
 pub struct IceServers {
     #[serde(rename = "iceServers")]
     servers: [IceServer; 1],
+}
+
+impl IceServers {
+    /// The URLs, those to be tried first in front.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        self.servers
+            .iter()
+            .flat_map(|s| &s.urls)
+            .map(String::as_str)
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -45,6 +45,7 @@ pub mod nat;
 pub mod net;
 mod now;
 pub mod policy;
+pub mod probe;
 mod random;
 pub mod server;
 pub mod wire;

@@ -8,11 +8,12 @@ use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::LevelFilter;
 
+use super::metrics;
 use crate::daemon::Daemon;
 use crate::ice_servers::{IceServers, ice_servers, login};
 use crate::server::oversight::{Filter, SessionInfo};
@@ -27,25 +28,37 @@ const DEFAULT_PAGE: usize = 100;
 /// The workers answer between two packets; those that take longer are stuck.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The API.
-pub(super) fn router() -> Router<Arc<Daemon>> {
-    Router::new()
-        .route("/api/v1/status", get(status))
-        .route("/api/v1/sessions", get(sessions))
-        .route("/api/v1/sessions/{id}", get(session).delete(kill_one))
-        .route("/api/v1/kill", post(kill))
-        .route("/api/v1/drain", post(drain))
-        .route("/api/v1/reload", post(reload))
-        .route("/api/v1/log-level", put(log_level))
-        .route("/api/v1/credentials", post(credentials))
-        .route("/api/v1/openapi.json", get(openapi))
+/// Paths, and what answers there.
+pub(super) type Routes = Vec<(&'static str, MethodRouter<Arc<Daemon>>)>;
+
+/// The API, for those who may come in.
+pub(super) fn guarded() -> Routes {
+    vec![
+        ("/api/v1/status", get(status)),
+        ("/api/v1/sessions", get(sessions)),
+        ("/api/v1/sessions/{id}", get(session).delete(kill_one)),
+        ("/api/v1/kill", post(kill)),
+        ("/api/v1/drain", post(drain)),
+        ("/api/v1/reload", post(reload)),
+        ("/api/v1/log-level", put(log_level)),
+        ("/api/v1/credentials", post(credentials)),
+        ("/api/v1/openapi.json", get(openapi)),
+        ("/metrics", get(metrics::handler)),
+    ]
 }
 
 /// What orchestrators ask, who have no token.
-pub(super) fn health() -> Router<Arc<Daemon>> {
-    Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
+pub(super) fn health() -> Routes {
+    vec![("/healthz", get(healthz)), ("/readyz", get(readyz))]
+}
+
+/// Routes as a router.
+pub(super) fn router(routes: Routes) -> Router<Arc<Daemon>> {
+    routes
+        .into_iter()
+        .fold(Router::new(), |router, (path, answer)| {
+            router.route(path, answer)
+        })
 }
 
 /// An answer that says why not.
@@ -382,7 +395,12 @@ struct Change {
 }
 
 async fn reload(State(daemon): State<Arc<Daemon>>) -> Result<Json<Reloaded>, Problem> {
-    let changes = daemon.reload().await.map_err(|details| Problem {
+    // In a task of its own: a client that leaves must not end it halfway.
+    let reload = tokio::spawn(async move { daemon.reload().await });
+    let outcome = reload
+        .await
+        .unwrap_or_else(|error| Err(vec![error.to_string()]));
+    let changes = outcome.map_err(|details| Problem {
         details,
         ..Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -466,4 +484,30 @@ async fn credentials(
     ice_servers(&config, request.host.as_deref(), login)
         .map(Json)
         .map_err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// What the paths answer is held to the document by tests/integration/admin/openapi.rs.
+    #[test]
+    fn the_document_has_exactly_the_paths_of_the_router() {
+        let document: serde_json::Value =
+            serde_json::from_str(include_str!("openapi.json")).unwrap();
+        let documented: BTreeSet<&str> = document["paths"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let routed: BTreeSet<&str> = guarded()
+            .iter()
+            .chain(&health())
+            .map(|(path, _)| *path)
+            .collect();
+        assert_eq!(documented, routed);
+    }
 }

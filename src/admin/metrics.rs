@@ -39,6 +39,13 @@ impl Page {
         let _ = writeln!(self.0, "{name}{labels} {value}");
     }
 
+    /// A counter under coturn's name. Those lack `_total`, without which no metric should be typed
+    /// as a counter; queries do not mind.
+    fn coturn_counter(&mut self, name: &str, help: &str, value: u64) {
+        self.metric(name, "untyped", help);
+        self.sample(name, "", value);
+    }
+
     fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.metric(name, "counter", help);
         self.sample(name, "", value);
@@ -65,12 +72,12 @@ fn render(status: &Status, realm: &str, daemon: &Daemon) -> String {
     traffic(&mut page, counters, realm);
     let dropped = counters.drops.iter().sum::<u64>() + status.sent.dropped;
     let processed = counters.clients.received + counters.peers.received;
-    page.counter(
+    page.coturn_counter(
         "turn_packet_processed",
         "Packets received from clients and peers.",
         processed,
     );
-    page.counter("turn_packet_dropped", "Packets that went nowhere.", dropped);
+    page.coturn_counter("turn_packet_dropped", "Packets that went nowhere.", dropped);
     allocations(&mut page, counters);
     responses(&mut page, counters);
     drops(&mut page, status);
@@ -80,18 +87,18 @@ fn render(status: &Status, realm: &str, daemon: &Daemon) -> String {
         status.ports_taken,
     );
     page.gauge(
-        "turnd_relay_ports_total",
+        "turnd_relay_ports_max",
         "Relay ports in all.",
         status.ports_total,
     );
     let (reloads, failed) = daemon.reloads();
     page.metric(
-        "turnd_reloads",
+        "turnd_reloads_total",
         "counter",
         "Reloads of the configuration by outcome.",
     );
-    page.sample("turnd_reloads", "{outcome=\"ok\"}", reloads);
-    page.sample("turnd_reloads", "{outcome=\"failed\"}", failed);
+    page.sample("turnd_reloads_total", "{outcome=\"ok\"}", reloads);
+    page.sample("turnd_reloads_total", "{outcome=\"failed\"}", failed);
     page.gauge(
         "turnd_draining",
         "1 while new allocations are refused.",
@@ -121,33 +128,33 @@ fn binding(page: &mut Page, counters: &Counters) {
         .map(|code| counters.responses_to(METHOD_BINDING, *code))
         .sum();
     let answered = counters.responses_to(METHOD_BINDING, 0);
-    page.counter(
+    page.coturn_counter(
         "stun_binding_request",
         "Binding requests.",
         counters.binding_requests,
     );
-    page.counter(
+    page.coturn_counter(
         "stun_binding_response",
         "Binding success responses.",
         answered,
     );
-    page.counter("stun_binding_error", "Binding error responses.", errors);
+    page.coturn_counter("stun_binding_error", "Binding error responses.", errors);
 }
 
 fn unauthorized(page: &mut Page, counters: &Counters) {
     let sent = counters.unauthorized_requests - counters.unauthorized_dropped;
-    page.counter(
+    page.coturn_counter(
         "turn_unauthenticated_401_requests",
         "Requests that a 401 was due to.",
         counters.unauthorized_requests,
     );
-    page.counter("turn_unauthenticated_401_responses", "401 responses.", sent);
-    page.counter(
+    page.coturn_counter("turn_unauthenticated_401_responses", "401 responses.", sent);
+    page.coturn_counter(
         "turn_unauthenticated_401_dropped_responses",
         "401 responses not sent because of unauthenticated-rate.",
         counters.unauthorized_dropped,
     );
-    let name = "turnd_auth_failures";
+    let name = "turnd_auth_failures_total";
     page.metric(
         name,
         "counter",
@@ -160,7 +167,7 @@ fn unauthorized(page: &mut Page, counters: &Counters) {
         let labels = format!("{{reason=\"{reason}\"}}");
         page.sample(name, &labels, counters.auth_failures[reason as usize]);
     }
-    let name = "turnd_quota_refusals";
+    let name = "turnd_quota_refusals_total";
     page.metric(name, "counter", "Allocations refused because of a quota.");
     for (quota, count) in ["user", "total"].into_iter().zip(counters.quota_refusals) {
         page.sample(name, &format!("{{quota=\"{quota}\"}}"), count);
@@ -190,7 +197,7 @@ fn traffic(page: &mut Page, counters: &Counters, realm: &str) {
                 ("sentb", "Bytes sent to", sent_bytes),
             ] {
                 let name = format!("{prefix}{side}_{suffix}");
-                page.metric(&name, "counter", &format!("{what} {who}, {when}."));
+                page.metric(&name, "untyped", &format!("{what} {who}, {when}."));
                 page.sample(&name, labels, value);
             }
         }
@@ -224,24 +231,24 @@ fn allocations(page: &mut Page, counters: &Counters) {
         }
     }
     page.counter(
-        "turnd_allocations_created",
+        "turnd_allocations_created_total",
         "Allocations made.",
         counters.created,
     );
     page.counter(
-        "turnd_allocations_refreshed",
+        "turnd_allocations_refreshed_total",
         "Refreshes granted.",
         counters.refreshed,
     );
     page.counter(
-        "turnd_allocations_ended",
+        "turnd_allocations_ended_total",
         "Allocations ended.",
         counters.ended,
     );
 }
 
 fn responses(page: &mut Page, counters: &Counters) {
-    let name = "turnd_responses";
+    let name = "turnd_responses_total";
     page.metric(
         name,
         "counter",
@@ -259,7 +266,7 @@ fn responses(page: &mut Page, counters: &Counters) {
 }
 
 fn drops(page: &mut Page, status: &Status) {
-    let name = "turnd_packets_dropped";
+    let name = "turnd_packets_dropped_total";
     page.metric(name, "counter", "Packets that went nowhere by reason.");
     for reason in DropReason::ALL {
         let count = status.counters.drops[reason as usize];

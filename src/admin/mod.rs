@@ -5,6 +5,7 @@ mod api;
 mod metrics;
 mod page;
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -12,23 +13,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
 use crate::config::{AdminAddr, AdminListen};
 use crate::daemon::Daemon;
 
 /// Where it listens when `admin-listen` is absent, as far as that is possible.
-const DEFAULT_TCP: &str = "127.0.0.1:9641";
+pub const DEFAULT_TCP: &str = "127.0.0.1:9641";
 /// As [`DEFAULT_TCP`]; where the package makes the folder.
 pub const DEFAULT_UNIX: &str = "/run/turnd/turnd.sock";
 
-/// Connections at a time; the next one waits.
+/// Connections at a time to one listener. One more ends the oldest: whoever only holds them keeps
+/// nobody out.
 const MAX_CONNECTIONS: usize = 64;
 /// What a client has for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -95,11 +96,8 @@ impl Admin {
 
     /// Serves until the task is dropped.
     pub fn serve(self, daemon: &Arc<Daemon>) {
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         for listener in self.listeners {
-            let daemon = Arc::clone(daemon);
-            let permits = Arc::clone(&permits);
-            tokio::spawn(accept(listener, daemon, permits));
+            tokio::spawn(accept(listener, Arc::clone(daemon)));
         }
     }
 }
@@ -141,58 +139,59 @@ fn explain(place: &AdminAddr, error: &io::Error) -> String {
     }
 }
 
-async fn accept(listener: Listener, daemon: Arc<Daemon>, permits: Arc<Semaphore>) {
-    let local = match &listener {
+async fn accept(listener: Listener, daemon: Arc<Daemon>) {
+    let origin = match &listener {
         Listener::Tcp(_) => access::Origin::Network,
         Listener::Unix { .. } => access::Origin::UnixSocket,
     };
-    let router = router(daemon, local);
+    let router = router(daemon, origin);
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        // Closed never: the semaphore lives as long as this task.
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-            return;
-        };
         let router = router.clone();
         let accepted = match &listener {
-            Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                tokio::spawn(connection(stream, router, permit));
-            }),
-            Listener::Unix { listener, .. } => listener.accept().await.map(|(stream, _)| {
-                tokio::spawn(connection(stream, router, permit));
-            }),
+            Listener::Tcp(listener) => listener
+                .accept()
+                .await
+                .map(|(stream, _)| tokio::spawn(connection(stream, router))),
+            Listener::Unix { listener, .. } => listener
+                .accept()
+                .await
+                .map(|(stream, _)| tokio::spawn(connection(stream, router))),
         };
-        if let Err(error) = accepted {
-            tracing::warn!(%error, "admin connection not accepted");
-            // Out of descriptors, most likely: others need the time to give some back.
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        open.retain(|connection| !connection.is_finished());
+        match accepted {
+            Ok(task) => open.push_back(task.abort_handle()),
+            Err(error) => {
+                tracing::warn!(%error, "admin connection not accepted");
+                // Out of descriptors, most likely: others need the time to give some back.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        if open.len() > MAX_CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
         }
     }
 }
 
-async fn connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    router: Router,
-    permit: tokio::sync::OwnedSemaphorePermit,
-) {
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     // A client that breaks the protocol or leaves early is no event.
     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
-    drop(permit);
 }
 
 fn router(daemon: Arc<Daemon>, origin: access::Origin) -> Router {
-    let guarded = api::router()
-        .route("/metrics", get(metrics::handler))
-        .layer(axum::middleware::from_fn_with_state(
-            access::Access::new(&daemon, origin),
-            access::check,
-        ));
+    let guarded = api::router(api::guarded()).layer(axum::middleware::from_fn_with_state(
+        access::Access::new(&daemon, origin),
+        access::check,
+    ));
     Router::new()
         .merge(guarded)
-        .merge(api::health())
+        .merge(api::router(api::health()))
         .with_state(daemon)
         .merge(page::router())
         .layer(axum::extract::DefaultBodyLimit::max(api::MAX_BODY))

@@ -1,4 +1,4 @@
-//! The web page: three files in the program, nothing from elsewhere.
+//! The web page: a few files in the program, nothing from elsewhere.
 
 use axum::Router;
 use axum::http::HeaderValue;
@@ -12,33 +12,30 @@ use axum::routing::get;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const IMAGE: &str = "image/svg+xml";
+
+const FILES: [(&str, &str, &str); 9] = [
+    ("/", HTML, include_str!("page/index.html")),
+    ("/page.css", STYLE, include_str!("page/page.css")),
+    ("/page.js", SCRIPT, include_str!("page/page.js")),
+    ("/dom.js", SCRIPT, include_str!("page/dom.js")),
+    ("/api.js", SCRIPT, include_str!("page/api.js")),
+    ("/plot.js", SCRIPT, include_str!("page/plot.js")),
+    ("/sessions.js", SCRIPT, include_str!("page/sessions.js")),
+    ("/ice.js", SCRIPT, include_str!("page/ice.js")),
+    ("/icon.svg", IMAGE, include_str!("page/icon.svg")),
+];
+
 pub(super) fn router() -> Router {
-    let file = |typ: &'static str, text: &'static str| {
-        get(move || async move { ([(CONTENT_TYPE, typ)], text).into_response() })
-    };
-    Router::new()
-        .route(
-            "/",
-            file("text/html; charset=utf-8", include_str!("page/index.html")),
-        )
-        .route(
-            "/page.js",
-            file(
-                "text/javascript; charset=utf-8",
-                include_str!("page/page.js"),
-            ),
-        )
-        .route(
-            "/ice.js",
-            file(
-                "text/javascript; charset=utf-8",
-                include_str!("page/ice.js"),
-            ),
-        )
-        .route(
-            "/page.css",
-            file("text/css; charset=utf-8", include_str!("page/page.css")),
-        )
+    FILES
+        .into_iter()
+        .fold(Router::new(), |router, (path, typ, text)| {
+            let file = move || async move { ([(CONTENT_TYPE, typ)], text).into_response() };
+            router.route(path, get(file))
+        })
 }
 
 /// Headers for everything that the listener answers.

@@ -3,12 +3,14 @@
 mod bench;
 mod check;
 mod credentials;
+mod ctl;
 mod import;
 mod key;
 mod man;
 mod nat;
 mod open_files;
 mod pidfile;
+mod probe;
 mod serve;
 
 use std::ffi::OsString;
@@ -42,6 +44,8 @@ enum Command {
     Nat(nat::Nat),
     Man(man::Man),
     Completions(man::Completions),
+    Ctl(ctl::Ctl),
+    Probe(probe::Probe),
 }
 
 /// A configuration file, and flags that override it.
@@ -111,6 +115,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Nat(command) => command.run(),
         Command::Man(command) => command.run(),
         Command::Completions(command) => command.run(),
+        Command::Ctl(command) => command.run(),
+        Command::Probe(command) => command.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -152,15 +158,20 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    fn expect_examples(command: &clap::Command, name: &str) {
+        for command in command.get_subcommands() {
+            let name = format!("{name} {}", command.get_name());
+            let help = command.get_after_help().unwrap().to_string();
+            assert!(help.starts_with("Example"), "{help}");
+            assert!(help.contains(&format!("  {name}")), "{help}");
+            assert!(command.get_about().is_some(), "{name}");
+            expect_examples(command, &name);
+        }
+    }
+
     #[test]
     fn every_command_has_help_with_an_example() {
-        for command in Cli::command().get_subcommands() {
-            let help = command.get_after_help().unwrap().to_string();
-            let call = format!("  turnd {}", command.get_name());
-            assert!(help.starts_with("Example"), "{help}");
-            assert!(help.contains(&call), "{help}");
-            assert!(command.get_about().is_some());
-        }
+        expect_examples(&Cli::command(), "turnd");
     }
 
     #[test]

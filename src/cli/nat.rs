@@ -138,7 +138,10 @@ impl Nat {
 /// Reads `HOST`, `HOST:PORT` or `[IPV6]:PORT`.
 fn server(text: &str) -> Result<(String, u16), String> {
     const FORM: &str = "write a host name or an IP address, with :PORT behind it if it is not 3478";
-    if let Ok(ip) = text.parse::<IpAddr>() {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    if let Ok(ip) = bare.unwrap_or(text).parse::<IpAddr>() {
         return Ok((ip.to_string(), PORT));
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
@@ -148,8 +151,7 @@ fn server(text: &str) -> Result<(String, u16), String> {
         Some((host, port)) => (host, port.parse().map_err(|_| FORM.to_owned())?),
         None => (text, PORT),
     };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     if host.is_empty() || port == 0 || !host.chars().all(fits) {
         return Err(FORM.to_owned());
     }
@@ -355,6 +357,7 @@ mod tests {
         assert_eq!(of("192.0.2.1"), expected("192.0.2.1", 3478));
         assert_eq!(of("192.0.2.1:99"), expected("192.0.2.1", 99));
         assert_eq!(of("2001:db8::1"), expected("2001:db8::1", 3478));
+        assert_eq!(of("[2001:db8::1]"), expected("2001:db8::1", 3478));
         assert_eq!(of("[2001:db8::1]:99"), expected("2001:db8::1", 99));
         assert_eq!(of("stun.example.org"), expected("stun.example.org", 3478));
         assert_eq!(of("stun.example.org:99"), expected("stun.example.org", 99));

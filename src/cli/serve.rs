@@ -189,7 +189,6 @@ impl Signals {
 
     /// Serves HUP until the server is to stop: at once, or drained.
     async fn until_stop(&mut self, daemon: &Daemon) {
-        let drains = daemon.config().operation.drain_timeout.is_some();
         loop {
             tokio::select! {
                 _ = self.hang_up.recv() => hang_up(daemon).await,
@@ -205,7 +204,8 @@ impl Signals {
                 _ = self.drain.recv() => return self.drain(daemon).await,
             }
         }
-        if drains {
+        // Asked now: a reload may have changed it.
+        if daemon.config().operation.drain_timeout.is_some() {
             self.drain(daemon).await;
         }
     }

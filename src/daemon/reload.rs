@@ -11,13 +11,17 @@ use crate::config;
 use crate::config::file::FileConfig;
 
 /// Keys that a running process cannot follow.
-const NEED_RESTART: [&str; 6] = [
+const NEED_RESTART: [&str; 10] = [
     "relay-threads",
     "admin-listen",
+    "reload-on-change",
     "pidfile",
     "listening-ip",
     "listening-port",
     "tls-listening-port",
+    "rfc5780",
+    "alt-listening-port",
+    "alt-tls-listening-port",
 ];
 
 /// How often the configuration file is looked at. An editor writes it in several steps.

@@ -94,19 +94,28 @@ impl Kind {
 
 /// The addresses to listen on, and whether the server can do without each.
 fn ips(config: &Config) -> Vec<(IpAddr, bool)> {
-    if !config.listen.ips.is_empty() {
-        return config.listen.ips.iter().map(|ip| (*ip, false)).collect();
-    }
-    if udp::HAS_LOCAL_ADDRESS {
-        return vec![
+    let configured = &config.listen.ips;
+    let ips = if configured.is_empty() {
+        vec![
             (Ipv4Addr::UNSPECIFIED.into(), false),
             (Ipv6Addr::UNSPECIFIED.into(), true),
-        ];
+        ]
+    } else {
+        configured.iter().map(|ip| (*ip, false)).collect()
+    };
+    if udp::HAS_LOCAL_ADDRESS {
+        return ips;
     }
-    super::host_addresses()
-        .into_iter()
-        .map(|ip| (ip, false))
-        .collect()
+    // A wildcard socket could not answer from the address that was asked.
+    let host = super::host_addresses();
+    let expand = |(ip, optional): (IpAddr, bool)| {
+        if !ip.is_unspecified() {
+            return vec![(ip, optional)];
+        }
+        let family = host.iter().filter(|own| own.is_ipv4() == ip.is_ipv4());
+        family.map(|own| (*own, optional)).collect()
+    };
+    ips.into_iter().flat_map(expand).collect()
 }
 
 /// The host has no IPv6, or has it switched off.

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::Now;
@@ -81,8 +80,11 @@ impl EventLog {
             } => {
                 if self.allow(now) {
                     let transport = tuple.transport.name();
-                    let (client, server, user) =
-                        (tuple.client, tuple.server, escape(user.as_ref()));
+                    let (client, server, user) = (
+                        tuple.client,
+                        tuple.server,
+                        user.as_deref().unwrap_or(NOBODY),
+                    );
                     tracing::info!(%client, %server, transport, user, %method, code, reason, "request refused");
                 }
             }
@@ -93,7 +95,11 @@ impl EventLog {
                 denied,
             } => {
                 let transport = tuple.transport.name();
-                let (client, server, user) = (tuple.client, tuple.server, escape(user.as_ref()));
+                let (client, server, user) = (
+                    tuple.client,
+                    tuple.server,
+                    user.as_deref().unwrap_or(NOBODY),
+                );
                 tracing::warn!(
                     %client, %server, transport, user, %peer,
                     reason = denied.reason.as_str(),
@@ -132,30 +138,29 @@ impl EventLog {
     }
 }
 
-/// What every line about an allocation has.
-struct Fields {
+/// Stands for the user where there is none.
+const NOBODY: &str = "-";
+
+/// What every line about an allocation has. The log escapes texts, so that no user name breaks a
+/// line.
+struct Fields<'a> {
     session: u64,
     client: SocketAddr,
     server: SocketAddr,
     transport: &'static str,
-    user: String,
+    user: &'a str,
     relayed: SocketAddr,
 }
 
-impl Fields {
-    fn of(session: &Session) -> Self {
+impl<'a> Fields<'a> {
+    fn of(session: &'a Session) -> Self {
         Self {
             session: session.serial,
             client: session.tuple.client,
             server: session.tuple.server,
             transport: session.tuple.transport.name(),
-            user: escape(session.user.as_ref()),
+            user: session.user.as_deref().unwrap_or(NOBODY),
             relayed: session.relayed,
         }
     }
-}
-
-/// A user name that cannot break a line; `-` for none.
-fn escape(user: Option<&Arc<str>>) -> String {
-    user.map_or_else(|| "-".to_owned(), |name| name.escape_debug().to_string())
 }

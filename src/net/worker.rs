@@ -14,12 +14,15 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::io::Io;
 use super::log::EventLog;
+use super::naps::Naps;
 use super::now;
 use super::peers::{Peers, Workers};
 use super::session::{Route, SessionOptions, Sessions, is_dtls};
 use super::sockets::Sockets;
 use super::stream::{Acceptor, DataStream, StreamOptions, Streams, accept};
-use super::udp::{Outgoing, Receiver, SendCounters, SendQueue, UdpSocket, Via, watch_readable};
+use super::udp::{
+    Outgoing, Receiver, SendCounters, SendQueue, UdpSocket, Via, sharpen_timers, watch_readable,
+};
 use super::way::Way;
 use crate::Now;
 use crate::server::Server;
@@ -76,6 +79,9 @@ pub(super) struct Worker {
     asleep_until: Instant,
     /// Tells it that something is due earlier.
     rearm: Rc<Notify>,
+    naps: Naps,
+    /// Datagrams of the last round.
+    served: usize,
 }
 
 impl Worker {
@@ -100,6 +106,8 @@ impl Worker {
             ready: VecDeque::new(),
             asleep_until: now.mono + IDLE,
             rearm: Rc::new(Notify::new()),
+            naps: Naps::default(),
+            served: 0,
         })
     }
 
@@ -110,6 +118,7 @@ impl Worker {
         mut commands: UnboundedReceiver<Command>,
     ) -> io::Result<()> {
         let readiness = watch_readable(self.io.sockets.poll_fd()?)?;
+        sharpen_timers();
         let rearm = Rc::clone(&self.rearm);
         let worker = Rc::new(RefCell::new(self));
         worker.borrow_mut().io.peers.belong_to(&worker);
@@ -148,6 +157,10 @@ impl Worker {
                 () = tokio::task::yield_now(), if more => {}
             }
             more = worker.borrow_mut().round()?;
+            if !more && let Some(nap) = worker.borrow_mut().nap() {
+                std::thread::sleep(nap);
+                more = true;
+            }
         }
         let mut worker = worker.borrow_mut();
         let now = now();
@@ -201,6 +214,11 @@ impl Worker {
         self.io.streams.flush();
     }
 
+    /// How long to let packets gather before the next round.
+    fn nap(&mut self) -> Option<Duration> {
+        self.naps.after(Instant::now(), self.served)
+    }
+
     /// Serves one batch of every socket that is ready; `true` when some have more.
     ///
     /// A socket that floods waits for its next turn behind all others.
@@ -212,6 +230,7 @@ impl Worker {
             }
         })?;
         let now = now();
+        self.served = 0;
         for _ in 0..self.ready.len() {
             let Some(via) = self.ready.pop_front() else {
                 break;
@@ -236,6 +255,7 @@ impl Worker {
                 return false;
             }
         };
+        self.served += self.receiver.len();
         match via {
             Via::Listener(id) => self.serve_clients(now, id, addr),
             Via::Relay(id) => self.serve_peers(now, id),

@@ -13,6 +13,10 @@ const FLAGS = [
   '--disable-renderer-backgrounding', '--disable-backgrounding-occluded-windows',
 ];
 
+/** The browser. */
+export const launch = () =>
+  chromium.launch({ executablePath: '/usr/bin/chromium', headless: true, args: FLAGS, timeout: 60_000 });
+
 /** Runs `scenario(argument)` in a page; prints what it returns, with the page's errors, as one line of JSON. */
 export async function inPage(scenario) {
   const argument = JSON.parse(process.argv[2]);
@@ -21,11 +25,15 @@ export async function inPage(scenario) {
     response.end('<!doctype html><title>turnd</title>');
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+<<<<<<< HEAD
   const browser = await chromium.launch({
     executablePath: '/usr/bin/chromium', headless: true, args: FLAGS, timeout: 60_000,
     // Where the browser keeps the authorities that it trusts.
     env: argument.home ? { ...process.env, HOME: argument.home } : process.env,
   });
+=======
+  const browser = await launch();
+>>>>>>> main
   try {
     const page = await browser.newPage();
     const pageErrors = [];

@@ -208,7 +208,7 @@ fn term_and_int_end_it_well() {
         let mut turnd = Turnd::start("");
         let (client, relayed) = StunClient::allocated(turnd.address());
         turnd.signal(signal);
-        assert_eq!(turnd.exit_code(), Some(0), "{}", turnd.log());
+        assert_eq!(turnd.exit_code(LIMIT), Some(0), "{}", turnd.log());
         assert!(turnd.log().contains("shutdown"), "{}", turnd.log());
         assert!(UdpSocket::bind(relayed).is_ok(), "its ports are free again");
         drop(client);

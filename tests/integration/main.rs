@@ -2,16 +2,19 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod admin;
 mod browser;
 mod client;
 mod conformance;
 mod deploy;
+mod fairness;
 mod faults;
 mod import;
 mod interop;
 mod layout;
 mod namespaces;
 mod nat;
+mod probe;
 mod properties;
 mod security;
 mod sockets;

@@ -1,1 +1,246 @@
+// What Trickle ICE would find, and a round trip through the relay, from this very browser.
+import { call } from './api.js';
+import { $, Tiles, el, milliseconds, visible } from './dom.js';
+import { Dots } from './plot.js';
 
+const GATHER_LIMIT = 20_000;
+const CONNECT_LIMIT = 20_000;
+/** Between two messages, as an audio stream has it. */
+const PACE = 20;
+/** How long the last answers may take. */
+const PATIENCE = 2000;
+const PADDING = 'x'.repeat(160);
+
+const MEANINGS = {
+  300: 'The server drains and names another one.',
+  400: 'The request was not understood.',
+  401: 'The credentials were refused. Is the clock right?',
+  403: 'The server does not allow it.',
+  437: 'The port was used by another allocation a moment ago. Try again.',
+  438: 'The nonce is too old; browsers then try again.',
+  440: 'No relay address of this family.',
+  442: 'This transport is not relayed.',
+  486: 'The quota of this user or of the server is used up.',
+  508: 'The server drains, or has no relay port left.',
+  600: 'The browser refuses this address or port.',
+  701: 'No answer. A firewall may drop the packets, or the host is wrong.',
+};
+
+const pause = (duration) => new Promise((resolve) => { setTimeout(resolve, duration); });
+
+export function startIceTest() {
+  $('ice-host').value = location.hostname;
+  $('ice-form').addEventListener('submit', async (event) => {
+    event.preventDefault();
+    if ($('ice-run').disabled) {
+      return;
+    }
+    $('ice-run').disabled = true;
+    reset();
+    try {
+      await test();
+    } catch (problem) {
+      verdict('ice-verdict', 'bad', [problem.message, ...(problem.details ?? [])].join(' '));
+    }
+    $('ice-run').disabled = false;
+  });
+}
+
+function reset() {
+  for (const id of ['ice-verdict', 'trip-verdict', 'ice-results', 'ice-errors', 'trip']) {
+    $(id).hidden = true;
+  }
+  for (const id of ['candidates', 'candidate-errors']) {
+    for (const body of [...$(id).tBodies]) {
+      body.remove();
+    }
+    $(id).append(el('tbody'));
+  }
+  $('candidates-empty').hidden = false;
+  $('candidates-empty').textContent = 'None yet.';
+  $('ice-server').textContent = '';
+}
+
+async function test() {
+  if (typeof RTCPeerConnection === 'undefined') {
+    throw new Error('This browser has no WebRTC.');
+  }
+  const host = $('ice-host').value.trim();
+  const name = $('ice-user').value;
+  const messages = Math.min(2000, Math.max(1, Number($('ice-messages').value) || 100));
+  const request = { ttl_seconds: 600 };
+  if (host !== '') {
+    request.host = host;
+  }
+  if (name !== '') {
+    request.name = name;
+  }
+  verdict('ice-verdict', 'busy', 'Asking for credentials…');
+  const { iceServers } = await call('POST', '/api/v1/credentials', request);
+  $('ice-server').textContent = visible(iceServers.flatMap(({ urls }) => urls).join(', '));
+  $('ice-results').hidden = false;
+  const relays = await gather(iceServers);
+  if (relays > 0) {
+    await roundTrip(iceServers, messages);
+  }
+}
+
+function verdict(id, kind, text) {
+  $(id).className = `verdict ${kind}`;
+  $(id).textContent = visible(text);
+  $(id).hidden = false;
+}
+
+/** Gathers, shows what comes, and returns how many relay candidates there are. */
+async function gather(iceServers) {
+  verdict('ice-verdict', 'busy', 'Gathering candidates…');
+  const connection = new RTCPeerConnection({ iceServers });
+  const start = performance.now();
+  const found = {};
+  const codes = new Set();
+  connection.onicecandidateerror = (event) => {
+    codes.add(event.errorCode);
+    showError(event);
+  };
+  const complete = new Promise((resolve) => {
+    setTimeout(() => resolve(false), GATHER_LIMIT);
+    connection.onicecandidate = ({ candidate }) => {
+      if (candidate === null) {
+        resolve(true);
+      } else if (candidate.candidate !== '') {
+        found[candidate.type] = (found[candidate.type] ?? 0) + 1;
+        showCandidate(candidate, performance.now() - start);
+      }
+    };
+  });
+  connection.createDataChannel('gather');
+  await connection.setLocalDescription();
+  const ended = await complete;
+  connection.close();
+  $('candidates-empty').textContent = 'None.';
+  const took = ended ? `after ${milliseconds(performance.now() - start)}` : `gave up after ${GATHER_LIMIT / 1000} s`;
+  const counts = Object.entries(found).map(([type, count]) => `${count} ${type}`).join(', ') || 'no candidates';
+  const relays = found.relay ?? 0;
+  if (relays > 0) {
+    verdict('ice-verdict', 'good', `The relay can be used: ${counts}, ${took}.`);
+  } else {
+    const hint = [...codes].map((code) => MEANINGS[code]).find((text) => text !== undefined);
+    verdict('ice-verdict', 'bad', `No relay candidate: ${counts}, ${took}. ${hint ?? ''}`);
+  }
+  return relays;
+}
+
+// Some browsers give IPv6 addresses with their brackets.
+const hostPort = (address, port) => (/^[^[].*:/.test(address ?? '') ? `[${address}]:${port}` : `${address}:${port}`);
+
+function showCandidate(candidate, after) {
+  $('candidates-empty').hidden = true;
+  const { type, protocol, address, port, relatedAddress, relatedPort, relayProtocol, url } = candidate;
+  const related = relatedAddress && relatedPort ? hostPort(relatedAddress, relatedPort) : '';
+  const over = relayProtocol && relayProtocol !== protocol ? `${protocol}, to the relay over ${relayProtocol}` : protocol;
+  const cell = (label, text, className = '') => el('td', { 'data-label': label, className }, text);
+  $('candidates').tBodies[0].append(el('tr', { 'data-type': type ?? '' },
+    el('td', { 'data-label': 'Type', className: 'key' }, el('span', { className: `tag ${type}` }, type ?? '?')),
+    cell('Protocol', over ?? ''), cell('Address', hostPort(address, port), 'address wide'),
+    cell('Related', related, 'address'), cell('From', url ?? '', 'address wide'), cell('After', milliseconds(after), 'number')));
+}
+
+function showError({ errorCode, errorText, url }) {
+  $('ice-errors').hidden = false;
+  const cell = (label, text, className = '') => el('td', { 'data-label': label, className }, text);
+  $('candidate-errors').tBodies[0].append(el('tr', {},
+    cell('Code', String(errorCode), 'number key'), cell('URL', url ?? '', 'address wide'),
+    cell('Text', visible(errorText ?? ''), 'wide'), cell('Meaning', MEANINGS[errorCode] ?? '', 'wide')));
+}
+
+/** Two peer connections that may use nothing but the relay; every message is sent back. */
+async function roundTrip(iceServers, messages) {
+  $('trip').hidden = false;
+  $('trip-progress').value = 0;
+  $('trip-plot').replaceChildren();
+  const tiles = new Tiles($('trip-tiles'), {
+    loss: 'Loss', least: 'Shortest', median: 'Median', most: 'Longest', connected: 'Connected after',
+  });
+  verdict('trip-verdict', 'busy', 'Connecting through the relay…');
+  const configuration = { iceServers, iceTransportPolicy: 'relay' };
+  const [caller, callee] = [new RTCPeerConnection(configuration), new RTCPeerConnection(configuration)];
+  try {
+    const start = performance.now();
+    // Lost is lost, as in a call.
+    const channel = caller.createDataChannel('round-trip', { ordered: false, maxRetransmits: 0 });
+    const opened = await Promise.race([connect(caller, callee, channel), pause(CONNECT_LIMIT).then(() => false)]);
+    if (!opened) {
+      verdict('trip-verdict', 'bad', `No connection through the relay (${caller.iceConnectionState}).`);
+      return;
+    }
+    tiles.set('connected', milliseconds(performance.now() - start));
+    verdict('trip-verdict', 'busy', 'Sending messages…');
+    const dots = new Dots($('trip-plot'), 'Delay of each message', messages);
+    const delays = await exchange(channel, messages, dots);
+    const sorted = delays.filter((delay) => delay !== null).sort((a, b) => a - b);
+    const lost = messages - sorted.length;
+    const loss = `${((100 * lost) / messages).toFixed(lost > 0 && lost < messages ? 1 : 0)}\u00a0%`;
+    tiles.set('loss', loss, `${lost} of ${messages}`);
+    const at = (part) => (sorted.length > 0 ? milliseconds(sorted[Math.floor((sorted.length - 1) * part)]) : '–');
+    tiles.set('least', at(0));
+    tiles.set('median', at(0.5));
+    tiles.set('most', at(1));
+    const text = sorted.length > 0
+      ? `Round trip through the relay: ${loss} lost, ${at(0)} / ${at(0.5)} / ${at(1)} (shortest, median, longest).`
+      : 'Connected, but no message came back.';
+    verdict('trip-verdict', sorted.length > 0 ? 'good' : 'bad', text);
+  } finally {
+    caller.close();
+    callee.close();
+  }
+}
+
+async function connect(caller, callee, channel) {
+  for (const [from, to] of [[caller, callee], [callee, caller]]) {
+    // A candidate that comes after the end is nobody's.
+    from.onicecandidate = ({ candidate }) => candidate && to.addIceCandidate(candidate).catch(() => {});
+  }
+  callee.ondatachannel = ({ channel: echo }) => {
+    echo.onmessage = ({ data }) => echo.readyState === 'open' && echo.send(data);
+  };
+  const open = new Promise((resolve) => {
+    channel.onopen = () => resolve(true);
+    caller.addEventListener('connectionstatechange', () => caller.connectionState === 'failed' && resolve(false));
+  });
+  await caller.setLocalDescription();
+  await callee.setRemoteDescription(caller.localDescription);
+  await callee.setLocalDescription();
+  await caller.setRemoteDescription(callee.localDescription);
+  return open;
+}
+
+/** The delay of each message in milliseconds; null for one that did not come back. */
+async function exchange(channel, messages, dots) {
+  const sent = [];
+  const delays = [];
+  let answered = 0;
+  channel.onmessage = ({ data }) => {
+    const number = Number.parseInt(data, 10);
+    if (sent[number] !== undefined && delays[number] === undefined) {
+      delays[number] = performance.now() - sent[number];
+      answered += 1;
+    }
+  };
+  for (let number = 0; number < messages && channel.readyState === 'open'; number += 1) {
+    sent[number] = performance.now();
+    channel.send(`${number} ${PADDING}`);
+    $('trip-progress').value = (number + 1) / messages;
+    if (number % 10 === 0) {
+      dots.set(delays);
+    }
+    await pause(PACE);
+  }
+  const deadline = performance.now() + PATIENCE;
+  while (answered < messages && performance.now() < deadline) {
+    await pause(PACE);
+  }
+  channel.onmessage = null;
+  const all = Array.from({ length: messages }, (_, number) => delays[number] ?? null);
+  dots.set(all);
+  return all;
+}

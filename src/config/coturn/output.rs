@@ -26,32 +26,29 @@ pub(super) fn write(
     mut entries: Vec<Entry>,
     mut notes: Vec<String>,
 ) -> Import {
-    let mut settings: Vec<_> = settings
-        .into_iter()
-        .map(|setting| (setting, false))
-        .collect();
+    let mut settings: Vec<_> = settings.into_iter().map(|s| (s, false)).collect();
+    let mut first = true;
     // Every round but the last turns at least one setting into a comment.
     loop {
         let (toml, lines) = render(keys, &settings);
-        let Err(errors) = check(&toml, &mut notes) else {
-            return Import {
-                toml,
-                entries,
-                notes,
-            };
-        };
+        let errors = check(&toml, &mut notes).err().unwrap_or_default();
         let mut progress = false;
         for error in &errors {
             let line = error.line.filter(|_| is_ours(error));
-            let Some(at) = line.and_then(|n| lines.get(n - 1)).copied().flatten() else {
-                continue;
-            };
-            let (setting, refused) = &mut settings[at];
-            if !std::mem::replace(refused, true) {
+            for at in line.and_then(|n| lines.get(n - 1)).into_iter().flatten() {
+                let (setting, refused) = &mut settings[*at];
+                if std::mem::replace(refused, true) {
+                    continue;
+                }
                 progress = true;
                 let entry = &mut entries[setting.entry];
+                let after = if first {
+                    ""
+                } else {
+                    "without what was refused: "
+                };
                 entry.verdict = Verdict::NotSupported;
-                entry.text = format!("{}; {}", error.problem, error.remedy);
+                entry.text = format!("{after}{}; {}", error.problem, error.remedy);
             }
         }
         if !progress {
@@ -65,6 +62,7 @@ pub(super) fn write(
                 notes,
             };
         }
+        first = false;
     }
 }
 
@@ -87,10 +85,10 @@ fn check(toml: &str, notes: &mut Vec<String>) -> Result<(), Vec<ConfigError>> {
     Ok(())
 }
 
-/// The text, and for each of its lines the setting that it holds.
-fn render(keys: &Command, settings: &[(Setting, bool)]) -> (String, Vec<Option<usize>>) {
+/// The text, and for each of its lines the settings that it stands for.
+fn render(keys: &Command, settings: &[(Setting, bool)]) -> (String, Vec<Vec<usize>>) {
     let mut toml = "# Made by turnd import. Check it with: turnd check -c FILE\n".to_owned();
-    let mut lines = vec![None];
+    let mut lines = vec![Vec::new()];
     let mut heading = None;
     for key in keys.get_arguments() {
         let of_key =
@@ -106,7 +104,7 @@ fn render(keys: &Command, settings: &[(Setting, bool)]) -> (String, Vec<Option<u
                 "\n### {} ###\n\n",
                 key.get_help_heading().unwrap_or("Other")
             );
-            lines.extend([None; 3]);
+            lines.extend([const { Vec::new() }; 3]);
         }
         add(key, &here, &mut toml, &mut lines);
     }
@@ -117,36 +115,37 @@ fn add(
     key: &Arg,
     settings: &[(usize, &(Setting, bool))],
     toml: &mut String,
-    lines: &mut Vec<Option<usize>>,
+    lines: &mut Vec<Vec<usize>>,
 ) {
     let name = key.get_long().unwrap_or_default();
-    let mut line = |text: String, at: Option<usize>| {
+    let mut line = |text: String, settings: Vec<usize>| {
         toml.push_str(&text);
         toml.push('\n');
-        lines.push(at);
+        lines.push(settings);
     };
-    let mark = |refused: bool| if refused { "# " } else { "" };
-    match settings {
-        [(at, (setting, refused))] => {
-            let value = text(&setting.value);
-            let value = if setting.list {
-                format!("[{value}]")
-            } else {
-                value
-            };
-            line(format!("{}{name} = {value}", mark(*refused)), Some(*at));
-        }
-        many => {
-            line(format!("{name} = ["), None);
-            for (at, (setting, refused)) in many {
-                line(
-                    format!("  {}{},", mark(*refused), text(&setting.value)),
-                    Some(*at),
-                );
-            }
-            line("]".to_owned(), None);
-        }
+    let all: Vec<_> = settings.iter().map(|(at, _)| *at).collect();
+    let values: Vec<_> = settings
+        .iter()
+        .map(|(_, (setting, _))| text(&setting.value))
+        .collect();
+    let is_list = settings.iter().any(|(_, (setting, _))| setting.list);
+    let none_left = settings.iter().all(|(_, (_, refused))| *refused);
+    if none_left || settings.len() == 1 {
+        let mark = if none_left { "# " } else { "" };
+        let values = values.join(", ");
+        let values = if is_list {
+            format!("[{values}]")
+        } else {
+            values
+        };
+        return line(format!("{mark}{name} = {values}"), all);
     }
+    line(format!("{name} = ["), all);
+    for ((at, (_, refused)), value) in settings.iter().zip(values) {
+        let mark = if *refused { "# " } else { "" };
+        line(format!("  {mark}{value},"), vec![*at]);
+    }
+    line("]".to_owned(), Vec::new());
 }
 
 /// The value as TOML, on one line.

@@ -240,6 +240,25 @@ fn repeated_keys_are_a_list_or_the_last_of_them() {
 }
 
 #[test]
+fn what_belongs_together_is_refused_together() {
+    let import = import(
+        "no-auth\nexternal-ip=192.0.2.1/10.0.0.2\nexternal-ip=192.0.2.2/10.0.0.3\nrelay-ip=10.0.0.1",
+    );
+    let lines = "relay-ip = [\"10.0.0.1\"]\n# external-ip = [\"192.0.2.1/10.0.0.2\", \"192.0.2.2/10.0.0.3\"]";
+    assert!(
+        keys(&import).join("\n").starts_with(lines),
+        "{}",
+        import.toml
+    );
+    // One pair of certificate and key, in coturn the last.
+    let import =
+        self::import("cert=/nonexistent/a\ncert=/nonexistent/b\npkey=/nonexistent/c\nno-auth");
+    assert_eq!(import.entries[0].verdict, Verdict::WithoutEffect);
+    assert_eq!(import.entries[1].verdict, Verdict::NotSupported);
+    Config::from_toml(&import.toml).unwrap();
+}
+
+#[test]
 fn what_turnd_refuses_stays_as_a_comment() {
     let import = import(
         "user=a:b\nlistening-ip=turn.example.org\ndenied-peer-ip=10.0.0.0-1\ndenied-peer-ip=10.0.0.0/8",

@@ -12,6 +12,9 @@ use super::read::{Given, Place};
 use super::{Entry, Import, Verdict};
 use crate::config::file::FileConfig;
 
+/// Lists here that have one value in coturn, the last.
+const LAST_COUNTS: [&str; 2] = ["cert", "pkey"];
+
 /// What an option turns into.
 pub(super) enum Outcome {
     /// A key. The text is empty when there is nothing to say.
@@ -138,6 +141,7 @@ impl Work<'_> {
     /// Adds a value to a list, or puts it in place of an earlier one.
     fn set(&mut self, name: &'static str, value: Value, entry: usize, place: Place) {
         let list = self.key(name).is_some_and(is_list);
+        let adds_up = list && !LAST_COUNTS.contains(&name);
         // The later of two passwords counts.
         let user = |value: &Value| match value {
             Value::Text(text) if name == "user" => text.split(':').next().map(str::to_owned),
@@ -145,7 +149,7 @@ impl Work<'_> {
         };
         let same = |s: &&mut Setting| {
             s.key == name
-                && (!list
+                && (!adds_up
                     || s.value == value
                     || user(&value).is_some_and(|u| user(&s.value) == Some(u)))
         };

@@ -182,13 +182,11 @@ async fn relay(
     bytes: &[u8],
     to: &mut End,
 ) -> io::Result<()> {
-    loop {
-        let mut worker = worker.borrow_mut();
-        let server = &mut worker.server;
-        if server.handle_connection_data(now(), connection, to_peer, bytes.len()) {
-            break;
-        }
-        drop(worker);
+    let may_pass = || {
+        let server = &mut worker.borrow_mut().server;
+        server.handle_connection_data(now(), connection, to_peer, bytes.len())
+    };
+    while !may_pass() {
         tokio::time::sleep(PAUSE).await;
     }
     to.queue

@@ -118,6 +118,7 @@ fn masquerade_is_a_port_restricted_cone_that_keeps_ports() {
         TO_SERVER,
         &[
             ("/behaviour/port_preservation", true.into()),
+            ("/behaviour/tcp_mapping", "endpoint-independent".into()),
             ("/behaviour/hairpinning", false.into()),
             ("/behaviour/alg", false.into()),
             ("/translated", true.into()),
@@ -137,7 +138,16 @@ fn fully_random_masquerade_is_symmetric() {
         "symmetric",
     );
     network.expect(TO_SERVER, &symmetric);
-    network.expect(TO_SERVER, &[("/behaviour/port_preservation", false.into())]);
+    network.expect(
+        TO_SERVER,
+        &[
+            ("/behaviour/port_preservation", false.into()),
+            (
+                "/behaviour/tcp_mapping",
+                "address-and-port-dependent".into(),
+            ),
+        ],
+    );
     network.expect("--server 2001:db8::1", &symmetric);
     let (found, _) = network.nat(TO_SERVER);
     let meaning = found["families"][0]["meaning"].as_str().unwrap();

@@ -65,7 +65,8 @@ impl Login {
             Box::new(TextAttribute::new(attribute, text.clone()))
         };
         vec![
-            text(ATTR_USERNAME, &self.user),
+            // As long as the test likes.
+            raw(ATTR_USERNAME, self.user.as_bytes()),
             text(ATTR_REALM, &self.realm),
             text(ATTR_NONCE, &self.nonce),
         ]

@@ -1,6 +1,7 @@
 //! What the tests share: a running turnd, a server without sockets, ports that are free, and clients.
 
 mod authority;
+mod coturn;
 pub(crate) mod messages;
 mod namespace;
 mod node;
@@ -13,6 +14,7 @@ mod turnd;
 pub(crate) mod world;
 
 pub(crate) use authority::Authority;
+pub(crate) use coturn::Coturn;
 pub(crate) use messages::{error_code, request, xor_address};
 pub(crate) use namespace::{Namespace, link};
 pub(crate) use node::node;
@@ -21,4 +23,4 @@ pub(crate) use ports::Ports;
 pub(crate) use process::{Running, Scratch, run};
 pub(crate) use stream_client::{StreamClient, connect};
 pub(crate) use stun_client::StunClient;
-pub(crate) use turnd::{PASSWORD, REALM, Turnd, USER};
+pub(crate) use turnd::{Extras, PASSWORD, REALM, Turnd, USER};

@@ -55,6 +55,11 @@ impl Ports {
         self.first + 8
     }
 
+    /// For the admin listener.
+    pub(crate) fn admin(&self) -> u16 {
+        self.first + 12
+    }
+
     /// `min-port` and `max-port`.
     pub(crate) fn relays(&self) -> (u16, u16) {
         (self.first + LISTENERS, self.first + self.len - 1)

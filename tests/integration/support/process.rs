@@ -65,6 +65,11 @@ impl Running {
         }
     }
 
+    /// Its folder, which goes with it.
+    pub(crate) fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -2,25 +2,42 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use toml::{Table, Value};
 
-use super::process::{Running, Scratch, run};
+use super::process::{Running, Scratch};
 use super::{Namespace, Ports, StunClient, node};
 
 pub(crate) const REALM: &str = "example.org";
 pub(crate) const USER: &str = "alice";
 pub(crate) const PASSWORD: &str = "secret";
 
+/// In the server's own folder.
+const ADMIN_SOCKET: &str = "admin.sock";
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// Relay ports that a server gets when the test does not say.
 const RELAYS: u16 = 112;
 
+/// How a server is started beyond its configuration.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Extras<'a> {
+    /// At least so many relay ports; 0: the usual number.
+    pub(crate) relays: u16,
+    /// An admin listener on loopback and one on a unix socket, unless the configuration says where.
+    pub(crate) admin: bool,
+    /// Variables of its environment.
+    pub(crate) env: &'a [(&'a str, &'a str)],
+}
+
 pub(crate) struct Turnd {
     running: Running,
+    admin: bool,
     /// None inside a namespace, where every port is free.
     ports: Option<Ports>,
     address: SocketAddr,
@@ -35,24 +52,31 @@ impl Turnd {
 
     /// The same, with at least this many relay ports.
     pub(crate) fn start_with_relays(toml: &str, relays: u16) -> Self {
-        Self::start_on(Ports::claim(relays), toml)
+        let extras = Extras {
+            relays,
+            ..Extras::default()
+        };
+        Self::start_with(toml, extras)
     }
 
     /// The same, on these ports.
     pub(crate) fn start_on(ports: Ports, toml: &str) -> Self {
-        let (min, max) = ports.relays();
-        let mut table = complete(toml);
-        default(&mut table, "listening-ip", vec!["127.0.0.1", "::1"]);
-        default(&mut table, "relay-ip", vec!["127.0.0.1", "::1"]);
-        default(&mut table, "allow-loopback-peers", true);
-        default(&mut table, "listening-port", i64::from(ports.listening()));
-        default(&mut table, "min-port", i64::from(min));
-        default(&mut table, "max-port", i64::from(max));
-        default(
-            &mut table,
-            "tls-listening-port",
-            i64::from(ports.tls_listening()),
-        );
+        Self::launch(ports, toml, Extras::default())
+    }
+
+    /// The same, with more.
+    pub(crate) fn start_with(toml: &str, extras: Extras<'_>) -> Self {
+        let relays = if extras.relays == 0 {
+            RELAYS
+        } else {
+            extras.relays
+        };
+        Self::launch(Ports::claim(relays), toml, extras)
+    }
+
+    fn launch(ports: Ports, toml: &str, Extras { admin, env, .. }: Extras<'_>) -> Self {
+        let scratch = Scratch::new();
+        let table = fill(toml, &ports, admin.then(|| scratch.path()));
         let port = table["listening-port"]
             .as_integer()
             .unwrap()
@@ -61,7 +85,8 @@ impl Turnd {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
 
         let mut turnd = Self {
-            running: spawn(&table, None),
+            running: spawn(&table, None, env, scratch),
+            admin,
             ports: Some(ports),
             address,
         };
@@ -78,13 +103,20 @@ impl Turnd {
                 "turnd does not answer on {address}"
             );
         }
+        // It comes after the workers; the unix socket is the last to be bound.
+        while admin && UnixStream::connect(turnd.admin_socket()).is_err() {
+            turnd.expect_alive();
+            assert!(Instant::now() < deadline, "turnd has no admin listener");
+            thread::sleep(Duration::from_millis(5));
+        }
         turnd
     }
 
     /// Starts the server in a namespace, on port 3478, and waits until it answers on `address`.
     pub(crate) fn start_in(namespace: &Namespace, address: SocketAddr, toml: &str) -> Self {
         let mut turnd = Self {
-            running: spawn(&complete(toml), Some(namespace)),
+            running: spawn(&complete(toml), Some(namespace), &[], Scratch::new()),
+            admin: false,
             ports: None,
             address,
         };
@@ -113,22 +145,56 @@ impl Turnd {
         self.ports.as_ref().expect("a namespace has all ports")
     }
 
+    /// Writes another configuration to its file, filled in as at the start.
+    pub(crate) fn configure(&self, toml: &str) {
+        let folder = self.admin.then(|| self.running.folder());
+        let table = fill(toml, self.ports(), folder);
+        self.configure_raw(&toml::to_string(&table).unwrap());
+    }
+
+    /// Writes this text to its configuration file.
+    pub(crate) fn configure_raw(&self, text: &str) {
+        // As editors do it: whoever reads sees the old file or the new one.
+        let new = self.running.folder().join("turnd.toml.new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.config()).unwrap();
+    }
+
+    /// Its configuration file.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.running.folder().join("turnd.toml")
+    }
+
+    /// Its admin listener on loopback.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports().admin()))
+    }
+
+    /// Its admin listener on a unix socket.
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.running.folder().join(ADMIN_SOCKET)
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.running.pid()
     }
 
-    /// Sends the signal of this name.
+    /// Sends it a signal, such as `HUP`.
     pub(crate) fn signal(&self, name: &str) {
-        let mut kill = Command::new("kill");
-        run(
-            kill.args(["-s", name, &self.pid().to_string()]),
-            START_LIMIT,
-        );
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.unwrap().success());
     }
 
-    /// Waits until it has ended, and returns its exit code.
-    pub(crate) fn exit_code(&mut self) -> Option<i32> {
-        self.running.wait(START_LIMIT)?.code()
+    /// The exit code; panics when it is still there after `limit`.
+    pub(crate) fn exit_code(&mut self, limit: Duration) -> Option<i32> {
+        let status = self.running.wait(limit);
+        status.expect("turnd does not leave").code()
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.running.ended().is_none()
     }
 
     /// What it wrote so far.
@@ -143,26 +209,55 @@ impl Turnd {
     }
 }
 
+/// What is written down, with all that a test server needs.
+fn fill(toml: &str, ports: &Ports, admin: Option<&Path>) -> Table {
+    let (min, max) = ports.relays();
+    let mut table: Table = toml.parse().unwrap();
+    if let Some(folder) = admin {
+        let socket = folder.join(ADMIN_SOCKET).to_str().unwrap().to_owned();
+        let places = vec![format!("127.0.0.1:{}", ports.admin()), socket];
+        default(&mut table, "admin-listen", places);
+    }
+    complete_table(&mut table);
+    default(&mut table, "listening-ip", vec!["127.0.0.1", "::1"]);
+    default(&mut table, "relay-ip", vec!["127.0.0.1", "::1"]);
+    default(&mut table, "allow-loopback-peers", true);
+    default(&mut table, "listening-port", i64::from(ports.listening()));
+    default(&mut table, "min-port", i64::from(min));
+    default(&mut table, "max-port", i64::from(max));
+    let tls_port = i64::from(ports.tls_listening());
+    default(&mut table, "tls-listening-port", tls_port);
+    table
+}
+
 fn complete(toml: &str) -> Table {
     let mut table: Table = toml.parse().unwrap();
-    default(&mut table, "realm", REALM);
-    // Nobody else's address; a test that wants the admin listener names a place.
-    default(&mut table, "admin-listen", Vec::<String>::new());
+    complete_table(&mut table);
+    table
+}
+
+fn complete_table(table: &mut Table) {
+    default(table, "realm", REALM);
+    // Nobody else's address; a test that wants the admin listener says so.
+    default(table, "admin-listen", Vec::<String>::new());
     if !["user", "static-auth-secret", "no-auth"]
         .iter()
         .any(|key| table.contains_key(*key))
     {
-        default(&mut table, "user", vec![format!("{USER}:{PASSWORD}")]);
+        default(table, "user", vec![format!("{USER}:{PASSWORD}")]);
     }
-    table
 }
 
 fn default(table: &mut Table, key: &str, value: impl Into<Value>) {
     table.entry(key).or_insert_with(|| value.into());
 }
 
-fn spawn(table: &Table, namespace: Option<&Namespace>) -> Running {
-    let scratch = Scratch::new();
+fn spawn(
+    table: &Table,
+    namespace: Option<&Namespace>,
+    env: &[(&str, &str)],
+    scratch: Scratch,
+) -> Running {
     let file = scratch.path().join("turnd.toml");
     fs::write(&file, toml::to_string(table).unwrap()).unwrap();
     let binary = env!("CARGO_BIN_EXE_turnd");
@@ -170,5 +265,6 @@ fn spawn(table: &Table, namespace: Option<&Namespace>) -> Running {
         Some(namespace) => namespace.command(binary),
         None => Command::new(binary),
     };
+    command.envs(env.iter().copied());
     Running::start_with(command.args(["serve", "-c"]).arg(file), scratch)
 }

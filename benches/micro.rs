@@ -1,0 +1,196 @@
+//! What single steps cost: `cargo bench`. The figures that count are those of `benches/compare`.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use stun::agent::TransactionId;
+use stun::fingerprint::FINGERPRINT;
+use stun::message::{
+    BINDING_REQUEST, CLASS_REQUEST, METHOD_ALLOCATE, METHOD_CHANNEL_BIND, Message, MessageType,
+    Setter,
+};
+use turn::proto::PROTO_UDP;
+use turn::proto::channum::ChannelNumber;
+use turn::proto::peeraddr::PeerAddress;
+use turn::proto::reqtrans::RequestedTransport;
+use turnd::Now;
+use turnd::auth::key::Key;
+use turnd::auth::nonce::NonceKey;
+use turnd::auth::{Authenticator, integrity};
+use turnd::config::file::FileConfig;
+use turnd::server::Server;
+use turnd::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
+use turnd::server::output::{ClientVerdict, Output, PeerVerdict, RelayId};
+use turnd::server::shared::Shared;
+use turnd::wire::indication::{Header, parse_send};
+use turnd::wire::{channel_data, classify, message};
+
+fn now() -> Now {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH);
+    Now {
+        mono: Instant::now(),
+        unix: unix.unwrap().as_secs(),
+    }
+}
+
+fn request(typ: MessageType, attributes: Vec<Box<dyn Setter>>) -> Message {
+    let mut setters: Vec<Box<dyn Setter>> = vec![Box::new(TransactionId::new()), Box::new(typ)];
+    setters.extend(attributes);
+    let mut message = Message::new();
+    message.build(&setters).unwrap();
+    message
+}
+
+fn peer() -> Box<dyn Setter> {
+    Box::new(PeerAddress {
+        ip: [192, 0, 2, 7].into(),
+        port: 9,
+    })
+}
+
+fn allocate() -> Vec<u8> {
+    let transport = RequestedTransport {
+        protocol: PROTO_UDP,
+    };
+    let typ = MessageType::new(METHOD_ALLOCATE, CLASS_REQUEST);
+    request(typ, vec![Box::new(transport)]).raw
+}
+
+fn server() -> Server {
+    let flags = FileConfig {
+        no_auth: Some(true),
+        // What is set aside for documentation is no peer otherwise.
+        allowed_peer_ip: Some(vec!["192.0.2.7".into()]),
+        listening_ip: Some(vec!["192.0.2.1".into()]),
+        ..FileConfig::default()
+    };
+    let config = turnd::config::from_flags(&flags).unwrap().config;
+    let auth = Authenticator::new(&config.auth, NonceKey::random().unwrap()).unwrap();
+    let reachable = [[192, 0, 2, 1].into()];
+    let shared = Arc::new(Shared::new(&config, auth, &reachable, &reachable));
+    Server::new(shared, now())
+}
+
+fn path(port: u16) -> Path {
+    let client = SocketAddr::from(([198, 51, 100, 1], port));
+    Path {
+        tuple: FiveTuple {
+            transport: Transport::Udp,
+            client,
+            server: ([192, 0, 2, 1], 3478).into(),
+        },
+        socket: SocketId(0),
+    }
+}
+
+/// Does what a driver does, without sockets.
+fn drain(server: &mut Server, now: Now) -> Option<RelayId> {
+    let mut opened = None;
+    while let Some(output) = server.poll_output() {
+        if let Output::OpenRelay { relay, .. } = output {
+            server.handle_relay_opened(now, relay, Ok(()));
+            opened = Some(relay);
+        }
+    }
+    opened
+}
+
+fn wire(c: &mut Criterion) {
+    let mut frame = channel_data::header(0x4000, 160).to_vec();
+    frame.resize(164, 7);
+    let binding = request(BINDING_REQUEST, vec![Box::new(FINGERPRINT)]).raw;
+    let addr: SocketAddr = ([192, 0, 2, 7], 9).into();
+    let id = TransactionId([7; 12]);
+    c.bench_function("classify", |b| {
+        b.iter(|| classify::classify(black_box(&frame)));
+    });
+    c.bench_function("channel data, parse", |b| {
+        b.iter(|| channel_data::parse(black_box(&frame)).is_some());
+    });
+    c.bench_function("channel data, header", |b| {
+        b.iter(|| Header::channel_data(black_box(0x4000), black_box(160)));
+    });
+    c.bench_function("data indication, header", |b| {
+        b.iter(|| Header::data_indication(black_box(&id), black_box(addr), 160));
+    });
+    let mut send = Header::data_indication(&id, addr, 160).as_bytes().to_vec();
+    send[1] = 0x16;
+    send.resize(send.len() + 160, 7);
+    c.bench_function("send indication, parse", |b| {
+        b.iter(|| parse_send(black_box(&send)).is_some());
+    });
+    let mut decoded = Message::new();
+    c.bench_function("message, decode", |b| {
+        b.iter(|| message::decode(black_box(&binding), &mut decoded).is_ok());
+    });
+}
+
+fn auth(c: &mut Criterion) {
+    let key = Key::from_password("alice", "example.org", "secret").unwrap();
+    let mut signed = request(BINDING_REQUEST, vec![]);
+    integrity::sign(&mut signed, &key).unwrap();
+    c.bench_function("integrity, verify", |b| {
+        b.iter(|| assert!(integrity::verify(black_box(&mut signed), &key)));
+    });
+    c.bench_function("integrity, key", |b| {
+        b.iter(|| Key::from_password(black_box("alice"), "example.org", "secret").is_ok());
+    });
+}
+
+fn relay(c: &mut Criterion) {
+    let (mut server, now) = (server(), now());
+    let path = path(9);
+    server.handle_client(now, &path, &allocate());
+    let relay = drain(&mut server, now).unwrap();
+    let typ = MessageType::new(METHOD_CHANNEL_BIND, CLASS_REQUEST);
+    let bind = request(typ, vec![Box::new(ChannelNumber(0x4000)), peer()]).raw;
+    server.handle_client(now, &path, &bind);
+    drain(&mut server, now);
+    let mut frame = channel_data::header(0x4000, 160).to_vec();
+    frame.resize(164, 7);
+    let verdict = server.handle_client(now, &path, &frame);
+    assert!(
+        matches!(verdict, ClientVerdict::ToPeer { .. }),
+        "{verdict:?}"
+    );
+    c.bench_function("relay, client to peer", |b| {
+        b.iter(|| {
+            matches!(
+                server.handle_client(now, &path, black_box(&frame)),
+                ClientVerdict::ToPeer { .. }
+            )
+        });
+    });
+    let source = SocketAddr::from(([192, 0, 2, 7], 9));
+    c.bench_function("relay, peer to client", |b| {
+        b.iter(|| {
+            let verdict = server.handle_peer(now, relay, black_box(source), 160);
+            matches!(verdict, PeerVerdict::ToClient { .. })
+        });
+    });
+    c.bench_function("allocate", |b| {
+        let mut port = 0;
+        let mut server = None;
+        b.iter_batched_ref(
+            allocate,
+            |request| {
+                // The relay ports last for so many.
+                if port % 10_000 == 0 {
+                    server = Some(self::server());
+                }
+                port += 1;
+                let server = server.as_mut().unwrap();
+                server.handle_client(now, &self::path(port % 10_000 + 1), request);
+                drain(server, now);
+            },
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+criterion_group!(micro, wire, auth, relay);
+criterion_main!(micro);

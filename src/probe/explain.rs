@@ -1,0 +1,265 @@
+//! From what went wrong to what to do.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use super::client::{LogIn, Login, NoResponse, Proof};
+use super::finding::Finding;
+use super::tls::date;
+use super::uri::{Transport, Uri};
+use crate::config::Peers;
+use crate::nat::Oddity;
+use crate::policy::peer_filter::{PeerFilter, Reason};
+
+/// No way to the server at all.
+pub(super) fn unreachable(addr: SocketAddr, transport: Transport, error: &io::Error) -> Finding {
+    let name = transport.name();
+    let finding = match error.kind() {
+        io::ErrorKind::TimedOut => Finding::fault(
+            format!("{addr} does not answer over {name}"),
+            "a firewall drops the packets, the address is wrong, or the server is down",
+            format!("open port {} for {name} at the server", addr.port()),
+        ),
+        io::ErrorKind::ConnectionRefused => Finding::fault(
+            format!("{addr} refuses {name}"),
+            "no server listens there",
+            format!(
+                "start it, or write its port into the URI; turnd listens over {name} unless told not to"
+            ),
+        ),
+        io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::AddrNotAvailable => Finding::note(
+            format!("{addr} cannot be tried"),
+            format!("this host has no way there ({error})"),
+            "try it from a host that has",
+        ),
+        io::ErrorKind::InvalidData => not_stun(addr),
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => Finding::fault(
+            format!("{addr} closed the connection"),
+            format!("what serves {name} there takes no STUN messages"),
+            "write the port of the TURN server into the URI",
+        ),
+        _ => Finding::fault(
+            format!("{addr} cannot be reached over {name}"),
+            error.to_string(),
+            "look at the network of this host",
+        ),
+    };
+    finding.with_code(701)
+}
+
+/// A way there is, but no response.
+pub(super) fn no_response(addr: SocketAddr, transport: Transport, why: &NoResponse) -> Finding {
+    let oddity = match why {
+        NoResponse::Broken(error) => return unreachable(addr, transport, error),
+        NoResponse::Silent(oddity) => oddity,
+    };
+    let finding = match oddity {
+        None => return unreachable(addr, transport, &io::ErrorKind::TimedOut.into()),
+        Some(Oddity::NotStun) => not_stun(addr),
+        Some(Oddity::WrongSource(from)) => Finding::fault(
+            format!("answers come from {from} in place of {addr}"),
+            "the server answers from another of its addresses, or a NAT before it changes them; browsers drop such answers",
+            "name its addresses in listening-ip, or mend the port forwarding",
+        ),
+        Some(Oddity::Damaged) => Finding::fault(
+            format!("the answers of {addr} are damaged"),
+            "something between changes them, or what serves there is broken",
+            "try another transport, best turns: over TLS",
+        ),
+        Some(Oddity::Forged) => Finding::fault(
+            format!("what {addr} sends answers nothing that was asked"),
+            "it is forged, or what serves there is no STUN server",
+            "look at what listens there",
+        ),
+    };
+    finding.with_code(701)
+}
+
+fn not_stun(addr: SocketAddr) -> Finding {
+    Finding::fault(
+        format!("what answers at {addr} is not a STUN server"),
+        "another program has the port",
+        "write the port of the TURN server into the URI",
+    )
+}
+
+/// An error response to Allocate.
+pub(super) fn refused(code: Option<u16>, login: &Login, realm: &str, now: u64) -> Finding {
+    let Some(code) = code else {
+        return Finding::fault(
+            "the server refuses without saying why",
+            "its error response has no ERROR-CODE",
+            "look at its log, and for a newer version of it",
+        )
+        .with_code(600);
+    };
+    let finding = match code {
+        401 => wrong_login(login, realm, now),
+        403 => Finding::fault(
+            "the server forbids allocations",
+            "its policy is against this user or address",
+            "look at its log for the rule",
+        ),
+        437 => Finding::fault(
+            "the server says that this port has an allocation already",
+            "something between reuses ports at once, or answers for the server",
+            "try again; if it stays, look at the NAT or load balancer before the server",
+        ),
+        438 => Finding::fault(
+            "the server's own nonce is stale at once",
+            "several servers answer on one address, each with its own nonces; browsers give up on this",
+            "give all of them the same nonce-secret, or tie each client to one",
+        ),
+        440 | 442 => Finding::fault(
+            "the server does not relay UDP over this address family",
+            "it has no relay address for it",
+            "give it a relay-ip of the family, and remove no-udp-relay",
+        ),
+        486 => Finding::fault(
+            "the quota is reached",
+            "this user or the server has as many allocations as user-quota or total-quota let",
+            "raise it, or wait until allocations end",
+        ),
+        508 => Finding::fault(
+            "the server takes no more allocations",
+            "it is draining, or all relay ports from min-port to max-port are taken",
+            "wait for the restart, or widen min-port to max-port",
+        ),
+        400 => Finding::fault(
+            "the server does not accept the request",
+            "it finds it malformed",
+            "look at its log; it may be very old",
+        ),
+        _ => Finding::fault(
+            format!("the server refuses the allocation with error {code}"),
+            "its log says more",
+            "look there",
+        ),
+    };
+    finding.with_code(code)
+}
+
+fn wrong_login(login: &Login, realm: &str, now: u64) -> Finding {
+    let Login { user, proof } = login;
+    let expiry = user
+        .split_once(|c: char| !c.is_ascii_digit())
+        .map_or(user.as_str(), |(expiry, _)| expiry);
+    // Ten digits are a time since 2001; shorter numbers are names.
+    let expiry = expiry.parse::<u64>().ok().filter(|_| expiry.len() == 10);
+    if let Some(expiry) = expiry.filter(|expiry| *expiry < now) {
+        return Finding::fault(
+            format!("the credentials of {user:?} have expired"),
+            format!(
+                "they were good until {} ({} s ago)",
+                date(expiry),
+                now - expiry
+            ),
+            "make fresh ones: turnd credentials",
+        );
+    }
+    let (why, remedy) = match (proof, expiry) {
+        (Proof::Key(_), _) => (
+            format!("the key is wrong, or was made for another realm than {realm:?}"),
+            format!("make it anew: turnd key {user} {realm} PASSWORD"),
+        ),
+        (_, Some(_)) => (
+            "the secret that made the password is not the server's static-auth-secret, or its clock is ahead".to_owned(),
+            "give both the same secret".to_owned(),
+        ),
+        _ => (
+            format!(
+                "name or password is wrong, or the server keeps a key that was made for another realm than {realm:?}"
+            ),
+            format!("look at user in its configuration; make keys with: turnd key {user} {realm} PASSWORD"),
+        ),
+    };
+    Finding::fault(
+        format!("the server refuses the credentials of {user:?}"),
+        why,
+        remedy,
+    )
+}
+
+/// No signed request can be made.
+pub(super) fn no_log_in(why: &LogIn) -> Finding {
+    match why {
+        LogIn::Challenge => Finding::fault(
+            "the server asks for credentials without REALM or NONCE",
+            "browsers wait for ever then",
+            "set realm at the server",
+        ),
+        LogIn::Credentials(why) => Finding::fault(
+            "the credentials cannot be used",
+            why.clone(),
+            "choose others",
+        ),
+    }
+}
+
+/// Why the world cannot reach `ip`, if it is so.
+pub(super) fn unroutable(ip: IpAddr) -> Option<Reason> {
+    let nobody = Peers {
+        allowed: Vec::new(),
+        denied: Vec::new(),
+        allow_loopback: false,
+    };
+    PeerFilter::new(&nobody)
+        .check(ip)
+        .err()
+        .map(|denied| denied.reason)
+}
+
+/// The relayed address was told, but nothing that is sent there arrives.
+pub(super) fn unanswered(relayed: SocketAddr, server: SocketAddr) -> Finding {
+    let ip = relayed.ip();
+    match unroutable(ip) {
+        _ if ip == server.ip() => Finding::fault(
+            format!("nothing arrives at the relayed address {relayed}"),
+            "a firewall before the server drops what comes to its relay ports",
+            "open UDP from min-port to max-port (49152 to 65535) at the server",
+        ),
+        Some(reason) => not_routable(relayed, server, reason),
+        None => Finding::fault(
+            format!("nothing arrives at the relayed address {relayed}"),
+            format!(
+                "the server was reached at {}: external-ip names another host, or a firewall drops what comes to the relay ports",
+                server.ip()
+            ),
+            format!(
+                "set external-ip to {}, and open UDP from min-port to max-port",
+                server.ip()
+            ),
+        ),
+    }
+}
+
+/// The relayed address is one that the world does not route.
+pub(super) fn not_routable(relayed: SocketAddr, server: SocketAddr, reason: Reason) -> Finding {
+    let (ip, server) = (relayed.ip(), server.ip());
+    let public = if server.is_ipv4() == ip.is_ipv4() {
+        server.to_string()
+    } else {
+        "PUBLIC".to_owned()
+    };
+    Finding::fault(
+        format!("the relayed address {relayed} is of no use to others"),
+        format!(
+            "it is a {reason} address, but the server was reached at {server}: external-ip is missing"
+        ),
+        format!("set external-ip = \"{public}/{ip}\""),
+    )
+}
+
+/// DTLS, which no browser speaks.
+pub(super) fn dtls(uri: &Uri) -> Finding {
+    Finding::fault(
+        format!("browsers do not use {uri}"),
+        "none of them speaks DTLS to a TURN server",
+        "write turns: with ?transport=tcp, or turn: with ?transport=udp",
+    )
+}

@@ -1,0 +1,283 @@
+//! TLS as browsers do it, and what is wrong with a certificate.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
+
+use super::finding::Finding;
+
+/// A certificate that ends sooner is worth a warning.
+const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Later than any certificate ends.
+const NEVER: u64 = 250_000_000_000;
+
+/// The certificate authorities that are trusted.
+#[derive(Clone, Debug)]
+pub struct Roots(Arc<RootCertStore>);
+
+impl Roots {
+    /// Those of the system, and those in the PEM text `extra`.
+    ///
+    /// # Errors
+    /// When `extra` holds no certificate.
+    pub fn new(extra: Option<&[u8]>) -> Result<Self, String> {
+        use rustls::pki_types::pem::PemObject;
+        let mut roots = RootCertStore::empty();
+        // What of the system's store cannot be read is as if it were not there.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if let Some(pem) = extra {
+            let certs: Vec<_> = CertificateDer::pem_slice_iter(pem).flatten().collect();
+            if roots.add_parsable_certificates(certs).0 == 0 {
+                return Err("it holds no certificate; give a PEM file with one".to_owned());
+            }
+        }
+        Ok(Self(Arc::new(roots)))
+    }
+}
+
+/// What was seen of a server's certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// When it ends, in seconds since the Unix epoch.
+    pub(super) not_after: Option<u64>,
+    /// It has signed itself.
+    pub(super) self_signed: bool,
+}
+
+/// A configuration for one connection, and where to find what it saw.
+pub(super) fn config(roots: &Roots) -> Result<(Arc<ClientConfig>, Arc<Mutex<Seen>>), Error> {
+    let provider = Arc::new(ring::default_provider());
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let verifier = Observer {
+        inner: verifier(&roots.0, &provider),
+        provider: Arc::clone(&provider),
+        seen: Arc::clone(&seen),
+    };
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Ok((Arc::new(config), seen))
+}
+
+/// `None` when no authority is trusted at all.
+fn verifier(
+    roots: &Arc<RootCertStore>,
+    provider: &Arc<CryptoProvider>,
+) -> Option<Arc<WebPkiServerVerifier>> {
+    WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
+        .build()
+        .ok()
+}
+
+/// Lets the usual verifier judge, and takes notes.
+#[derive(Debug)]
+struct Observer {
+    inner: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Observer {
+    fn look(
+        &self,
+        end: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+    ) -> Seen {
+        // By itself as authority: its end shows apart from the chain's, and who signed it.
+        let mut alone = RootCertStore::empty();
+        let _ = alone.add(end.clone().into_owned());
+        let alone = verifier(&Arc::new(alone), &self.provider);
+        let verify = |verifier: &Option<Arc<WebPkiServerVerifier>>, at| {
+            let verifier = verifier.as_ref()?;
+            let at = UnixTime::since_unix_epoch(Duration::from_secs(at));
+            verifier.verify_server_cert(end, chain, name, &[], at).err()
+        };
+        let ends = |error| match error {
+            Some(Error::InvalidCertificate(CertificateError::ExpiredContext {
+                not_after, ..
+            })) => Some(not_after.as_secs()),
+            _ => None,
+        };
+        let not_after = ends(verify(&alone, NEVER)).or_else(|| ends(verify(&self.inner, NEVER)));
+        let by_another = matches!(
+            verify(&alone, not_after.unwrap_or(NEVER)),
+            Some(Error::InvalidCertificate(CertificateError::UnknownIssuer))
+        );
+        Seen {
+            not_after,
+            self_signed: !by_another && chain.is_empty(),
+        }
+    }
+}
+
+impl ServerCertVerifier for Observer {
+    fn verify_server_cert(
+        &self,
+        end: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let seen = self.look(end, chain, name);
+        if let Ok(mut place) = self.seen.lock() {
+            *place = seen;
+        }
+        let Some(inner) = &self.inner else {
+            return Err(CertificateError::UnknownIssuer.into());
+        };
+        inner.verify_server_cert(end, chain, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// Why the handshake failed.
+pub(super) fn failure(error: &Error, seen: &Seen, host: &str) -> Finding {
+    let renew = "give turnd a certificate that is good now (cert, pkey) and reload it";
+    let finding = match error {
+        Error::InvalidCertificate(why) => match why {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                let date = seen
+                    .not_after
+                    .map_or_else(String::new, |at| format!(" on {}", date(at)));
+                Finding::fault(
+                    "the TLS certificate has expired",
+                    format!("it ended{date}"),
+                    renew,
+                )
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                let why = "its first day is in the future, or the clock here is wrong";
+                Finding::fault("the TLS certificate is not valid yet", why, renew)
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Finding::fault(
+                    format!("the TLS certificate is not for {host}"),
+                    match why {
+                        CertificateError::NotValidForNameContext { presented, .. } => {
+                            format!("it is for {}", presented.join(", "))
+                        }
+                        _ => "it names others".to_owned(),
+                    },
+                    "write the name of the certificate into the URI, or get a certificate for this one",
+                )
+            }
+            _ if seen.self_signed => Finding::fault(
+                "the TLS certificate is self-signed",
+                "no browser trusts what vouches for itself",
+                "get one from a public authority such as Let's Encrypt; to trust it here alone: --ca-file",
+            ),
+            CertificateError::UnknownIssuer => Finding::fault(
+                "the TLS certificate comes from an authority that is not trusted",
+                "it is a private one, or the server does not send the intermediate certificates",
+                "put the whole chain into cert (fullchain.pem); to trust a private authority here: --ca-file",
+            ),
+            other => Finding::fault(
+                "the TLS certificate is not accepted",
+                format!("{other}"),
+                renew,
+            ),
+        },
+        Error::InvalidMessage(_) => Finding::fault(
+            "what answers there does not speak TLS",
+            "the port serves another protocol",
+            "write the tls-listening-port into the URI",
+        ),
+        other => Finding::fault(
+            "the TLS handshake failed",
+            format!("{other}"),
+            "TLS 1.2 or 1.3 with a certificate is needed: look at cert, pkey and cipher-list",
+        ),
+    };
+    finding.with_code(701)
+}
+
+/// A warning when the certificate ends soon.
+pub(super) fn ending(seen: &Seen, now: u64) -> Option<Finding> {
+    let not_after = seen.not_after?;
+    (not_after < now.saturating_add(SOON.as_secs())).then(|| {
+        Finding::warning(
+            "the TLS certificate ends soon",
+            format!("its last day is {}", date(not_after)),
+            "renew it and reload it (SIGUSR2)",
+        )
+    })
+}
+
+/// A day of the calendar (UTC), from seconds since the Unix epoch.
+#[must_use]
+pub fn date(unix: u64) -> String {
+    // Days since 1 March of year 0, in eras of 400 years (civil-from-days).
+    let days = unix / 86_400 + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    format!("{:04}-{month:02}-{day:02}", era * 400 + year + next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        assert_eq!(date(0), "1970-01-01");
+        assert_eq!(date(951_782_400), "2000-02-29");
+        assert_eq!(date(1_709_164_800), "2024-02-29");
+        assert_eq!(date(1_735_689_599), "2024-12-31");
+        assert_eq!(date(4_102_444_800), "2100-01-01");
+    }
+
+    #[test]
+    fn a_certificate_that_ends_soon() {
+        let seen = |not_after| Seen {
+            not_after: Some(not_after),
+            self_signed: false,
+        };
+        let now = 1_700_000_000;
+        assert!(ending(&seen(now + 20 * 86_400), now).is_none());
+        assert!(ending(&seen(now + 10 * 86_400), now).is_some());
+    }
+}

@@ -1,0 +1,109 @@
+// Drives the admin page as an operator does.
+// Argument: {"url", "token", "wrongToken", "sessions", "kill", "folder", "messages"}: the page; tokens to type; how many
+// sessions there are; the number of one to end; where screenshots go, or null; messages of the round trip.
+// Result: {users, details, sessionsAfterKill, candidates, verdict, trip, drained, undrained, reloaded, overflow, pwned,
+// requests, pageErrors}.
+import { launch } from './lib.mjs';
+
+const { url, token, wrongToken, sessions, kill, folder, messages } = JSON.parse(process.argv[2]);
+const WIDE = { width: 1360, height: 900 };
+const NARROW = { width: 390, height: 844 };
+const browser = await launch();
+try {
+  const page = await browser.newPage({ viewport: WIDE, colorScheme: 'light' });
+  page.setDefaultTimeout(60_000);
+  const pageErrors = [];
+  const requests = new Set();
+  page.on('pageerror', (error) => pageErrors.push(String(error)));
+  // A refused request (401) is one as well, and expected where there is a token.
+  page.on('console', (message) => {
+    if (message.type() === 'error' && !/status of 401/.test(message.text())) {
+      pageErrors.push(message.text());
+    }
+  });
+  page.on('request', (request) => requests.add(new URL(request.url()).origin));
+  const shot = async (name, fullPage = true) => {
+    if (folder !== null) {
+      await page.screenshot({ path: `${folder}/${name}.png`, fullPage });
+    }
+  };
+  await page.goto(url);
+
+  if (token !== null) {
+    await page.locator('#token-dialog[open]').waitFor();
+    await shot('token', false);
+    await page.fill('#token', wrongToken);
+    await page.keyboard.press('Enter');
+    await page.locator('#token-wrong:not([hidden])').waitFor();
+    await page.fill('#token', token);
+    await page.keyboard.press('Enter');
+  }
+
+  const rows = page.locator('#session-table tbody[data-session]');
+  await page.waitForFunction((count) => document.querySelectorAll('tbody[data-session]').length === count, sessions);
+  const users = await rows.locator('td.name').allTextContents();
+  const row = page.locator(`tbody[data-session="${kill}"]`);
+  await row.locator('button.id').click();
+  const details = await row.locator('tr.details').innerText();
+
+  await page.fill('#ice-messages', String(messages));
+  await page.click('#ice-run');
+  await page.locator('#trip-verdict.good, #trip-verdict.bad, #ice-verdict.bad').first().waitFor();
+  const verdict = await page.locator('#ice-verdict').innerText();
+  const trip = await page.locator('#trip-verdict').textContent();
+  const candidates = await page.locator('#candidates tbody tr').evaluateAll((all) => all.map((one) => ({
+    type: one.dataset.type,
+    address: one.querySelector('[data-label=Address]').textContent,
+    protocol: one.querySelector('[data-label=Protocol]').textContent,
+    after: one.querySelector('[data-label=After]').textContent,
+  })));
+  const overflow = [];
+  for (const [scheme, size, name] of [
+    ['light', WIDE, 'wide-light'], ['dark', WIDE, 'wide-dark'], ['light', NARROW, 'narrow-light'], ['dark', NARROW, 'narrow-dark'],
+  ]) {
+    await page.emulateMedia({ colorScheme: scheme });
+    await page.setViewportSize(size);
+    await page.evaluate(() => window.scrollTo({ top: 0, behavior: 'instant' }));
+    await page.waitForTimeout(400);
+    overflow.push(await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth));
+    await shot(name);
+  }
+  await page.setViewportSize(WIDE);
+
+  // With the keyboard alone; the first of the two buttons, which has the focus, does nothing.
+  const end = row.locator('td.action button');
+  await end.focus();
+  await page.keyboard.press('Enter');
+  await page.locator('#confirm-dialog[open]').waitFor();
+  await shot('confirm', false);
+  await page.keyboard.press('Enter');
+  await page.locator('#confirm-dialog[open]').waitFor({ state: 'hidden' });
+  const sessionsAfterNo = await rows.count();
+  await end.focus();
+  await page.keyboard.press('Enter');
+  await page.locator('#confirm-dialog[open]').waitFor();
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  await row.waitFor({ state: 'detached' });
+  const sessionsAfterKill = await rows.count();
+
+  await page.click('#drain');
+  await page.click('#confirm-yes');
+  await page.locator('#state.draining').waitFor();
+  const drained = await page.locator('#notice-title').innerText();
+  await page.getByRole('button', { name: 'Stop draining' }).click();
+  await page.locator('#state.serving').waitFor();
+  const undrained = await page.locator('#notice-title').innerText();
+  await page.click('#reload');
+  await page.getByText(/^Reloaded|^not reloaded/).waitFor();
+  const reloaded = await page.locator('#notice').innerText();
+  await shot('reloaded', false);
+
+  const pwned = await page.evaluate(() => window.pwned !== undefined || document.querySelectorAll('main img, main b').length > 0);
+  console.log(JSON.stringify({
+    users, details, sessionsAfterNo, sessionsAfterKill, candidates, verdict, trip, drained, undrained, reloaded, overflow, pwned,
+    requests: [...requests], pageErrors,
+  }));
+} finally {
+  await browser.close();
+}

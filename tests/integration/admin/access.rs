@@ -1,0 +1,222 @@
+//! Who may come in, and what rude clients come to.
+
+use std::fs;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{Http, api, start, status, usual_session};
+use crate::support::Turnd;
+
+#[test]
+fn the_network_needs_the_token_and_the_unix_socket_does_not() {
+    let turnd = start("admin-token = 'north'");
+    let paths = ["/api/v1/status", "/api/v1/sessions", "/metrics"];
+    for path in paths {
+        assert_eq!(api(&turnd).get(path).status, 401, "{path}");
+        let answer = api(&turnd).with_token("nort").get(path);
+        assert_eq!(answer.status, 401, "{path}");
+        assert!(answer.any_json()["error"].is_string());
+        assert_eq!(api(&turnd).with_token("north").get(path).status, 200);
+        let unix = Http::unix(&turnd.admin_socket());
+        assert_eq!(unix.get(path).status, 200, "{path}");
+    }
+    let wrong = api(&turnd).with_token("south");
+    for (path, body) in [("kill", json!({"user": "alice"})), ("reload", json!({}))] {
+        let answer = wrong.post(&format!("/api/v1/{path}"), &body);
+        assert_eq!(answer.status, 401);
+    }
+    assert_eq!(wrong.delete("/api/v1/sessions/1").status, 401);
+    // Probes and the page itself tell nothing.
+    for open in ["/healthz", "/readyz", "/"] {
+        assert_eq!(api(&turnd).get(open).status, 200, "{open}");
+    }
+    assert!(!turnd.log().contains("north"));
+}
+
+#[test]
+fn a_name_that_leads_to_loopback_is_not_served_without_a_token() {
+    let turnd = start("");
+    for (host, expected) in [
+        ("evil.example", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("localhost:1", 200),
+        ("[::1]", 200),
+    ] {
+        let line = format!("Host: {host}");
+        let answer = api(&turnd).send("GET", "/api/v1/sessions", &[&line], "");
+        assert_eq!(answer.status, expected, "{host}");
+    }
+    let answer = api(&turnd).send("GET", "/metrics", &[], "");
+    assert_eq!(answer.status, 403, "no host at all");
+}
+
+#[test]
+fn a_form_of_a_foreign_page_cannot_act() {
+    let turnd = start("");
+    let _session = usual_session(&turnd);
+    let host = format!("Host: {}", turnd.admin());
+    for content_type in [
+        "X-Nothing: 1",
+        "Content-Type: text/plain",
+        "Content-Type: application/x-www-form-urlencoded",
+    ] {
+        let lines = [host.as_str(), content_type];
+        for (method, path) in [
+            ("POST", "/api/v1/kill"),
+            ("POST", "/api/v1/reload"),
+            ("POST", "/api/v1/drain"),
+            ("PUT", "/api/v1/log-level"),
+        ] {
+            let answer = api(&turnd).send(method, path, &lines, r#"{"user":"alice"}"#);
+            assert_eq!(answer.status, 415, "{method} {path} {content_type}");
+        }
+    }
+    assert_eq!(status(&turnd)["allocations"], 1);
+}
+
+#[test]
+fn bodies_that_make_no_sense_are_refused() {
+    let turnd = start("");
+    let http = api(&turnd);
+    let large = format!(r#"{{"user":"{}"}}"#, "x".repeat(20_000));
+    for (path, body, expected) in [
+        ("kill", large.as_str(), 413),
+        ("kill", "{}", 422),
+        ("kill", "", 400),
+        ("kill", "{\"user\":", 400),
+        ("kill", "[]", 422),
+        ("kill", r#"{"user":1}"#, 422),
+        ("kill", r#"{"usr":"a"}"#, 422),
+        ("kill", r#"{"client":"localhost"}"#, 422),
+        ("drain", r#"{"drain":"yes"}"#, 422),
+        ("credentials", r#"{"ttl_seconds":-1}"#, 422),
+        ("credentials", r#"{"ttl_seconds":4294967296}"#, 422),
+        ("credentials", r#"{"host":"a/b"}"#, 422),
+        ("credentials", r#"{"name":"mallory"}"#, 422),
+    ] {
+        let answer = http.json("POST", &format!("/api/v1/{path}"), body);
+        assert_eq!(answer.status, expected, "{path} {body:.60}: {answer:?}");
+        assert!(answer.any_json()["error"].is_string());
+    }
+    for query in [
+        "client=x",
+        "limit=-1",
+        "after=x",
+        "nobody=1",
+        "limit=99999999999999999999",
+    ] {
+        let answer = http.get(&format!("/api/v1/sessions?{query}"));
+        assert_eq!(answer.status, 400, "{query}: {answer:?}");
+    }
+    assert_eq!(http.get("/healthz").status, 200);
+}
+
+#[test]
+fn paths_lead_nowhere_else() {
+    let turnd = start("");
+    for path in [
+        "/..",
+        "/../../etc/passwd",
+        "/page.js/../../../etc/passwd",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "/..%2f..%2fetc%2fpasswd",
+        "//etc/passwd",
+        "/api/v1/../v1/status",
+        "/api/v1/sessions/../status",
+        "/api/v1/sessions/..",
+        "/api/v1/sessions/-1",
+        "/api/v1/sessions/1e3",
+        "/api/v1/sessions/18446744073709551616",
+        "/api/v1/sessions/%00",
+        "/index.html",
+        "/Cargo.toml",
+        "/api",
+    ] {
+        let answer = api(&turnd).get(path);
+        assert_eq!(answer.status, 404, "{path}: {answer:?}");
+    }
+}
+
+#[test]
+fn every_answer_says_what_a_browser_may_do_with_it() {
+    let turnd = start("");
+    let paths = [
+        "/",
+        "/page.js",
+        "/page.css",
+        "/icon.svg",
+        "/api/v1/status",
+        "/metrics",
+        "/none",
+    ];
+    for path in paths {
+        let answer = api(&turnd).get(path);
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(
+            policy.starts_with("default-src 'none'; script-src 'self'"),
+            "{policy}"
+        );
+        assert!(
+            !policy.contains("unsafe") && !policy.contains('*'),
+            "{policy}"
+        );
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("x-frame-options"), Some("DENY"));
+    }
+    let page = api(&turnd).get("/").body;
+    assert!(!page.contains("<style") && !page.contains(" style=") && !page.contains("onclick"));
+    assert!(!page.contains("http:") && !page.contains("https:"));
+}
+
+/// Kilobytes of memory, and open files.
+fn usage(turnd: &Turnd) -> (u64, usize) {
+    let pid = turnd.pid();
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find(|line| line.starts_with("VmRSS:"));
+    let memory = line.unwrap().split_whitespace().nth(1).unwrap();
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    (memory.parse().unwrap(), files)
+}
+
+#[test]
+fn clients_that_only_hold_connections_keep_nobody_out() {
+    let turnd = start("");
+    let http = api(&turnd);
+    assert_eq!(http.get("/healthz").status, 200);
+    let (memory, files) = usage(&turnd);
+    let head = format!("GET /page.js HTTP/1.1\r\nHost: {}\r\n", turnd.admin());
+    let full = format!("{head}\r\n");
+    let endless_body = format!(
+        "POST /api/v1/kill HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 15000\r\n\r\n{{",
+        turnd.admin()
+    );
+    let mut held = Vec::new();
+    for round in 0..400 {
+        let mut stream = http.connect();
+        let text = match round % 4 {
+            // Nothing, half a head, half a body, and many requests whose answers are never read.
+            0 => String::new(),
+            1 => head.clone(),
+            2 => endless_body.clone(),
+            _ => full.repeat(60),
+        };
+        let _ = stream.write_all(text.as_bytes());
+        held.push(stream);
+        if round % 20 == 0 {
+            let asked = Instant::now();
+            assert_eq!(http.get("/healthz").status, 200);
+            assert_eq!(status(&turnd)["draining"], false);
+            assert!(asked.elapsed() < Duration::from_secs(5));
+        }
+    }
+    assert_eq!(Http::unix(&turnd.admin_socket()).get("/readyz").status, 200);
+    let _session = usual_session(&turnd);
+    let (memory_now, files_now) = usage(&turnd);
+    assert!(files_now < files + 80, "{files} files became {files_now}");
+    assert!(
+        memory_now < memory + 30_000,
+        "{memory} kB became {memory_now} kB"
+    );
+}

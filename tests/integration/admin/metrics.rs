@@ -1,0 +1,189 @@
+//! `/metrics` while sessions run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+use stun::message::{CLASS_SUCCESS_RESPONSE, METHOD_CHANNEL_BIND};
+use turn::proto::chandata::ChannelData;
+use turn::proto::channum::ChannelNumber;
+use turn::proto::peeraddr::PeerAddress;
+
+use super::{allocate, api, refresh, session, start, usual_session};
+use crate::support::{PASSWORD, Peer, StunClient, Turnd, USER, error_code};
+
+/// Has Prometheus' own tool look at a page of metrics.
+pub(super) fn promtool(metrics: &str) {
+    let mut tool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("promtool: {error} (tests/setup installs what is needed)"));
+    tool.stdin
+        .take()
+        .unwrap()
+        .write_all(metrics.as_bytes())
+        .unwrap();
+    let output = tool.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(said, "");
+}
+
+/// The samples: name with labels, and value.
+fn samples(turnd: &Turnd) -> BTreeMap<String, f64> {
+    let answer = api(turnd).get("/metrics");
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        answer.header("content-type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
+    let lines = answer.body.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            (name.to_owned(), value.parse().unwrap())
+        })
+        .collect()
+}
+
+fn of(samples: &BTreeMap<String, f64>, name: &str) -> f64 {
+    *samples
+        .get(name)
+        .unwrap_or_else(|| panic!("no {name} in {samples:#?}"))
+}
+
+/// Binds a channel to `peer` and sends this many messages of 100 bytes, each sent back.
+fn exchange(client: &StunClient, peer: &Peer, messages: usize) {
+    let address = PeerAddress {
+        ip: peer.address().ip(),
+        port: peer.address().port(),
+    };
+    let bind: Vec<Box<dyn stun::message::Setter>> =
+        vec![Box::new(ChannelNumber(0x4000)), Box::new(address)];
+    let reply = client.ask_signed(METHOD_CHANNEL_BIND, bind);
+    assert_eq!(reply.typ.class, CLASS_SUCCESS_RESPONSE, "{reply}");
+    let mut data = ChannelData {
+        data: vec![7; 100],
+        number: ChannelNumber(0x4000),
+        raw: vec![],
+    };
+    data.encode();
+    for _ in 0..messages {
+        client.send(&data.raw);
+        assert_eq!(client.receive().as_ref(), Some(&data.raw));
+    }
+}
+
+#[test]
+fn they_move_while_a_session_runs() {
+    let turnd = start("");
+    let peer = Peer::echo(Ipv4Addr::LOCALHOST);
+    let before = samples(&turnd);
+    let client = usual_session(&turnd);
+    exchange(&client, &peer, 25);
+    let during = samples(&turnd);
+    let moved = |name: &str| of(&during, name) - of(&before, name);
+    assert_eq!(of(&during, "turn_total_allocations{type=\"UDP\"}"), 1.0);
+    let live = "turnd_allocations_active{transport=\"udp\",family=\"ipv4\"}";
+    assert_eq!(of(&during, live), 1.0);
+    assert_eq!(of(&during, "turnd_relay_ports_used"), 1.0);
+    for side in ["rcvp", "sentp"] {
+        assert_eq!(moved(&format!("turn_total_traffic_peer_{side}")), 25.0);
+        assert_eq!(
+            moved(&format!(
+                "turn_traffic_peer_{side}{{realm=\"example.org\"}}"
+            )),
+            25.0
+        );
+    }
+    assert_eq!(moved("turn_total_traffic_peer_rcvb"), 2500.0);
+    assert!(moved("turn_total_traffic_rcvp") >= 25.0);
+    assert!(moved("turn_total_traffic_sentb") >= 2500.0);
+    assert!(moved("turn_packet_processed") >= 50.0);
+    // The session's own numbers are live as well.
+    let listed = api(&turnd).get("/api/v1/sessions").json();
+    assert_eq!(listed["sessions"][0]["packets_to_peers"], 25);
+    assert_eq!(listed["sessions"][0]["bytes_to_client"], 2500);
+    assert_eq!(listed["sessions"][0]["channels"][0]["number"], 0x4000);
+
+    assert_eq!(refresh(&client, 0), None);
+    let after = samples(&turnd);
+    assert_eq!(of(&after, live), 0.0);
+    assert_eq!(of(&after, "turnd_allocations_ended_total"), 1.0);
+    assert_eq!(of(&after, "turnd_relay_ports_used"), 0.0);
+}
+
+#[test]
+fn refusals_are_counted() {
+    let turnd = start("user-quota = 1");
+    let _client = usual_session(&turnd);
+    let reply = allocate(&mut StunClient::new(turnd.address()), USER, PASSWORD);
+    assert_eq!(error_code(&reply), Some(486));
+    let mut wrong = StunClient::new(turnd.address());
+    wrong.log_in(USER, "wrong");
+    let reply = wrong
+        .ask(&wrong.signed(stun::message::METHOD_ALLOCATE, vec![]))
+        .unwrap();
+    assert_eq!(error_code(&reply), Some(401));
+    StunClient::new(turnd.address()).send(b"\x40\x00\x00\x04data");
+    super::eventually("a drop", || {
+        of(
+            &samples(&turnd),
+            "turnd_packets_dropped_total{reason=\"no-allocation\"}",
+        ) == 1.0
+    });
+    let now = samples(&turnd);
+    assert_eq!(of(&now, "turnd_quota_refusals_total{quota=\"user\"}"), 1.0);
+    assert_eq!(
+        of(&now, "turnd_auth_failures_total{reason=\"wrong-password\"}"),
+        1.0
+    );
+    assert_eq!(
+        of(
+            &now,
+            "turnd_responses_total{method=\"allocate\",code=\"486\"}"
+        ),
+        1.0
+    );
+    assert_eq!(
+        of(&now, "turn_unauthenticated_401_requests"),
+        of(&now, "turn_unauthenticated_401_responses")
+    );
+}
+
+#[test]
+fn no_client_can_multiply_them() {
+    let users: Vec<String> = (0..40).map(|n| format!("user{n}:{PASSWORD}")).collect();
+    let turnd = start(&format!("user = {}", json!(users)));
+    let names = |turnd: &Turnd| samples(turnd).into_keys().collect::<BTreeSet<_>>();
+    // The codes that clients here run into, once each.
+    let probe = session(turnd.address(), "user0", PASSWORD);
+    assert_eq!(refresh(&probe, 0), None);
+    assert_eq!(refresh(&probe, 0), Some(437));
+    let before = names(&turnd);
+    let clients: Vec<StunClient> = (0..40)
+        .flat_map(|n| {
+            let user = format!("user{n}");
+            [turnd.address(), turnd.address_v6()].map(|server| session(server, &user, PASSWORD))
+        })
+        .collect();
+    for client in &clients[..20] {
+        assert_eq!(refresh(client, 0), None);
+    }
+    assert_eq!(names(&turnd), before);
+    assert!(before.len() < 120, "{}", before.len());
+}
+
+#[test]
+fn promtool_finds_nothing_wrong() {
+    let turnd = start("");
+    promtool(&api(&turnd).get("/metrics").body);
+    let _client = usual_session(&turnd);
+    promtool(&api(&turnd).get("/metrics").body);
+}

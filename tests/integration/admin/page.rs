@@ -1,0 +1,151 @@
+//! The page in a browser.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{api, session, start, status};
+use crate::support::{StunClient, Turnd, node};
+
+const LIMIT: Duration = Duration::from_secs(240);
+const SECRET: &str = "north";
+const NAMES: [&str; 4] = [
+    "alice",
+    "<img src=x onerror=\"window.pwned=1\"><b>bold</b>",
+    "'\"><script>window.pwned=2</script>&amp;",
+    "{{7*7}} ${7*7} \\u003cb\\u003e",
+];
+
+/// Sessions of users with these names and of one whose name is long.
+fn sessions(turnd: &Turnd) -> Vec<(String, StunClient)> {
+    let long = "long-".repeat(90);
+    let names = NAMES.into_iter().chain([long.as_str()]);
+    names
+        .map(|name| {
+            // The name as a whole begins with the time, as the API makes it.
+            let body = json!({ "name": name, "ttl_seconds": 600 });
+            let answer = api(turnd)
+                .with_token("token")
+                .post("/api/v1/credentials", &body)
+                .json();
+            let server = &answer["iceServers"][0];
+            let text = |key: &str| server[key].as_str().unwrap().to_owned();
+            let client = session(turnd.address(), &text("username"), &text("credential"));
+            (text("username"), client)
+        })
+        .collect()
+}
+
+/// Where screenshots go: the folder that the environment names, for those who want to look.
+fn screenshots() -> Option<PathBuf> {
+    let folder = PathBuf::from(std::env::var_os("TURND_SCREENSHOTS")?);
+    fs::create_dir_all(&folder).unwrap();
+    Some(folder)
+}
+
+#[test]
+fn an_operator_sees_sessions_tests_the_relay_and_ends_a_call() {
+    let turnd = start(&format!(
+        "static-auth-secret = '{SECRET}'\nadmin-token = 'token'"
+    ));
+    let sessions = sessions(&turnd);
+    let http = api(&turnd).with_token("token");
+    let listed = http.get("/api/v1/sessions").json();
+    let kill = listed["sessions"][1]["id"].clone();
+    let argument = json!({
+        "url": format!("http://{}/", turnd.admin()),
+        "token": "token",
+        "wrongToken": "not the token",
+        "sessions": sessions.len(),
+        "kill": kill,
+        "folder": screenshots(),
+        "messages": 50,
+    });
+    let result = node(None, "page.mjs", &argument, LIMIT);
+    assert_eq!(result["pageErrors"], json!([]), "{result}");
+    assert_eq!(result["pwned"], false, "{result}");
+    assert_eq!(
+        result["requests"],
+        json!([format!("http://{}", turnd.admin())])
+    );
+    assert_eq!(
+        result["overflow"],
+        json!([0, 0, 0, 0]),
+        "the page is wider than the window"
+    );
+
+    let users: Vec<&str> = sessions.iter().map(|(user, _)| user.as_str()).collect();
+    assert_eq!(result["users"], json!(users));
+    let details = result["details"].as_str().unwrap();
+    assert!(details.contains(&turnd.address().to_string()), "{details}");
+
+    let candidates = result["candidates"].as_array().unwrap();
+    let relays: Vec<&Value> = candidates.iter().filter(|c| c["type"] == "relay").collect();
+    assert!(!relays.is_empty(), "{result}");
+    for relay in relays {
+        assert!(
+            relay["address"].as_str().unwrap().starts_with("127.0.0.1:"),
+            "{relay}"
+        );
+        assert_eq!(relay["protocol"], "udp");
+    }
+    let verdict = result["verdict"].as_str().unwrap();
+    assert!(verdict.starts_with("The relay can be used: "), "{verdict}");
+    let trip = result["trip"].as_str().unwrap();
+    assert!(
+        trip.starts_with("Round trip through the relay: 0\u{a0}% lost"),
+        "{trip}"
+    );
+
+    assert_eq!(result["sessionsAfterNo"], sessions.len());
+    assert_eq!(result["sessionsAfterKill"], sessions.len() - 1);
+    for (index, (user, client)) in sessions.iter().enumerate() {
+        assert_eq!(super::is_alive(client), index != 1, "{user}");
+    }
+    assert_eq!(result["drained"], "Draining: new sessions are refused.");
+    assert_eq!(result["undrained"], "New sessions are accepted again.");
+    assert!(
+        result["reloaded"]
+            .as_str()
+            .unwrap()
+            .starts_with("Reloaded, nothing has changed.")
+    );
+    assert_eq!(http.get("/api/v1/status").json()["draining"], false);
+}
+
+#[test]
+fn without_a_token_nobody_is_asked_and_failures_are_explained() {
+    let turnd = start("user-quota = 1");
+    let _session = super::usual_session(&turnd);
+    turnd.configure_raw("min-prot = 1");
+    let argument = json!({
+        "url": format!("http://{}/", turnd.admin()),
+        "milliseconds": 30_000,
+    });
+    let result = node(None, "page_failures.mjs", &argument, LIMIT);
+    assert_eq!(result["pageErrors"], json!([]), "{result}");
+    assert_eq!(result["asked"], false);
+    // The one allocation that the quota allows is taken.
+    let verdict = result["verdict"].as_str().unwrap();
+    assert!(verdict.starts_with("No relay candidate: "), "{result}");
+    let errors = result["errors"].as_array().unwrap();
+    assert!(
+        errors.iter().any(|error| error["code"] == "486"),
+        "{result}"
+    );
+    assert!(
+        errors[0]["url"]
+            .as_str()
+            .unwrap()
+            .starts_with("turn:127.0.0.1:"),
+        "{result}"
+    );
+    let reload = result["reload"].as_str().unwrap();
+    assert!(
+        reload.contains("not reloaded") && reload.contains("min-prot"),
+        "{reload}"
+    );
+    assert_eq!(status(&turnd)["failed_reloads"], 1);
+}

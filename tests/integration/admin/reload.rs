@@ -1,0 +1,140 @@
+//! Reloading: everything or nothing, and what is said about it.
+
+use std::fs;
+
+use serde_json::json;
+use stun::message::CLASS_SUCCESS_RESPONSE;
+
+use super::{allocate, api, ctl, eventually, is_alive, session, start, status, usual_session};
+use crate::support::{PASSWORD, StunClient, USER, error_code};
+
+#[test]
+fn a_good_file_is_taken_over_and_shown() {
+    let turnd = start("");
+    let old = usual_session(&turnd);
+    assert_eq!(
+        ctl(&turnd, &["reload"]).ok(),
+        "reloaded, nothing has changed\n"
+    );
+    turnd.configure("user = ['bob:hidden']\nuser-quota = 3");
+    let text = ctl(&turnd, &["reload"]).ok();
+    let expected = "reloaded\n  user: [\"alice:***\"] -> [\"bob:***\"]\n  user-quota: 0 -> 3\n";
+    assert_eq!(text, expected);
+    let log = turnd.log();
+    assert!(
+        log.contains("configuration changed key=\"user-quota\" old=\"0\" new=\"3\""),
+        "{log}"
+    );
+    assert!(
+        !log.contains("hidden") && !log.contains("alice:secret"),
+        "{log}"
+    );
+
+    let _bob = session(turnd.address(), "bob", "hidden");
+    let mut gone = StunClient::new(turnd.address());
+    gone.log_in(USER, PASSWORD);
+    let refused = gone
+        .ask(&gone.signed(stun::message::METHOD_ALLOCATE, vec![]))
+        .unwrap();
+    assert_eq!(error_code(&refused), Some(401));
+    assert!(is_alive(&old), "a call of a user who is gone goes on");
+
+    turnd.configure("user = ['bob:hidden']");
+    let answer = api(&turnd).post("/api/v1/reload", &json!({})).json();
+    let change = json!({ "key": "user-quota", "old": "3", "new": "0" });
+    assert_eq!(answer, json!({ "changes": [change] }));
+    assert_eq!(status(&turnd)["reloads"], 3);
+}
+
+#[test]
+fn a_broken_file_changes_nothing_and_says_why() {
+    let turnd = start("");
+    let old = usual_session(&turnd);
+    let good = fs::read_to_string(turnd.config()).unwrap();
+    let mut failed = 0;
+    for (text, reason) in [
+        (format!("user-quota = 1\n{good}min-prot = 1\n"), "min-prot"),
+        (format!("{good}user-quota = 'many'\n"), "user-quota"),
+        (format!("{good}user-quota = \n"), "turnd.toml:"),
+        (
+            format!("{good}user-file = '/nonexistent'\n"),
+            "/nonexistent",
+        ),
+        (String::new(), "user"),
+        ("\0\u{1}".to_owned(), "turnd.toml:1"),
+    ] {
+        turnd.configure_raw(&text);
+        let outcome = ctl(&turnd, &["reload"]);
+        failed += 1;
+        assert_eq!(outcome.code, Some(1), "{text}: {outcome:?}");
+        assert!(
+            outcome
+                .err
+                .starts_with("not reloaded, the old configuration stays\n"),
+            "{outcome:?}"
+        );
+        assert!(outcome.err.contains(reason), "{outcome:?}");
+        let log = turnd.log();
+        assert_eq!(
+            log.matches("the old one stays reason=").count().min(failed),
+            failed,
+            "{log}"
+        );
+        assert!(log.contains(reason), "{log}");
+        assert_eq!(status(&turnd)["failed_reloads"], failed);
+        assert!(is_alive(&old));
+        usual_session(&turnd);
+    }
+    fs::remove_file(turnd.config()).unwrap();
+    assert_eq!(ctl(&turnd, &["reload"]).code, Some(1));
+    usual_session(&turnd);
+    // And HUP does the same, in the log.
+    turnd.signal("HUP");
+    eventually("a reload", || {
+        status(&turnd)["failed_reloads"] == failed + 2
+    });
+    turnd.configure_raw(&good);
+    ctl(&turnd, &["reload"]).ok();
+    assert!(is_alive(&old));
+}
+
+#[test]
+fn what_needs_a_restart_is_told_before_anything_changes() {
+    let turnd = start("");
+    for key in [
+        "pidfile = '/tmp/turnd-never.pid'",
+        "relay-threads = 7",
+        "reload-on-change = true",
+        "rfc5780 = true",
+    ] {
+        turnd.configure(&format!("user = ['bob:hidden']\n{key}"));
+        let outcome = ctl(&turnd, &["reload"]);
+        assert_eq!(outcome.code, Some(1), "{key}: {outcome:?}");
+    }
+    usual_session(&turnd);
+    turnd.configure("relay-threads = 7");
+    let outcome = ctl(&turnd, &["reload"]);
+    let expected = "not reloaded, the old configuration stays\n\
+                    relay-threads: needs a restart; put it back, or restart\n";
+    assert_eq!(outcome.err, expected);
+}
+
+#[test]
+fn a_changed_file_reloads_itself_when_asked_to() {
+    let turnd = start("reload-on-change = true");
+    turnd.configure("reload-on-change = true\nuser = ['bob:hidden']");
+    eventually("a reload", || status(&turnd)["reloads"] == 1);
+    session(turnd.address(), "bob", "hidden");
+    let log = turnd.log();
+    assert!(log.contains("configuration changed key=\"user\""), "{log}");
+    turnd.configure_raw("broken");
+    eventually("a failure", || status(&turnd)["failed_reloads"] == 1);
+    session(turnd.address(), "bob", "hidden");
+    turnd.configure("reload-on-change = true\nuser = ['bob:hidden', 'carol:x']");
+    eventually("a reload", || status(&turnd)["reloads"] == 2);
+    let mut carol = StunClient::new(turnd.address());
+    assert_eq!(
+        allocate(&mut carol, "carol", "x").typ.class,
+        CLASS_SUCCESS_RESPONSE
+    );
+}

@@ -1,0 +1,246 @@
+//! turnd on loopback, right and wrong.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use turn::proto::PROTO_UDP;
+use turn::proto::reqtrans::RequestedTransport;
+use turnd::auth::key::Key;
+use turnd::auth::rest;
+
+use super::probe;
+use crate::support::{Coturn, PASSWORD, REALM, Scratch, StunClient, Turnd, USER, error_code};
+
+const LOGIN: [&str; 4] = ["--user", USER, "--password", PASSWORD];
+
+fn turn(turnd: &Turnd) -> String {
+    format!("turn:{}", turnd.address())
+}
+
+fn probe_turn(turnd: &Turnd, words: &[&str]) -> super::Outcome {
+    probe(None, &[&[turn(turnd).as_str()], words].concat())
+}
+
+#[test]
+fn a_good_server_serves_over_both_families() {
+    let turnd = Turnd::start("");
+    let uris = [
+        format!("stun:{}", turnd.address()),
+        turn(&turnd),
+        format!("turn:{}?transport=udp", turnd.address_v6()),
+    ];
+    // IPv6 clients get an IPv4 relay, which nobody at ::1 can try.
+    probe(
+        None,
+        &[&[uris[0].as_str(), uris[1].as_str()], &LOGIN[..]].concat(),
+    )
+    .expect_served();
+    let v6 = probe(None, &[&[uris[2].as_str()], &LOGIN[..]].concat());
+    assert_eq!(v6.code, Some(0), "{:?}", v6.findings());
+}
+
+#[test]
+fn names_resolve_and_people_get_a_table() {
+    let turnd = Turnd::start("");
+    let uri = format!("turn:localhost:{}", turnd.address().port());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_turnd"));
+    let output = command.args(["probe", &uri]).args(LOGIN).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("a browser is served"), "{text}");
+    assert!(
+        text.contains("through it  50 of 50 packets (0% lost)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn wrong_password() {
+    let turnd = Turnd::start("");
+    let outcome = probe_turn(&turnd, &["--user", USER, "--password", "not it"]);
+    outcome.expect_fault(
+        "the server refuses the credentials of \"alice\" [401]",
+        "password is wrong",
+    );
+}
+
+#[test]
+fn expired_rest_name() {
+    let turnd = Turnd::start("static-auth-secret = 'north'");
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let user = format!("{}:alice", now - 100);
+    let password = rest::password("north", &user);
+    let outcome = probe_turn(&turnd, &["--user", &user, "--password", &password]);
+    outcome.expect_fault(
+        "the credentials of",
+        "have expired [401]: they were good until",
+    );
+    probe_turn(&turnd, &["--secret", "north"]).expect_served();
+    let wrong = probe_turn(&turnd, &["--secret", "south"]);
+    wrong.expect_fault(
+        "the server refuses the credentials",
+        "not the server's static-auth-secret",
+    );
+}
+
+#[test]
+fn realm_changed() {
+    let key = Key::from_password(USER, "old.example.org", PASSWORD)
+        .unwrap()
+        .to_hex();
+    let turnd = Turnd::start(&format!("user = '{USER}:{key}'"));
+    let outcome = probe_turn(&turnd, &LOGIN);
+    outcome.expect_fault(
+        "the server refuses the credentials",
+        &format!("made for another realm than {REALM:?}"),
+    );
+    // A configuration file that the server has not read yet says it outright.
+    let scratch = Scratch::new();
+    let file = scratch.path().join("turnd.toml");
+    let text = format!("realm = 'old.example.org'\nuser = '{USER}:{PASSWORD}'");
+    fs::write(&file, text).unwrap();
+    let outcome = probe_turn(&turnd, &["-c", file.to_str().unwrap()]);
+    let findings = outcome.findings();
+    assert!(
+        findings
+            .iter()
+            .any(|f| f.contains("realm is \"example.org\", not \"old.example.org\"")),
+        "{findings:#?}"
+    );
+    assert_eq!(outcome.code, Some(1));
+}
+
+#[test]
+fn a_configuration_file_is_enough() {
+    let turnd = Turnd::start("static-auth-secret = 'north'");
+    let scratch = Scratch::new();
+    let file = scratch.path().join("turnd.toml");
+    let text = format!(
+        "listening-ip = '127.0.0.1'\nlistening-port = {}\nrealm = '{REALM}'\nstatic-auth-secret = 'north'",
+        turnd.address().port()
+    );
+    fs::write(&file, text).unwrap();
+    let outcome = probe(None, &["-c", file.to_str().unwrap()]);
+    let uris: Vec<_> = outcome.json["uris"].as_array().unwrap().iter().collect();
+    assert!(
+        uris.iter()
+            .any(|uri| uri["uri"].as_str().unwrap().starts_with("stun:"))
+    );
+    let udp = uris
+        .iter()
+        .find(|uri| uri["uri"].as_str().unwrap().contains("transport=udp"));
+    assert_eq!(udp.unwrap()["served"], true, "{:#}", outcome.json);
+}
+
+/// Takes one allocation and keeps it.
+fn occupy(turnd: &Turnd) -> StunClient {
+    let mut client = StunClient::new(turnd.address());
+    client.log_in(USER, PASSWORD);
+    let transport = RequestedTransport {
+        protocol: PROTO_UDP,
+    };
+    let reply = client.ask_signed(stun::message::METHOD_ALLOCATE, vec![Box::new(transport)]);
+    assert_eq!(error_code(&reply), None);
+    client
+}
+
+#[test]
+fn quota_reached() {
+    let turnd = Turnd::start("user-quota = 1");
+    let _busy = occupy(&turnd);
+    let outcome = probe_turn(&turnd, &LOGIN);
+    outcome.expect_fault("the quota is reached [486]", "user-quota");
+}
+
+#[test]
+fn a_quota_of_one_is_told() {
+    let turnd = Turnd::start("user-quota = 1");
+    let outcome = probe_turn(&turnd, &LOGIN);
+    let findings = outcome.findings();
+    assert!(
+        findings
+            .iter()
+            .any(|f| f.starts_with("warning no second allocation") && f.contains("quota")),
+        "{findings:#?}"
+    );
+    assert_eq!(outcome.code, Some(0));
+}
+
+#[test]
+fn no_relay_port_left() {
+    let ports = crate::support::Ports::claim(8);
+    let port = ports.relays().0;
+    let turnd = Turnd::start(&format!("min-port = {port}\nmax-port = {port}"));
+    let _busy = occupy(&turnd);
+    let outcome = probe_turn(&turnd, &LOGIN);
+    outcome.expect_fault("the server takes no more allocations [508]", "min-port");
+}
+
+#[test]
+fn peers_denied() {
+    let coturn = Coturn::start(
+        &["127.0.0.1"],
+        "--no-tls --lt-cred-mech -u alice:secret -r example.org --denied-peer-ip=127.0.0.0-127.255.255.255",
+    );
+    let uri = format!("turn:127.0.0.1:{}", coturn.ports().listening());
+    let outcome = probe(None, &[&[uri.as_str()], &LOGIN[..]].concat());
+    outcome.expect_fault(
+        "the server refuses 127.0.0.1 as a peer [403]",
+        "denied-peer-ip",
+    );
+}
+
+#[test]
+fn anyone_may_relay() {
+    let turnd = Turnd::start("no-auth = true");
+    let outcome = probe_turn(&turnd, &LOGIN);
+    let findings = outcome.findings();
+    assert!(
+        findings[0].starts_with("warning the server asks for no credentials"),
+        "{findings:#?}"
+    );
+    assert_eq!(outcome.code, Some(0));
+}
+
+#[test]
+fn turn_is_switched_off() {
+    let turnd = Turnd::start("stun-only = true");
+    let words = [&["--timeout", "2"], &LOGIN[..]].concat();
+    let outcome = probe_turn(&turnd, &words);
+    outcome.expect_fault(
+        &format!("{} does not answer over UDP [701]", turnd.address()),
+        "",
+    );
+}
+
+#[test]
+fn server_draining() {
+    let turnd = Turnd::start("drain-timeout = 60");
+    // A call that goes on keeps the server from leaving.
+    let _busy = occupy(&turnd);
+    turnd.signal("USR1");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while probe_turn(&turnd, &LOGIN).code == Some(0) {
+        assert!(
+            Instant::now() < deadline,
+            "it goes on serving:\n{}",
+            turnd.log()
+        );
+    }
+    let outcome = probe_turn(&turnd, &LOGIN);
+    outcome.expect_fault(
+        "the server takes no more allocations [508]",
+        "it is draining",
+    );
+}
+
+#[test]
+fn tcp_works_like_udp() {
+    let turnd = Turnd::start("");
+    let uri = format!("turn:{}?transport=tcp", turnd.address());
+    probe(None, &[&[uri.as_str()], &LOGIN[..]].concat()).expect_served();
+}
