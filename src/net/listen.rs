@@ -132,7 +132,7 @@ fn explain(addr: SocketAddr, kind: Kind, error: &io::Error) -> StartError {
     };
     StartError(match error.kind() {
         io::ErrorKind::AddrInUse => format!(
-            "{addr}/{name} is in use by another program: `ss -ln{flag}p 'sport = :{port}'` shows which; stop it, or choose another listening-port or tls-listening-port"
+            "{addr}/{name} is in use by another program: `ss -l{flag}np 'sport = :{port}'` shows which; stop it, or choose another listening-port or tls-listening-port"
         ),
         io::ErrorKind::PermissionDenied => format!(
             "{addr}/{name} may not be bound: ports below 1024 need root or CAP_NET_BIND_SERVICE (`setcap cap_net_bind_service=+ep turnd`)"

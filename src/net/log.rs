@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::Now;
@@ -80,11 +81,8 @@ impl EventLog {
             } => {
                 if self.allow(now) {
                     let transport = tuple.transport.name();
-                    let (client, server, user) = (
-                        tuple.client,
-                        tuple.server,
-                        user.as_deref().unwrap_or(NOBODY),
-                    );
+                    let (client, server, user) =
+                        (tuple.client, tuple.server, escape(user.as_ref()));
                     tracing::info!(%client, %server, transport, user, %method, code, reason, "request refused");
                 }
             }
@@ -95,11 +93,7 @@ impl EventLog {
                 denied,
             } => {
                 let transport = tuple.transport.name();
-                let (client, server, user) = (
-                    tuple.client,
-                    tuple.server,
-                    user.as_deref().unwrap_or(NOBODY),
-                );
+                let (client, server, user) = (tuple.client, tuple.server, escape(user.as_ref()));
                 tracing::warn!(
                     %client, %server, transport, user, %peer,
                     reason = denied.reason.as_str(),
@@ -138,29 +132,41 @@ impl EventLog {
     }
 }
 
-/// Stands for the user where there is none.
-const NOBODY: &str = "-";
-
-/// What every line about an allocation has. The log escapes texts, so that no user name breaks a
-/// line.
-struct Fields<'a> {
+/// What every line about an allocation has.
+struct Fields {
     session: u64,
     client: SocketAddr,
     server: SocketAddr,
     transport: &'static str,
-    user: &'a str,
+    user: String,
     relayed: SocketAddr,
 }
 
-impl<'a> Fields<'a> {
-    fn of(session: &'a Session) -> Self {
+impl Fields {
+    fn of(session: &Session) -> Self {
         Self {
             session: session.serial,
             client: session.tuple.client,
             server: session.tuple.server,
             transport: session.tuple.transport.name(),
-            user: session.user.as_deref().unwrap_or(NOBODY),
+            user: escape(session.user.as_ref()),
             relayed: session.relayed,
         }
     }
+}
+
+/// A user name that cannot break a line or move a cursor; `-` for none. Quotes and backslashes are
+/// left to the log's format, which escapes them as it must.
+fn escape(user: Option<&Arc<str>>) -> String {
+    let Some(name) = user else {
+        return "-".to_owned();
+    };
+    let mut shown = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            '"' | '\'' | '\\' => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
 }

@@ -259,7 +259,11 @@ fn serve_without_a_file_prints_servers_that_a_client_can_use() {
     let json = || {
         let output = running.stdout();
         let json = &output[output.find("\n{")?..];
-        serde_json::from_str::<Value>(json).ok()
+        // Text follows.
+        serde_json::Deserializer::from_str(json)
+            .into_iter::<Value>()
+            .next()?
+            .ok()
     };
     wait_until("no JSON", || json().is_some());
     let servers = &json().unwrap()["iceServers"][0];

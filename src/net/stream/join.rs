@@ -182,16 +182,11 @@ async fn relay(
     bytes: &[u8],
     to: &mut End,
 ) -> io::Result<()> {
-    loop {
-        let passes = worker.borrow_mut().server.handle_connection_data(
-            now(),
-            connection,
-            to_peer,
-            bytes.len(),
-        );
-        if passes {
-            break;
-        }
+    let may_pass = || {
+        let server = &mut worker.borrow_mut().server;
+        server.handle_connection_data(now(), connection, to_peer, bytes.len())
+    };
+    while !may_pass() {
         tokio::time::sleep(PAUSE).await;
     }
     to.queue

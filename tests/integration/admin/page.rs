@@ -89,7 +89,10 @@ fn an_operator_sees_sessions_tests_the_relay_and_ends_a_call() {
             relay["address"].as_str().unwrap().starts_with("127.0.0.1:"),
             "{relay}"
         );
-        assert_eq!(relay["protocol"], "udp");
+        assert!(
+            relay["protocol"].as_str().unwrap().starts_with("udp"),
+            "{relay}"
+        );
     }
     let verdict = result["verdict"].as_str().unwrap();
     assert!(verdict.starts_with("The relay can be used: "), "{verdict}");

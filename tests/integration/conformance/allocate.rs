@@ -107,7 +107,8 @@ fn l3_requested_transport() {
         (with(&[17, 0, 0]), 400),
         (with(&[17, 0, 0, 0, 0]), 400),
         (with(&[0, 0, 0, 0]), 442),
-        (with(&[6, 0, 0, 0]), 442),
+        // TCP is for clients that come by a stream (T1).
+        (with(&[6, 0, 0, 0]), 400),
         (with(&[132, 0, 0, 0]), 442),
         // The reserved bytes are not looked at.
         (with(&[17, 1, 2, 3]), 200),

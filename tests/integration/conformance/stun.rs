@@ -17,9 +17,9 @@ use stun::attributes::{
 use stun::fingerprint::FINGERPRINT;
 use stun::message::{
     BINDING_ERROR, BINDING_SUCCESS, CLASS_ERROR_RESPONSE, CLASS_INDICATION, CLASS_REQUEST,
-    CLASS_SUCCESS_RESPONSE, METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND,
-    METHOD_CREATE_PERMISSION, METHOD_DATA, METHOD_REFRESH, METHOD_SEND, Message, MessageType,
-    Setter as _,
+    CLASS_SUCCESS_RESPONSE, METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND, METHOD_CONNECT,
+    METHOD_CONNECTION_BIND, METHOD_CREATE_PERMISSION, METHOD_DATA, METHOD_REFRESH, METHOD_SEND,
+    Message, MessageType, Setter as _,
 };
 
 const REQUIRED: AttrType = AttrType(0x7FFF);
@@ -76,6 +76,8 @@ fn s2_unknown_methods_and_illegal_classes_get_silence() {
         METHOD_REFRESH,
         METHOD_CREATE_PERMISSION,
         METHOD_CHANNEL_BIND,
+        METHOD_CONNECT,
+        METHOD_CONNECTION_BIND,
     ];
     // Everything that has a place in the header: twelve bits of method, two of class.
     for value in 0..0x4000 {

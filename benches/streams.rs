@@ -1,0 +1,496 @@
+//! Relayed data over TCP and TLS, turnd beside coturn in the same run: CPU of the server for each
+//! delivered packet, and a relay between a UDP and a TCP client at 300 Mbit/s.
+//!
+//!     cargo bench --bench streams [-- ROUNDS [SECONDS]]
+//!
+//! Needs coturn and openssl. The server is pinned to one processor, the load to the other; the
+//! servers take turns, the first round is dropped, medians are printed.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
+use stun::agent::TransactionId;
+use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME, ATTR_XOR_RELAYED_ADDRESS};
+use stun::integrity::MessageIntegrity;
+use stun::message::{
+    CLASS_REQUEST, CLASS_SUCCESS_RESPONSE, Getter, METHOD_ALLOCATE, METHOD_CHANNEL_BIND, Message,
+    MessageType, Method, Setter,
+};
+use stun::textattrs::TextAttribute;
+use stun::xoraddr::XorMappedAddress;
+use turn::proto::PROTO_UDP;
+use turn::proto::channum::ChannelNumber;
+use turn::proto::peeraddr::PeerAddress;
+use turn::proto::reqtrans::RequestedTransport;
+use turnd::wire::channel_data;
+use turnd::wire::framing::{self, Next, Rules};
+
+const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 34_781);
+const CHANNEL: u16 = 0x4000;
+/// Bytes of a payload.
+const PAYLOAD: usize = 1000;
+/// Packets that are sent together, as video is.
+const BURST: usize = 10;
+const RULES: Rules = Rules {
+    max_len: framing::MAX_FRAME,
+    channel_data: true,
+    rfc5766_channels: false,
+};
+
+/// A way to the server.
+enum Way {
+    Udp(UdpSocket),
+    Tcp(TcpStream),
+    Tls(Box<SslStream<TcpStream>>),
+}
+
+struct Client {
+    way: Way,
+    received: Vec<u8>,
+    /// Written in part.
+    unsent: Vec<u8>,
+}
+
+impl Client {
+    fn new(kind: &str) -> Self {
+        let tcp = || {
+            let tcp = TcpStream::connect(SERVER).unwrap();
+            tcp.set_nodelay(true).unwrap();
+            tcp
+        };
+        let way = match kind {
+            "udp" => {
+                let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+                socket.connect(SERVER).unwrap();
+                Way::Udp(socket)
+            }
+            "tcp" => Way::Tcp(tcp()),
+            _ => {
+                let mut connector = SslConnector::builder(SslMethod::tls()).unwrap();
+                connector.set_verify(SslVerifyMode::NONE);
+                // Both servers with the same cipher.
+                connector
+                    .set_max_proto_version(Some(openssl::ssl::SslVersion::TLS1_2))
+                    .unwrap();
+                connector
+                    .set_cipher_list("ECDHE-ECDSA-AES128-GCM-SHA256")
+                    .unwrap();
+                Way::Tls(Box::new(
+                    connector.build().connect("localhost", tcp()).unwrap(),
+                ))
+            }
+        };
+        Self {
+            way,
+            received: Vec::new(),
+            unsent: Vec::new(),
+        }
+    }
+
+    fn set_nonblocking(&self) {
+        match &self.way {
+            Way::Udp(socket) => socket.set_nonblocking(true),
+            Way::Tcp(tcp) => tcp.set_nonblocking(true),
+            Way::Tls(tls) => tls.get_ref().set_nonblocking(true),
+        }
+        .unwrap();
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.way {
+            Way::Udp(socket) => socket.send(bytes),
+            Way::Tcp(tcp) => tcp.write(bytes),
+            Way::Tls(tls) => tls.write(bytes),
+        }
+    }
+
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match &mut self.way {
+            Way::Udp(socket) => socket.recv(bytes),
+            Way::Tcp(tcp) => tcp.read(bytes),
+            Way::Tls(tls) => tls.read(bytes),
+        }
+    }
+
+    /// Sends as many frames as there is room for and tells how many.
+    fn send(&mut self, frame: &[u8], count: usize) -> usize {
+        if matches!(self.way, Way::Udp(_)) {
+            return (0..count).filter(|_| self.write(frame).is_ok()).count();
+        }
+        let room = self.unsent.len() < 64 << 10;
+        if room {
+            for _ in 0..count {
+                self.unsent.extend_from_slice(frame);
+            }
+        }
+        self.flush();
+        if room { count } else { 0 }
+    }
+
+    fn flush(&mut self) {
+        while !self.unsent.is_empty() {
+            let unsent = std::mem::take(&mut self.unsent);
+            // A record for each frame or so.
+            let written = self.write(&unsent[..unsent.len().min(8 * 1024)]);
+            self.unsent = unsent;
+            match written {
+                Ok(count) => drop(self.unsent.drain(..count)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Channel data that has come.
+    fn receive(&mut self) -> usize {
+        let (mut count, mut buffer) = (0, [0; 1 << 16]);
+        loop {
+            let len = match self.read(&mut buffer) {
+                Ok(0) => panic!("the server has closed"),
+                Ok(len) => len,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return count,
+                Err(error) => panic!("{error}"),
+            };
+            if matches!(self.way, Way::Udp(_)) {
+                count += usize::from(buffer[0] >= 0x40);
+                continue;
+            }
+            self.received.extend_from_slice(&buffer[..len]);
+            let mut at = 0;
+            while let Next::Frame { frame, taken } = framing::next(&self.received[at..], &RULES) {
+                count += usize::from(frame[0] >= 0x40);
+                at += taken;
+            }
+            self.received.drain(..at);
+        }
+    }
+
+    fn ask(&mut self, setters: Vec<Box<dyn Setter>>) -> Message {
+        let mut message = Message::new();
+        message.build(&setters).unwrap();
+        let request = message.raw.clone();
+        self.write(&request).unwrap();
+        let mut buffer = [0; 2048];
+        let len = self.read(&mut buffer).unwrap();
+        let mut reply = Message::new();
+        reply.unmarshal_binary(&buffer[..len]).unwrap();
+        reply
+    }
+
+    /// Allocates; gives the relayed transport address and what signs further requests.
+    fn allocate(&mut self) -> (SocketAddr, Vec<TextAttribute>, MessageIntegrity) {
+        let start = |method: Method| -> Vec<Box<dyn Setter>> {
+            vec![
+                Box::new(TransactionId::new()),
+                Box::new(MessageType::new(method, CLASS_REQUEST)),
+                Box::new(RequestedTransport {
+                    protocol: PROTO_UDP,
+                }),
+            ]
+        };
+        let challenge = self.ask(start(METHOD_ALLOCATE));
+        let text = |typ| TextAttribute::get_from_as(&challenge, typ).unwrap().text;
+        let (realm, nonce) = (text(ATTR_REALM), text(ATTR_NONCE));
+        let texts = vec![
+            TextAttribute::new(ATTR_USERNAME, "bench".into()),
+            TextAttribute::new(ATTR_REALM, realm.clone()),
+            TextAttribute::new(ATTR_NONCE, nonce),
+        ];
+        let key = MessageIntegrity::new_long_term_integrity("bench".into(), realm, "bench".into());
+        let mut setters = start(METHOD_ALLOCATE);
+        setters.extend(texts.iter().map(|t| Box::new(t.clone()) as Box<dyn Setter>));
+        setters.push(Box::new(key.clone()));
+        let reply = self.ask(setters);
+        let mut relayed = XorMappedAddress::default();
+        relayed
+            .get_from_as(&reply, ATTR_XOR_RELAYED_ADDRESS)
+            .unwrap();
+        (SocketAddr::new(relayed.ip, relayed.port), texts, key)
+    }
+
+    fn bind(&mut self, peer: SocketAddr, texts: &[TextAttribute], key: &MessageIntegrity) {
+        let mut setters: Vec<Box<dyn Setter>> = vec![
+            Box::new(TransactionId::new()),
+            Box::new(MessageType::new(METHOD_CHANNEL_BIND, CLASS_REQUEST)),
+            Box::new(ChannelNumber(CHANNEL)),
+            Box::new(PeerAddress {
+                ip: peer.ip(),
+                port: peer.port(),
+            }),
+        ];
+        setters.extend(texts.iter().map(|t| Box::new(t.clone()) as Box<dyn Setter>));
+        setters.push(Box::new(key.clone()));
+        assert_eq!(self.ask(setters).typ.class, CLASS_SUCCESS_RESPONSE);
+    }
+}
+
+/// A server that runs on the first processor.
+struct Server(Child);
+
+impl Server {
+    fn start(name: &str, work: &Path) -> Self {
+        let (cert, key) = (work.join("cert.pem"), work.join("key.pem"));
+        let port = SERVER.port().to_string();
+        let tls_port = (SERVER.port() + 1).to_string();
+        let mut command = Command::new("taskset");
+        command.args(["-c", "0"]);
+        let common = [
+            "--listening-ip",
+            "127.0.0.1",
+            "--relay-ip",
+            "127.0.0.1",
+            "--realm",
+            "bench",
+        ];
+        if name == "turnd" {
+            command
+                .arg(env!("CARGO_BIN_EXE_turnd"))
+                .arg("serve")
+                .args(common);
+        } else {
+            command
+                .arg("turnserver")
+                .args(["-n", "--no-cli", "--lt-cred-mech", "--simple-log"]);
+            command.args(common).arg("--pidfile").arg(work.join("pid"));
+            command.arg("--userdb").arg(work.join("db"));
+        }
+        command
+            .args(["--listening-port", &port, "--tls-listening-port", &tls_port])
+            .args([
+                "--user",
+                "bench:bench",
+                "--allow-loopback-peers",
+                "--relay-threads",
+                "1",
+            ])
+            .arg("--cert")
+            .arg(cert)
+            .arg("--pkey")
+            .arg(key)
+            .arg("--log-file")
+            .arg(work.join("log"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let server = Self(command.spawn().unwrap());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(SERVER).is_err() {
+            assert!(Instant::now() < deadline, "{name} does not start");
+            thread::sleep(Duration::from_millis(50));
+        }
+        thread::sleep(Duration::from_millis(300));
+        server
+    }
+
+    /// CPU time in nanoseconds.
+    fn cpu(&self) -> u64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap();
+        let stat = |path: PathBuf| fs::read_to_string(path.join("schedstat")).unwrap_or_default();
+        let first = |text: String| text.split(' ').next().and_then(|n| n.parse::<u64>().ok());
+        tasks
+            .filter_map(|task| first(stat(task.unwrap().path())))
+            .sum()
+    }
+
+    /// Resident memory in KiB.
+    fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What one load has shown.
+struct Outcome {
+    sent: usize,
+    delivered: usize,
+    cpu: u64,
+    wall: Duration,
+    memory: u64,
+}
+
+/// One end of the load: a TURN client, or a peer without a server.
+enum End<'a> {
+    Client(&'a mut Client),
+    Peer(&'a UdpSocket, SocketAddr),
+}
+
+impl End<'_> {
+    fn send(&mut self, count: usize) -> usize {
+        let mut frame = channel_data::header(CHANNEL, PAYLOAD as u16).to_vec();
+        frame.resize(frame.len() + PAYLOAD, 7);
+        match self {
+            Self::Client(client) => client.send(&frame, count),
+            Self::Peer(socket, to) => (0..count)
+                .filter(|_| socket.send_to(&frame[4..], *to).is_ok())
+                .count(),
+        }
+    }
+
+    fn receive(&mut self) -> usize {
+        match self {
+            Self::Client(client) => {
+                client.flush();
+                client.receive()
+            }
+            Self::Peer(socket, _) => {
+                let mut buffer = [0; 2048];
+                let mut count = 0;
+                while socket.recv(&mut buffer).is_ok() {
+                    count += 1;
+                }
+                count
+            }
+        }
+    }
+}
+
+/// Sends `rate` packets a second from each end that is to, and counts at both.
+fn load(
+    server: &Server,
+    ends: &mut [End<'_>; 2],
+    sends: [bool; 2],
+    rate: f64,
+    time: Duration,
+) -> Outcome {
+    let (cpu, start) = (server.cpu(), Instant::now());
+    let (mut sent, mut delivered, mut due) = ([0; 2], 0, 0);
+    while start.elapsed() < time {
+        let now = (start.elapsed().as_secs_f64() * rate) as usize;
+        if now >= due + BURST {
+            due += BURST;
+            for (n, end) in ends.iter_mut().enumerate() {
+                if sends[n] {
+                    sent[n] += end.send(BURST);
+                }
+            }
+        }
+        delivered += ends.iter_mut().map(End::receive).sum::<usize>();
+    }
+    let wall = start.elapsed();
+    let end = Instant::now() + Duration::from_millis(300);
+    while Instant::now() < end {
+        delivered += ends.iter_mut().map(End::receive).sum::<usize>();
+    }
+    Outcome {
+        sent: sent.iter().sum(),
+        delivered,
+        cpu: server.cpu() - cpu,
+        wall,
+        memory: server.memory(),
+    }
+}
+
+fn one_way(name: &str, work: &Path, kind: &str, to_client: bool, time: Duration) -> Outcome {
+    let server = Server::start(name, work);
+    let mut client = Client::new(kind);
+    let (relayed, texts, key) = client.allocate();
+    let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    peer.set_nonblocking(true).unwrap();
+    client.bind(peer.local_addr().unwrap(), &texts, &key);
+    client.set_nonblocking();
+    let mut ends = [End::Client(&mut client), End::Peer(&peer, relayed)];
+    load(&server, &mut ends, [!to_client, to_client], 30_000.0, time)
+}
+
+/// A call between a UDP and a stream client, both ways.
+fn call(name: &str, work: &Path, kind: &str, rate: f64, time: Duration) -> Outcome {
+    let server = Server::start(name, work);
+    let (mut one, mut other) = (Client::new("udp"), Client::new(kind));
+    let (one_relayed, one_texts, one_key) = one.allocate();
+    let (other_relayed, other_texts, other_key) = other.allocate();
+    one.bind(other_relayed, &one_texts, &one_key);
+    other.bind(one_relayed, &other_texts, &other_key);
+    one.set_nonblocking();
+    other.set_nonblocking();
+    let mut ends = [End::Client(&mut one), End::Client(&mut other)];
+    load(&server, &mut ends, [true, true], rate, time)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Prints what both servers cost for each delivered packet.
+fn compare(label: &str, rounds: usize, measure: impl Fn(&str) -> Outcome) {
+    let mut costs = [Vec::new(), Vec::new()];
+    let mut notes = [String::new(), String::new()];
+    for round in 0..=rounds {
+        for (n, name) in ["turnd", "coturn"].into_iter().enumerate() {
+            let got = measure(name);
+            if round > 0 {
+                costs[n].push(got.cpu as f64 / got.delivered.max(1) as f64);
+                notes[n] = format!(
+                    "{:.2} % lost, {:.0} % of a CPU, {} MiB",
+                    100.0 * (1.0 - got.delivered as f64 / got.sent as f64),
+                    100.0 * got.cpu as f64 / got.wall.as_nanos() as f64,
+                    got.memory >> 10
+                );
+            }
+        }
+    }
+    let [ours, theirs] = costs.map(median);
+    let [our_note, their_note] = notes;
+    println!(
+        "| {label} | {ours:.0} ({our_note}) | {theirs:.0} ({their_note}) | {:.2} |",
+        ours / theirs
+    );
+}
+
+fn main() {
+    let numbers: Vec<usize> = std::env::args()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let rounds = numbers.first().copied().unwrap_or(3);
+    let time = Duration::from_secs(numbers.get(1).copied().unwrap_or(2) as u64);
+    let work = std::env::temp_dir().join(format!("turnd-streams-{}", std::process::id()));
+    fs::create_dir_all(&work).unwrap();
+    let made = Command::new("openssl")
+        .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out cert.pem -subj /CN=localhost -days 2".split(' '))
+        .current_dir(&work)
+        .stderr(Stdio::null())
+        .status();
+    assert!(made.unwrap().success(), "openssl makes no certificate");
+    let pid = std::process::id().to_string();
+    let pinned = Command::new("taskset")
+        .args(["-cp", "1", &pid])
+        .stdout(Stdio::null())
+        .status();
+    assert!(pinned.unwrap().success(), "needs two processors");
+
+    println!("| load | turnd, ns of CPU a packet | coturn | ratio |\n|---|---|---|---|");
+    for kind in ["tcp", "tls"] {
+        for (label, to_client) in [("client to peer", false), ("peer to client", true)] {
+            let label = format!("{kind}, {label}, 30,000 packets/s of 1,000 bytes");
+            compare(&label, rounds, |name| {
+                one_way(name, &work, kind, to_client, time)
+            });
+        }
+    }
+    for kind in ["tcp", "tls"] {
+        // 150 Mbit/s each way.
+        let label = format!("udp client to {kind} client and back, 300 Mbit/s");
+        compare(&label, rounds, |name| {
+            call(name, &work, kind, 18_750.0, time)
+        });
+    }
+    let _ = fs::remove_dir_all(work);
+}
