@@ -7,22 +7,31 @@ use std::time::Duration;
 use toml::Table;
 
 use super::Daemon;
-use crate::config;
 use crate::config::file::FileConfig;
+use crate::config::{self, Config};
 
 /// Keys that a running process cannot follow.
-const NEED_RESTART: [&str; 10] = [
+const NEED_RESTART: [&str; 15] = [
     "relay-threads",
     "admin-listen",
     "reload-on-change",
     "pidfile",
-    "listening-ip",
-    "listening-port",
-    "tls-listening-port",
     "rfc5780",
     "alt-listening-port",
     "alt-tls-listening-port",
+    "no-udp",
+    "no-tcp",
+    "no-tls",
+    "no-dtls",
+    "trusted-proxies",
+    "max-allocate-timeout",
+    "max-idle-streams",
+    "max-idle-streams-per-ip",
 ];
+
+/// Where clients that find out their NAT are told of one address at another, all must stay.
+const NEED_RESTART_WITH_RFC5780: [&str; 3] =
+    ["listening-ip", "listening-port", "tls-listening-port"];
 
 /// How often the configuration file is looked at. An editor writes it in several steps.
 const FILE_CHECK: Duration = Duration::from_secs(1);
@@ -107,6 +116,23 @@ impl Daemon {
         }
     }
 
+    /// A line for each change that a running process cannot follow.
+    fn blocked(&self, changes: &[Change], new: &Config) -> Vec<String> {
+        let serves_tls = self.control.certificates().is_some();
+        let has_certificate = !new.tls.files.is_empty();
+        let follows = |key: &str| match key {
+            // TLS and DTLS cannot begin or end.
+            "cert" | "pkey" => serves_tls && has_certificate,
+            key if NEED_RESTART_WITH_RFC5780.contains(&key) => new.listen.alternates.is_none(),
+            key => !NEED_RESTART.contains(&key),
+        };
+        changes
+            .iter()
+            .filter(|change| !follows(&change.key))
+            .map(|change| format!("{}: needs a restart; put it back, or restart", change.key))
+            .collect()
+    }
+
     async fn try_reload(&self) -> Result<Vec<Change>, Vec<String>> {
         let loaded = config::load(self.origin.path.as_deref(), &self.origin.flags)
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
@@ -116,11 +142,7 @@ impl Daemon {
             let (old, new) = (&current.config.log, &loaded.config.log);
             (changes, old != new)
         };
-        let blocked: Vec<String> = changes
-            .iter()
-            .filter(|change| NEED_RESTART.contains(&change.key.as_str()))
-            .map(|change| format!("{}: needs a restart; put it back, or restart", change.key))
-            .collect();
+        let blocked = self.blocked(&changes, &loaded.config);
         if !blocked.is_empty() {
             return Err(blocked);
         }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::listen;
 use super::secure::Secure;
 use super::udp::SendCounters;
 use super::worker::Command;
@@ -13,6 +14,7 @@ use crate::Now;
 use crate::auth::Authenticator;
 use crate::auth::nonce::NonceKey;
 use crate::config::{Config, Secret};
+use crate::policy::stream_limit::StreamLimit;
 use crate::server::Server;
 use crate::server::counters::Counters;
 use crate::server::oversight::{Filter, SessionInfo};
@@ -31,6 +33,8 @@ pub(super) struct Settings {
     pub(super) shared: Arc<Shared>,
     /// The listening addresses, in the order of their sockets.
     bound: Vec<SocketAddr>,
+    /// Of all connections.
+    limit: Arc<StreamLimit>,
     nonce_secret: Option<Secret>,
     nonces: NonceKey,
 }
@@ -40,6 +44,7 @@ impl Settings {
     pub(super) fn new(
         config: &Config,
         bound: Vec<SocketAddr>,
+        limit: Arc<StreamLimit>,
         previous: Option<&Self>,
     ) -> Result<Self, StartError> {
         let nonce_secret = config.auth.nonce_secret.clone();
@@ -58,6 +63,7 @@ impl Settings {
         Ok(Self {
             shared: Arc::new(shared.with_alternates(&config.listen, &bound)),
             bound,
+            limit,
             nonce_secret,
             nonces,
         })
@@ -203,14 +209,38 @@ impl Control {
             .await;
     }
 
-    /// Goes on with another configuration; listening addresses and the number of workers stay.
+    /// Goes on with another configuration; the number of workers stays.
     ///
     /// # Errors
     /// Why that is impossible; nothing has changed then.
     pub async fn reload(&self, config: &Config) -> Result<(), StartError> {
         let shared = {
             let mut settings = self.settings();
-            *settings = Settings::new(config, settings.bound.clone(), Some(&settings))?;
+            let workers = self.workers.len();
+            let change = listen::change(config, &settings.bound, &settings.limit, workers)?;
+            // The demonstration's certificate is in no configuration, and stays.
+            let secure = self
+                .secure
+                .as_ref()
+                .filter(|_| !config.tls.files.is_empty());
+            let certificates = secure.map(|secure| secure.prepare(&config.tls));
+            let certificates = certificates.transpose().map_err(StartError)?;
+            let limit = Arc::clone(&settings.limit);
+            *settings = Settings::new(config, change.addresses, limit, Some(&settings))?;
+            // From here on nothing fails.
+            if let (Some(secure), Some(certificates)) = (secure, certificates) {
+                secure.adopt(&config.tls, certificates);
+            }
+            for (worker, added) in self.workers.iter().zip(change.by_worker) {
+                // A worker that is gone listens on nothing.
+                let _ = worker.send(Command::Listen(added, change.removed.clone()));
+            }
+            for address in change.added {
+                tracing::info!(%address, "listening");
+            }
+            for address in change.removed {
+                tracing::info!(%address, "no longer listening for new clients");
+            }
             Arc::clone(&settings.shared)
         };
         self.ask(move |now, server, _| server.handle_reload(now, shared))

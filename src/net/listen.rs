@@ -22,22 +22,83 @@ pub(super) struct Listeners {
     pub(super) limit: Arc<StreamLimit>,
 }
 
+/// What a reload adds and takes away.
+pub(super) struct Change {
+    /// The addresses from now on.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// Those of them that are new.
+    pub(super) added: Vec<SocketAddr>,
+    /// The sockets of those, for each worker.
+    pub(super) by_worker: Vec<Listening>,
+    /// The addresses that are no longer wanted.
+    pub(super) removed: Vec<SocketAddr>,
+}
+
 /// Binds what `listening-ip` and the keys of the listening ports say.
 pub(super) fn bind(config: &Config) -> Result<Listeners, StartError> {
     let transports = &config.transports;
+    let limit = Arc::new(StreamLimit::new(
+        transports.max_idle,
+        transports.max_idle_per_ip,
+    ));
+    let addresses = addresses(config, &[])?;
+    let workers = config.workers.get();
+    let by_worker = (0..workers).map(|_| sockets(config, &addresses, &limit));
+    Ok(Listeners {
+        by_worker: by_worker.collect::<Result<_, _>>()?,
+        addresses,
+        limit,
+    })
+}
+
+/// Binds what `config` has beyond `bound`, for so many workers.
+pub(super) fn change(
+    config: &Config,
+    bound: &[SocketAddr],
+    limit: &Arc<StreamLimit>,
+    workers: usize,
+) -> Result<Change, StartError> {
+    let addresses = addresses(config, bound)?;
+    let beyond = |all: &[SocketAddr], known: &[SocketAddr]| -> Vec<_> {
+        all.iter()
+            .filter(|addr| !known.contains(addr))
+            .copied()
+            .collect()
+    };
+    let added = beyond(&addresses, bound);
+    let by_worker = (0..workers).map(|_| sockets(config, &added, limit));
+    Ok(Change {
+        by_worker: by_worker.collect::<Result<_, _>>()?,
+        removed: beyond(bound, &addresses),
+        added,
+        addresses,
+    })
+}
+
+fn kinds(config: &Config) -> &'static [Kind] {
+    let transports = &config.transports;
     let datagrams = transports.udp || transports.dtls;
     let streams = transports.tcp || transports.tls;
-    let kinds: &[Kind] = match (datagrams, streams) {
+    match (datagrams, streams) {
         (true, true) => &[Kind::Udp, Kind::Tcp],
         (true, false) => &[Kind::Udp],
         (false, _) => &[Kind::Tcp],
-    };
+    }
+}
+
+/// The addresses to listen on; those that are not among `ours` must be free.
+fn addresses(config: &Config, ours: &[SocketAddr]) -> Result<Vec<SocketAddr>, StartError> {
     let mut addresses = Vec::new();
     for (ip, optional) in ips(config) {
         for port in config.listen.ports(ip) {
             let addr = SocketAddr::new(ip, port);
             // With SO_REUSEPORT a second server would get half of the first one's clients.
-            match kinds.iter().try_for_each(|kind| kind.check_free(addr)) {
+            let free = || {
+                kinds(config)
+                    .iter()
+                    .try_for_each(|kind| kind.check_free(addr))
+            };
+            match if ours.contains(&addr) { Ok(()) } else { free() } {
                 Ok(()) => addresses.push(addr),
                 Err((_, error)) if optional && is_unsupported(&error) => {
                     tracing::info!(%addr, "not listening: this host has no IPv6");
@@ -46,33 +107,28 @@ pub(super) fn bind(config: &Config) -> Result<Listeners, StartError> {
             }
         }
     }
-    let limit = Arc::new(StreamLimit::new(
-        transports.max_idle,
-        transports.max_idle_per_ip,
-    ));
-    let sockets = || -> Result<Listening, StartError> {
-        let mut listening = Listening::default();
-        for addr in &addresses {
-            for kind in kinds {
-                let bound = match kind {
-                    Kind::Udp => UdpSocket::bind_listener(*addr).map(|s| listening.udp.push(s)),
-                    Kind::Tcp => {
-                        Acceptor::bind(*addr, Arc::clone(&limit)).map(|a| listening.tcp.push(a))
-                    }
-                };
-                bound.map_err(|error| explain(*addr, *kind, &error))?;
-            }
+    Ok(addresses)
+}
+
+/// One worker's sockets for `addresses`.
+fn sockets(
+    config: &Config,
+    addresses: &[SocketAddr],
+    limit: &Arc<StreamLimit>,
+) -> Result<Listening, StartError> {
+    let mut listening = Listening::default();
+    for addr in addresses {
+        for kind in kinds(config) {
+            let bound = match kind {
+                Kind::Udp => UdpSocket::bind_listener(*addr).map(|s| listening.udp.push(s)),
+                Kind::Tcp => {
+                    Acceptor::bind(*addr, Arc::clone(limit)).map(|a| listening.tcp.push(a))
+                }
+            };
+            bound.map_err(|error| explain(*addr, *kind, &error))?;
         }
-        Ok(listening)
-    };
-    let by_worker = (0..config.workers.get())
-        .map(|_| sockets())
-        .collect::<Result<_, _>>()?;
-    Ok(Listeners {
-        addresses,
-        by_worker,
-        limit,
-    })
+    }
+    Ok(listening)
 }
 
 /// A kind of listening socket.

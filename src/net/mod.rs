@@ -47,7 +47,8 @@ impl Service {
     /// What could not be bound or started, with what to do about it.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let listeners = listen::bind(config)?;
-        let settings = Settings::new(config, listeners.addresses.clone(), None)?;
+        let limit = Arc::clone(&listeners.limit);
+        let settings = Settings::new(config, listeners.addresses.clone(), limit, None)?;
         let secure = Secure::new(config).map_err(StartError)?;
         let all = Workers::default();
         let mut threads = Vec::new();

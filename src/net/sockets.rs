@@ -1,7 +1,7 @@
 //! The sockets of one worker, by the names that the server knows them by.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ const EVENTS: usize = 512;
 pub(super) struct Sockets {
     poll: Poll,
     events: Events,
-    listeners: Vec<Listener>,
+    /// Their places are their names; one that was closed leaves its place empty.
+    listeners: Vec<Option<Listener>>,
     relays: Vec<Option<UdpSocket>>,
 }
 
@@ -33,24 +34,68 @@ pub(super) struct Sockets {
 struct Listener {
     socket: UdpSocket,
     wildcard: bool,
+    /// Only clients that were there before are still served.
+    retired: bool,
 }
 
 impl Sockets {
     pub(super) fn new(listeners: Vec<UdpSocket>) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        for (index, socket) in listeners.iter().enumerate() {
-            register(&poll, socket, Token(index))?;
+        let mut sockets = Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS),
+            listeners: Vec::new(),
+            relays: Vec::new(),
+        };
+        for socket in listeners {
+            sockets.listen(socket)?;
         }
-        let listener = |socket: UdpSocket| Listener {
+        Ok(sockets)
+    }
+
+    /// Serves one more listening socket, or again the one that is retired on its address.
+    pub(super) fn listen(&mut self, socket: UdpSocket) -> io::Result<()> {
+        let same = |listener: &&mut Listener| listener.socket.addr() == socket.addr();
+        if let Some(known) = self.listeners.iter_mut().flatten().find(same) {
+            known.retired = false;
+            return Ok(());
+        }
+        register(&self.poll, &socket, Token(self.listeners.len()))?;
+        self.listeners.push(Some(Listener {
             wildcard: socket.addr().ip().is_unspecified(),
             socket,
-        };
-        Ok(Self {
-            poll,
-            events: Events::with_capacity(EVENTS),
-            listeners: listeners.into_iter().map(listener).collect(),
-            relays: Vec::new(),
-        })
+            retired: false,
+        }));
+        Ok(())
+    }
+
+    /// Takes no new clients on `addr`.
+    pub(super) fn retire(&mut self, addr: SocketAddr) {
+        let on = |listener: &&mut Listener| listener.socket.addr() == addr;
+        if let Some(listener) = self.listeners.iter_mut().flatten().find(on) {
+            listener.retired = true;
+        }
+    }
+
+    /// Whether this socket takes no new clients.
+    pub(super) fn is_retired(&self, id: SocketId) -> bool {
+        self.listener(id).is_some_and(|listener| listener.retired)
+    }
+
+    /// Closes the retired sockets that nobody uses; `true` when some are left.
+    pub(super) fn close_retired(&mut self, used: impl Fn(SocketId) -> bool) -> bool {
+        for (index, listener) in self.listeners.iter_mut().enumerate() {
+            // Far fewer addresses than numbers.
+            let id = SocketId(index as u32);
+            listener.take_if(|listener| listener.retired && !used(id));
+        }
+        self.listeners
+            .iter()
+            .flatten()
+            .any(|listener| listener.retired)
+    }
+
+    fn listener(&self, SocketId(id): SocketId) -> Option<&Listener> {
+        self.listeners.get(id as usize)?.as_ref()
     }
 
     /// A descriptor that is readable when one of the sockets is.
@@ -74,10 +119,7 @@ impl Sockets {
 
     pub(super) fn get(&self, via: Via) -> Option<&UdpSocket> {
         match via {
-            Via::Listener(SocketId(id)) => self
-                .listeners
-                .get(id as usize)
-                .map(|listener| &listener.socket),
+            Via::Listener(id) => self.listener(id).map(|listener| &listener.socket),
             Via::Relay(RelayId(id)) => self.relays.get(id as usize)?.as_ref(),
         }
     }
@@ -88,9 +130,8 @@ impl Sockets {
     }
 
     /// `ip` where the listening socket has many addresses to send from.
-    pub(super) fn source_of(&self, SocketId(listener): SocketId, ip: IpAddr) -> Option<IpAddr> {
-        let listener = self.listeners.get(listener as usize)?;
-        listener.wildcard.then_some(ip)
+    pub(super) fn source_of(&self, listener: SocketId, ip: IpAddr) -> Option<IpAddr> {
+        self.listener(listener)?.wildcard.then_some(ip)
     }
 
     pub(super) fn open_relay(&mut self, RelayId(id): RelayId, socket: UdpSocket) -> io::Result<()> {

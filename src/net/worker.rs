@@ -1,7 +1,7 @@
 //! One worker thread: its server, its sockets, and the tasks that join them.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
 
 use super::io::Io;
 use super::log::EventLog;
@@ -31,6 +32,9 @@ use crate::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
 use crate::server::output::{ClientVerdict, DropReason, PeerVerdict, RelayId};
 use crate::server::shared::Shared;
 
+/// How often to look whether a retired listening socket is still used.
+const RETIRED_CHECK: Duration = Duration::from_secs(1);
+
 /// How long an idle worker sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -43,6 +47,8 @@ pub(super) enum Command {
     Stop,
     /// Look at the server, or change it.
     Ask(Ask),
+    /// Listen on more addresses, and take no new clients on others.
+    Listen(Listening, Vec<SocketAddr>),
     /// Take a data connection whose peer connection is here.
     Join(ConnectionId, Box<DataStream>),
 }
@@ -79,6 +85,8 @@ pub(super) struct Worker {
     asleep_until: Instant,
     /// Tells it that something is due earlier.
     rearm: Rc<Notify>,
+    /// When to look again whether a retired listening socket is still used.
+    retired_check: Option<Instant>,
     naps: Naps,
     /// Datagrams of the last round.
     served: usize,
@@ -106,6 +114,7 @@ impl Worker {
             ready: VecDeque::new(),
             asleep_until: now.mono + IDLE,
             rearm: Rc::new(Notify::new()),
+            retired_check: None,
             naps: Naps::default(),
             served: 0,
         })
@@ -122,9 +131,12 @@ impl Worker {
         let rearm = Rc::clone(&self.rearm);
         let worker = Rc::new(RefCell::new(self));
         worker.borrow_mut().io.peers.belong_to(&worker);
-        for acceptor in acceptors {
-            tokio::task::spawn_local(accept(Rc::clone(&worker), acceptor));
-        }
+        let take = |acceptor: Acceptor| {
+            let task = accept(Rc::clone(&worker), acceptor);
+            tokio::task::spawn_local(task)
+        };
+        let mut accepting: HashMap<SocketAddr, JoinHandle<()>> = HashMap::new();
+        accepting.extend(acceptors.into_iter().map(|a| (a.addr(), take(a))));
         let sleep = tokio::time::sleep(IDLE);
         tokio::pin!(sleep);
         let mut more = false;
@@ -139,6 +151,16 @@ impl Worker {
                     Some(Command::Stop) | None => break,
                     Some(Command::Ask(ask)) => {
                         worker.borrow_mut().answer(now(), ask);
+                        continue;
+                    }
+                    Some(Command::Listen(added, removed)) => {
+                        for task in removed.iter().filter_map(|addr| accepting.remove(addr)) {
+                            task.abort();
+                            // Gone when this returns, and with it the socket.
+                            let _ = task.await;
+                        }
+                        accepting.extend(added.tcp.into_iter().map(|a| (a.addr(), take(a))));
+                        worker.borrow_mut().listen(now(), added.udp, &removed)?;
                         continue;
                     }
                     Some(Command::Join(connection, data)) => {
@@ -174,10 +196,38 @@ impl Worker {
         self.apply_outputs(now);
     }
 
+    fn listen(
+        &mut self,
+        now: Now,
+        added: Vec<UdpSocket>,
+        removed: &[SocketAddr],
+    ) -> io::Result<()> {
+        for addr in removed {
+            self.io.sockets.retire(*addr);
+        }
+        for socket in added {
+            self.io.sockets.listen(socket)?;
+        }
+        self.close_retired(now);
+        Ok(())
+    }
+
+    /// Closes listening sockets whose last client has gone.
+    fn close_retired(&mut self, now: Now) {
+        let (server, sessions) = (&self.server, &self.io.sessions);
+        let used = |id| server.uses(id) || sessions.use_listener(id);
+        let left = self.io.sockets.close_retired(used);
+        self.retired_check = left.then(|| now.mono + RETIRED_CHECK);
+    }
+
     /// When something is due, or long from now.
     fn next_due(&self) -> Option<Instant> {
         let server = self.server.poll_timeout();
-        let io = [self.io.streams.next_check(), self.io.sessions.next_check()];
+        let io = [
+            self.io.streams.next_check(),
+            self.io.sessions.next_check(),
+            self.retired_check,
+        ];
         server.into_iter().chain(io.into_iter().flatten()).min()
     }
 
@@ -204,6 +254,9 @@ impl Worker {
         self.apply_outputs(now);
         self.check_streams(now);
         self.io.check_sessions(now, &mut self.server);
+        if self.retired_check.is_some_and(|at| at <= now.mono) {
+            self.close_retired(now);
+        }
         self.asleep_until = self.next_due().unwrap_or_else(|| now.mono + IDLE);
         self.asleep_until
     }
@@ -279,6 +332,7 @@ impl Worker {
             queue,
             ..
         } = self;
+        let retired = io.sockets.is_retired(socket);
         for datagram in receiver.datagrams() {
             let local = SocketAddr::new(datagram.local.unwrap_or(addr.ip()), addr.port());
             let route = Route {
@@ -286,6 +340,15 @@ impl Worker {
                 server: local,
                 client: datagram.source,
             };
+            let tuple = FiveTuple {
+                transport: Transport::Udp,
+                client: datagram.source,
+                server: local,
+            };
+            let plain = Path { tuple, socket };
+            if retired && !server.has_allocation(&plain) && !io.sessions.knows(route) {
+                continue;
+            }
             let (mut named, mut bytes) = (route.named(), datagram.bytes);
             let proxied = io.sessions.trusts(datagram.source.ip());
             if proxied {
@@ -310,12 +373,7 @@ impl Worker {
                     None => continue,
                 }
             } else {
-                let tuple = FiveTuple {
-                    transport: Transport::Udp,
-                    client: datagram.source,
-                    server: local,
-                };
-                Path { tuple, socket }
+                plain
             };
             let verdict = server.handle_client(now, &path, bytes);
             relay_to_peer(queue, receiver, &verdict, datagram.traffic_class);

@@ -37,7 +37,7 @@ use self::methods::connection_bind::connection_id;
 use self::connections::ConnectionId;
 use self::counters::Counters;
 use self::deadlines::{Deadlines, Subject};
-use self::five_tuple::{Path, PeerAddr};
+use self::five_tuple::{Path, PeerAddr, SocketId};
 use self::output::{Channel, ClientVerdict, DropReason, EndReason, Event, Output, RelayId};
 use self::refusal::Refusal;
 use self::shared::Shared;
@@ -521,6 +521,14 @@ impl Server {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.deadlines.next()
+    }
+
+    /// Whether an allocation's client comes by this socket of the driver.
+    #[must_use]
+    pub fn uses(&self, socket: SocketId) -> bool {
+        self.allocations
+            .iter()
+            .any(|allocation| allocation.path.socket == socket)
     }
 
     /// Live allocations.

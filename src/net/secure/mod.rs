@@ -24,7 +24,8 @@ const NOTICE: i64 = 14 * 86400;
 /// Certificates, which a reload exchanges; handshakes that have begun keep what they began with.
 #[derive(Debug)]
 pub struct Secure {
-    tls: Tls,
+    /// Which files, and which ciphers.
+    tls: Mutex<Tls>,
     serves_dtls: bool,
     current: RwLock<Arc<Material>>,
     /// What the files looked like when they were read last, and when they were looked at last.
@@ -71,7 +72,7 @@ impl Secure {
             serves_dtls,
             seen: Mutex::new([stamps.clone(), stamps]),
             expiries: Mutex::new(expiries),
-            tls: tls.clone(),
+            tls: Mutex::new(tls.clone()),
         })))
     }
 
@@ -84,14 +85,14 @@ impl Secure {
 
     /// Reads the files again and says what came of it in the log; nothing changes unless all are good.
     pub fn reload(&self) {
-        let stamps = stamps(&self.tls);
+        let stamps = stamps(&self.tls());
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = [stamps.clone(), stamps];
         self.exchange();
     }
 
     /// Reloads when files have changed and now stay as they are; to be called every few seconds.
     pub fn reload_if_changed(&self) {
-        let now = stamps(&self.tls);
+        let now = stamps(&self.tls());
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let [read, looked] = &mut *seen;
         // Certificate and key are rarely replaced in one moment.
@@ -124,20 +125,47 @@ impl Secure {
     }
 
     fn read(&self) -> Result<Vec<Certificate>, String> {
-        let password = self.tls.password.as_ref();
-        let certificates = self
-            .tls
-            .files
-            .iter()
-            .map(|files| certificate::load(files, password))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| error.to_string())?;
+        let tls = self.tls();
+        let password = tls.password.as_ref();
+        let load = |files| certificate::load(files, password);
+        let certificates = tls.files.iter().map(load).collect::<Result<Vec<_>, _>>();
+        let certificates = certificates.map_err(|error| error.to_string())?;
         if certificates.is_empty() {
             return Err("it was made for this demonstration and has no file".to_owned());
         }
-        let material = Arc::new(Material::new(&self.tls, &certificates, self.serves_dtls)?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = material;
+        let material = Material::new(&tls, &certificates, self.serves_dtls)?;
+        self.set(material);
         Ok(certificates)
+    }
+
+    /// What handshakes would be made with under another configuration.
+    ///
+    /// # Errors
+    /// What the libraries do not accept.
+    pub(super) fn prepare(&self, tls: &Tls) -> Result<Material, String> {
+        Material::new(tls, &tls.certificates, self.serves_dtls)
+    }
+
+    /// Goes on with what was prepared for `tls`.
+    pub(super) fn adopt(&self, tls: &Tls, material: Material) {
+        let stamps = stamps(tls);
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = [stamps.clone(), stamps];
+        *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = tls.clone();
+        let expiries = expiries_of(&tls.certificates);
+        warn_of_expiry(&expiries);
+        *self.expiries.lock().unwrap_or_else(PoisonError::into_inner) = expiries;
+        self.set(material);
+    }
+
+    fn set(&self, material: Material) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(material);
+    }
+
+    fn tls(&self) -> Tls {
+        self.tls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 

@@ -213,6 +213,21 @@ impl Sessions {
         }
     }
 
+    /// Whether a client has a session on this route.
+    pub(super) fn knows(&self, route: Route) -> bool {
+        let kinds = [Kind::Plain, Kind::Dtls];
+        kinds
+            .iter()
+            .any(|kind| self.by_route.contains_key(&(route, *kind)))
+    }
+
+    /// Whether a session has come in by this listening socket.
+    pub(super) fn use_listener(&self, listener: SocketId) -> bool {
+        self.slab
+            .iter()
+            .any(|(_, session)| session.route.listener == listener)
+    }
+
     fn remove(&mut self, id: usize) -> Option<Session> {
         let session = self.slab.try_remove(id)?;
         let kind = match session.association {

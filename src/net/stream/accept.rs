@@ -24,6 +24,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A listening socket of one worker, and the limits of all.
 #[derive(Debug)]
 pub(in crate::net) struct Acceptor {
+    addr: SocketAddr,
     listener: std::net::TcpListener,
     limit: Arc<StreamLimit>,
 }
@@ -36,9 +37,15 @@ impl Acceptor {
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG)?;
         Ok(Self {
+            addr,
             listener: socket.into(),
             limit,
         })
+    }
+
+    /// The address that it listens on.
+    pub(in crate::net) fn addr(&self) -> SocketAddr {
+        self.addr
     }
 
     /// Fails if another program listens on `addr`.

@@ -11,7 +11,7 @@ use turn::proto::channum::ChannelNumber;
 use turn::proto::peeraddr::PeerAddress;
 
 use super::{allocate, api, eventually, is_alive, refresh, start, status, usual_session};
-use crate::support::{PASSWORD, Peer, StunClient, Turnd, USER, error_code};
+use crate::support::{Authority, PASSWORD, Peer, StunClient, Turnd, USER, error_code};
 
 const THREADS: usize = 5;
 /// Allocations of one thread.
@@ -71,12 +71,15 @@ fn group(turnd: &Turnd, peer: &Peer) -> Vec<StunClient> {
     clients
 }
 
-/// The configuration of reload `n`: each differs from the one before in every key that can.
-fn configuration(n: usize) -> String {
+/// The configuration of reload `n`: each differs from the one before in every key that can, in its
+/// certificate and in a listener.
+fn configuration(turnd: &Turnd, authority: &Authority, n: usize) -> String {
+    let certificate = authority.toml(&[["one", "two"][n % 2]]);
+    let listener = [turnd.ports().tls_listening(), turnd.ports().peers()][n % 2];
     let users = [format!("{USER}:{PASSWORD}"), format!("guest{n}:{PASSWORD}")];
     let lists = json!([format!("198.51.100.{}", n % 250), "203.0.113.0/24"]);
     format!(
-        "user = {}\nstatic-auth-secret = ['secret{n}']\ndenied-peer-ip = {lists}\nallowed-peer-ip = ['10.0.0.{}']\n\
+        "{certificate}\ntls-listening-port = {listener}\nuser = {}\nstatic-auth-secret = ['secret{n}']\ndenied-peer-ip = {lists}\nallowed-peer-ip = ['10.0.0.{}']\n\
          verbose = {}\nlog-format = '{}'\nuser-quota = {}\nmax-channels = {}\nfingerprint = {}\nmax-allocate-lifetime = {}",
         json!(users),
         n % 250,
@@ -91,7 +94,11 @@ fn configuration(n: usize) -> String {
 
 #[test]
 fn a_hundred_reloads_lose_no_packet_and_end_no_allocation() {
-    let turnd = start("");
+    let authority = Authority::new();
+    for name in ["one", "two"] {
+        authority.issue(name, "localhost", "rsa:2048", 30);
+    }
+    let turnd = start(&authority.toml(&["two"]));
     let peers: Vec<Peer> = (0..THREADS)
         .map(|_| Peer::echo(Ipv4Addr::LOCALHOST))
         .collect();
@@ -123,7 +130,7 @@ fn a_hundred_reloads_lose_no_packet_and_end_no_allocation() {
             {
                 thread::sleep(Duration::from_millis(2));
             }
-            reload(&turnd, n);
+            reload(&turnd, &authority, n);
         }
         let times = carriers.into_iter().map(|carrier| carrier.join().unwrap());
         times.max().unwrap()
@@ -151,8 +158,8 @@ fn a_hundred_reloads_lose_no_packet_and_end_no_allocation() {
     );
 }
 
-fn reload(turnd: &Turnd, n: usize) {
-    turnd.configure(&configuration(n));
+fn reload(turnd: &Turnd, authority: &Authority, n: usize) {
+    turnd.configure(&configuration(turnd, authority, n));
     let changes: Value = api(turnd).post("/api/v1/reload", &json!({})).json();
     let changes = changes["changes"].as_array().unwrap();
     assert!(changes.len() >= 8, "{changes:?}");

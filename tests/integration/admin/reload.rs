@@ -1,12 +1,14 @@
 //! Reloading: everything or nothing, and what is said about it.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use serde_json::json;
 use stun::message::CLASS_SUCCESS_RESPONSE;
 
 use super::{allocate, api, ctl, eventually, is_alive, session, start, status, usual_session};
-use crate::support::{PASSWORD, StunClient, USER, error_code};
+use crate::support::{PASSWORD, Peer, StunClient, USER, error_code};
 
 #[test]
 fn a_good_file_is_taken_over_and_shown() {
@@ -44,6 +46,47 @@ fn a_good_file_is_taken_over_and_shown() {
     let change = json!({ "key": "user-quota", "old": "3", "new": "0" });
     assert_eq!(answer, json!({ "changes": [change] }));
     assert_eq!(status(&turnd)["reloads"], 3);
+}
+
+#[test]
+fn listeners_come_and_go() {
+    let turnd = start("");
+    let echo = Peer::echo(Ipv4Addr::LOCALHOST);
+    let (old, new) = (turnd.address(), turnd.ports().peers());
+    let (call, _) = StunClient::allocated(old);
+    turnd.configure(&format!("listening-port = {new}"));
+    ctl(&turnd, &["reload"]).ok();
+
+    let stranger = |address| {
+        let patience = Duration::from_millis(300);
+        StunClient::new(address).with_patience(patience).binding()
+    };
+    assert!(
+        stranger(SocketAddr::new(old.ip(), new)).is_some(),
+        "the new one answers"
+    );
+    assert!(stranger(old).is_none(), "the old one takes nobody new");
+    assert!(call.echoes(&echo), "who was there before is served on");
+    assert!(UdpSocket::bind(old).is_err(), "so it is open");
+    call.deallocate();
+    eventually("the old one is closed", || UdpSocket::bind(old).is_ok());
+
+    turnd.configure(&format!("listening-port = {}", old.port()));
+    ctl(&turnd, &["reload"]).ok();
+    assert!(stranger(old).is_some(), "and comes back");
+}
+
+#[test]
+fn a_listener_in_the_way_changes_nothing() {
+    let turnd = start("");
+    let taken = UdpSocket::bind((Ipv4Addr::LOCALHOST, turnd.ports().peers())).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    turnd.configure(&format!("listening-port = {port}\nuser = ['bob:hidden']"));
+    let refused = ctl(&turnd, &["reload"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    let reason = format!("127.0.0.1:{port}/udp is in use");
+    assert!(refused.err.contains(&reason), "{refused:?}");
+    let _alice = usual_session(&turnd);
 }
 
 #[test]
