@@ -1,7 +1,7 @@
 //! Relayed data over TCP and TLS, turnd beside coturn in the same run: CPU of the server for each
 //! delivered packet, and a relay between a UDP and a TCP client at 300 Mbit/s.
 //!
-//!     cargo bench --bench streams [-- ROUNDS [SECONDS]]
+//!     cargo bench --bench streams [-- [ROUNDS [SECONDS]] [BEGINNING OF A LOAD'S NAME]]
 //!
 //! Needs coturn and openssl. The server is pinned to one processor, the load to the other; the
 //! servers take turns, the first round is dropped, medians are printed.
@@ -21,7 +21,7 @@ use stun::agent::TransactionId;
 use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME, ATTR_XOR_RELAYED_ADDRESS};
 use stun::integrity::MessageIntegrity;
 use stun::message::{
-    CLASS_REQUEST, CLASS_SUCCESS_RESPONSE, Getter, METHOD_ALLOCATE, METHOD_CHANNEL_BIND, Message,
+    CLASS_REQUEST, CLASS_SUCCESS_RESPONSE, METHOD_ALLOCATE, METHOD_CHANNEL_BIND, Message,
     MessageType, Method, Setter,
 };
 use stun::textattrs::TextAttribute;
@@ -431,6 +431,12 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// Prints what both servers cost for each delivered packet.
 fn compare(label: &str, rounds: usize, measure: impl Fn(&str) -> Outcome) {
+    let wanted = std::env::args()
+        .skip(1)
+        .find(|word| word.starts_with(char::is_alphabetic));
+    if wanted.is_some_and(|wanted| !label.starts_with(&wanted)) {
+        return;
+    }
     let mut costs = [Vec::new(), Vec::new()];
     let mut notes = [String::new(), String::new()];
     for round in 0..=rounds {
