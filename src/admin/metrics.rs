@@ -109,6 +109,7 @@ fn render(status: &Status, realm: &str, daemon: &Daemon) -> String {
         "Seconds since the start.",
         daemon.uptime().as_secs(),
     );
+    certificates(&mut page, daemon);
     page.metric(
         "turnd_build_info",
         "gauge",
@@ -120,6 +121,22 @@ fn render(status: &Status, realm: &str, daemon: &Daemon) -> String {
         1,
     );
     page.0
+}
+
+fn certificates(page: &mut Page, daemon: &Daemon) {
+    let Some(certificates) = daemon.control().certificates() else {
+        return;
+    };
+    let name = "turnd_certificate_expiry_timestamp_seconds";
+    page.metric(
+        name,
+        "gauge",
+        "When a TLS certificate expires, since the Unix epoch.",
+    );
+    // As many as the configuration has.
+    for (names, expiry) in certificates.expiries() {
+        page.sample(name, &format!("{{names=\"{}\"}}", escape(&names)), expiry);
+    }
 }
 
 fn binding(page: &mut Page, counters: &Counters) {

@@ -47,6 +47,7 @@ impl Settings {
         limit: Arc<StreamLimit>,
         previous: Option<&Self>,
     ) -> Result<Self, StartError> {
+        listen::check_relays(config)?;
         let nonce_secret = config.auth.nonce_secret.clone();
         let nonces = match previous {
             Some(previous) if previous.nonce_secret == nonce_secret => previous.nonces.clone(),

@@ -152,6 +152,20 @@ fn listen_on(ports: &Ports) -> String {
 }
 
 #[test]
+fn a_relay_address_of_another_host_ends_the_start() {
+    let folder = Scratch::new();
+    let ports = Ports::claim(2);
+    let flags = listen_on(&ports).replace("--relay-ip 127.0.0.1", "--relay-ip 192.0.2.1");
+    let (code, error) = failure(&folder, &format!("{flags} --user a:b"));
+    assert_eq!(code, Some(1), "{error}");
+    assert!(
+        error.contains("relay-ip 192.0.2.1 cannot be bound"),
+        "{error}"
+    );
+    assert!(error.contains("external-ip"), "{error}");
+}
+
+#[test]
 fn a_port_in_use_ends_the_start_with_1_and_says_how_to_find_who_has_it() {
     let folder = Scratch::new();
     let ports = Ports::claim(2);

@@ -112,6 +112,13 @@ impl Secure {
         warn_of_expiry(&expiries);
     }
 
+    /// The names of each certificate, and when it expires, in seconds since the Unix epoch.
+    #[must_use]
+    pub fn expiries(&self) -> Vec<(String, i64)> {
+        let expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
+        expiries.clone()
+    }
+
     fn exchange(&self) {
         match self.read() {
             Ok(certificates) => {

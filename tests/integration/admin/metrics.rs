@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use stun::message::{CLASS_SUCCESS_RESPONSE, METHOD_CHANNEL_BIND};
@@ -12,7 +13,7 @@ use turn::proto::channum::ChannelNumber;
 use turn::proto::peeraddr::PeerAddress;
 
 use super::{allocate, api, refresh, session, start, usual_session};
-use crate::support::{PASSWORD, Peer, StunClient, Turnd, USER, error_code};
+use crate::support::{Authority, PASSWORD, Peer, StunClient, Turnd, USER, error_code};
 
 /// Has Prometheus' own tool look at a page of metrics.
 pub(super) fn promtool(metrics: &str) {
@@ -185,5 +186,25 @@ fn promtool_finds_nothing_wrong() {
     let turnd = start("");
     promtool(&api(&turnd).get("/metrics").body);
     let _client = usual_session(&turnd);
+    promtool(&api(&turnd).get("/metrics").body);
+}
+
+#[test]
+fn the_end_of_every_certificate_is_told() {
+    let authority = Authority::new();
+    authority.issue("one", "localhost", "rsa:2048", 2);
+    let turnd = start(&authority.toml(&["one"]));
+    let samples = samples(&turnd);
+    let name = "turnd_certificate_expiry_timestamp_seconds{";
+    let (_, expiry) = samples
+        .iter()
+        .find(|(sample, _)| sample.starts_with(name))
+        .unwrap();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64();
+    let left = expiry - now;
+    assert!((86_400.0..=172_800.0).contains(&left), "{left}");
     promtool(&api(&turnd).get("/metrics").body);
 }
