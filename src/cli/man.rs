@@ -3,10 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::{Cli, Failure, say};
+use super::{Failure, command_line, say};
 
 /// Write the manual pages, one for each command, into a folder.
 #[derive(clap::Args)]
@@ -25,7 +24,7 @@ impl Man {
             ))
         };
         std::fs::create_dir_all(&self.folder).map_err(cannot)?;
-        clap_mangen::generate_to(Cli::command(), &self.folder).map_err(cannot)
+        clap_mangen::generate_to(command_line(), &self.folder).map_err(cannot)
     }
 }
 
@@ -42,7 +41,7 @@ pub(super) struct Completions {
 impl Completions {
     pub(super) fn run(self) -> Result<(), Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "turnd", &mut script);
+        clap_complete::generate(self.shell, &mut command_line(), "turnd", &mut script);
         say(String::from_utf8_lossy(&script).trim_end())
     }
 }

@@ -19,7 +19,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::file::FileConfig;
 use crate::config::{self, ConfigError, Loaded};
@@ -95,9 +95,35 @@ impl From<getrandom::Error> for Failure {
     }
 }
 
+/// The command line, with switches that take `=true` or `=false`, or nothing for true.
+fn command_line() -> clap::Command {
+    let is_switch = |arg: &Arg| {
+        let parser = arg.get_value_parser().type_id();
+        let takes_value = matches!(arg.get_action(), ArgAction::Set);
+        takes_value && parser == clap::value_parser!(bool).type_id()
+    };
+    let switch = move |arg: Arg| {
+        if !is_switch(&arg) {
+            return arg;
+        }
+        arg.value_name("true|false")
+            .hide_possible_values(true)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+    };
+    Cli::command().mut_subcommands(|command| command.mut_args(switch))
+}
+
+/// Reads a command line.
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let matches = command_line().try_get_matches_from(args)?;
+    Cli::from_arg_matches(&matches)
+}
+
 /// Runs the command that `args` (program name first) ask for.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match parse(args) {
         Ok(cli) => cli,
         Err(error) => {
             // Help that nobody reads is no failure.
@@ -149,13 +175,11 @@ fn complain(line: impl Display) {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command_line().debug_assert();
     }
 
     fn expect_examples(command: &clap::Command, name: &str) {
@@ -171,7 +195,7 @@ mod tests {
 
     #[test]
     fn every_command_has_help_with_an_example() {
-        expect_examples(&Cli::command(), "turnd");
+        expect_examples(&command_line(), "turnd");
     }
 
     #[test]
@@ -179,7 +203,7 @@ mod tests {
         use clap::Args;
         let keys = FileConfig::augment_args(clap::Command::new("keys"));
         let mut keys: Vec<_> = keys.get_arguments().map(|a| a.get_id().clone()).collect();
-        let command = Cli::command();
+        let command = command_line();
         let serve = command.find_subcommand("serve").unwrap();
         let mut flags: Vec<_> = serve.get_arguments().map(|a| a.get_id().clone()).collect();
         flags.retain(|id| id != "config");
@@ -192,7 +216,7 @@ mod tests {
     fn switches_take_an_optional_value() {
         let flags = |args: &[&str]| {
             let args = ["turnd", "serve"].iter().chain(args);
-            match Cli::try_parse_from(args).unwrap().command {
+            match parse(args.map(OsString::from)).unwrap().command {
                 Command::Serve(serve) => serve.settings.flags,
                 _ => unreachable!(),
             }

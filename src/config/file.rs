@@ -23,13 +23,7 @@ pub struct FileConfig {
     #[arg(long, help_heading = "Listening", value_name = "PORT")]
     pub tls_listening_port: Option<u16>,
     /// Help clients to find out their NAT (RFC 5780); needs two listening-ip of a family, makes Binding replies longer.
-    #[arg(
-        long,
-        help_heading = "Listening",
-        value_name = "true|false",
-        hide_possible_values = true
-    )]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, help_heading = "Listening")]
     pub rfc5780: Option<bool>,
     /// Other port of rfc5780 beside listening-port; absent: the next one.
     #[arg(long, help_heading = "Listening", value_name = "PORT")]
@@ -45,22 +39,10 @@ pub struct FileConfig {
     #[arg(long, help_heading = "Listening", value_name = "N")]
     pub relay_threads: Option<u32>,
     /// Refuse plain UDP from clients.
-    #[arg(
-        long,
-        help_heading = "Transports",
-        value_name = "true|false",
-        hide_possible_values = true
-    )]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, help_heading = "Transports")]
     pub no_udp: Option<bool>,
     /// Refuse plain TCP from clients.
-    #[arg(
-        long,
-        help_heading = "Transports",
-        value_name = "true|false",
-        hide_possible_values = true
-    )]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, help_heading = "Transports")]
     pub no_tcp: Option<bool>,
     /// PEM files with a certificate and its chain; several are chosen between by the name that a client asks for.
     #[arg(long, help_heading = "Transports", value_name = "FILE")]
@@ -77,35 +59,17 @@ pub struct FileConfig {
     #[arg(long, help_heading = "Transports", value_name = "TEXT")]
     pub cipher_list: Option<String>,
     /// Refuse TLS from clients.
-    #[arg(
-        long,
-        help_heading = "Transports",
-        value_name = "true|false",
-        hide_possible_values = true
-    )]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, help_heading = "Transports")]
     pub no_tls: Option<bool>,
     /// Refuse DTLS from clients.
-    #[arg(
-        long,
-        help_heading = "Transports",
-        value_name = "true|false",
-        hide_possible_values = true
-    )]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, help_heading = "Transports")]
     pub no_dtls: Option<bool>,
     /// Load balancers that speak the PROXY protocol, and must: address, CIDR block, or first-last.
     #[arg(long, help_heading = "Transports", value_name = "RANGE")]
     #[serde(default, deserialize_with = "one_or_many")]
     pub trusted_proxies: Option<Vec<String>>,
     /// Refuse TCP relays (RFC 6062).
-    #[arg(
-        long,
-        help_heading = "Transports",
-        value_name = "true|false",
-        hide_possible_values = true
-    )]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, help_heading = "Transports")]
     pub no_tcp_relay: Option<bool>,
     /// Seconds that a connection may stay open without an allocation.
     #[arg(long, help_heading = "Transports", value_name = "N")]
@@ -147,22 +111,10 @@ pub struct FileConfig {
     #[arg(long, help_heading = "Credentials", value_name = "FILE")]
     pub user_file: Option<PathBuf>,
     /// Accept static users; absent: when there are any.
-    #[arg(
-        long,
-        help_heading = "Credentials",
-        value_name = "true|false",
-        hide_possible_values = true
-    )]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, help_heading = "Credentials")]
     pub lt_cred_mech: Option<bool>,
     /// Accept TURN REST credentials; absent: when there is a secret.
-    #[arg(
-        long,
-        help_heading = "Credentials",
-        value_name = "true|false",
-        hide_possible_values = true
-    )]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, help_heading = "Credentials")]
     pub use_auth_secret: Option<bool>,
     /// Secrets that TURN REST credentials are made with, newest first.
     #[arg(long, help_heading = "Credentials", value_name = "TEXT")]
@@ -184,13 +136,7 @@ pub struct FileConfig {
     #[arg(long, help_heading = "Credentials", value_name = "FILE")]
     pub nonce_secret_file: Option<PathBuf>,
     /// Let anyone allocate, without credentials.
-    #[arg(
-        long,
-        help_heading = "Credentials",
-        value_name = "true|false",
-        hide_possible_values = true
-    )]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, help_heading = "Credentials")]
     pub no_auth: Option<bool>,
     /// Allocations of one user at a time; 0: no limit.
     #[arg(long, help_heading = "Limits", value_name = "N")]
@@ -225,13 +171,7 @@ pub struct FileConfig {
     #[serde(default, deserialize_with = "one_or_many")]
     pub denied_peer_ip: Option<Vec<String>>,
     /// Allow peers on this machine's loopback addresses, for tests.
-    #[arg(
-        long,
-        help_heading = "Peers",
-        value_name = "true|false",
-        hide_possible_values = true
-    )]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, help_heading = "Peers")]
     pub allow_loopback_peers: Option<bool>,
     /// Longest lifetime of an allocation between refreshes in seconds, at least 600.
     #[arg(long, help_heading = "Lifetimes", value_name = "N")]
@@ -243,58 +183,22 @@ pub struct FileConfig {
     #[arg(long, help_heading = "Lifetimes", value_name = "N")]
     pub permission_lifetime: Option<u32>,
     /// Add FINGERPRINT to every reply.
-    #[arg(
-        long,
-        help_heading = "Protocol",
-        value_name = "true|false",
-        hide_possible_values = true
-    )]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, help_heading = "Protocol")]
     pub fingerprint: Option<bool>,
     /// Add SOFTWARE, with name and version, to replies.
-    #[arg(
-        long,
-        help_heading = "Protocol",
-        value_name = "true|false",
-        hide_possible_values = true
-    )]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, help_heading = "Protocol")]
     pub software_attribute: Option<bool>,
     /// Answer STUN Binding requests and relay nothing.
-    #[arg(
-        long,
-        help_heading = "Protocol",
-        value_name = "true|false",
-        hide_possible_values = true
-    )]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, help_heading = "Protocol")]
     pub stun_only: Option<bool>,
     /// Ask for credentials before answering STUN Binding requests.
-    #[arg(
-        long,
-        help_heading = "Protocol",
-        value_name = "true|false",
-        hide_possible_values = true
-    )]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, help_heading = "Protocol")]
     pub secure_stun: Option<bool>,
     /// Answer Binding requests of RFC 3489 clients.
-    #[arg(
-        long,
-        help_heading = "Protocol",
-        value_name = "true|false",
-        hide_possible_values = true
-    )]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, help_heading = "Protocol")]
     pub rfc3489_compatibility: Option<bool>,
     /// Accept channel numbers up to 0x7FFF, as RFC 5766 had them.
-    #[arg(
-        long,
-        help_heading = "Protocol",
-        value_name = "true|false",
-        hide_possible_values = true
-    )]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, help_heading = "Protocol")]
     pub rfc5766_channel_numbers: Option<bool>,
     /// Servers to send clients to while this one drains: "address" or "address:port".
     #[arg(long, help_heading = "Operation", value_name = "IP[:PORT]")]
@@ -314,22 +218,10 @@ pub struct FileConfig {
     #[arg(long, help_heading = "Operation", value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
     /// Reload when the configuration file changes, and not only on HUP.
-    #[arg(
-        long,
-        help_heading = "Operation",
-        value_name = "true|false",
-        hide_possible_values = true
-    )]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, help_heading = "Operation")]
     pub reload_on_change: Option<bool>,
     /// Log debug lines too.
-    #[arg(
-        long,
-        help_heading = "Logging and process",
-        value_name = "true|false",
-        hide_possible_values = true
-    )]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, help_heading = "Logging and process")]
     pub verbose: Option<bool>,
     /// File to log to; absent: standard error.
     #[arg(long, help_heading = "Logging and process", value_name = "FILE")]
