@@ -158,7 +158,7 @@ pub struct Allocation {
     pub created: Instant,
     /// When it ends.
     pub expires: Instant,
-    /// What [`super::deadlines::Deadlines`] was told.
+    /// What `Deadlines` was told.
     pub armed: Instant,
     /// Set until the relay socket is open.
     pub opening: Option<Box<Opening>>,
