@@ -155,11 +155,10 @@ fn invite(config: &Config) -> Result<(), Failure> {
     let login = login(&config.auth, None, Duration::ZERO).map_err(Failure::usage)?;
     let json = credentials::pretty(config, None, Some(login))?;
     say(format_args!(
-        "No turnd.toml was found: this is a demonstration with random credentials. Paste this into\n\
-         `new RTCPeerConnection(…)`, or its values into Trickle ICE\n\
-         (https://webrtc.github.io/samples/src/content/peerconnection/trickle-ice/):\n{json}\n\
-         TLS and DTLS are served too, with a self-signed certificate that browsers refuse; give cert\n\
-         and pkey for `turns:` URLs."
+        "No turnd.toml was found: this is a demonstration with random credentials. TLS and DTLS are\n\
+         served with a self-signed certificate that browsers refuse; `turns:` URLs need cert and pkey.\n\
+         Paste this into `new RTCPeerConnection(…)`, or its values into Trickle ICE\n\
+         (https://webrtc.github.io/samples/src/content/peerconnection/trickle-ice/):\n{json}"
     ))
 }
 

@@ -28,7 +28,7 @@ export async function inPage(scenario) {
     response.end('<!doctype html><title>turnd</title>');
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-const browser = await launch(argument.home);
+  const browser = await launch(argument.home);
   try {
     const page = await browser.newPage();
     const pageErrors = [];
