@@ -2,12 +2,12 @@
 
 mod accept;
 mod join;
+mod reading;
 mod tls;
 mod write_queue;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,17 +31,13 @@ use crate::policy::stream_limit::{StreamGuard, StreamLimit};
 use crate::server::connections::ConnectionId;
 use crate::server::five_tuple::{FiveTuple, Path, Transport};
 use crate::server::output::DropReason;
-use crate::wire::framing::{self, Next, Rules};
 use crate::wire::indication::Header;
-use crate::wire::proxy::{self, Parsed};
 
 pub(super) use self::accept::{Acceptor, accept};
 pub(super) use self::join::{DataStream, join};
 
 /// What one turn reads from a stream at the most, so that others get theirs.
 const READ: usize = 64 << 10;
-/// The first byte of a TLS record that holds a handshake message (RFC 7983 §7).
-const TLS_HANDSHAKE: u8 = 22;
 /// The longest message of a client without an allocation.
 const STRANGER_FRAME: usize = 4096;
 
@@ -337,199 +333,6 @@ impl Worker {
     fn stream_writes(&self, id: usize) -> bool {
         let stream = self.io.streams.slab.get(id);
         stream.is_some_and(Stream::wants_write)
-    }
-
-    /// Writes and reads what is possible at once.
-    fn stream_ready(&mut self, now: Now, id: usize) -> Result<(), End> {
-        let Some(stream) = self.io.streams.slab.get_mut(id) else {
-            return Err(End::Closed);
-        };
-        if stream.wants_write() {
-            stream.flush();
-        }
-        let read = if matches!(stream.layer, Some(Layer::Tls(_))) {
-            let read = stream.handle.tcp.try_read(&mut self.io.streams.cipher);
-            read.map(|count| (count, self.open_tls(now, id, count)))
-        } else {
-            let kept = stream.partial.len();
-            let scratch = self.receiver.scratch();
-            scratch[..kept].copy_from_slice(&stream.partial);
-            let read = stream.handle.tcp.try_read(&mut scratch[kept..][..READ]);
-            read.map(|count| (count, self.plain_bytes(now, id, kept + count)))
-        };
-        match read {
-            Ok((0, _)) => return Err(End::Closed),
-            Ok((_, handled)) => handled?,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return Err(End::Closed),
-        }
-        self.io.streams.flush();
-        self.arm();
-        Ok(())
-    }
-
-    /// Takes the PROXY header off the first `len` bytes of the scratch buffer, and tells how many
-    /// are left; `None` when it has not come whole.
-    fn unwrap_proxy(&mut self, id: usize, len: usize) -> Result<Option<usize>, End> {
-        let streams = &mut self.io.streams;
-        let Some(stream) = streams.slab.get_mut(id) else {
-            return Err(End::Closed);
-        };
-        let bytes = self.receiver.filled(len);
-        match proxy::parse_stream(bytes) {
-            Parsed::Header {
-                addresses,
-                len: header,
-            } => {
-                if let Some(named) = addresses {
-                    stream.path.tuple.client = named.client;
-                    stream.path.tuple.server = named.server;
-                    // From now on it counts as the client's, not the proxy's.
-                    stream.guard = None;
-                    stream.guard = streams.options.limit.acquire(named.client.ip());
-                    if stream.guard.is_none() {
-                        self.server.count_drops(DropReason::TooManyStreams, 1);
-                        return Err(End::Refused);
-                    }
-                }
-                stream.proxied = false;
-                stream.partial.clear();
-                self.receiver.scratch().copy_within(header..len, 0);
-                Ok(Some(len - header))
-            }
-            Parsed::Partial => {
-                stream.partial.clear();
-                stream.partial.extend_from_slice(bytes);
-                Ok(None)
-            }
-            Parsed::Malformed => {
-                self.server.count_drops(DropReason::Proxy, 1);
-                Err(End::Garbage)
-            }
-        }
-    }
-
-    /// Looks at the first bytes, then at frames: `len` bytes of the scratch buffer.
-    fn plain_bytes(&mut self, now: Now, id: usize, mut len: usize) -> Result<(), End> {
-        if self
-            .io
-            .streams
-            .slab
-            .get(id)
-            .is_some_and(|stream| stream.proxied)
-            && len > 0
-        {
-            match self.unwrap_proxy(id, len)? {
-                Some(rest) => len = rest,
-                None => return Ok(()),
-            }
-        }
-        let streams = &mut self.io.streams;
-        let Some(stream) = streams.slab.get_mut(id) else {
-            return Err(End::Closed);
-        };
-        if stream.layer.is_none() && len > 0 {
-            let bytes = self.receiver.filled(len);
-            if bytes[0] == TLS_HANDSHAKE
-                && let Some(secure) = &streams.options.secure
-            {
-                stream.path.tuple.transport = Transport::Tls;
-                stream.layer = Some(Layer::Tls(Box::new(Tls::new(secure.current()))));
-                stream.partial.clear();
-                streams.cipher[..len].copy_from_slice(bytes);
-                return self.open_tls(now, id, len);
-            }
-            if !streams.options.plain {
-                return Err(End::Garbage);
-            }
-            stream.layer = Some(Layer::Plain);
-        }
-        self.stream_bytes(now, id, len)
-    }
-
-    /// Decrypts `len` bytes that came, and handles what they say.
-    fn open_tls(&mut self, now: Now, id: usize, len: usize) -> Result<(), End> {
-        let Streams { slab, cipher, .. } = &mut self.io.streams;
-        let Some(stream) = slab.get_mut(id) else {
-            return Err(End::Closed);
-        };
-        let Some(Layer::Tls(tls)) = &mut stream.layer else {
-            return Err(End::Garbage);
-        };
-        let kept = stream.partial.len();
-        let scratch = self.receiver.scratch();
-        scratch[..kept].copy_from_slice(&stream.partial);
-        let opened = tls.open(&cipher[..len], &mut scratch[kept..]);
-        // Handshake messages, or the alert that says why there is an end.
-        stream.flush();
-        let opened = opened.map_err(|tls::Broken| End::Garbage)?;
-        if opened.len > 0 {
-            self.stream_bytes(now, id, kept + opened.len)?;
-        }
-        if opened.closed {
-            return Err(End::Closed);
-        }
-        Ok(())
-    }
-
-    /// Handles every whole frame of the first `len` bytes of the scratch buffer, and keeps the rest.
-    fn stream_bytes(&mut self, now: Now, id: usize, len: usize) -> Result<(), End> {
-        let Some(stream) = self.io.streams.slab.get(id) else {
-            return Err(End::Closed);
-        };
-        let path = stream.path;
-        let mut rules = self.rules(&path);
-        let mut at = 0;
-        loop {
-            if !rules.channel_data {
-                rules = self.rules(&path);
-            }
-            match framing::next(&self.receiver.filled(len)[at..], &rules) {
-                Next::Frame { frame, taken } => {
-                    let range = at..at + frame.len();
-                    at += taken;
-                    self.client_packet(now, &path, len, range);
-                    if self.io.streams.is_bound(id) {
-                        break;
-                    }
-                }
-                Next::Partial => break,
-                Next::Broken => {
-                    let reason = match proxy::parse_stream(&self.receiver.filled(len)[at..]) {
-                        Parsed::Malformed => DropReason::Malformed,
-                        // Whoever sends this is not trusted.
-                        Parsed::Header { .. } | Parsed::Partial => DropReason::Proxy,
-                    };
-                    self.server.count_drops(reason, 1);
-                    self.flush();
-                    return Err(End::Garbage);
-                }
-            }
-        }
-        self.flush();
-        if let Some(stream) = self.io.streams.slab.get_mut(id) {
-            stream.partial.clear();
-            stream
-                .partial
-                .extend_from_slice(&self.receiver.filled(len)[at..]);
-            if stream.bound.is_some() {
-                return Err(End::Bound);
-            }
-        }
-        Ok(())
-    }
-
-    fn rules(&self, path: &Path) -> Rules {
-        let known = self.server.has_allocation(path);
-        Rules {
-            max_len: if known {
-                framing::MAX_FRAME
-            } else {
-                STRANGER_FRAME
-            },
-            channel_data: known,
-            rfc5766_channels: self.server.rfc5766_channels(),
-        }
     }
 
     /// Ends what has had no allocation for too long.
