@@ -24,8 +24,8 @@ use turn::proto::data::Data;
 use turn::proto::peeraddr::PeerAddress;
 use turn::proto::reqtrans::RequestedTransport;
 use turnd::config::file::FileConfig;
-use turnd::net::Service;
 use turnd::net::udp::{Burst, Receiver, UdpSocket};
+use turnd::net::{Service, StartError};
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
@@ -114,12 +114,20 @@ fn peer_address(addr: SocketAddr) -> Box<dyn Setter> {
     })
 }
 
+/// A port that was free a moment ago may be somebody else's when the service starts.
 fn service() -> Service {
+    let started = (0..20).find_map(|_| start().ok());
+    started.expect("one of so many ports is free")
+}
+
+fn start() -> Result<Service, StartError> {
+    let ports = [loopback(), loopback()].map(|socket| socket.addr().port());
     let flags = FileConfig {
         listening_ip: Some(vec!["127.0.0.1".into()]),
         relay_ip: Some(vec!["127.0.0.1".into()]),
-        listening_port: Some(loopback().addr().port()),
-        tls_listening_port: Some(loopback().addr().port()),
+        listening_port: Some(ports[0]),
+        tls_listening_port: Some(ports[1]),
+        no_tcp: Some(true),
         no_auth: Some(true),
         allow_loopback_peers: Some(true),
         relay_threads: Some(1),
@@ -128,7 +136,7 @@ fn service() -> Service {
         ..FileConfig::default()
     };
     let loaded = turnd::config::from_flags(&flags).unwrap();
-    Service::start(&loaded.config).unwrap()
+    Service::start(&loaded.config)
 }
 
 #[test]
