@@ -4,7 +4,6 @@ pub mod control;
 mod io;
 mod listen;
 mod log;
-mod naps;
 mod peers;
 pub mod secure;
 mod session;

@@ -15,15 +15,12 @@ use tokio::task::JoinHandle;
 
 use super::io::Io;
 use super::log::EventLog;
-use super::naps::Naps;
 use super::now;
 use super::peers::{Peers, Workers};
 use super::session::{Route, SessionOptions, Sessions, is_dtls};
 use super::sockets::Sockets;
 use super::stream::{Acceptor, DataStream, StreamOptions, Streams, accept};
-use super::udp::{
-    Outgoing, Receiver, SendCounters, SendQueue, UdpSocket, Via, sharpen_timers, watch_readable,
-};
+use super::udp::{Outgoing, Receiver, SendCounters, SendQueue, UdpSocket, Via, watch_readable};
 use super::way::Way;
 use crate::Now;
 use crate::server::Server;
@@ -87,9 +84,6 @@ pub(super) struct Worker {
     rearm: Rc<Notify>,
     /// When to look again whether a retired listening socket is still used.
     retired_check: Option<Instant>,
-    naps: Naps,
-    /// Datagrams of the last round.
-    served: usize,
 }
 
 impl Worker {
@@ -115,8 +109,6 @@ impl Worker {
             asleep_until: now.mono + IDLE,
             rearm: Rc::new(Notify::new()),
             retired_check: None,
-            naps: Naps::default(),
-            served: 0,
         })
     }
 
@@ -127,7 +119,6 @@ impl Worker {
         mut commands: UnboundedReceiver<Command>,
     ) -> io::Result<()> {
         let readiness = watch_readable(self.io.sockets.poll_fd()?)?;
-        sharpen_timers();
         let rearm = Rc::clone(&self.rearm);
         let worker = Rc::new(RefCell::new(self));
         worker.borrow_mut().io.peers.belong_to(&worker);
@@ -179,10 +170,6 @@ impl Worker {
                 () = tokio::task::yield_now(), if more => {}
             }
             more = worker.borrow_mut().round()?;
-            if !more && let Some(nap) = worker.borrow_mut().nap() {
-                std::thread::sleep(nap);
-                more = true;
-            }
         }
         let mut worker = worker.borrow_mut();
         let now = now();
@@ -267,11 +254,6 @@ impl Worker {
         self.io.streams.flush();
     }
 
-    /// How long to let packets gather before the next round.
-    fn nap(&mut self) -> Option<Duration> {
-        self.naps.after(Instant::now(), self.served)
-    }
-
     /// Serves one batch of every socket that is ready; `true` when some have more.
     ///
     /// A socket that floods waits for its next turn behind all others.
@@ -283,7 +265,6 @@ impl Worker {
             }
         })?;
         let now = now();
-        self.served = 0;
         for _ in 0..self.ready.len() {
             let Some(via) = self.ready.pop_front() else {
                 break;
@@ -308,7 +289,6 @@ impl Worker {
                 return false;
             }
         };
-        self.served += self.receiver.len();
         match via {
             Via::Listener(id) => self.serve_clients(now, id, addr),
             Via::Relay(id) => self.serve_peers(now, id),

@@ -29,7 +29,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-pub use platform::{Receiver, sharpen_timers};
+pub use platform::Receiver;
 pub use queue::{Outgoing, SendCounters, SendQueue, Via};
 pub use watch::watch_readable;
 

@@ -72,18 +72,6 @@ impl Receiver {
         &self.slab[..len]
     }
 
-    /// Messages of the last batch.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.received.len()
-    }
-
-    /// Whether the last batch was empty.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.received.is_empty()
-    }
-
     /// The datagrams of the last batch, in order.
     pub fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
         let slots = self.slab.chunks_exact(SLOT);
@@ -178,9 +166,6 @@ pub(super) fn send_burst(
     }
     Ok(sent)
 }
-
-/// The system's own rounding stays.
-pub fn sharpen_timers() {}
 
 /// Asks for both buffers; the system cuts them to its limit.
 pub(super) fn set_buffers(socket: &Socket, bytes: usize) {

@@ -23,12 +23,6 @@ pub(super) use sender::{Sender, send, send_burst};
 
 pub(super) const HAS_LOCAL_ADDRESS: bool = true;
 
-/// Lets this thread sleep for microseconds: by default the kernel rounds up by 50 of them.
-pub fn sharpen_timers() {
-    // SAFETY: the option takes a number and touches no memory; a refusal leaves all as it was.
-    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
-}
-
 /// Repeats a call that a signal interrupted, and turns -1 into the error.
 fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
     loop {

@@ -113,18 +113,6 @@ impl Receiver {
         &self.slab[..len]
     }
 
-    /// Messages of the last batch; what GRO has joined counts as one.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.received
-    }
-
-    /// Whether the last batch was empty.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.received == 0
-    }
-
     /// The datagrams of the last batch, in order; what GRO has joined is taken apart.
     pub fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
         (0..self.received).filter_map(|i| self.message(i)).flatten()
