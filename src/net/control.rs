@@ -3,12 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::listen;
 use super::secure::Secure;
 use super::udp::SendCounters;
-use super::worker::Command;
+use super::worker::{Command, Commands};
 use super::{StartError, host_addresses};
 use crate::Now;
 use crate::auth::Authenticator;
@@ -23,7 +23,7 @@ use crate::server::shared::Shared;
 /// Asks and tells the workers of a running service.
 #[derive(Clone)]
 pub struct Control {
-    workers: Arc<[mpsc::UnboundedSender<Command>]>,
+    workers: Arc<[Commands]>,
     settings: Arc<Mutex<Settings>>,
     secure: Option<Arc<Secure>>,
 }
@@ -123,7 +123,7 @@ pub struct SessionPage {
 
 impl Control {
     pub(super) fn new(
-        workers: Vec<mpsc::UnboundedSender<Command>>,
+        workers: Vec<Commands>,
         settings: Settings,
         secure: Option<Arc<Secure>>,
     ) -> Self {
@@ -153,7 +153,7 @@ impl Control {
                 let (answer, answered) = oneshot::channel();
                 let ask = ask.clone();
                 // A worker that is gone drops the command, and `answered` tells.
-                let _ = worker.send(Command::Ask(Box::new(move |now, server, sent| {
+                worker.send(Command::Ask(Box::new(move |now, server, sent| {
                     let _ = answer.send(ask(now, server, sent));
                 })));
                 answered
@@ -234,7 +234,7 @@ impl Control {
             }
             for (worker, added) in self.workers.iter().zip(change.by_worker) {
                 // A worker that is gone listens on nothing.
-                let _ = worker.send(Command::Listen(added, change.removed.clone()));
+                worker.send(Command::Listen(added, change.removed.clone()));
             }
             for address in change.added {
                 tracing::info!(%address, "listening");
@@ -252,7 +252,7 @@ impl Control {
     pub(super) fn stop(&self) {
         for worker in &*self.workers {
             // A worker that is gone needs no telling.
-            let _ = worker.send(Command::Stop);
+            worker.send(Command::Stop);
         }
     }
 

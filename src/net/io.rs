@@ -6,7 +6,7 @@ use super::log::EventLog;
 use super::peers::Peers;
 use super::session::Sessions;
 use super::sockets::Sockets;
-use super::stream::Streams;
+use super::stream::{Acceptors, Streams};
 use super::udp::{UdpSocket, Via};
 use super::way::Way;
 use crate::Now;
@@ -18,6 +18,7 @@ use crate::server::{OpenError, Server};
 #[derive(Debug)]
 pub(super) struct Io {
     pub(super) sockets: Sockets,
+    pub(super) acceptors: Acceptors,
     pub(super) streams: Streams,
     pub(super) sessions: Sessions,
     pub(super) peers: Peers,

@@ -8,6 +8,7 @@ mod peers;
 pub mod secure;
 mod session;
 mod sockets;
+mod source;
 mod stream;
 pub mod udp;
 mod way;
@@ -19,15 +20,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::mpsc;
-use tokio::task::LocalSet;
-
 use self::control::{Control, Settings};
 use self::peers::Workers;
 use self::secure::Secure;
 use self::session::SessionOptions;
 use self::stream::StreamOptions;
-use self::worker::{Command, Listening, Options, Worker};
+use self::worker::{Commands, Listening, Options, Worker};
 use crate::Now;
 use crate::config::Config;
 use crate::server::shared::Shared;
@@ -110,38 +108,29 @@ impl Service {
     }
 }
 
-/// Starts a worker thread and waits until it serves. It ends when its commands can no longer come.
+/// Starts a worker thread and waits until it serves. It ends when it is told to stop.
 fn start_worker(
     index: usize,
     shared: Arc<Shared>,
     listening: Listening,
     options: Options,
-) -> std::io::Result<(mpsc::UnboundedSender<Command>, JoinHandle<()>)> {
-    let (sender, commands) = mpsc::unbounded_channel();
+) -> std::io::Result<(Commands, JoinHandle<()>)> {
     let (ready, started) = std::sync::mpsc::channel();
-    let run = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        let worker = Worker::new(shared, listening.udp, options);
-        match runtime.and_then(|runtime| Ok((runtime, worker?))) {
-            Ok((runtime, worker)) => {
-                // The receiver waits for exactly this message.
-                let _ = ready.send(Ok(()));
-                let tasks = LocalSet::new();
-                let run = tasks.run_until(worker.run(listening.tcp, commands));
-                if let Err(error) = runtime.block_on(run) {
-                    tracing::error!(%error, "a worker stopped");
-                }
+    let run = move || match Worker::new(shared, listening, options) {
+        Ok((worker, commands)) => {
+            // The receiver waits for exactly this message.
+            let _ = ready.send(Ok(commands));
+            if let Err(error) = worker.run() {
+                tracing::error!(%error, "a worker stopped");
             }
-            Err(error) => drop(ready.send(Err(error))),
         }
+        Err(error) => drop(ready.send(Err(error))),
     };
     let thread = std::thread::Builder::new()
         .name(format!("worker-{index}"))
         .spawn(run)?;
-    started.recv().map_err(std::io::Error::other)??;
-    Ok((sender, thread))
+    let commands = started.recv().map_err(std::io::Error::other)??;
+    Ok((commands, thread))
 }
 
 /// Why the service did not start. Its text is for the operator and holds the remedy.

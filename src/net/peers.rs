@@ -1,64 +1,75 @@
 //! Connections with peers, and the data connections that are joined to them (RFC 6062).
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::rc::{Rc, Weak};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use mio::Registry;
+use mio::net::{TcpListener, TcpStream};
+use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::mpsc::UnboundedSender;
-use tokio::task::AbortHandle;
 
-use super::now;
-use super::stream::{Acceptor, DataStream, join};
-use super::worker::{Command, Worker};
+use super::source::{Source, Turn};
+use super::stream::{Acceptor, Buffers, DataStream, Joint, Progress};
+use super::worker::{Command, Commands, Worker};
 use crate::Now;
 use crate::server::connections::ConnectionId;
 use crate::server::output::RelayId;
 
 /// Connections of peers that the kernel holds until they are taken.
 const BACKLOG: i32 = 64;
+/// Connections that one turn takes at the most.
+const AT_ONCE: usize = 16;
 /// How long to leave the kernel alone when no descriptor is left.
-const PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How soon `max-bps` is asked again.
+const HELD_PAUSE: Duration = Duration::from_millis(20);
 
 /// Every worker, once all have started.
-pub(super) type Workers = Arc<OnceLock<Arc<[UnboundedSender<Command>]>>>;
+pub(super) type Workers = Arc<OnceLock<Arc<[Commands]>>>;
 
 /// The peer connections of one worker.
 #[derive(Debug)]
 pub(super) struct Peers {
-    /// The worker that they belong to, for their tasks.
-    worker: Weak<RefCell<Worker>>,
+    registry: Registry,
     workers: Workers,
-    relays: HashMap<RelayId, AbortHandle>,
-    connections: HashMap<ConnectionId, Connection>,
+    relays: HashMap<RelayId, TcpListener>,
+    connections: Slab<Connection>,
+    by_id: HashMap<ConnectionId, usize>,
+    /// Those that are to have a turn without a word from the system.
+    stirred: Vec<usize>,
+    buffers: Option<Buffers>,
 }
 
 #[derive(Debug)]
-enum Connection {
-    /// A task connects, or carries data.
-    Task(AbortHandle),
+struct Connection {
+    id: ConnectionId,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// It could not even be begun.
+    Failed,
+    Connecting(TcpStream),
     /// Nothing is read before the client has come: what the peer sends waits in the kernel.
     Waiting(TcpStream),
+    Joined(Box<Joint>),
 }
 
 impl Peers {
-    pub(super) fn new(workers: Workers) -> Self {
+    pub(super) fn new(registry: Registry, workers: Workers) -> Self {
         Self {
-            worker: Weak::new(),
+            registry,
             workers,
             relays: HashMap::new(),
-            connections: HashMap::new(),
+            connections: Slab::new(),
+            by_id: HashMap::new(),
+            stirred: Vec::new(),
+            buffers: None,
         }
-    }
-
-    /// Tells whom the tasks work for.
-    pub(super) fn belong_to(&mut self, worker: &Rc<RefCell<Worker>>) {
-        self.worker = Rc::downgrade(worker);
     }
 
     /// Listens on a relayed transport address.
@@ -67,31 +78,59 @@ impl Peers {
         let socket = new_socket(addr)?;
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG)?;
-        let listener = TcpListener::from_std(socket.into())?;
-        let task = accept(self.worker.clone(), relay, listener);
-        let task = tokio::task::spawn_local(task).abort_handle();
-        self.relays.insert(relay, task);
+        let mut listener = TcpListener::from_std(socket.into());
+        Source::TcpRelay(relay).watch_readable(&self.registry, &mut listener)?;
+        self.relays.insert(relay, listener);
         Ok(())
     }
 
     /// Stops listening, if `relay` relays TCP.
     pub(super) fn close_relay(&mut self, relay: RelayId) -> bool {
-        let task = self.relays.remove(&relay);
-        task.inspect(AbortHandle::abort).is_some()
+        self.relays.remove(&relay).is_some()
     }
 
     /// Connects to a peer from a relayed transport address.
     pub(super) fn connect(&mut self, connection: ConnectionId, from: SocketAddr, to: SocketAddr) {
-        let task = connect(self.worker.clone(), connection, from, to);
-        let task = tokio::task::spawn_local(task).abort_handle();
-        self.connections.insert(connection, Connection::Task(task));
+        let entry = self.connections.vacant_entry();
+        let key = entry.key();
+        let begun = begin_connect(from, to).and_then(|mut tcp| {
+            Source::Connection(key).watch(&self.registry, &mut tcp)?;
+            Ok(tcp)
+        });
+        let state = begun.map_or(State::Failed, State::Connecting);
+        if matches!(state, State::Failed) {
+            self.stirred.push(key);
+        }
+        entry.insert(Connection {
+            id: connection,
+            state,
+        });
+        self.by_id.insert(connection, key);
     }
 
     /// Closes a connection in whatever state.
     pub(super) fn close(&mut self, connection: ConnectionId) {
-        if let Some(Connection::Task(task)) = self.connections.remove(&connection) {
-            task.abort();
+        if let Some(key) = self.by_id.remove(&connection) {
+            self.connections.remove(key);
         }
+    }
+
+    /// Keeps a peer's connection until the client comes for it.
+    fn keep(&mut self, connection: ConnectionId, mut tcp: TcpStream) -> io::Result<()> {
+        let entry = self.connections.vacant_entry();
+        let key = entry.key();
+        Source::Connection(key).watch(&self.registry, &mut tcp)?;
+        entry.insert(Connection {
+            id: connection,
+            state: State::Waiting(tcp),
+        });
+        self.by_id.insert(connection, key);
+        Ok(())
+    }
+
+    /// Takes a connection that is to have a turn though the system has said nothing.
+    pub(super) fn next_stirred(&mut self) -> Option<Source> {
+        self.stirred.pop().map(Source::Connection)
     }
 
     /// Sends a data connection to the worker that has its peer connection.
@@ -99,7 +138,7 @@ impl Peers {
         let workers = self.workers.get();
         if let Some(worker) = workers.and_then(|workers| workers.get(worker)) {
             // A worker that is gone closes the connection by dropping it.
-            let _ = worker.send(Command::Join(connection, Box::new(data)));
+            worker.send(Command::Join(connection, Box::new(data)));
         }
     }
 }
@@ -116,81 +155,125 @@ fn new_socket(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-async fn accept(worker: Weak<RefCell<Worker>>, relay: RelayId, listener: TcpListener) {
-    loop {
-        let accepted = listener.accept().await;
-        let Some(worker) = worker.upgrade() else {
-            return;
-        };
-        match accepted {
-            Ok((tcp, peer)) => worker.borrow_mut().inbound(now(), relay, tcp, peer),
-            Err(_) => tokio::time::sleep(PAUSE).await,
-        }
+/// Begins to connect; the socket becomes writable when that has an end.
+fn begin_connect(from: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = new_socket(from)?;
+    socket.bind(&from.into())?;
+    match socket.connect(&to.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
     }
 }
 
-async fn connect(
-    worker: Weak<RefCell<Worker>>,
-    connection: ConnectionId,
-    from: SocketAddr,
-    to: SocketAddr,
-) {
-    let socket = || {
-        let socket = new_socket(from)?;
-        socket.bind(&from.into())?;
-        io::Result::Ok(TcpSocket::from_std_stream(socket.into()))
-    };
-    let connected = match socket() {
-        Ok(socket) => socket.connect(to).await,
-        Err(error) => Err(error),
-    };
-    if let Some(worker) = worker.upgrade() {
-        worker.borrow_mut().connected(now(), connection, connected);
+/// Whether a connection that was begun is there; `None`: not yet.
+fn connected(tcp: &TcpStream) -> Option<bool> {
+    match tcp.take_error() {
+        Ok(None) => {}
+        Ok(Some(_)) | Err(_) => return Some(false),
+    }
+    match tcp.peer_addr() {
+        Ok(_) => Some(true),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
+        Err(_) => Some(false),
     }
 }
 
 impl Worker {
-    fn connected(&mut self, now: Now, connection: ConnectionId, connected: io::Result<TcpStream>) {
-        let ok = connected.is_ok();
-        self.io.peers.connections.remove(&connection);
-        if let Ok(tcp) = connected {
-            let waiting = Connection::Waiting(tcp);
-            self.io.peers.connections.insert(connection, waiting);
+    /// Takes some of the connections that peers have made to a relayed transport address.
+    pub(super) fn accept_peers(&mut self, now: Now, relay: RelayId) -> Turn {
+        for _ in 0..AT_ONCE {
+            // An earlier one may have ended the allocation.
+            let Some(listener) = self.io.peers.relays.get(&relay) else {
+                return Turn::Drained;
+            };
+            match listener.accept() {
+                Ok((tcp, peer)) => self.inbound(now, relay, tcp, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Drained,
+                Err(_) => return Turn::Later(ACCEPT_PAUSE),
+            }
         }
-        self.server.handle_connected(now, connection, ok);
-        self.apply_outputs(now);
-        self.arm();
+        Turn::More
     }
 
     fn inbound(&mut self, now: Now, relay: RelayId, tcp: TcpStream, peer: SocketAddr) {
-        if let Some(connection) = self.server.handle_inbound(now, relay, peer) {
-            let waiting = Connection::Waiting(tcp);
-            self.io.peers.connections.insert(connection, waiting);
+        if let Some(connection) = self.server.handle_inbound(now, relay, peer)
+            && self.io.peers.keep(connection, tcp).is_err()
+        {
+            self.server.handle_connection_closed(connection);
         }
         self.apply_outputs(now);
-        self.arm();
+    }
+
+    /// Serves one turn of a peer connection.
+    pub(super) fn serve_connection(&mut self, now: Now, key: usize) -> Turn {
+        let peers = &mut self.io.peers;
+        let Some(Connection { id, state }) = peers.connections.get_mut(key) else {
+            return Turn::Drained;
+        };
+        let id = *id;
+        match state {
+            State::Failed => self.connected(now, key, id, false),
+            State::Connecting(tcp) => {
+                if let Some(ok) = connected(tcp) {
+                    self.connected(now, key, id, ok);
+                }
+            }
+            State::Waiting(_) => {}
+            State::Joined(joint) => {
+                let buffers = peers.buffers.get_or_insert_default();
+                let server = &mut self.server;
+                let carried = joint.carry(buffers, |to_peer, len| {
+                    server.handle_connection_data(now, id, to_peer, len)
+                });
+                match carried {
+                    Ok(Progress::Idle) => {}
+                    Ok(Progress::More) => return Turn::More,
+                    Ok(Progress::Held) => return Turn::Later(HELD_PAUSE),
+                    // A failure is an end like any other: both sides are closed.
+                    Ok(Progress::Done) | Err(_) => {
+                        peers.close(id);
+                        self.server.handle_connection_closed(id);
+                        self.apply_outputs(now);
+                    }
+                }
+            }
+        }
+        Turn::Drained
+    }
+
+    fn connected(&mut self, now: Now, key: usize, id: ConnectionId, ok: bool) {
+        let peers = &mut self.io.peers;
+        if ok && let Some(connection) = peers.connections.get_mut(key) {
+            let connecting = std::mem::replace(&mut connection.state, State::Failed);
+            if let State::Connecting(tcp) = connecting {
+                connection.state = State::Waiting(tcp);
+            }
+        } else {
+            peers.close(id);
+        }
+        self.server.handle_connected(now, id, ok);
+        self.apply_outputs(now);
     }
 
     /// Joins a data connection that this or another worker has taken to the peer connection here.
-    pub(super) fn join(&mut self, connection: ConnectionId, data: DataStream) {
+    pub(super) fn join(&mut self, id: ConnectionId, mut data: DataStream) {
         let peers = &mut self.io.peers;
-        let Some(worker) = peers.worker.upgrade() else {
+        let Some(&key) = peers.by_id.get(&id) else {
             return;
         };
-        let Some(Connection::Waiting(tcp)) = peers.connections.remove(&connection) else {
+        let watched = Source::Connection(key).watch(&peers.registry, &mut data.tcp);
+        if watched.is_err() || !self.server.handle_joined(id) {
+            peers.close(id);
+            self.server.handle_connection_closed(id);
             return;
-        };
-        if self.server.handle_joined(connection) {
-            let task = tokio::task::spawn_local(join(worker, connection, data, tcp));
-            let task = Connection::Task(task.abort_handle());
-            self.io.peers.connections.insert(connection, task);
         }
-    }
-
-    /// Both sides are closed.
-    pub(super) fn connection_closed(&mut self, now: Now, connection: ConnectionId) {
-        self.io.peers.connections.remove(&connection);
-        self.server.handle_connection_closed(connection);
-        self.apply_outputs(now);
+        let connection = &mut peers.connections[key];
+        let waiting = std::mem::replace(&mut connection.state, State::Failed);
+        if let State::Waiting(peer) = waiting {
+            // Without it the connection is slower.
+            let _ = peer.set_nodelay(true);
+            connection.state = State::Joined(Box::new(Joint::new(data, peer)));
+            peers.stirred.push(key);
+        }
     }
 }

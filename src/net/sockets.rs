@@ -2,29 +2,20 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::AsRawFd;
 
+use mio::Registry;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
 
+use super::source::Source;
 use super::udp::{UdpSocket, Via};
 use crate::server::five_tuple::{Path, SocketId};
 use crate::server::output::RelayId;
 
-/// Tokens below are listeners, those from here on relays.
-const FIRST_RELAY: usize = 1 << 16;
-/// Sockets whose readiness one call reports.
-const EVENTS: usize = 512;
-
-/// Listening and relay sockets, and which of them have something to read.
-///
-/// One epoll instance holds them all, and the runtime watches that one descriptor: a wake-up
-/// costs the same for one ready socket as for hundreds.
+/// Listening and relay sockets.
 #[derive(Debug)]
 pub(super) struct Sockets {
-    poll: Poll,
-    events: Events,
+    registry: Registry,
     /// Their places are their names; one that was closed leaves its place empty.
     listeners: Vec<Option<Listener>>,
     relays: Vec<Option<UdpSocket>>,
@@ -39,10 +30,9 @@ struct Listener {
 }
 
 impl Sockets {
-    pub(super) fn new(listeners: Vec<UdpSocket>) -> io::Result<Self> {
+    pub(super) fn new(registry: Registry, listeners: Vec<UdpSocket>) -> io::Result<Self> {
         let mut sockets = Self {
-            poll: Poll::new()?,
-            events: Events::with_capacity(EVENTS),
+            registry,
             listeners: Vec::new(),
             relays: Vec::new(),
         };
@@ -59,7 +49,8 @@ impl Sockets {
             known.retired = false;
             return Ok(());
         }
-        register(&self.poll, &socket, Token(self.listeners.len()))?;
+        let id = SocketId(self.listeners.len() as u32);
+        self.watch(Via::Listener(id), &socket)?;
         self.listeners.push(Some(Listener {
             wildcard: socket.addr().ip().is_unspecified(),
             socket,
@@ -98,23 +89,9 @@ impl Sockets {
         self.listeners.get(id as usize)?.as_ref()
     }
 
-    /// A descriptor that is readable when one of the sockets is.
-    pub(super) fn poll_fd(&self) -> io::Result<OwnedFd> {
-        self.poll.registry().as_fd().try_clone_to_owned()
-    }
-
-    /// Calls `ready` with every socket that became readable; `true` when there may be more.
-    pub(super) fn poll_ready(&mut self, mut ready: impl FnMut(Via)) -> io::Result<bool> {
-        match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
-        let mut count = 0;
-        for event in &self.events {
-            count += 1;
-            ready(via(event.token()));
-        }
-        Ok(count == EVENTS)
+    fn watch(&self, via: Via, socket: &UdpSocket) -> io::Result<()> {
+        let fd = socket.as_raw_fd();
+        Source::Datagrams(via).watch_readable(&self.registry, &mut SourceFd(&fd))
     }
 
     pub(super) fn get(&self, via: Via) -> Option<&UdpSocket> {
@@ -134,9 +111,9 @@ impl Sockets {
         self.listener(listener)?.wildcard.then_some(ip)
     }
 
-    pub(super) fn open_relay(&mut self, RelayId(id): RelayId, socket: UdpSocket) -> io::Result<()> {
-        let index = id as usize;
-        register(&self.poll, &socket, Token(FIRST_RELAY + index))?;
+    pub(super) fn open_relay(&mut self, relay: RelayId, socket: UdpSocket) -> io::Result<()> {
+        self.watch(Via::Relay(relay), &socket)?;
+        let index = relay.0 as usize;
         if self.relays.len() <= index {
             self.relays.resize_with(index + 1, || None);
         }
@@ -149,20 +126,5 @@ impl Sockets {
         if let Some(socket) = self.relays.get_mut(id as usize) {
             *socket = None;
         }
-    }
-}
-
-fn register(poll: &Poll, socket: &UdpSocket, token: Token) -> io::Result<()> {
-    poll.registry().register(
-        &mut SourceFd(&socket.as_raw_fd()),
-        token,
-        Interest::READABLE,
-    )
-}
-
-fn via(Token(token): Token) -> Via {
-    match token.checked_sub(FIRST_RELAY) {
-        Some(relay) => Via::Relay(RelayId(relay as u32)),
-        None => Via::Listener(SocketId(token as u32)),
     }
 }

@@ -1,17 +1,13 @@
-//! One worker thread: its server, its sockets, and the tasks that join them.
+//! One worker thread: its server, its sockets, and the loop that joins them.
 
-use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::ops::Range;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::ops::{ControlFlow, Range};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
-use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::JoinHandle;
+use mio::{Events, Poll, Token, Waker};
 
 use super::io::Io;
 use super::log::EventLog;
@@ -19,8 +15,9 @@ use super::now;
 use super::peers::{Peers, Workers};
 use super::session::{Route, SessionOptions, Sessions, is_dtls};
 use super::sockets::Sockets;
-use super::stream::{Acceptor, DataStream, StreamOptions, Streams, accept};
-use super::udp::{Outgoing, Receiver, SendCounters, SendQueue, UdpSocket, Via, watch_readable};
+use super::source::{Source, Turn};
+use super::stream::{Acceptor, Acceptors, DataStream, StreamOptions, Streams};
+use super::udp::{Outgoing, Receiver, SendCounters, SendQueue, UdpSocket, Via};
 use super::way::Way;
 use crate::Now;
 use crate::server::Server;
@@ -29,11 +26,11 @@ use crate::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
 use crate::server::output::{ClientVerdict, DropReason, PeerVerdict, RelayId};
 use crate::server::shared::Shared;
 
+/// Sources whose readiness one call reports.
+const EVENTS: usize = 512;
+
 /// How often to look whether a retired listening socket is still used.
 const RETIRED_CHECK: Duration = Duration::from_secs(1);
-
-/// How long an idle worker sleeps when nothing is due.
-const IDLE: Duration = Duration::from_secs(3600);
 
 /// What a worker is to do with its server, between two packets.
 pub(super) type Ask = Box<dyn FnOnce(Now, &mut Server, SendCounters) + Send>;
@@ -48,6 +45,24 @@ pub(super) enum Command {
     Listen(Listening, Vec<SocketAddr>),
     /// Take a data connection whose peer connection is here.
     Join(ConnectionId, Box<DataStream>),
+}
+
+/// The way to a worker, from any thread.
+#[derive(Clone, Debug)]
+pub(super) struct Commands {
+    sender: mpsc::Sender<Command>,
+    waker: Arc<Waker>,
+}
+
+impl Commands {
+    /// Hands a command over; a worker that is gone drops it.
+    pub(super) fn send(&self, command: Command) {
+        if self.sender.send(command).is_ok()
+            && let Err(error) = self.waker.wake()
+        {
+            tracing::error!(%error, "a worker cannot be woken");
+        }
+    }
 }
 
 /// What one worker listens on.
@@ -69,19 +84,22 @@ pub(super) struct Options {
     pub(super) workers: Workers,
 }
 
-/// Owns everything that it touches for a packet. Its tasks share it, each borrowing it for the
-/// length of one synchronous call and never across an await.
+/// Owns everything that it touches for a packet.
+///
+/// One epoll instance watches all that it serves: a wake-up costs the same for one ready socket as
+/// for hundreds, and one packet costs no more system calls than waiting, receiving and sending.
 pub(super) struct Worker {
     pub(super) server: Server,
     pub(super) io: Io,
     pub(super) receiver: Receiver,
     queue: SendQueue,
-    /// Sockets that may have more than one batch waiting; each gets one batch a round.
-    ready: VecDeque<Via>,
-    /// Until when the worker's own task sleeps.
-    asleep_until: Instant,
-    /// Tells it that something is due earlier.
-    rearm: Rc<Notify>,
+    poll: Poll,
+    events: Events,
+    commands: mpsc::Receiver<Command>,
+    /// What is to have a turn; each gets one a round.
+    ready: VecDeque<Source>,
+    /// What is to have a turn by and by.
+    later: BTreeSet<(Instant, Token)>,
     /// When to look again whether a retired listening socket is still used.
     retired_check: Option<Instant>,
 }
@@ -89,93 +107,139 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(
         shared: Arc<Shared>,
-        listeners: Vec<UdpSocket>,
+        listening: Listening,
         options: Options,
-    ) -> io::Result<Self> {
-        let now = now();
-        Ok(Self {
-            server: Server::new(shared, now).on_worker(options.index),
+    ) -> io::Result<(Self, Commands)> {
+        let poll = Poll::new()?;
+        let registry = || poll.registry().try_clone();
+        let (sender, commands) = mpsc::channel();
+        let waker = Arc::new(Waker::new(poll.registry(), Source::Commands.token())?);
+        let mut acceptors = Acceptors::new(registry()?);
+        for acceptor in listening.tcp {
+            acceptors.add(acceptor)?;
+        }
+        let worker = Self {
+            server: Server::new(shared, now()).on_worker(options.index),
             io: Io {
-                sockets: Sockets::new(listeners)?,
-                streams: Streams::new(options.streams),
+                sockets: Sockets::new(registry()?, listening.udp)?,
+                acceptors,
+                streams: Streams::new(registry()?, options.streams),
                 sessions: Sessions::new(options.sessions),
-                peers: Peers::new(options.workers),
+                peers: Peers::new(registry()?, options.workers),
                 plain_datagrams: options.plain_datagrams,
                 log: EventLog::default(),
             },
             receiver: Receiver::new(),
             queue: SendQueue::new(),
+            poll,
+            events: Events::with_capacity(EVENTS),
+            commands,
             ready: VecDeque::new(),
-            asleep_until: now.mono + IDLE,
-            rearm: Rc::new(Notify::new()),
+            later: BTreeSet::new(),
             retired_check: None,
-        })
+        };
+        Ok((worker, Commands { sender, waker }))
     }
 
-    /// Serves until it is told to stop. Runs on a current-thread runtime, within a local set.
-    pub(super) async fn run(
-        self,
-        acceptors: Vec<Acceptor>,
-        mut commands: UnboundedReceiver<Command>,
-    ) -> io::Result<()> {
-        let readiness = watch_readable(self.io.sockets.poll_fd()?)?;
-        let rearm = Rc::clone(&self.rearm);
-        let worker = Rc::new(RefCell::new(self));
-        worker.borrow_mut().io.peers.belong_to(&worker);
-        let take = |acceptor: Acceptor| {
-            let task = accept(Rc::clone(&worker), acceptor);
-            tokio::task::spawn_local(task)
-        };
-        let mut accepting: HashMap<SocketAddr, JoinHandle<()>> = HashMap::new();
-        accepting.extend(acceptors.into_iter().map(|a| (a.addr(), take(a))));
-        let sleep = tokio::time::sleep(IDLE);
-        tokio::pin!(sleep);
-        let mut more = false;
+    /// Serves until it is told to stop.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut time = now();
         loop {
-            let due = worker.borrow_mut().sleep_until();
-            if due < sleep.deadline().into_std() {
-                sleep.as_mut().reset(due.into());
+            self.wait(time)?;
+            time = now();
+            if self.next_due().is_some_and(|due| due <= time.mono) {
+                self.timeout(time);
             }
-            tokio::select! {
-                biased;
-                command = commands.recv() => match command {
-                    Some(Command::Stop) | None => break,
-                    Some(Command::Ask(ask)) => {
-                        worker.borrow_mut().answer(now(), ask);
-                        continue;
-                    }
-                    Some(Command::Listen(added, removed)) => {
-                        for task in removed.iter().filter_map(|addr| accepting.remove(addr)) {
-                            task.abort();
-                            // Gone when this returns, and with it the socket.
-                            let _ = task.await;
-                        }
-                        accepting.extend(added.tcp.into_iter().map(|a| (a.addr(), take(a))));
-                        worker.borrow_mut().listen(now(), added.udp, &removed)?;
-                        continue;
-                    }
-                    Some(Command::Join(connection, data)) => {
-                        worker.borrow_mut().join(connection, *data);
-                        continue;
-                    }
-                },
-                () = &mut sleep => {
-                    let due = worker.borrow_mut().timeout(now());
-                    sleep.as_mut().reset(due.into());
-                    continue;
-                }
-                () = rearm.notified() => continue,
-                // Cleared before the sockets are asked: what comes later wakes the worker again.
-                ready = readiness.readable(), if !more => ready?.clear_ready(),
-                () = tokio::task::yield_now(), if more => {}
+            if self.round(time)?.is_break() {
+                break;
             }
-            more = worker.borrow_mut().round()?;
+            self.io.streams.flush();
+            self.close_failed_streams(time);
+            while let Some(source) = self.io.peers.next_stirred() {
+                self.wants_turn(source);
+            }
         }
-        let mut worker = worker.borrow_mut();
-        let now = now();
-        worker.server.handle_shutdown(now);
-        worker.apply_outputs(now);
+        self.server.handle_shutdown(time);
+        self.apply_outputs(time);
         Ok(())
+    }
+
+    /// Sleeps until something is ready or due; `now` is when the last round began.
+    fn wait(&mut self, now: Now) -> io::Result<()> {
+        let patience = if self.ready.is_empty() {
+            let due = self.next_due();
+            due.map(|due| due.saturating_duration_since(now.mono))
+        } else {
+            Some(Duration::ZERO)
+        };
+        match self.poll.poll(&mut self.events, patience) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
+            polled => polled?,
+        }
+        let waiting = self.ready.len();
+        for event in &self.events {
+            let source = Source::of(event.token());
+            if let Source::Stream(id) = source
+                && (event.is_read_closed() || event.is_error())
+            {
+                self.io.streams.hang_up(id);
+            }
+            // The system names each source once.
+            if !self.ready.iter().take(waiting).any(|old| *old == source) {
+                self.ready.push_back(source);
+            }
+        }
+        Ok(())
+    }
+
+    fn wants_turn(&mut self, source: Source) {
+        if !self.ready.contains(&source) {
+            self.ready.push_back(source);
+        }
+    }
+
+    /// Gives everything that is ready one turn; what floods waits for its next one behind all
+    /// others. Breaks when the worker is to stop.
+    fn round(&mut self, now: Now) -> io::Result<ControlFlow<()>> {
+        for _ in 0..self.ready.len() {
+            let Some(source) = self.ready.pop_front() else {
+                break;
+            };
+            let turn = match source {
+                Source::Datagrams(via) => Turn::more(self.serve_datagrams(now, via)),
+                Source::Stream(id) => self.serve_stream(now, id),
+                Source::Acceptor(index) => self.accept_streams(now, index),
+                Source::TcpRelay(relay) => self.accept_peers(now, relay),
+                Source::Connection(key) => self.serve_connection(now, key),
+                Source::Commands => {
+                    if self.obey(now)?.is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    Turn::Drained
+                }
+            };
+            match turn {
+                Turn::Drained => {}
+                Turn::More => self.ready.push_back(source),
+                Turn::Later(pause) => {
+                    self.later.insert((now.mono + pause, source.token()));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Does what other threads have asked for.
+    fn obey(&mut self, now: Now) -> io::Result<ControlFlow<()>> {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Stop => return Ok(ControlFlow::Break(())),
+                Command::Ask(ask) => self.answer(now, ask),
+                Command::Listen(added, removed) => self.listen(now, added, &removed)?,
+                Command::Join(connection, data) => self.join(connection, *data),
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     fn answer(&mut self, now: Now, ask: Ask) {
@@ -183,17 +247,16 @@ impl Worker {
         self.apply_outputs(now);
     }
 
-    fn listen(
-        &mut self,
-        now: Now,
-        added: Vec<UdpSocket>,
-        removed: &[SocketAddr],
-    ) -> io::Result<()> {
+    fn listen(&mut self, now: Now, added: Listening, removed: &[SocketAddr]) -> io::Result<()> {
         for addr in removed {
             self.io.sockets.retire(*addr);
+            self.io.acceptors.remove(*addr);
         }
-        for socket in added {
+        for socket in added.udp {
             self.io.sockets.listen(socket)?;
+        }
+        for acceptor in added.tcp {
+            self.io.acceptors.add(acceptor)?;
         }
         self.close_retired(now);
         Ok(())
@@ -207,36 +270,19 @@ impl Worker {
         self.retired_check = left.then(|| now.mono + RETIRED_CHECK);
     }
 
-    /// When something is due, or long from now.
+    /// When something is due.
     fn next_due(&self) -> Option<Instant> {
         let server = self.server.poll_timeout();
         let io = [
             self.io.streams.next_check(),
             self.io.sessions.next_check(),
             self.retired_check,
+            self.later.first().map(|(at, _)| *at),
         ];
         server.into_iter().chain(io.into_iter().flatten()).min()
     }
 
-    /// Remembers until when the worker's own task is going to sleep.
-    fn sleep_until(&mut self) -> Instant {
-        // Relayed packets leave the earliest deadline alone, so this is rarely true.
-        if let Some(due) = self.next_due()
-            && due < self.asleep_until
-        {
-            self.asleep_until = due;
-        }
-        self.asleep_until
-    }
-
-    /// Wakes the worker's own task if something became due earlier than it knows.
-    pub(super) fn arm(&mut self) {
-        if self.next_due().is_some_and(|due| due < self.asleep_until) {
-            self.rearm.notify_one();
-        }
-    }
-
-    fn timeout(&mut self, now: Now) -> Instant {
+    fn timeout(&mut self, now: Now) {
         self.server.handle_timeout(now);
         self.apply_outputs(now);
         self.check_streams(now);
@@ -244,8 +290,12 @@ impl Worker {
         if self.retired_check.is_some_and(|at| at <= now.mono) {
             self.close_retired(now);
         }
-        self.asleep_until = self.next_due().unwrap_or_else(|| now.mono + IDLE);
-        self.asleep_until
+        while let Some((at, token)) = self.later.first().copied()
+            && at <= now.mono
+        {
+            self.later.pop_first();
+            self.wants_turn(Source::of(token));
+        }
     }
 
     /// Does what the server asks for.
@@ -254,30 +304,8 @@ impl Worker {
         self.io.streams.flush();
     }
 
-    /// Serves one batch of every socket that is ready; `true` when some have more.
-    ///
-    /// A socket that floods waits for its next turn behind all others.
-    fn round(&mut self) -> io::Result<bool> {
-        let ready = &mut self.ready;
-        let more = self.io.sockets.poll_ready(|via| {
-            if !ready.contains(&via) {
-                ready.push_back(via);
-            }
-        })?;
-        let now = now();
-        for _ in 0..self.ready.len() {
-            let Some(via) = self.ready.pop_front() else {
-                break;
-            };
-            if self.serve(now, via) {
-                self.ready.push_back(via);
-            }
-        }
-        Ok(more || !self.ready.is_empty())
-    }
-
     /// Takes one batch from a socket; `true` when there may be more.
-    fn serve(&mut self, now: Now, via: Via) -> bool {
+    fn serve_datagrams(&mut self, now: Now, via: Via) -> bool {
         let Some(socket) = self.io.sockets.get(via) else {
             return false;
         };

@@ -1,23 +1,24 @@
 //! Taking connections.
 
-use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mio::Registry;
+use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
 
-use super::super::now;
+use super::super::source::{Source, Turn};
 use super::super::worker::Worker;
-use super::serve;
+use crate::Now;
 use crate::policy::stream_limit::{StreamGuard, StreamLimit};
 use crate::server::output::DropReason;
 
 /// Connections that the kernel holds until they are taken.
 const BACKLOG: i32 = 1024;
+/// Connections that one turn takes at the most.
+const AT_ONCE: usize = 64;
 /// How long to leave the kernel alone when no descriptor is left.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -25,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(in crate::net) struct Acceptor {
     addr: SocketAddr,
-    listener: std::net::TcpListener,
+    listener: TcpListener,
     limit: Arc<StreamLimit>,
 }
 
@@ -38,14 +39,9 @@ impl Acceptor {
         socket.listen(BACKLOG)?;
         Ok(Self {
             addr,
-            listener: socket.into(),
+            listener: TcpListener::from_std(socket.into()),
             limit,
         })
-    }
-
-    /// The address that it listens on.
-    pub(in crate::net) fn addr(&self) -> SocketAddr {
-        self.addr
     }
 
     /// Fails if another program listens on `addr`.
@@ -67,47 +63,71 @@ fn new_socket(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Takes connections for as long as the worker runs.
-pub(in crate::net) async fn accept(worker: Rc<RefCell<Worker>>, acceptor: Acceptor) {
-    let addr = acceptor.listener.local_addr();
-    let listener = match TcpListener::from_std(acceptor.listener) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(?addr, %error, "not listening"),
-    };
-    loop {
-        match listener.accept().await {
-            Ok((tcp, client)) => {
-                // Refused by closing it: an answer would cost more than the connection.
-                match acceptor.limit.acquire(client.ip()) {
-                    Some(guard) => open(&worker, tcp, client, guard),
-                    None => {
-                        let server = &mut worker.borrow_mut().server;
-                        server.count_drops(DropReason::TooManyStreams, 1);
-                    }
-                }
-            }
-            Err(error) => {
-                if let Ok(addr) = addr {
-                    worker
-                        .borrow_mut()
-                        .io
-                        .log
-                        .socket_failed(now(), addr, &error);
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
+/// The sockets that stream clients connect to.
+#[derive(Debug)]
+pub(in crate::net) struct Acceptors {
+    registry: Registry,
+    /// Their places are their names; one that was closed leaves its place empty.
+    slots: Vec<Option<Acceptor>>,
+}
+
+impl Acceptors {
+    pub(in crate::net) fn new(registry: Registry) -> Self {
+        Self {
+            registry,
+            slots: Vec::new(),
+        }
+    }
+
+    /// Takes connections from now on.
+    pub(in crate::net) fn add(&mut self, mut acceptor: Acceptor) -> io::Result<()> {
+        let source = Source::Acceptor(self.slots.len());
+        source.watch_readable(&self.registry, &mut acceptor.listener)?;
+        self.slots.push(Some(acceptor));
+        Ok(())
+    }
+
+    /// Closes the socket that listens on `addr`.
+    pub(in crate::net) fn remove(&mut self, addr: SocketAddr) {
+        for slot in &mut self.slots {
+            slot.take_if(|acceptor| acceptor.addr == addr);
         }
     }
 }
 
-fn open(worker: &Rc<RefCell<Worker>>, tcp: TcpStream, client: SocketAddr, guard: StreamGuard) {
-    // Without either the connection is of no use; it fails when it is read.
-    let _ = tcp.set_nodelay(true);
-    let Ok(server) = tcp.local_addr() else {
-        return;
-    };
-    let (id, handle) = worker
-        .borrow_mut()
-        .open_stream(now(), tcp, client, server, guard);
-    tokio::task::spawn_local(serve(Rc::clone(worker), id, handle));
+impl Worker {
+    /// Takes some of the connections that wait at an acceptor.
+    pub(in crate::net) fn accept_streams(&mut self, now: Now, index: usize) -> Turn {
+        for _ in 0..AT_ONCE {
+            let slot = self.io.acceptors.slots.get(index);
+            let Some(acceptor) = slot.and_then(Option::as_ref) else {
+                return Turn::Drained;
+            };
+            match acceptor.listener.accept() {
+                // Refused by closing it: an answer would cost more than the connection.
+                Ok((tcp, client)) => match acceptor.limit.acquire(client.ip()) {
+                    Some(guard) => self.open_stream(now, tcp, client, guard),
+                    None => self.server.count_drops(DropReason::TooManyStreams, 1),
+                },
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Drained,
+                Err(error) => {
+                    let addr = acceptor.addr;
+                    self.io.log.socket_failed(now, addr, &error);
+                    return Turn::Later(PAUSE);
+                }
+            }
+        }
+        Turn::More
+    }
+
+    fn open_stream(&mut self, now: Now, tcp: TcpStream, client: SocketAddr, guard: StreamGuard) {
+        // Without it the connection is slower; one that has ended already fails when it is read.
+        let _ = tcp.set_nodelay(true);
+        let Ok(server) = tcp.local_addr() else {
+            return;
+        };
+        if let Err(error) = self.io.streams.insert(now, tcp, client, server, guard) {
+            self.io.log.socket_failed(now, server, &error);
+        }
+    }
 }

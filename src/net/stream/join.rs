@@ -3,31 +3,22 @@
 //! Each direction holds one buffer. As long as that has not left, nothing more is read, and the
 //! kernel tells the sender to wait.
 
-use std::cell::RefCell;
-use std::io;
-use std::rc::Rc;
-use std::time::Duration;
+use std::io::{self, Read, Write};
 
-use tokio::io::Interest;
-use tokio::net::TcpStream;
+use mio::net::TcpStream;
 
-use super::super::now;
-use super::super::worker::Worker;
 use super::tls::Tls;
 use super::write_queue::WriteQueue;
-use crate::server::connections::ConnectionId;
 
 /// What is read at once.
 const CHUNK: usize = 16 << 10;
 /// Room for what one chunk and the part of a record before it say.
 const PLAIN: usize = 3 * CHUNK;
-/// How soon `max-bps` is asked again.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// A data connection on its way to the worker that has the peer connection.
 #[derive(Debug)]
 pub(in crate::net) struct DataStream {
-    pub(super) tcp: std::net::TcpStream,
+    pub(in crate::net) tcp: TcpStream,
     pub(super) tls: Option<Box<Tls>>,
     /// What the client has not been told yet: that it is bound.
     pub(super) unsent: WriteQueue,
@@ -35,7 +26,29 @@ pub(in crate::net) struct DataStream {
     pub(super) early: Vec<u8>,
 }
 
+/// What is read into; all joined connections of a worker share it.
+pub(in crate::net) struct Buffers {
+    chunk: Box<[u8]>,
+    plain: Box<[u8]>,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self {
+            chunk: vec![0; CHUNK].into(),
+            plain: vec![0; PLAIN].into(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Buffers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Buffers").finish_non_exhaustive()
+    }
+}
+
 /// One of the two ends.
+#[derive(Debug)]
 struct End {
     tcp: TcpStream,
     tls: Option<Box<Tls>>,
@@ -46,35 +59,37 @@ struct End {
 }
 
 impl End {
-    /// Reads a chunk into `plain`; `Ok(0)` when there is nothing now, or nothing any more.
-    fn read(&mut self, chunk: &mut [u8], plain: &mut [u8]) -> io::Result<usize> {
-        let count = match self.tcp.try_read(chunk) {
-            Ok(0) => {
-                self.closed = true;
-                return Ok(0);
-            }
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-            Err(error) => return Err(error),
-        };
-        match &mut self.tls {
-            None => {
-                plain[..count].copy_from_slice(&chunk[..count]);
-                Ok(count)
-            }
-            Some(tls) => {
-                let opened = tls.open(&chunk[..count], plain);
-                let opened = opened.map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-                self.closed |= opened.closed;
-                Ok(opened.len)
+    /// Reads some bytes; none when there are none now, or no more at all.
+    fn read<'b>(&mut self, buffers: &'b mut Buffers) -> io::Result<&'b [u8]> {
+        let Buffers { chunk, plain } = buffers;
+        while !self.closed {
+            let count = match self.tcp.read(chunk) {
+                Ok(0) => {
+                    self.closed = true;
+                    break;
+                }
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            let Some(tls) = &mut self.tls else {
+                return Ok(&chunk[..count]);
+            };
+            let opened = tls.open(&chunk[..count], plain);
+            let opened = opened.map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+            self.closed = opened.closed;
+            if opened.len > 0 {
+                return Ok(&plain[..opened.len]);
             }
         }
+        Ok(&[])
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.tls {
             Some(tls) => tls.write(&mut self.queue, &self.tcp),
-            None => self.queue.write_with(|bytes| self.tcp.try_write(bytes)),
+            None => self.queue.write_with(|bytes| (&self.tcp).write(bytes)),
         }
     }
 
@@ -82,115 +97,105 @@ impl End {
         !self.queue.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 
-    /// What to wait for, if this end may be read.
-    fn interest(&self, read: bool) -> Option<Interest> {
-        match (read && !self.closed, self.wants_write()) {
-            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
-            (true, false) => Some(Interest::READABLE),
-            (false, true) => Some(Interest::WRITABLE),
-            (false, false) => None,
-        }
-    }
-
-    async fn ready(&self, interest: Option<Interest>) -> io::Result<()> {
-        match interest {
-            Some(interest) => self.tcp.ready(interest).await.map(drop),
-            None => std::future::pending().await,
-        }
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.queue
+            .push_control(bytes)
+            .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        self.flush()
     }
 }
 
-/// Carries data both ways until one side closes, then closes the other.
-pub(in crate::net) async fn join(
-    worker: Rc<RefCell<Worker>>,
-    connection: ConnectionId,
-    data: DataStream,
-    peer: TcpStream,
-) {
-    // A failure is an end like any other: both sides are closed.
-    let _ = carry(&worker, connection, data, peer).await;
-    worker.borrow_mut().connection_closed(now(), connection);
+/// The two connections, joined.
+#[derive(Debug)]
+pub(in crate::net) struct Joint {
+    client: End,
+    peer: End,
+    /// What was read and may not pass yet, and whether it goes to the peer.
+    held: Option<(bool, Vec<u8>)>,
 }
 
-async fn carry(
-    worker: &Rc<RefCell<Worker>>,
-    connection: ConnectionId,
-    data: DataStream,
-    peer: TcpStream,
-) -> io::Result<()> {
-    peer.set_nodelay(true)?;
-    let mut client = End {
-        tcp: TcpStream::from_std(data.tcp)?,
-        tls: data.tls,
-        queue: data.unsent,
-        closed: false,
-    };
-    let mut peer = End {
-        tcp: peer,
-        tls: None,
-        queue: WriteQueue::default(),
-        closed: false,
-    };
-    let (mut chunk, mut plain) = (vec![0; CHUNK], vec![0; PLAIN]);
-    client.flush()?;
-    if !data.early.is_empty() {
-        relay(worker, connection, true, &data.early, &mut peer).await?;
+/// How one turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::net) enum Progress {
+    /// Nothing is left to do now.
+    Idle,
+    /// There may be more to read.
+    More,
+    /// What was read may not pass yet.
+    Held,
+    /// One side has closed, and what it had sent before has left.
+    Done,
+}
+
+impl Joint {
+    pub(in crate::net) fn new(data: DataStream, peer: TcpStream) -> Self {
+        Self {
+            client: End {
+                tcp: data.tcp,
+                tls: data.tls,
+                queue: data.unsent,
+                closed: false,
+            },
+            peer: End {
+                tcp: peer,
+                tls: None,
+                queue: WriteQueue::default(),
+                closed: false,
+            },
+            held: Some((true, data.early)).filter(|(_, early)| !early.is_empty()),
+        }
     }
-    loop {
-        let (mut from_client, mut from_peer) = (0, 0);
-        if !peer.wants_write() {
-            from_client = client.read(&mut chunk, &mut plain)?;
-            if from_client > 0 {
-                relay(worker, connection, true, &plain[..from_client], &mut peer).await?;
+
+    /// Carries at most a chunk each way. `may_pass` is asked with the direction, `true` to the
+    /// peer, and the number of bytes.
+    pub(in crate::net) fn carry(
+        &mut self,
+        buffers: &mut Buffers,
+        mut may_pass: impl FnMut(bool, usize) -> bool,
+    ) -> io::Result<Progress> {
+        self.client.flush()?;
+        self.peer.flush()?;
+        if let Some((to_peer, bytes)) = self.held.take() {
+            if !may_pass(to_peer, bytes.len()) {
+                self.held = Some((to_peer, bytes));
+                return Ok(Progress::Held);
             }
+            self.end(to_peer).send(&bytes)?;
         }
-        if !client.wants_write() {
-            from_peer = peer.read(&mut chunk, &mut plain)?;
-            if from_peer > 0 {
-                relay(worker, connection, false, &plain[..from_peer], &mut client).await?;
+        let mut more = false;
+        for to_peer in [true, false] {
+            if self.end(to_peer).wants_write() {
+                continue;
             }
+            let bytes = self.end(!to_peer).read(buffers)?;
+            if bytes.is_empty() {
+                continue;
+            }
+            if !may_pass(to_peer, bytes.len()) {
+                self.held = Some((to_peer, bytes.to_vec()));
+                return Ok(Progress::Held);
+            }
+            self.end(to_peer).send(bytes)?;
+            more = true;
         }
-        client.flush()?;
-        peer.flush()?;
         // What came before the end still gets there.
+        let (client, peer) = (&mut self.client, &mut self.peer);
         if (client.closed && !peer.wants_write()) || (peer.closed && !client.wants_write()) {
             if let Some(tls) = &mut client.tls {
                 tls.close();
                 client.flush()?;
             }
-            return Ok(());
+            return Ok(Progress::Done);
         }
-        if from_client + from_peer > 0 {
-            // Others get their turn.
-            tokio::task::yield_now().await;
-            continue;
-        }
-        let client_interest = client.interest(!peer.wants_write());
-        let peer_interest = peer.interest(!client.wants_write());
-        tokio::select! {
-            ready = client.ready(client_interest) => ready?,
-            ready = peer.ready(peer_interest) => ready?,
-        }
+        Ok(if more { Progress::More } else { Progress::Idle })
     }
-}
 
-/// Counts and queues `bytes` for `to`, when `max-bps` lets them through.
-async fn relay(
-    worker: &Rc<RefCell<Worker>>,
-    connection: ConnectionId,
-    to_peer: bool,
-    bytes: &[u8],
-    to: &mut End,
-) -> io::Result<()> {
-    let may_pass = || {
-        let server = &mut worker.borrow_mut().server;
-        server.handle_connection_data(now(), connection, to_peer, bytes.len())
-    };
-    while !may_pass() {
-        tokio::time::sleep(PAUSE).await;
+    /// The end that `to_peer` means.
+    fn end(&mut self, to_peer: bool) -> &mut End {
+        if to_peer {
+            &mut self.peer
+        } else {
+            &mut self.client
+        }
     }
-    to.queue
-        .push_control(bytes)
-        .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-    to.flush()
 }

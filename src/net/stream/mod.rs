@@ -6,22 +6,20 @@ mod reading;
 mod tls;
 mod write_queue;
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mio::Registry;
+use mio::net::TcpStream;
 use slab::Slab;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 use self::tls::Tls;
 use self::write_queue::{Overflow, WriteQueue};
-use super::now;
 use super::secure::Secure;
+use super::source::{Source, Turn};
 use super::way::Way;
 use super::worker::Worker;
 use crate::Now;
@@ -33,27 +31,18 @@ use crate::server::five_tuple::{FiveTuple, Path, Transport};
 use crate::server::output::DropReason;
 use crate::wire::indication::Header;
 
-pub(super) use self::accept::{Acceptor, accept};
-pub(super) use self::join::{DataStream, join};
+pub(super) use self::accept::{Acceptor, Acceptors};
+pub(super) use self::join::{Buffers, DataStream, Joint, Progress};
 
 /// What one turn reads from a stream at the most, so that others get theirs.
 const READ: usize = 64 << 10;
 /// The longest message of a client without an allocation.
 const STRANGER_FRAME: usize = 4096;
 
-/// The part of a stream that its task and the worker share.
-#[derive(Debug)]
-pub(super) struct Handle {
-    tcp: TcpStream,
-    /// The task has something to look at: more to write, or the end.
-    wake: Notify,
-    closed: Cell<bool>,
-}
-
 /// One client's connection.
 #[derive(Debug)]
 struct Stream {
-    handle: Rc<Handle>,
+    tcp: TcpStream,
     path: Path,
     /// What its first byte told; `None` before that.
     layer: Option<Layer>,
@@ -64,6 +53,10 @@ struct Stream {
     queue: WriteQueue,
     /// It is among those to be flushed after this batch.
     dirty: bool,
+    /// Nothing follows what can be read now.
+    hung_up: bool,
+    /// Why it is to be closed, at the end of the worker's round.
+    failed: Option<End>,
     /// When it is looked at whether it has an allocation.
     check: Instant,
     /// It is a data connection from now on: of which peer connection, and on which worker.
@@ -96,16 +89,19 @@ pub(super) struct StreamOptions {
 /// All stream clients of one worker.
 #[derive(Debug)]
 pub(super) struct Streams {
+    registry: Registry,
     slab: Slab<Stream>,
     options: StreamOptions,
     /// What came from the network, before TLS has opened it.
     cipher: Box<[u8]>,
     dirty: Vec<usize>,
+    /// Those that may have [`Stream::failed`].
+    failed: Vec<usize>,
     checks: BTreeSet<(Instant, usize)>,
 }
 
 impl Streams {
-    pub(super) fn new(options: StreamOptions) -> Self {
+    pub(super) fn new(registry: Registry, options: StreamOptions) -> Self {
         let cipher = if options.secure.is_some() {
             // A whole turn's bytes behind a PROXY header that came in parts.
             READ + STRANGER_FRAME
@@ -113,27 +109,25 @@ impl Streams {
             0
         };
         Self {
+            registry,
             slab: Slab::new(),
             options,
             cipher: vec![0; cipher].into(),
             dirty: Vec::new(),
+            failed: Vec::new(),
             checks: BTreeSet::new(),
         }
     }
 
+    /// Serves a connection that was accepted.
     fn insert(
         &mut self,
         now: Now,
-        tcp: TcpStream,
+        mut tcp: TcpStream,
         client: SocketAddr,
         server: SocketAddr,
         guard: StreamGuard,
-    ) -> (usize, Rc<Handle>) {
-        let handle = Rc::new(Handle {
-            tcp,
-            wake: Notify::new(),
-            closed: Cell::new(false),
-        });
+    ) -> io::Result<()> {
         let source = canonical_ip(client.ip());
         let proxied = self
             .options
@@ -142,6 +136,7 @@ impl Streams {
             .any(|range| range.contains(source));
         let entry = self.slab.vacant_entry();
         let id = entry.key();
+        Source::Stream(id).watch(&self.registry, &mut tcp)?;
         let check = now.mono + self.options.patience;
         let tuple = FiveTuple {
             transport: Transport::Tcp,
@@ -149,7 +144,7 @@ impl Streams {
             server,
         };
         entry.insert(Stream {
-            handle: Rc::clone(&handle),
+            tcp,
             path: Path {
                 tuple,
                 socket: Way::Stream(id).id(),
@@ -160,18 +155,18 @@ impl Streams {
             queue: WriteQueue::default(),
             dirty: false,
             bound: None,
+            hung_up: false,
+            failed: None,
             check,
             guard: Some(guard),
         });
         self.checks.insert((check, id));
-        (id, handle)
+        Ok(())
     }
 
     fn remove(&mut self, id: usize) -> Option<Stream> {
         let stream = self.slab.try_remove(id)?;
         self.checks.remove(&(stream.check, id));
-        stream.handle.closed.set(true);
-        stream.handle.wake.notify_one();
         Some(stream)
     }
 
@@ -179,9 +174,8 @@ impl Streams {
     pub(super) fn push_control(&mut self, id: usize, message: &[u8]) {
         if let Some(stream) = self.slab.get_mut(id) {
             if stream.queue.push_control(message) == Err(Overflow) {
-                // Its task notices and closes it.
-                stream.handle.closed.set(true);
-                stream.handle.wake.notify_one();
+                stream.failed = Some(End::Unread);
+                self.failed.push(id);
             }
             self.mark(id);
         }
@@ -226,6 +220,9 @@ impl Streams {
             if let Some(stream) = self.slab.get_mut(id) {
                 stream.dirty = false;
                 stream.flush();
+                if stream.failed.is_some() {
+                    self.failed.push(id);
+                }
             }
         }
     }
@@ -235,24 +232,27 @@ impl Streams {
         self.checks.first().map(|(at, _)| *at)
     }
 
-    /// Packets for clients that wait in queues now, and were dropped; for tests and the log.
-    pub(super) fn len(&self) -> usize {
+    /// Notes that the system has seen the end of what a stream brings.
+    pub(super) fn hang_up(&mut self, id: usize) {
+        if let Some(stream) = self.slab.get_mut(id) {
+            stream.hung_up = true;
+        }
+    }
+
+    fn len(&self) -> usize {
         self.slab.len()
     }
 }
 
 impl Stream {
     fn flush(&mut self) {
-        let tcp = &self.handle.tcp;
+        let tcp = &self.tcp;
         let written = match &mut self.layer {
             Some(Layer::Tls(tls)) => tls.write(&mut self.queue, tcp),
-            _ => self.queue.write_with(|bytes| tcp.try_write(bytes)),
+            _ => self.queue.write_with(|bytes| (&*tcp).write(bytes)),
         };
         if written.is_err() {
-            self.handle.closed.set(true);
-        }
-        if written.is_err() || self.wants_write() {
-            self.handle.wake.notify_one();
+            self.failed = Some(End::Closed);
         }
     }
 
@@ -279,60 +279,26 @@ enum End {
     Bound,
 }
 
-/// Serves one stream to its end.
-async fn serve(worker: Rc<RefCell<Worker>>, id: usize, handle: Rc<Handle>) {
-    let end = loop {
-        let writing = worker.borrow().stream_writes(id);
-        let interest = if writing {
-            Interest::READABLE | Interest::WRITABLE
-        } else {
-            Interest::READABLE
-        };
-        tokio::select! {
-            ready = handle.tcp.ready(interest) => {
-                if ready.is_err() {
-                    break End::Closed;
-                }
-            }
-            () = handle.wake.notified() => {
-                if handle.closed.get() {
-                    break End::Unread;
-                }
-                continue;
-            }
-        }
-        if let Err(end) = worker.borrow_mut().stream_ready(now(), id) {
-            break end;
-        }
-        if handle.closed.get() {
-            break End::Unread;
-        }
-    };
-    if end == End::Bound {
-        worker.borrow_mut().bind_stream(id, handle);
-    } else {
-        worker.borrow_mut().close_stream(now(), id, &handle, end);
-    }
-}
-
 impl Worker {
-    /// Takes over a connection that was accepted; its task is to be spawned by the caller.
-    fn open_stream(
-        &mut self,
-        now: Now,
-        tcp: TcpStream,
-        client: SocketAddr,
-        server: SocketAddr,
-        guard: StreamGuard,
-    ) -> (usize, Rc<Handle>) {
-        let opened = self.io.streams.insert(now, tcp, client, server, guard);
-        self.arm();
-        opened
+    /// Serves one turn of a stream.
+    pub(super) fn serve_stream(&mut self, now: Now, id: usize) -> Turn {
+        match self.stream_ready(now, id) {
+            Ok(more) => return Turn::more(more),
+            Err(End::Bound) => self.bind_stream(id),
+            Err(end) => self.close_stream(now, id, end),
+        }
+        Turn::Drained
     }
 
-    fn stream_writes(&self, id: usize) -> bool {
-        let stream = self.io.streams.slab.get(id);
-        stream.is_some_and(Stream::wants_write)
+    /// Closes what failed while others were served.
+    pub(super) fn close_failed_streams(&mut self, now: Now) {
+        while let Some(id) = self.io.streams.failed.pop() {
+            // The name may be another stream's by now.
+            let stream = self.io.streams.slab.get(id);
+            if let Some(end) = stream.and_then(|stream| stream.failed) {
+                self.close_stream(now, id, end);
+            }
+        }
     }
 
     /// Ends what has had no allocation for too long.
@@ -350,28 +316,29 @@ impl Worker {
                 stream.check = now.mono + patience;
                 self.io.streams.checks.insert((stream.check, id));
             } else {
-                let handle = Rc::clone(&stream.handle);
-                self.close_stream(now, id, &handle, End::Idle);
+                self.close_stream(now, id, End::Idle);
             }
         }
     }
 
     /// Sends the connection, with all that is in it, to the worker that has the peer connection.
-    fn bind_stream(&mut self, id: usize, handle: Rc<Handle>) {
-        let Some(stream) = self.io.streams.remove(id) else {
+    fn bind_stream(&mut self, id: usize) {
+        let streams = &mut self.io.streams;
+        let Some(mut stream) = streams.remove(id) else {
             return;
         };
-        drop(stream.handle);
-        let tcp = Rc::try_unwrap(handle).map(|handle| handle.tcp.into_std());
-        let (Ok(Ok(tcp)), Some((connection, worker))) = (tcp, stream.bound) else {
+        let Some((connection, worker)) = stream.bound else {
             return;
         };
+        if streams.registry.deregister(&mut stream.tcp).is_err() {
+            return;
+        }
         let tls = match stream.layer {
             Some(Layer::Tls(tls)) => Some(tls),
             _ => None,
         };
         let data = DataStream {
-            tcp,
+            tcp: stream.tcp,
             tls,
             unsent: stream.queue,
             early: stream.partial,
@@ -379,16 +346,8 @@ impl Worker {
         self.io.peers.hand_over(worker, connection, data);
     }
 
-    fn close_stream(&mut self, now: Now, id: usize, handle: &Rc<Handle>, end: End) {
-        // The name may be another stream's by now.
+    fn close_stream(&mut self, now: Now, id: usize, end: End) {
         let streams = &mut self.io.streams;
-        if !streams
-            .slab
-            .get(id)
-            .is_some_and(|stream| Rc::ptr_eq(&stream.handle, handle))
-        {
-            return;
-        }
         // The last answer may say why.
         streams.flush();
         let Some(mut stream) = streams.remove(id) else {

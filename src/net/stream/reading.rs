@@ -1,6 +1,6 @@
 //! What comes in on a stream: PROXY header, TLS, whole frames.
 
-use std::io;
+use std::io::{self, Read};
 
 use super::super::worker::Worker;
 use super::tls::{self, Tls};
@@ -15,33 +15,42 @@ use crate::wire::proxy::{self, Parsed};
 const TLS_HANDSHAKE: u8 = 22;
 
 impl Worker {
-    /// Writes and reads what is possible at once.
-    pub(super) fn stream_ready(&mut self, now: Now, id: usize) -> Result<(), End> {
-        let Some(stream) = self.io.streams.slab.get_mut(id) else {
+    /// Writes and reads what is possible at once; `true` when there may be more to read.
+    pub(super) fn stream_ready(&mut self, now: Now, id: usize) -> Result<bool, End> {
+        let Streams { slab, cipher, .. } = &mut self.io.streams;
+        let Some(stream) = slab.get_mut(id) else {
             return Err(End::Closed);
         };
         if stream.wants_write() {
             stream.flush();
         }
-        let read = if matches!(stream.layer, Some(Layer::Tls(_))) {
-            let read = stream.handle.tcp.try_read(&mut self.io.streams.cipher);
-            read.map(|count| (count, self.open_tls(now, id, count)))
+        let hung_up = stream.hung_up;
+        let (read, room) = if matches!(stream.layer, Some(Layer::Tls(_))) {
+            let (read, room) = (stream.tcp.read(cipher), cipher.len());
+            let read = read.map(|count| (count, self.open_tls(now, id, count)));
+            (read, room)
         } else {
             let kept = stream.partial.len();
             let scratch = self.receiver.scratch();
             scratch[..kept].copy_from_slice(&stream.partial);
-            let read = stream.handle.tcp.try_read(&mut scratch[kept..][..READ]);
-            read.map(|count| (count, self.plain_bytes(now, id, kept + count)))
+            let read = stream.tcp.read(&mut scratch[kept..][..READ]);
+            let read = read.map(|count| (count, self.plain_bytes(now, id, kept + count)));
+            (read, READ)
         };
-        match read {
+        let more = match read {
             Ok((0, _)) => return Err(End::Closed),
-            Ok((_, handled)) => handled?,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok((count, handled)) => {
+                handled?;
+                // A short read has emptied the socket, but does not show its end.
+                count == room || hung_up
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
             Err(_) => return Err(End::Closed),
-        }
+        };
         self.io.streams.flush();
-        self.arm();
-        Ok(())
+        let stream = self.io.streams.slab.get(id);
+        stream.map_or(Ok(false), |stream| stream.failed.map_or(Ok(more), Err))
     }
 
     /// Takes the PROXY header off the first `len` bytes of the scratch buffer, and tells how many

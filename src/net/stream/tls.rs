@@ -3,9 +3,9 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
+use mio::net::TcpStream;
 use rustls::ServerConnection;
 use rustls::server::{AcceptedAlert, Acceptor};
-use tokio::net::TcpStream;
 
 use super::super::secure::Material;
 use super::write_queue::WriteQueue;
@@ -117,7 +117,7 @@ impl Tls {
 
     /// Encrypts and writes as much as the socket takes.
     pub(super) fn write(&mut self, queue: &mut WriteQueue, tcp: &TcpStream) -> io::Result<()> {
-        let mut socket = Socket(tcp);
+        let mut socket = tcp;
         let tls = match &mut self.state {
             State::Hello(_) => return Ok(()),
             State::Open(tls) => tls,
@@ -164,22 +164,5 @@ impl Tls {
         if let State::Open(tls) = &mut self.state {
             tls.send_close_notify();
         }
-    }
-}
-
-/// Writes without waiting.
-struct Socket<'a>(&'a TcpStream);
-
-impl Write for Socket<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write(bytes)
-    }
-
-    fn write_vectored(&mut self, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(parts)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -22,7 +22,6 @@ mod portable;
 mod queue;
 #[cfg(test)]
 mod tests;
-mod watch;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket};
@@ -31,7 +30,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 pub use platform::Receiver;
 pub use queue::{Outgoing, SendCounters, SendQueue, Via};
-pub use watch::watch_readable;
 
 /// Whether a wildcard socket can tell and choose the local address of a datagram.
 pub const HAS_LOCAL_ADDRESS: bool = platform::HAS_LOCAL_ADDRESS;
