@@ -84,6 +84,11 @@ impl Departure {
         }
     }
 
+    /// Whether nothing is to be said.
+    pub(super) fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
     /// The local address to send from.
     pub(super) fn from(&mut self, ip: IpAddr) {
         match ip {

@@ -1,4 +1,4 @@
-//! `sendmsg` with UDP_SEGMENT, and `sendmmsg` for what cannot be segmented.
+//! `sendmsg` with UDP_SEGMENT, `sendto` for one datagram, `sendmmsg` for what cannot be segmented.
 
 use std::io;
 use std::mem::zeroed;
@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use libc::{iovec, mmsghdr, msghdr};
 
-use super::super::queue::Run;
+use super::super::queue::{Queued, Run};
 use super::super::{Burst, UdpSocket};
 use super::control::Departure;
 use super::name::Name;
@@ -19,11 +19,16 @@ static ZEROS: [u8; 4] = [0; 4];
 /// Datagrams of one `sendmmsg`.
 const BATCH: usize = 64;
 
+/// Up to so many bytes a copy costs less than to have the kernel gather the parts.
+const COPIED: usize = 2048;
+
 /// Sends runs of datagrams; gives up segmentation for good when the kernel refuses it.
 #[derive(Debug)]
 pub(in super::super) struct Sender {
     segmentation: bool,
     iovecs: Vec<iovec>,
+    /// Where a datagram of several parts is put together.
+    whole: Vec<u8>,
 }
 
 impl Sender {
@@ -31,6 +36,7 @@ impl Sender {
         Self {
             segmentation: true,
             iovecs: Vec::with_capacity(3 * 64),
+            whole: Vec::with_capacity(COPIED),
         }
     }
 
@@ -100,6 +106,20 @@ impl Sender {
         run: Run<'_>,
         receiver: &Receiver,
     ) -> io::Result<()> {
+        let first = run.first();
+        let mut departure = Departure::new();
+        if let Some(ip) = first.from {
+            departure.from(ip);
+        }
+        if first.traffic_class != 0 {
+            departure.traffic_class(first.to.is_ipv6(), first.traffic_class);
+        }
+        if run.len() > 1 {
+            departure.segment(first.size() as u16);
+        } else if departure.is_empty() && first.size() <= COPIED {
+            let bytes = self.whole(first, receiver);
+            return send_to(socket.as_raw_fd(), bytes, first.to);
+        }
         self.iovecs.clear();
         for item in run.iter() {
             let payload = receiver.slice(item.start, item.len);
@@ -111,18 +131,21 @@ impl Sender {
                     .map(part),
             );
         }
-        let first = run.first();
-        let mut departure = Departure::new();
-        if let Some(ip) = first.from {
-            departure.from(ip);
-        }
-        if first.traffic_class != 0 {
-            departure.traffic_class(first.to.is_ipv6(), first.traffic_class);
-        }
-        if run.len() > 1 {
-            departure.segment(first.size() as u16);
-        }
         send_message(socket.as_raw_fd(), &mut self.iovecs, first.to, departure)
+    }
+
+    /// A datagram in one piece.
+    fn whole<'a>(&'a mut self, item: &Queued, receiver: &'a Receiver) -> &'a [u8] {
+        let payload = receiver.slice(item.start, item.len);
+        let (header, padding) = (item.header(), item.padding());
+        if header.is_empty() && padding == 0 {
+            return payload;
+        }
+        self.whole.clear();
+        for part in [header, payload, &ZEROS[..padding]] {
+            self.whole.extend_from_slice(part);
+        }
+        &self.whole
     }
 }
 
@@ -133,10 +156,11 @@ pub(in super::super) fn send(
     to: SocketAddr,
     from: Option<IpAddr>,
 ) -> io::Result<()> {
+    let Some(ip) = from else {
+        return send_to(socket.as_raw_fd(), bytes, to);
+    };
     let mut departure = Departure::new();
-    if let Some(ip) = from {
-        departure.from(ip);
-    }
+    departure.from(ip);
     send_message(socket.as_raw_fd(), &mut [part(bytes)], to, departure)
 }
 
@@ -200,6 +224,26 @@ fn part(bytes: &[u8]) -> iovec {
         iov_base: bytes.as_ptr().cast_mut().cast(),
         iov_len: bytes.len(),
     }
+}
+
+/// Sends one datagram that lies in one piece and about which nothing is to be said: `sendto` costs
+/// the kernel less than `sendmsg`.
+fn send_to(fd: RawFd, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    let name = Name::new(to);
+    let (address, len) = name.parts();
+    // SAFETY: bytes and name live until the call returns, with the lengths given, and are only
+    // read.
+    retry(|| unsafe {
+        libc::sendto(
+            fd,
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_DONTWAIT,
+            address.cast(),
+            len,
+        )
+    })
+    .map(drop)
 }
 
 /// The one place that calls `sendmsg`; the iovecs point to memory that is only read.
