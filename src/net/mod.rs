@@ -1,5 +1,6 @@
 //! Sockets, threads and the clock: everything that the protocol code does not know.
 
+mod alarm;
 pub mod control;
 mod io;
 mod listen;

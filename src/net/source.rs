@@ -18,6 +18,8 @@ const SHIFT: u32 = usize::BITS - 3;
 pub(super) enum Source {
     /// What other threads have to tell the worker.
     Commands,
+    /// A time that has come.
+    Alarm,
     /// A UDP socket.
     Datagrams(Via),
     /// A socket that stream clients connect to.
@@ -53,6 +55,7 @@ impl Source {
     pub(super) fn token(self) -> Token {
         let (tag, id) = match self {
             Self::Commands => (0, 0),
+            Self::Alarm => (7, 0),
             Self::Datagrams(Via::Listener(SocketId(id))) => (1, id as usize),
             Self::Datagrams(Via::Relay(RelayId(id))) => (2, id as usize),
             Self::Acceptor(index) => (3, index),
@@ -68,6 +71,7 @@ impl Source {
         let id = token & !(usize::MAX << SHIFT);
         match token >> SHIFT {
             0 => Self::Commands,
+            7 => Self::Alarm,
             1 => Self::Datagrams(Via::Listener(SocketId(id as u32))),
             2 => Self::Datagrams(Via::Relay(RelayId(id as u32))),
             3 => Self::Acceptor(id),
@@ -101,6 +105,7 @@ mod tests {
     fn tokens_read_back() {
         for source in [
             Source::Commands,
+            Source::Alarm,
             Source::Datagrams(Via::Listener(SocketId(0))),
             Source::Datagrams(Via::Relay(RelayId(0x1FFF_FFFF))),
             Source::Acceptor(1),

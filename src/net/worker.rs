@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token, Waker};
 
+use super::alarm::Alarm;
 use super::io::Io;
 use super::log::EventLog;
 use super::now;
@@ -95,6 +96,7 @@ pub(super) struct Worker {
     queue: SendQueue,
     poll: Poll,
     events: Events,
+    alarm: Alarm,
     commands: mpsc::Receiver<Command>,
     /// What is to have a turn; each gets one a round.
     ready: VecDeque<Source>,
@@ -131,6 +133,7 @@ impl Worker {
             },
             receiver: Receiver::new(),
             queue: SendQueue::new(),
+            alarm: Alarm::new(poll.registry()),
             poll,
             events: Events::with_capacity(EVENTS),
             commands,
@@ -145,9 +148,10 @@ impl Worker {
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut time = now();
         loop {
-            self.wait(time)?;
+            let due = self.next_due();
+            self.wait(time, due)?;
             time = now();
-            if self.next_due().is_some_and(|due| due <= time.mono) {
+            if due.is_some_and(|due| due <= time.mono) {
                 self.timeout(time);
             }
             if self.round(time)?.is_break() {
@@ -165,10 +169,9 @@ impl Worker {
     }
 
     /// Sleeps until something is ready or due; `now` is when the last round began.
-    fn wait(&mut self, now: Now) -> io::Result<()> {
+    fn wait(&mut self, now: Now, due: Option<Instant>) -> io::Result<()> {
         let patience = if self.ready.is_empty() {
-            let due = self.next_due();
-            due.map(|due| due.saturating_duration_since(now.mono))
+            self.alarm.patience(now.mono, due)
         } else {
             Some(Duration::ZERO)
         };
@@ -211,6 +214,8 @@ impl Worker {
                 Source::Acceptor(index) => self.accept_streams(now, index),
                 Source::TcpRelay(relay) => self.accept_peers(now, relay),
                 Source::Connection(key) => self.serve_connection(now, key),
+                // It is looked at in every round what is due.
+                Source::Alarm => Turn::Drained,
                 Source::Commands => {
                     if self.obey(now)?.is_break() {
                         return Ok(ControlFlow::Break(()));
