@@ -3,6 +3,7 @@
 //! It plays clients and peers at once. Nothing sleeps while a load runs: a generator that sleeps
 //! makes the server pay for its wake-ups. What it cannot do fast enough it says in the report.
 
+mod link;
 mod load;
 mod measure;
 mod process;
@@ -10,8 +11,8 @@ mod report;
 mod session;
 mod setup;
 mod stamp;
+mod target;
 mod traffic;
-mod uri;
 
 use std::fmt;
 use std::io;
@@ -23,8 +24,9 @@ pub(crate) use load::{Load, NAMES, Pace};
 pub(crate) use report::Report;
 pub(crate) use session::Login;
 pub(crate) use stamp::LEN as LEAST_SIZE;
-pub(crate) use uri::Uri;
+pub(crate) use target::{Server, Target};
 
+use self::link::Link;
 use self::load::Kind;
 use self::process::Usage;
 use self::setup::Client;
@@ -38,7 +40,7 @@ const PEERS: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Options {
     /// Where the server is; allocations take turns.
-    pub(crate) servers: Vec<SocketAddr>,
+    pub(crate) servers: Vec<Server>,
     /// `None`: the server wants no credentials.
     pub(crate) login: Option<Login>,
     pub(crate) load: Load,
@@ -73,10 +75,10 @@ impl From<io::Error> for BenchError {
 /// Runs the load until its time is over or `stop` is set, and tells what was measured.
 pub(crate) fn run(options: &Options, stop: &AtomicBool) -> Result<Report, BenchError> {
     let load = &options.load;
-    let servers: Vec<(SocketAddr, IpAddr)> = options
+    let servers: Vec<(&Server, IpAddr)> = options
         .servers
         .iter()
-        .map(|server| Ok((*server, local_ip(*server)?)))
+        .map(|server| Ok((server, local_ip(server.addr)?)))
         .collect::<io::Result<_>>()?;
     let peers: Vec<UdpSocket> = servers
         .iter()
@@ -89,24 +91,29 @@ pub(crate) fn run(options: &Options, stop: &AtomicBool) -> Result<Report, BenchE
         // Peers of the same address: those of the other family cannot be reached.
         let (set, of_set) = (index % servers.len(), peers.len() / servers.len());
         let peer = set * of_set + index / servers.len() % of_set;
-        let socket = UdpSocket::bind_relay(SocketAddr::new(ip, 0)).map_err(|error| {
+        let link = Link::open(server, ip).map_err(|error| {
             BenchError::new(format!(
-                "client socket {index} cannot be opened: {error}; give fewer --allocations, \
-                 or raise the limit on open files"
+                "client {index} gets no socket to {}: {error}{}",
+                server.addr,
+                if matches!(error.raw_os_error(), Some(libc::EMFILE)) {
+                    "; give fewer --allocations, or raise the limit on open files"
+                } else {
+                    ""
+                }
             ))
         })?;
         clients.push(Client::new(
-            socket,
-            server,
+            link,
+            server.addr,
             peer,
             options.login.clone(),
-            load.attributes(server, peers[peer].addr()),
+            load.attributes(server.addr, peers[peer].addr()),
         ));
     }
 
-    let mut report = Report::new(load);
+    let mut report = Report::new(options);
     if load.kind == Kind::Binding {
-        measure_traffic(options, &clients, &peers, stop, &mut report)?;
+        measure_traffic(options, &mut clients, &peers, stop, &mut report)?;
         return Ok(report);
     }
     let before = usage(options)?;
@@ -116,7 +123,7 @@ pub(crate) fn run(options: &Options, stop: &AtomicBool) -> Result<Report, BenchE
     let measured = match outcome.error {
         Some(error) => Err(error),
         _ if load.kind == Kind::Allocate || stop.load(Ordering::Relaxed) => Ok(()),
-        _ => measure_traffic(options, &clients, &peers, stop, &mut report),
+        _ => measure_traffic(options, &mut clients, &peers, stop, &mut report),
     };
     setup::delete(&mut clients);
     measured.map(|()| report)
@@ -124,7 +131,7 @@ pub(crate) fn run(options: &Options, stop: &AtomicBool) -> Result<Report, BenchE
 
 fn measure_traffic(
     options: &Options,
-    clients: &[Client],
+    clients: &mut [Client],
     peers: &[UdpSocket],
     stop: &AtomicBool,
     report: &mut Report,

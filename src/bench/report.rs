@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::load::{Kind, Load, Pace};
+use super::Options;
+use super::load::{Kind, Pace};
 use super::process::{Usage, Used};
 use super::setup::Client;
 use super::traffic::{Totals, Traffic};
+use crate::probe::Transport;
 
 /// The share of the pace that has to be kept.
 const PACE_KEPT: f64 = 0.98;
@@ -19,6 +21,8 @@ const SPARE: f64 = 0.03;
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     load: &'static str,
+    /// Of the first server.
+    transport: &'static str,
     /// Payload bytes of a packet.
     size: usize,
     packets_per_burst: usize,
@@ -87,9 +91,12 @@ struct ServerReport {
 }
 
 impl Report {
-    pub(super) fn new(load: &Load) -> Self {
+    pub(super) fn new(options: &Options) -> Self {
+        let load = &options.load;
+        let transport = options.servers.first().map(|server| server.transport);
         Self {
             load: load.name,
+            transport: transport.map_or("", Transport::name),
             size: load.size,
             packets_per_burst: load.burst,
             indications: load.indications,
@@ -136,7 +143,7 @@ impl Report {
 
     /// Packets went back and forth, and the server used so much meanwhile.
     pub(super) fn traffic(&mut self, traffic: &Traffic<'_>, used: Option<Used>) {
-        let totals = &traffic.totals;
+        let totals = traffic.totals();
         let seconds = totals.elapsed.as_secs_f64();
         let lost = totals.sent.saturating_sub(totals.received);
         let idle = totals.idle.as_secs_f64() / seconds;
@@ -152,7 +159,7 @@ impl Report {
             generator_idle: idle,
         });
         let micros = |nanos: u64| nanos as f64 / 1e3;
-        let delays = &traffic.delays;
+        let delays = traffic.delays();
         self.delay_us = Some(DelayUs {
             p50: micros(delays.percentile(0.5)),
             p99: micros(delays.percentile(0.99)),
@@ -177,7 +184,7 @@ fn limit(rate: Option<f64>, totals: &Totals, idle: f64) -> Option<String> {
     let kept = rate.map(|rate| totals.sent as f64 / (rate * totals.elapsed.as_secs_f64()));
     if totals.unsent > totals.sent / 1000 {
         return Some(format!(
-            "this host's kernel refused {} of its packets",
+            "this host's kernel did not take {} of its packets",
             totals.unsent
         ));
     }
@@ -200,7 +207,7 @@ impl fmt::Display for Report {
             Kind::Binding => "request",
             Kind::Allocate | Kind::Relay => "packet",
         };
-        write!(f, "{}: ", self.load)?;
+        write!(f, "{} over {}: ", self.load, self.transport)?;
         match self.kind {
             Kind::Allocate => write!(f, "{} allocations", self.allocations)?,
             Kind::Binding => write!(f, "{} clients", self.allocations)?,

@@ -2,16 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 
 use super::BenchError;
+use super::link::Link;
 use super::session::{Login, Progress, Session, Wish};
-use crate::net::udp::{Receiver, UdpSocket};
+use crate::net::udp::Receiver;
 
 /// Clients that wait for an answer at the same time.
 const AT_ONCE: usize = 64;
@@ -20,13 +19,15 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// How often a request is sent.
 const TRIES: u8 = 5;
 
-/// One client: its socket, its allocation, its peer.
+/// One client: its way to the server, its allocation, its peer.
 pub(super) struct Client {
-    pub(super) socket: UdpSocket,
+    pub(super) link: Link,
     pub(super) server: SocketAddr,
     /// Index of its peer's socket.
     pub(super) peer: usize,
     session: Session,
+    /// What the last answer has led to.
+    progress: Progress,
     asked: Option<Instant>,
     tries: u8,
 }
@@ -41,17 +42,18 @@ pub(super) struct Outcome {
 
 impl Client {
     pub(super) fn new(
-        socket: UdpSocket,
+        link: Link,
         server: SocketAddr,
         peer: usize,
         login: Option<Login>,
         wish: Wish,
     ) -> Self {
         Self {
-            socket,
+            link,
             server,
             peer,
             session: Session::new(login, wish),
+            progress: Progress::None,
             asked: None,
             tries: 0,
         }
@@ -66,13 +68,26 @@ impl Client {
         self.session.relayed()
     }
 
+    /// Takes one batch of what has come; `true` when there may be more.
+    fn receive(&mut self, receiver: &mut Receiver) -> io::Result<bool> {
+        let more = self.link.receive(receiver)?;
+        let (session, progress) = (&mut self.session, &mut self.progress);
+        self.link
+            .messages(receiver, |message| match session.handle(message) {
+                Progress::None => {}
+                other => *progress = other,
+            });
+        Ok(more)
+    }
+
+    fn take_progress(&mut self) -> Progress {
+        std::mem::replace(&mut self.progress, Progress::None)
+    }
+
     fn ask(&mut self, now: Instant) -> io::Result<()> {
         self.asked = Some(now);
         self.tries += 1;
-        match self.socket.send(self.session.request(), self.server, None) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-            _ => Ok(()),
-        }
+        self.link.send(self.session.request(), self.server)
     }
 }
 
@@ -95,9 +110,7 @@ fn make(clients: &mut [Client], stop: &AtomicBool) -> Result<(), BenchError> {
         let now = Instant::now();
         while started < clients.len() && started - done < AT_ONCE {
             let client = &mut clients[started];
-            let fd = client.socket.as_raw_fd();
-            poll.registry()
-                .register(&mut SourceFd(&fd), Token(started), Interest::READABLE)?;
+            client.link.watch(poll.registry(), Token(started))?;
             client.session.start();
             client.ask(now)?;
             started += 1;
@@ -107,23 +120,20 @@ fn make(clients: &mut [Client], stop: &AtomicBool) -> Result<(), BenchError> {
         for event in &events {
             let Token(index) = event.token();
             let client = &mut clients[index];
-            receiver.receive(&client.socket)?;
-            for datagram in receiver.datagrams() {
-                match client.session.handle(datagram.bytes) {
-                    Progress::None => {}
-                    Progress::Send => {
-                        client.tries = 0;
-                        client.ask(now)?;
-                    }
-                    Progress::Ready => {
-                        client.asked = None;
-                        done += 1;
-                        poll.registry()
-                            .deregister(&mut SourceFd(&client.socket.as_raw_fd()))?;
-                    }
-                    Progress::Failed(text) => {
-                        return Err(BenchError::new(format!("allocation {index}: {text}")));
-                    }
+            while client.receive(&mut receiver)? {}
+            match client.take_progress() {
+                Progress::None => {}
+                Progress::Send => {
+                    client.tries = 0;
+                    client.ask(now)?;
+                }
+                Progress::Ready => {
+                    client.asked = None;
+                    done += 1;
+                    client.link.unwatch(poll.registry())?;
+                }
+                Progress::Failed(text) => {
+                    return Err(BenchError::new(format!("allocation {index}: {text}")));
                 }
             }
         }
@@ -144,22 +154,26 @@ fn ask_again(clients: &mut [Client], now: Instant) -> Result<(), BenchError> {
     for client in clients.iter_mut().filter(|client| late(client)) {
         if client.tries == TRIES {
             return Err(BenchError::new(format!(
-                "{} does not answer over UDP",
+                "{} does not answer",
                 client.server
             )));
         }
-        client.ask(now)?;
+        if client.link.is_stream() {
+            // It is not lost: it waits.
+            client.asked = Some(now);
+            client.tries += 1;
+        } else {
+            client.ask(now)?;
+        }
     }
     Ok(())
 }
 
 /// Deletes what was allocated. The server's own deadlines clear up what is lost on the way.
 pub(super) fn delete(clients: &mut [Client]) {
-    for (index, client) in clients.iter().enumerate() {
+    for (index, client) in clients.iter_mut().enumerate() {
         if client.relayed().is_some() {
-            let _ = client
-                .socket
-                .send(&client.session.delete(), client.server, None);
+            let _ = client.link.send(&client.session.delete(), client.server);
         }
         if index % AT_ONCE == AT_ONCE - 1 {
             std::thread::sleep(Duration::from_millis(2));

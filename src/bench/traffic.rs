@@ -70,10 +70,9 @@ pub(super) struct Totals {
 /// Sockets, lanes and counters of a load.
 pub(super) struct Traffic<'a> {
     load: &'a Load,
-    run: u32,
-    clients: usize,
-    sockets: Vec<&'a UdpSocket>,
-    lanes: Vec<Lane>,
+    clients: &'a mut [Client],
+    peers: &'a [UdpSocket],
+    tally: Tally,
     poll: Poll,
     events: Events,
     receiver: Receiver,
@@ -82,37 +81,42 @@ pub(super) struct Traffic<'a> {
     queued: Vec<bool>,
     epoch: Instant,
     next: usize,
+}
+
+/// What went out and came in.
+struct Tally {
+    binding: bool,
+    run: u32,
+    lanes: Vec<Lane>,
     /// Packets with stamps from here on are counted; `None`: none yet.
     from: Option<u64>,
     until: Option<u64>,
-    pub(super) totals: Totals,
-    pub(super) delays: Delays,
+    totals: Totals,
+    delays: Delays,
 }
 
 impl<'a> Traffic<'a> {
     pub(super) fn new(
         load: &'a Load,
-        clients: &'a [Client],
+        clients: &'a mut [Client],
         peers: &'a [UdpSocket],
     ) -> Result<Self, BenchError> {
-        let sockets: Vec<_> = clients
-            .iter()
-            .map(|client| &client.socket)
-            .chain(peers)
-            .collect();
         let poll = Poll::new()?;
-        for (index, socket) in sockets.iter().enumerate() {
-            let fd = socket.as_raw_fd();
-            poll.registry()
-                .register(&mut SourceFd(&fd), Token(index), Interest::READABLE)?;
+        for (index, client) in clients.iter().enumerate() {
+            client.link.watch(poll.registry(), Token(index))?;
         }
-        let queued = vec![false; sockets.len()];
+        for (index, socket) in peers.iter().enumerate() {
+            let (fd, token) = (socket.as_raw_fd(), Token(clients.len() + index));
+            poll.registry()
+                .register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+        }
+        let queued = vec![false; clients.len() + peers.len()];
         let mut lanes = Vec::new();
         for (index, client) in clients.iter().enumerate() {
             let relayed = client.relayed();
             if load.to_peer {
                 let peer = peers[client.peer].addr();
-                let packet = to_server(load, peer);
+                let packet = to_server(load, peer, client.link.is_stream());
                 lanes.push(Lane::new(load, index, client.server, packet));
             }
             if let Some(relayed) = relayed.filter(|_| load.to_client) {
@@ -127,10 +131,17 @@ impl<'a> Traffic<'a> {
         }
         Ok(Self {
             load,
-            run: u32::from_ne_bytes(crate::random::bytes()),
-            clients: clients.len(),
-            sockets,
-            lanes,
+            clients,
+            peers,
+            tally: Tally {
+                binding: load.kind == Kind::Binding,
+                run: u32::from_ne_bytes(crate::random::bytes()),
+                lanes,
+                from: None,
+                until: None,
+                totals: Totals::default(),
+                delays: Delays::new(),
+            },
             poll,
             events: Events::with_capacity(1024),
             receiver: Receiver::new(),
@@ -138,10 +149,6 @@ impl<'a> Traffic<'a> {
             queued,
             epoch: Instant::now(),
             next: 0,
-            from: None,
-            until: None,
-            totals: Totals::default(),
-            delays: Delays::new(),
         })
     }
 
@@ -152,10 +159,12 @@ impl<'a> Traffic<'a> {
 
     /// Begins to count.
     pub(super) fn begin(&mut self) {
-        self.totals = Totals::default();
-        self.delays = Delays::new();
-        self.from = Some(self.nanos());
-        for lane in &mut self.lanes {
+        let now = self.nanos();
+        let tally = &mut self.tally;
+        tally.totals = Totals::default();
+        tally.delays = Delays::new();
+        tally.from = Some(now);
+        for lane in &mut tally.lanes {
             lane.arrivals.reordered = 0;
         }
     }
@@ -163,11 +172,25 @@ impl<'a> Traffic<'a> {
     /// Ends it; see [`Self::drain`] for those on their way.
     pub(super) fn end(&mut self) {
         let now = self.nanos();
-        let begun = self.from.unwrap_or(now);
-        self.until = Some(now);
-        self.totals.elapsed = Duration::from_nanos(now - begun);
-        self.totals.delivered = self.totals.received;
-        self.totals.reordered = self.lanes.iter().map(|lane| lane.arrivals.reordered).sum();
+        let Tally {
+            lanes,
+            from,
+            until,
+            totals,
+            ..
+        } = &mut self.tally;
+        *until = Some(now);
+        totals.elapsed = Duration::from_nanos(now - from.unwrap_or(now));
+        totals.delivered = totals.received;
+        totals.reordered = lanes.iter().map(|lane| lane.arrivals.reordered).sum();
+    }
+
+    pub(super) fn totals(&self) -> &Totals {
+        &self.tally.totals
+    }
+
+    pub(super) fn delays(&self) -> &Delays {
+        &self.tally.delays
     }
 
     /// Receives what is still on its way.
@@ -190,7 +213,7 @@ impl<'a> Traffic<'a> {
                 break;
             }
             if idle {
-                self.totals.idle += now.duration_since(last);
+                self.tally.totals.idle += now.duration_since(last);
             }
             last = now;
             let sent = match self.load.pace {
@@ -198,9 +221,8 @@ impl<'a> Traffic<'a> {
                 Pace::Window(window) => {
                     if now.duration_since(progress) >= LOST {
                         progress = now;
-                        self.lanes
-                            .iter_mut()
-                            .for_each(|lane| lane.resolved = lane.sent);
+                        let lanes = &mut self.tally.lanes;
+                        lanes.iter_mut().for_each(|lane| lane.resolved = lane.sent);
                     }
                     self.send_window(window)
                 }
@@ -227,7 +249,7 @@ impl<'a> Traffic<'a> {
             }
             *pace += step;
             let lane = self.next;
-            self.next = (lane + 1) % self.lanes.len();
+            self.next = (lane + 1) % self.tally.lanes.len();
             sent += self.send(lane);
         }
         sent
@@ -236,10 +258,10 @@ impl<'a> Traffic<'a> {
     /// Sends a burst on every lane that has room in its window, in turn.
     fn send_window(&mut self, window: u64) -> u64 {
         let (mut sent, mut bursts) = (0, 0);
-        for _ in 0..self.lanes.len() {
+        for _ in 0..self.tally.lanes.len() {
             let index = self.next;
-            self.next = (index + 1) % self.lanes.len();
-            let lane = &self.lanes[index];
+            self.next = (index + 1) % self.tally.lanes.len();
+            let lane = &self.tally.lanes[index];
             if lane.sent - lane.resolved + self.load.burst as u64 <= window {
                 sent += self.send(index);
                 bursts += 1;
@@ -253,7 +275,15 @@ impl<'a> Traffic<'a> {
 
     fn send(&mut self, index: usize) -> u64 {
         let nanos = self.nanos();
-        let lane = &mut self.lanes[index];
+        let load = self.load;
+        let Tally {
+            binding,
+            run,
+            lanes,
+            totals,
+            ..
+        } = &mut self.tally;
+        let lane = &mut lanes[index];
         let first = lane.sent;
         for (sequence, packet) in (first..).zip(lane.burst.chunks_exact_mut(lane.packet)) {
             let stamp = Stamp {
@@ -262,18 +292,24 @@ impl<'a> Traffic<'a> {
                 nanos,
             };
             let payload = &mut packet[lane.payload..];
-            if self.load.kind == Kind::Binding {
-                payload.copy_from_slice(&stamp.to_id());
+            if *binding {
+                payload[..12].copy_from_slice(&stamp.to_id());
             } else {
-                stamp.write(self.run, payload);
+                stamp.write(*run, payload);
             }
         }
-        lane.sent += self.load.burst as u64;
-        let taken = self.sockets[lane.socket]
-            .send_burst(&lane.burst, lane.packet, lane.to, self.load.how)
-            .unwrap_or(0) as u64;
-        self.totals.sent += self.load.burst as u64;
-        self.totals.unsent += self.load.burst as u64 - taken;
+        lane.sent += load.burst as u64;
+        let (bytes, size) = (&lane.burst, lane.packet);
+        let taken = match self.clients.get_mut(lane.socket) {
+            Some(client) => client.link.send_burst(bytes, size, lane.to, load.how),
+            None => {
+                let peer = &self.peers[lane.socket - self.clients.len()];
+                peer.send_burst(bytes, size, lane.to, load.how)
+            }
+        };
+        let taken = taken.unwrap_or(0) as u64;
+        totals.sent += load.burst as u64;
+        totals.unsent += load.burst as u64 - taken;
         taken
     }
 
@@ -294,7 +330,14 @@ impl<'a> Traffic<'a> {
         let mut kept = 0;
         for at in 0..ready.len() {
             let index = ready[at];
-            if self.receiver.receive(self.sockets[index])? {
+            let more = match self.clients.get_mut(index) {
+                Some(client) => client.link.receive(&mut self.receiver)?,
+                None => {
+                    let peer = &self.peers[index - self.clients.len()];
+                    self.receiver.receive(peer)?
+                }
+            };
+            if more {
                 ready[kept] = index;
                 kept += 1;
             } else {
@@ -309,40 +352,56 @@ impl<'a> Traffic<'a> {
 
     fn take(&mut self, index: usize) -> u64 {
         let nanos = self.nanos();
+        let (tally, receiver) = (&mut self.tally, &self.receiver);
+        let mut count = 0;
+        if let Some(client) = self.clients.get_mut(index) {
+            client.link.messages(receiver, |message| {
+                count += u64::from(tally.message(message, nanos));
+            });
+            return count;
+        }
+        let peer = &self.peers[index - self.clients.len()];
+        for datagram in receiver.datagrams() {
+            if self.load.echo {
+                let _ = peer.send(datagram.bytes, datagram.source, None);
+            } else {
+                count += u64::from(tally.payload(datagram.bytes, nanos));
+            }
+        }
+        count
+    }
+}
+
+impl Tally {
+    /// Counts a message that a client has got; `false`: it is none of ours.
+    fn message(&mut self, message: &[u8], nanos: u64) -> bool {
+        if self.binding {
+            transaction(message).is_some_and(|id| self.count(Stamp::from_id(id), nanos))
+        } else {
+            from_server(message).is_some_and(|payload| self.payload(payload, nanos))
+        }
+    }
+
+    /// Counts a payload that has come through.
+    fn payload(&mut self, payload: &[u8], nanos: u64) -> bool {
+        Stamp::read(self.run, payload).is_some_and(|stamp| self.count(stamp, nanos))
+    }
+
+    fn count(&mut self, stamp: Stamp, nanos: u64) -> bool {
+        let Some(lane) = self.lanes.get_mut(stamp.lane as usize) else {
+            return false;
+        };
+        lane.arrivals.add(stamp.sequence);
+        lane.resolved = lane.resolved.max(lane.arrivals.next).min(lane.sent);
         let (from, until) = (
             self.from.unwrap_or(u64::MAX),
             self.until.unwrap_or(u64::MAX),
         );
-        let client = index < self.clients;
-        let mut count = 0;
-        for datagram in self.receiver.datagrams() {
-            let stamp = if self.load.kind == Kind::Binding {
-                transaction(datagram.bytes).map(Stamp::from_id)
-            } else {
-                let payload = if client {
-                    from_server(datagram.bytes)
-                } else {
-                    Some(datagram.bytes)
-                };
-                if self.load.echo && !client {
-                    let _ = self.sockets[index].send(datagram.bytes, datagram.source, None);
-                    continue;
-                }
-                payload.and_then(|payload| Stamp::read(self.run, payload))
-            };
-            let Some(stamp) = stamp else { continue };
-            let Some(lane) = self.lanes.get_mut(stamp.lane as usize) else {
-                continue;
-            };
-            count += 1;
-            lane.arrivals.add(stamp.sequence);
-            lane.resolved = lane.resolved.max(lane.arrivals.next).min(lane.sent);
-            if (from..until).contains(&stamp.nanos) {
-                self.totals.received += 1;
-                self.delays.add(nanos.saturating_sub(stamp.nanos));
-            }
+        if (from..until).contains(&stamp.nanos) {
+            self.totals.received += 1;
+            self.delays.add(nanos.saturating_sub(stamp.nanos));
         }
-        count
+        true
     }
 }
 
@@ -367,7 +426,7 @@ impl Lane {
 }
 
 /// What a client sends, and where the stamp goes.
-fn to_server(load: &Load, peer: SocketAddr) -> (Vec<u8>, usize) {
+fn to_server(load: &Load, peer: SocketAddr, stream: bool) -> (Vec<u8>, usize) {
     // Far below 64 KiB: `--size` is bounded.
     let size = load.size as u16;
     if load.kind == Kind::Binding {
@@ -393,7 +452,7 @@ fn to_server(load: &Load, peer: SocketAddr) -> (Vec<u8>, usize) {
     };
     let payload = packet.len();
     packet.resize(payload + load.size, 0);
-    if load.indications {
+    if load.indications || stream {
         packet.resize(packet.len().next_multiple_of(4), 0);
     }
     (packet, payload)
@@ -440,13 +499,15 @@ mod tests {
         for size in [24, 25, 26, 1000] {
             let mut load = Load::named("voice").unwrap();
             load.size = size;
-            let (packet, payload) = to_server(&load, peer);
+            let (packet, _) = to_server(&load, peer, true);
+            assert_eq!(packet.len(), (size + 4).next_multiple_of(4), "C5");
+            let (packet, payload) = to_server(&load, peer, false);
             assert_eq!((packet.len(), payload), (size + 4, 4));
             let (number, data) = channel_data::parse(&packet).unwrap();
             assert_eq!((number, data.len()), (CHANNEL, size));
 
             load.indications = true;
-            let (packet, payload) = to_server(&load, peer);
+            let (packet, payload) = to_server(&load, peer, false);
             let send = parse_send(&packet).unwrap();
             assert_eq!((send.peer, send.data.len()), (peer, size));
             assert_eq!(packet[payload..].as_ptr(), send.data.as_ptr());

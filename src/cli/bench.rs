@@ -8,7 +8,7 @@ use clap::builder::PossibleValuesParser;
 
 use super::{Failure, complain, say};
 use crate::auth::rest;
-use crate::bench::{self, LEAST_SIZE, Load, Login, NAMES, Options, Pace, Uri};
+use crate::bench::{self, LEAST_SIZE, Load, Login, NAMES, Options, Pace, Target};
 
 /// How long REST credentials for a run are good; a run is shorter.
 const CREDENTIALS: Duration = Duration::from_secs(3600);
@@ -25,6 +25,7 @@ const LONGEST: u64 = 240;
     after_help = "Examples:\n  turnd bench turn:192.0.2.1:3478 --user alice --password secret
   turnd bench turn:127.0.0.1 --secret north --load gso-max --pid $(pidof turnd) --json
   turnd bench turn:127.0.0.1 --user alice --password secret --load allocate --allocations 10000
+  turnd bench turns:turn.example.org --secret north --load video --allocations 4
 
 Loads:
   allocate   allocations, as many at once as --allocations says
@@ -38,9 +39,10 @@ Loads:
   echo       160 bytes to peers that send them back; the delay is that of both ways"
 )]
 pub(super) struct Bench {
-    /// The server, as turn:host:port?transport=udp; allocations take turns with several.
+    /// The server, as turn:HOST, turn:HOST?transport=tcp or turns:HOST; allocations take turns with
+    /// several. The certificate is not checked.
     #[arg(required = true, value_name = "URI")]
-    servers: Vec<Uri>,
+    servers: Vec<Target>,
     /// User name.
     #[arg(long, requires = "password")]
     user: Option<String>,
@@ -81,7 +83,7 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let servers = self.servers.iter().map(Uri::resolve);
+        let servers = self.servers.iter().map(Target::resolve);
         let servers = servers
             .collect::<Result<Vec<_>, _>>()
             .map_err(Failure::Run)?;

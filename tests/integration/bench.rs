@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{PASSWORD, Running, Turnd, USER};
+use crate::support::{Authority, PASSWORD, Running, Turnd, USER};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn bench(turnd: &Turnd, password: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+fn bench(uri: &str, password: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_turnd"));
     command
-        .arg("bench")
-        .arg(format!("turn:{}?transport=udp", turnd.address()))
+        .args(["bench", uri])
         .args(["--user", USER, "--password", password, "--json"])
         .args(["--duration", "1"])
         .args(arguments);
@@ -22,8 +21,12 @@ fn bench(turnd: &Turnd, password: &str, arguments: &[&str]) -> (Option<i32>, Str
     (status.code(), running.stdout(), running.stderr())
 }
 
-fn report(turnd: &Turnd, arguments: &[&str]) -> Value {
-    let (code, out, err) = bench(turnd, PASSWORD, arguments);
+fn udp(turnd: &Turnd) -> String {
+    format!("turn:{}?transport=udp", turnd.address())
+}
+
+fn report(uri: &str, arguments: &[&str]) -> Value {
+    let (code, out, err) = bench(uri, PASSWORD, arguments);
     assert_eq!(code, Some(0), "{err}");
     serde_json::from_str(&out).unwrap()
 }
@@ -37,7 +40,7 @@ fn every_load_is_delivered_and_counted() {
         .into_iter()
         .chain([("video", &["--indications"][..])])
     {
-        let report = report(&turnd, &[&["--load", load][..], &few, more].concat());
+        let report = report(&udp(&turnd), &[&["--load", load][..], &few, more].concat());
         let packets = &report["packets"];
         assert!(packets["delivered"].as_u64().unwrap() > 0, "{report}");
         assert!(
@@ -48,7 +51,7 @@ fn every_load_is_delivered_and_counted() {
     }
     let pid = std::process::id().to_string();
     let report = report(
-        &turnd,
+        &udp(&turnd),
         &["--load", "allocate", "--allocations", "20", "--pid", &pid],
     );
     assert_eq!(report["setup"]["allocations"], 20, "{report}");
@@ -62,10 +65,49 @@ fn every_load_is_delivered_and_counted() {
 fn a_wrong_password_is_said_and_not_measured() {
     let turnd = Turnd::start("");
     let (code, out, err) = bench(
-        &turnd,
+        &udp(&turnd),
         "wrong",
         &["--load", "allocate", "--allocations", "1"],
     );
     assert_eq!((code, out.as_str()), (Some(1), ""));
     assert!(err.contains("401") && err.contains("--password"), "{err}");
+}
+
+#[test]
+fn loads_run_over_tcp_and_tls_and_nothing_is_lost_or_reordered() {
+    let authority = Authority::new();
+    authority.issue("server", "localhost", "rsa:2048", 2);
+    let turnd = Turnd::start(&authority.toml(&["server"]));
+    let tcp = format!("turn:{}?transport=tcp", turnd.address());
+    let tls = format!("turns:{}", turnd.address());
+    for (uri, transport) in [(tcp, "TCP"), (tls, "TLS")] {
+        for (load, more) in [
+            ("binding", &[][..]),
+            ("voice", &[]),
+            // Frames of this size want padding.
+            ("voice", &["--size", "161", "--burst", "5"]),
+            ("video", &["--indications"]),
+            ("echo", &[]),
+        ] {
+            let few = ["--load", load, "--allocations", "3", "--rate", "300"];
+            let report = report(&uri, &[&few[..], more].concat());
+            assert_eq!(report["transport"], transport);
+            let packets = &report["packets"];
+            assert!(packets["delivered"].as_u64().unwrap() > 100, "{report}");
+            assert_eq!(packets["lost"], 0, "{report}");
+            assert_eq!(packets["reordered"], 0, "{report}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_said() {
+    let turnd = Turnd::start("no-tcp = true\nno-tls = true");
+    let uri = format!("turn:{}?transport=tcp", turnd.address());
+    let (code, out, err) = bench(&uri, PASSWORD, &["--allocations", "1"]);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(
+        err.contains("client 0 gets no socket to ") && err.contains("refused"),
+        "{err}"
+    );
 }
