@@ -66,6 +66,8 @@ fn server() -> Server {
         // What is set aside for documentation is no peer otherwise.
         allowed_peer_ip: Some(vec!["192.0.2.7".into()]),
         listening_ip: Some(vec!["192.0.2.1".into()]),
+        // 65,536 ports in all.
+        relay_ip: Some((1..=4).map(|n| format!("192.0.2.{n}")).collect()),
         ..FileConfig::default()
     };
     let config = turnd::config::from_flags(&flags).unwrap().config;
@@ -75,8 +77,10 @@ fn server() -> Server {
     Server::new(shared, now())
 }
 
-fn path(port: u16) -> Path {
-    let client = SocketAddr::from(([198, 51, 100, 1], port));
+/// The path of client `n`.
+fn path(n: u32) -> Path {
+    let port = (n % 10_000 + 1) as u16;
+    let client = SocketAddr::from(([198, 51, 100, (n / 10_000) as u8], port));
     Path {
         tuple: FiveTuple {
             transport: Transport::Udp,
@@ -141,50 +145,67 @@ fn auth(c: &mut Criterion) {
     });
 }
 
-fn relay(c: &mut Criterion) {
-    let (mut server, now) = (server(), now());
-    let path = path(9);
+/// Allocates for client `n` and binds its channel.
+fn allocated(server: &mut Server, now: Now, n: u32) -> (Path, RelayId) {
+    let path = path(n);
     server.handle_client(now, &path, &allocate());
-    let relay = drain(&mut server, now).unwrap();
+    let relay = drain(server, now).unwrap();
     let typ = MessageType::new(METHOD_CHANNEL_BIND, CLASS_REQUEST);
     let bind = request(typ, vec![Box::new(ChannelNumber(0x4000)), peer()]).raw;
     server.handle_client(now, &path, &bind);
-    drain(&mut server, now);
+    drain(server, now);
+    (path, relay)
+}
+
+/// One packet each of many allocations in turn: what is looked up is not in the cache.
+fn relay_of(c: &mut Criterion, count: u32) {
+    let (mut server, now) = (server(), now());
+    let flows: Vec<_> = (0..count).map(|n| allocated(&mut server, now, n)).collect();
     let mut frame = channel_data::header(0x4000, 160).to_vec();
     frame.resize(164, 7);
-    let verdict = server.handle_client(now, &path, &frame);
-    assert!(
-        matches!(verdict, ClientVerdict::ToPeer { .. }),
-        "{verdict:?}"
-    );
-    c.bench_function("relay, client to peer", |b| {
-        b.iter(|| {
-            matches!(
-                server.handle_client(now, &path, black_box(&frame)),
-                ClientVerdict::ToPeer { .. }
-            )
-        });
-    });
     let source = SocketAddr::from(([192, 0, 2, 7], 9));
-    c.bench_function("relay, peer to client", |b| {
-        b.iter(|| {
-            let verdict = server.handle_peer(now, relay, black_box(source), 160);
-            matches!(verdict, PeerVerdict::ToClient { .. })
-        });
-    });
+    // A stride that is prime to the count, so that neighbours in memory are not neighbours in time.
+    let mut next = (0..flows.len()).map(|n| n * 7919 % flows.len()).cycle();
+    c.bench_function(
+        &format!("relay, client to peer, {count} allocations"),
+        |b| {
+            b.iter(|| {
+                let (path, _) = &flows[next.next().unwrap()];
+                let verdict = server.handle_client(now, path, black_box(&frame));
+                assert!(matches!(verdict, ClientVerdict::ToPeer { .. }));
+            });
+        },
+    );
+    c.bench_function(
+        &format!("relay, peer to client, {count} allocations"),
+        |b| {
+            b.iter(|| {
+                let (_, relay) = flows[next.next().unwrap()];
+                let verdict = server.handle_peer(now, relay, black_box(source), 160);
+                assert!(matches!(verdict, PeerVerdict::ToClient { .. }));
+            });
+        },
+    );
+}
+
+fn relay(c: &mut Criterion) {
+    for count in [1, 100, 10_000, 50_000] {
+        relay_of(c, count);
+    }
+    let now = now();
     c.bench_function("allocate", |b| {
-        let mut port = 0;
+        let mut client = 0;
         let mut server = None;
         b.iter_batched_ref(
             allocate,
             |request| {
                 // The relay ports last for so many.
-                if port % 10_000 == 0 {
+                if client % 50_000 == 0 {
                     server = Some(self::server());
                 }
-                port += 1;
                 let server = server.as_mut().unwrap();
-                server.handle_client(now, &self::path(port % 10_000 + 1), request);
+                server.handle_client(now, &self::path(client % 50_000), request);
+                client += 1;
                 drain(server, now);
             },
             BatchSize::SmallInput,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -324,6 +325,96 @@ fn what_the_kernel_refuses_is_counted_as_dropped() {
     let counters = queue.counters();
     assert_eq!((counters.sent, counters.dropped), (20, 20));
     assert!(queue.is_empty());
+}
+
+/// Runs `test` in a network namespace of its own, which needs root.
+#[allow(unsafe_code, reason = "the standard library has no namespaces")]
+fn in_namespace(setup: &[&str], test: impl FnOnce() + Send) {
+    let run = || {
+        // SAFETY: it takes no pointer; this thread alone changes its namespace, and ends.
+        let left = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+        assert_eq!(left, 0, "needs root: {}", io::Error::last_os_error());
+        for line in setup {
+            // A child has the namespace of the thread that starts it.
+            let status = Command::new("sh").args(["-ec", line]).status().unwrap();
+            assert!(status.success(), "{line}");
+        }
+        test();
+    };
+    std::thread::scope(|scope| scope.spawn(run).join().unwrap());
+}
+
+/// Twelve datagrams of two flows in turn: one whose socket is full after the first few, and one
+/// that must not mind.
+fn full_in_the_middle<M: Module>() {
+    let on = |ip: [u8; 4]| UdpSocket::bind_relay((ip, 0).into()).unwrap();
+    let (source, entry, sink) = (loopback(), M::socket(), loopback());
+    let (full, free) = (on([10, 9, 0, 1]), M::socket());
+    let small = socket2::SockRef::from(&full.socket);
+    small.set_send_buffer_size(1).unwrap();
+    // Nobody answers there, and what is sent waits for an answer, in the buffer of its socket.
+    let nobody = SocketAddr::from(([10, 9, 0, 2], 9));
+    let datagrams: Vec<_> = (0..12).map(|n| vec![n; 1000]).collect();
+    source
+        .send_burst(&datagrams.concat(), 1000, entry.addr(), Burst::Batched)
+        .unwrap();
+
+    let (mut receiver, mut sender) = (M::receiver(), M::sender());
+    let (mut seen, mut taken) = (0, [0, 0]);
+    let deadline = Instant::now() + PATIENCE;
+    while seen < datagrams.len() {
+        assert!(Instant::now() < deadline, "{seen} datagrams came");
+        M::receive(&mut receiver, &entry);
+        let mut queue = SendQueue::new();
+        for datagram in M::datagrams(&receiver) {
+            let flow = seen % 2;
+            seen += 1;
+            let outgoing = Outgoing {
+                via: Via::Relay(RelayId(flow as u32)),
+                to: [nobody, sink.addr()][flow],
+                from: None,
+                header: Some(Header::channel_data(0x4000, 1000)),
+                payload: datagram.bytes,
+                dont_fragment: false,
+                traffic_class: 0,
+            };
+            let start = M::offset_of(&receiver, datagram.bytes);
+            queue.add(outgoing.at(start), 1);
+        }
+        for run in queue.runs() {
+            let Via::Relay(RelayId(flow)) = run.first().via else {
+                unreachable!("all leave by a relay");
+            };
+            let flow = flow as usize;
+            taken[flow] += M::send(&mut sender, [&full, &free][flow], run, &receiver);
+        }
+    }
+    assert!((1..6).contains(&taken[0]), "{taken:?}");
+    assert_eq!(taken[1], 6);
+    assert_eq!(M::max_segments(&sender), M::max_segments(&M::sender()));
+
+    free.send(MARK, sink.addr(), None).unwrap();
+    let got = collect(&sink, 1).remove(&free.addr()).unwrap();
+    let odd = (1..12).step_by(2).map(|n| {
+        let header = channel_data::header(0x4000, 1000);
+        [&header[..], &datagrams[n]].concat()
+    });
+    assert_eq!(got, odd.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_socket_that_is_full_in_the_middle_of_a_batch() {
+    let setup = [
+        "ip link set lo up",
+        "ip link add v0 type veth peer name v1",
+        "ip link set v1 up",
+        "ip address add 10.9.0.1/24 dev v0",
+        "ip link set v0 up",
+    ];
+    in_namespace(&setup, || {
+        full_in_the_middle::<Linux>();
+        full_in_the_middle::<Portable>();
+    });
 }
 
 #[test]
