@@ -12,6 +12,22 @@ use crate::server::output::{Event, Session};
 /// so that no client can fill the disk.
 const LINES_PER_SECOND: u32 = 100;
 
+/// A line on an allocation that lives for so long; each level has a macro of its own.
+macro_rules! lifetime_line {
+    ($level:ident, $session:expr, $lifetime:expr, $text:literal) => {{
+        let Fields {
+            session,
+            client,
+            server,
+            transport,
+            user,
+            relayed,
+        } = Fields::of($session);
+        let lifetime = $lifetime.as_secs();
+        tracing::$level!(session, %client, %server, transport, user, %relayed, lifetime, $text);
+    }};
+}
+
 /// Writes events, and keeps floods of them short.
 #[derive(Debug, Default)]
 pub(super) struct EventLog {
@@ -24,28 +40,10 @@ impl EventLog {
     pub(super) fn write(&mut self, now: Now, event: &Event) {
         match event {
             Event::Created { session, lifetime } => {
-                let Fields {
-                    session,
-                    client,
-                    server,
-                    transport,
-                    user,
-                    relayed,
-                } = Fields::of(session);
-                let lifetime = lifetime.as_secs();
-                tracing::info!(session, %client, %server, transport, user, %relayed, lifetime, "allocation created");
+                lifetime_line!(info, session, lifetime, "allocation created");
             }
             Event::Refreshed { session, lifetime } => {
-                let Fields {
-                    session,
-                    client,
-                    server,
-                    transport,
-                    user,
-                    relayed,
-                } = Fields::of(session);
-                let lifetime = lifetime.as_secs();
-                tracing::debug!(session, %client, %server, transport, user, %relayed, lifetime, "allocation refreshed");
+                lifetime_line!(debug, session, lifetime, "allocation refreshed");
             }
             Event::Ended {
                 session,

@@ -1,9 +1,8 @@
 //! The ids of peer connections (RFC 6062): a client's data connection may come to any worker.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::shelf::Shelf;
 use crate::auth::Identity;
 use crate::random;
 
@@ -11,11 +10,9 @@ use crate::random;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u32);
 
-/// Peer connections of the process for which no data connection has come; used by requests only.
+/// Peer connections of the process for which no data connection has come.
 #[derive(Debug, Default)]
-pub struct Connections {
-    by_id: Mutex<HashMap<ConnectionId, Pending>>,
-}
+pub struct Connections(Shelf<ConnectionId, Pending>);
 
 #[derive(Debug)]
 struct Pending {
@@ -35,21 +32,15 @@ pub enum Unclaimed {
 impl Connections {
     /// Makes an id for a connection of `owner` on `worker`.
     pub fn put(&self, worker: usize, owner: &Identity) -> ConnectionId {
-        let mut by_id = self.lock();
-        loop {
-            let id = ConnectionId(u32::from_ne_bytes(random::bytes()));
-            if let Entry::Vacant(entry) = by_id.entry(id) {
-                let owner = owner.clone();
-                entry.insert(Pending { worker, owner });
-                return id;
-            }
-        }
+        let id = || ConnectionId(u32::from_ne_bytes(random::bytes()));
+        let owner = owner.clone();
+        self.0.put(id, Pending { worker, owner })
     }
 
     /// Whose connection it is.
     #[must_use]
     pub fn owner(&self, id: ConnectionId) -> Option<Identity> {
-        self.lock().get(&id).map(|pending| pending.owner.clone())
+        self.0.lock().get(&id).map(|pending| pending.owner.clone())
     }
 
     /// Takes the id, once, and tells on which worker its connection is.
@@ -57,7 +48,7 @@ impl Connections {
     /// # Errors
     /// Why it cannot be had.
     pub fn claim(&self, id: ConnectionId, claimant: &Identity) -> Result<usize, Unclaimed> {
-        match self.lock().entry(id) {
+        match self.0.lock().entry(id) {
             Entry::Vacant(_) => Err(Unclaimed::Unknown),
             Entry::Occupied(entry) if entry.get().owner != *claimant => Err(Unclaimed::Foreign),
             Entry::Occupied(entry) => Ok(entry.remove().worker),
@@ -66,24 +57,18 @@ impl Connections {
 
     /// Forgets an id that nobody has claimed.
     pub fn remove(&self, id: ConnectionId) {
-        let removed = self.lock().remove(&id);
-        drop(removed);
+        drop(self.0.take(id));
     }
 
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.0.len()
     }
 
     /// Whether none does.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, Pending>> {
-        // Every critical section is one map operation: a panic elsewhere leaves nothing half done.
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

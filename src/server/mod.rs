@@ -15,6 +15,7 @@ pub mod relay_addresses;
 mod relaying;
 pub mod reservations;
 pub mod shared;
+mod shelf;
 mod table;
 pub mod tcp_relay;
 

@@ -1,10 +1,9 @@
 //! Ports that EVEN-PORT with R = 1 set aside, for whoever brings the token (RFC 8656 §7.2).
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::ports::PortLease;
+use super::shelf::Shelf;
 use crate::policy::quota::QuotaGuard;
 use crate::random;
 
@@ -25,47 +24,36 @@ pub struct Reservation {
     pub expires: Instant,
 }
 
-/// All reservations of the process; used by requests only, never by relayed packets.
+/// All reservations of the process.
 #[derive(Debug, Default)]
-pub struct Reservations {
-    by_token: Mutex<HashMap<Token, Reservation>>,
-}
+pub struct Reservations(Shelf<Token, Reservation>);
 
 impl Reservations {
     /// Sets a port aside and returns its token.
     pub fn put(&self, reservation: Reservation) -> Token {
-        let token = random::bytes();
-        self.lock().insert(token, reservation);
-        token
+        self.0.put(random::bytes, reservation)
     }
 
     /// The reservation of `token`, once, unless it has expired.
     pub fn redeem(&self, token: Token, now: Instant) -> Option<Reservation> {
-        self.lock()
-            .remove(&token)
-            .filter(|reservation| now < reservation.expires)
+        let reservation = self.0.take(token);
+        reservation.filter(|reservation| now < reservation.expires)
     }
 
     /// Frees the port of `token` if nobody has asked for it.
     pub fn expire(&self, token: Token) {
-        let expired = self.lock().remove(&token);
-        drop(expired);
+        drop(self.0.take(token));
     }
 
     /// How many ports are set aside.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.0.len()
     }
 
     /// Whether none is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Token, Reservation>> {
-        // Every critical section is one map operation: a panic elsewhere leaves nothing half done.
-        self.by_token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

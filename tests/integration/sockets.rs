@@ -22,7 +22,13 @@ fn s4_everything_comes_from_the_address_that_was_asked() {
     let turnd = Turnd::start("listening-ip = ['0.0.0.0', '::']\nrelay-ip = ['127.0.0.1', '::1']");
     let echo = Peer::echo(Ipv4Addr::LOCALHOST);
     let port = turnd.address().port();
-    for ip in ["127.0.0.1", "127.0.0.2", "127.1.2.3", "::1"] {
+    let ips = if cfg!(turnd_portable) {
+        // A wildcard stands for the addresses that the host lists.
+        &["127.0.0.1", "::1"][..]
+    } else {
+        &["127.0.0.1", "127.0.0.2", "127.1.2.3", "::1"]
+    };
+    for ip in ips {
         for port in [port, turnd.ports().tls_listening()] {
             let server = SocketAddr::new(ip.parse::<IpAddr>().unwrap(), port);
             let (client, relayed) = StunClient::allocated(server);

@@ -19,7 +19,10 @@ mod platform;
 )]
 mod portable;
 
+mod dont_fragment;
 mod queue;
+mod receiver;
+mod slab;
 #[cfg(test)]
 mod tests;
 
@@ -28,8 +31,9 @@ use std::net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-pub use platform::Receiver;
+use dont_fragment::set_dont_fragment;
 pub use queue::{Outgoing, SendCounters, SendQueue, Via};
+pub use receiver::Receiver;
 
 /// Whether a wildcard socket can tell and choose the local address of a datagram.
 pub const HAS_LOCAL_ADDRESS: bool = platform::HAS_LOCAL_ADDRESS;
@@ -90,7 +94,7 @@ impl UdpSocket {
     pub fn bind_relay(addr: SocketAddr) -> io::Result<Self> {
         let socket = new_socket(addr)?;
         platform::set_buffers(&socket, RELAY_BUFFER);
-        platform::set_dont_fragment(&socket, addr, false)?;
+        set_dont_fragment(&socket, addr, false)?;
         Self::bind(socket, addr)
     }
 

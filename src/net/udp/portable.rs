@@ -6,102 +6,53 @@ use std::net::{IpAddr, SocketAddr};
 
 use socket2::Socket;
 
+use super::dont_fragment::with_dont_fragment;
 use super::queue::Run;
+use super::receiver::Receiver;
+use super::slab::Slab;
 use super::{Burst, Datagram, UdpSocket};
 
 pub(super) const HAS_LOCAL_ADDRESS: bool = false;
 
-/// Datagrams of one batch.
-const BATCH: usize = 32;
-/// The size of each buffer: no datagram is longer.
-const SLOT: usize = 1 << 16;
+/// Source and length of each datagram that came.
+#[derive(Debug)]
+pub struct Batch(Vec<(SocketAddr, usize)>);
 
-/// The buffers of one worker: filled by [`Self::receive`], read by [`Self::datagrams`].
-pub struct Receiver {
-    slab: Box<[u8]>,
-    /// Source and length of each datagram.
-    received: Vec<(SocketAddr, usize)>,
-}
-
-impl std::fmt::Debug for Receiver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Receiver")
-            .field("received", &self.received)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Receiver {
-    /// Buffers for one batch; pages that no datagram has touched cost nothing.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            slab: vec![0; BATCH * SLOT].into_boxed_slice(),
-            received: Vec::with_capacity(BATCH),
-        }
+impl super::receiver::Batch for Batch {
+    fn new(_: &mut Slab) -> Self {
+        Self(Vec::with_capacity(Slab::SLOTS))
     }
 
-    /// Takes what waits in `socket`, one batch at the most; `true` when there may be more.
-    ///
-    /// # Errors
-    /// What the system says, except that an empty socket is no error.
-    pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<bool> {
-        self.received.clear();
-        for slot in self.slab.chunks_exact_mut(SLOT) {
+    fn receive(&mut self, slab: &mut Slab, socket: &UdpSocket) -> io::Result<bool> {
+        self.0.clear();
+        for slot in slab.slots() {
             match socket.socket.recv_from(slot) {
-                Ok((len, source)) => self.received.push((source, len)),
+                Ok((len, source)) => self.0.push((source, len)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 // What came before the error is served first.
-                Err(_) if !self.received.is_empty() => return Ok(true),
+                Err(_) if !self.0.is_empty() => return Ok(true),
                 Err(error) => return Err(error),
             }
         }
         Ok(true)
     }
 
-    /// The buffer, for bytes that come by another way and leave through a [`super::SendQueue`];
-    /// the last batch is gone.
-    pub fn scratch(&mut self) -> &mut [u8] {
-        self.received.clear();
-        &mut self.slab
+    fn clear(&mut self) {
+        self.0.clear();
     }
 
-    /// What [`Self::scratch`] was filled with.
-    #[must_use]
-    pub fn filled(&self, len: usize) -> &[u8] {
-        &self.slab[..len]
+    fn filled(&self) -> usize {
+        self.0.len()
     }
 
-    /// The datagrams of the last batch, in order.
-    pub fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
-        let slots = self.slab.chunks_exact(SLOT);
-        slots
-            .zip(&self.received)
-            .map(|(slot, (source, len))| Datagram {
-                source: *source,
-                local: None,
-                traffic_class: 0,
-                bytes: &slot[..*len],
-            })
-    }
-
-    /// Where `payload` begins in the buffers; `None` if it is from elsewhere.
-    #[must_use]
-    pub(super) fn offset_of(&self, payload: &[u8]) -> Option<usize> {
-        if payload.is_empty() {
-            return Some(0);
-        }
-        let start = payload
-            .as_ptr()
-            .addr()
-            .checked_sub(self.slab.as_ptr().addr())?;
-        (start + payload.len() <= self.slab.len()).then_some(start)
-    }
-}
-
-impl Default for Receiver {
-    fn default() -> Self {
-        Self::new()
+    fn datagrams<'a>(&'a self, slab: &'a Slab) -> impl Iterator<Item = Datagram<'a>> {
+        let received = self.0.iter().enumerate();
+        received.map(|(index, (source, len))| Datagram {
+            source: *source,
+            local: None,
+            traffic_class: 0,
+            bytes: slab.slot(index, *len),
+        })
     }
 }
 
@@ -114,7 +65,7 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) fn new() -> Self {
         Self {
-            datagram: Vec::with_capacity(SLOT),
+            datagram: Vec::with_capacity(Slab::SLOT),
         }
     }
 
@@ -123,16 +74,26 @@ impl Sender {
     }
 
     /// Sends a run and tells how many datagrams of it the system took.
-    pub(super) fn send(&mut self, socket: &UdpSocket, run: Run<'_>, receiver: &Receiver) -> usize {
+    pub(super) fn send(
+        &mut self,
+        socket: &UdpSocket,
+        run: Run<'_>,
+        receiver: &Receiver<Batch>,
+    ) -> usize {
         let mut sent = 0;
         for item in run.iter() {
             self.datagram.clear();
             self.datagram.extend_from_slice(item.header());
-            let payload = &receiver.slab[item.start..][..item.len];
+            let payload = receiver.slice(item.start, item.len);
             self.datagram.extend_from_slice(payload);
             let padded = self.datagram.len() + item.padding();
             self.datagram.resize(padded, 0);
-            sent += usize::from(socket.socket.send_to(&self.datagram, item.to).is_ok());
+            let send = || socket.socket.send_to(&self.datagram, item.to).is_ok();
+            sent += usize::from(if item.dont_fragment {
+                with_dont_fragment(&socket.socket, socket.addr, send)
+            } else {
+                send()
+            });
         }
         sent
     }
@@ -183,10 +144,5 @@ pub(super) fn request_traffic_class(_socket: &Socket, _addr: SocketAddr) {}
 /// No socket is bound to a wildcard (see [`HAS_LOCAL_ADDRESS`]) unless the operator says so, and
 /// then the system chooses.
 pub(super) fn request_local_address(_socket: &Socket, _addr: SocketAddr) -> io::Result<()> {
-    Ok(())
-}
-
-/// The system's default stays.
-pub(super) fn set_dont_fragment(_socket: &Socket, _addr: SocketAddr, _on: bool) -> io::Result<()> {
     Ok(())
 }

@@ -40,13 +40,13 @@ macro_rules! module {
         struct $name;
 
         impl Module for $name {
-            type Receiver = $module::Receiver;
+            type Receiver = super::Receiver<$module::Batch>;
             type Sender = $module::Sender;
             fn socket() -> UdpSocket {
                 $socket()
             }
             fn receiver() -> Self::Receiver {
-                $module::Receiver::new()
+                super::Receiver::new()
             }
             fn sender() -> Self::Sender {
                 $module::Sender::new()
@@ -106,7 +106,7 @@ const MARK: &[u8] = b"\xFFthe end";
 /// Everything that `socket` gets up to the mark, by source.
 fn collect(socket: &UdpSocket, marks: usize) -> BTreeMap<SocketAddr, Vec<Vec<u8>>> {
     let (mut got, mut seen) = (BTreeMap::<_, Vec<_>>::new(), 0);
-    let mut receiver = portable::Receiver::new();
+    let mut receiver = super::Receiver::<portable::Batch>::new();
     let deadline = Instant::now() + PATIENCE;
     while seen < marks {
         assert!(Instant::now() < deadline, "{seen} of {marks} marks came");
@@ -292,7 +292,7 @@ fn the_longest_and_the_empty_datagram() {
 fn what_the_kernel_refuses_is_counted_as_dropped() {
     let (socket, sink) = (loopback(), loopback());
     let source = loopback();
-    let mut receiver = Receiver::new();
+    let mut receiver: Receiver = Receiver::new();
     let mut queue = SendQueue::new();
     let datagrams = [[1; 1000]; 40].concat();
     let how = Burst::Segmented;
@@ -435,7 +435,7 @@ fn dscp_and_ecn_go_along() {
         source
             .send_burst(&datagrams, 100, relay.addr(), Burst::Segmented)
             .unwrap();
-        let mut receiver = Receiver::new();
+        let mut receiver: Receiver = Receiver::new();
         let mut wait = |socket: &UdpSocket, count| {
             let deadline = Instant::now() + PATIENCE;
             let mut classes = Vec::new();

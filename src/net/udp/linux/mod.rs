@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use libc::{c_int, c_void, socklen_t};
 use socket2::Socket;
 
-pub use receiver::Receiver;
+pub use receiver::Batch;
 pub(super) use sender::{Sender, send, send_burst};
 
 pub(super) const HAS_LOCAL_ADDRESS: bool = true;
@@ -112,28 +112,5 @@ pub(super) fn request_local_address(socket: &Socket, addr: SocketAddr) -> io::Re
     match addr {
         SocketAddr::V4(_) => set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
         SocketAddr::V6(_) => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
-    }
-}
-
-/// Sets or clears DF on what the socket sends from now on. The path MTU that the kernel believes
-/// in is left out of it either way: whoever sends ICMP could choose it.
-pub(super) fn set_dont_fragment(socket: &impl AsFd, addr: SocketAddr, on: bool) -> io::Result<()> {
-    match addr {
-        SocketAddr::V4(_) => {
-            let mode = if on {
-                libc::IP_PMTUDISC_PROBE
-            } else {
-                libc::IP_PMTUDISC_DONT
-            };
-            set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, mode)
-        }
-        SocketAddr::V6(_) => {
-            let mode = if on {
-                libc::IPV6_PMTUDISC_PROBE
-            } else {
-                libc::IPV6_PMTUDISC_DONT
-            };
-            set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, mode)
-        }
     }
 }

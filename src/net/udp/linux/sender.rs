@@ -7,12 +7,13 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use libc::{iovec, mmsghdr, msghdr};
 
+use super::super::dont_fragment::with_dont_fragment;
 use super::super::queue::{Queued, Run};
+use super::super::receiver::Receiver;
 use super::super::{Burst, UdpSocket};
 use super::control::Departure;
 use super::name::Name;
-use super::receiver::Receiver;
-use super::{retry, set_dont_fragment};
+use super::retry;
 
 static ZEROS: [u8; 4] = [0; 4];
 
@@ -52,7 +53,10 @@ impl Sender {
         receiver: &Receiver,
     ) -> usize {
         if run.first().dont_fragment {
-            return self.send_unfragmented(socket, run, receiver);
+            let sent = with_dont_fragment(&socket.socket, socket.addr, || {
+                self.send_run(socket, run, receiver).is_ok()
+            });
+            return usize::from(sent);
         }
         match self.send_run(socket, run, receiver) {
             Ok(()) => run.len(),
@@ -82,22 +86,6 @@ impl Sender {
             self.segmentation = false;
         }
         sent
-    }
-
-    /// Linux has DF as a property of the socket; such packets are rare.
-    fn send_unfragmented(
-        &mut self,
-        socket: &UdpSocket,
-        run: Run<'_>,
-        receiver: &Receiver,
-    ) -> usize {
-        if set_dont_fragment(&socket.socket, socket.addr, true).is_err() {
-            return 0;
-        }
-        let sent = self.send_run(socket, run, receiver).is_ok();
-        let restored = set_dont_fragment(&socket.socket, socket.addr, false);
-        debug_assert!(restored.is_ok(), "{restored:?}");
-        usize::from(sent)
     }
 
     fn send_run(

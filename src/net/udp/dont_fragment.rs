@@ -1,0 +1,54 @@
+//! The DF bit, which systems have as a property of the socket.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+
+/// Sets or clears DF on what the socket sends from now on. The path MTU that the kernel believes
+/// in is left out of it either way: whoever sends ICMP could choose it.
+#[cfg(target_os = "linux")]
+pub(super) fn set_dont_fragment(socket: &impl AsFd, addr: SocketAddr, on: bool) -> io::Result<()> {
+    use rustix::net::sockopt::{
+        Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+    };
+    match addr {
+        SocketAddr::V4(_) => {
+            let mode = if on {
+                Ipv4PathMtuDiscovery::PROBE
+            } else {
+                Ipv4PathMtuDiscovery::DONT
+            };
+            set_ip_mtu_discover(socket, mode)?;
+        }
+        SocketAddr::V6(_) => {
+            let mode = if on {
+                Ipv6PathMtuDiscovery::PROBE
+            } else {
+                Ipv6PathMtuDiscovery::DONT
+            };
+            set_ipv6_mtu_discover(socket, mode)?;
+        }
+    }
+    Ok(())
+}
+
+/// The system's default stays.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn set_dont_fragment(_: &impl AsFd, _: SocketAddr, _: bool) -> io::Result<()> {
+    Ok(())
+}
+
+/// Has `send` send with DF.
+pub(super) fn with_dont_fragment(
+    socket: &impl AsFd,
+    addr: SocketAddr,
+    send: impl FnOnce() -> bool,
+) -> bool {
+    if set_dont_fragment(socket, addr, true).is_err() {
+        return false;
+    }
+    let sent = send();
+    let restored = set_dont_fragment(socket, addr, false);
+    debug_assert!(restored.is_ok(), "{restored:?}");
+    sent
+}

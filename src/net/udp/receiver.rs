@@ -1,0 +1,93 @@
+//! The buffers of one worker.
+
+use std::io;
+
+use super::slab::Slab;
+use super::{Datagram, UdpSocket, platform};
+
+/// How a system fills the slots of a slab.
+pub trait Batch {
+    /// A batch that is empty; `slab` stays where it is for as long as the batch lives.
+    fn new(slab: &mut Slab) -> Self;
+
+    /// Takes what waits in `socket`, a slot for each at the most; `true` when there may be more.
+    ///
+    /// # Errors
+    /// What the system says, except that an empty socket is no error.
+    fn receive(&mut self, slab: &mut Slab, socket: &UdpSocket) -> io::Result<bool>;
+
+    /// Forgets what came.
+    fn clear(&mut self);
+
+    /// How many slots are filled.
+    fn filled(&self) -> usize;
+
+    /// The datagrams of what came, in order; what the kernel has joined is taken apart.
+    fn datagrams<'a>(&'a self, slab: &'a Slab) -> impl Iterator<Item = Datagram<'a>>;
+}
+
+/// The buffers of one worker: filled by [`Self::receive`], read by [`Self::datagrams`].
+pub struct Receiver<B = platform::Batch> {
+    slab: Slab,
+    batch: B,
+}
+
+impl<B: Batch> std::fmt::Debug for Receiver<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receiver")
+            .field("filled", &self.batch.filled())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B: Batch> Receiver<B> {
+    /// Buffers for one batch; pages that no datagram has touched cost nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut slab = Slab::new();
+        let batch = B::new(&mut slab);
+        Self { slab, batch }
+    }
+
+    /// Takes what waits in `socket`, one batch at the most; `true` when there may be more.
+    ///
+    /// # Errors
+    /// What the system says, except that an empty socket is no error.
+    pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<bool> {
+        self.batch.receive(&mut self.slab, socket)
+    }
+
+    /// The buffer, for bytes that come by another way and leave through a [`super::SendQueue`];
+    /// the last batch is gone.
+    pub fn scratch(&mut self) -> &mut [u8] {
+        self.batch.clear();
+        self.slab.whole()
+    }
+
+    /// What [`Self::scratch`] was filled with.
+    #[must_use]
+    pub fn filled(&self, len: usize) -> &[u8] {
+        self.slab.slice(0, len)
+    }
+
+    /// The datagrams of the last batch, in order; what GRO has joined is taken apart.
+    pub fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
+        self.batch.datagrams(&self.slab)
+    }
+
+    /// Where `payload` begins in the buffers; `None` if it is from elsewhere.
+    pub(super) fn offset_of(&self, payload: &[u8]) -> Option<usize> {
+        self.slab.offset_of(payload)
+    }
+
+    /// What [`Self::offset_of`] has named.
+    pub(super) fn slice(&self, start: usize, len: usize) -> &[u8] {
+        self.slab.slice(start, len)
+    }
+}
+
+impl<B: Batch> Default for Receiver<B> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
