@@ -6,6 +6,7 @@ use super::five_tuple::{Family, PeerAddr};
 use super::ports::PortPool;
 use crate::config;
 use crate::policy::peer_filter::canonical_socket;
+use crate::random;
 
 /// The relay addresses, their ports, and `external-ip`.
 #[derive(Debug)]
@@ -76,15 +77,26 @@ impl RelayAddresses {
         self.ips.contains(&ip)
     }
 
-    /// The address to relay from for a client that reached `server`: that one if it is of the
-    /// family, else one that is as near as it (loopback or not). `None`: no such family.
-    #[must_use]
-    pub fn choose(&self, wanted: Family, server: IpAddr) -> Option<IpAddr> {
-        let candidates = || family(&self.ips, wanted);
-        candidates()
-            .find(|ip| *ip == server)
-            .or_else(|| candidates().find(|ip| ip.is_loopback() == server.is_loopback()))
-            .or_else(|| candidates().next())
+    /// The addresses to relay from for a client that reached `server`, the best first: that one if
+    /// it is of the family, then those that are as near as it (loopback or not) in an order that
+    /// spreads clients over them. Others only where no address is as near. Empty: no such family.
+    pub fn choices(
+        &self,
+        wanted: Family,
+        server: IpAddr,
+    ) -> impl Iterator<Item = IpAddr> + use<'_> {
+        let is_near = move |ip: &IpAddr| ip.is_loopback() == server.is_loopback();
+        let any_near = family(&self.ips, wanted).any(|ip| is_near(&ip));
+        let usable = move || family(&self.ips, wanted).filter(move |ip| !any_near || is_near(ip));
+        let reached = usable().filter(move |ip| *ip == server);
+        let count = usable().count();
+        let start = if count > 1 {
+            random::below(count as u32) as usize
+        } else {
+            0
+        };
+        let rest = usable().chain(usable()).skip(start).take(count);
+        reached.chain(rest.filter(move |ip| *ip != server))
     }
 
     /// What the world calls a local transport address.
@@ -126,6 +138,8 @@ fn family(ips: &[IpAddr], wanted: Family) -> impl Iterator<Item = IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::config::ExternalIp;
 
@@ -153,15 +167,28 @@ mod tests {
     #[test]
     fn l6_the_address_that_the_client_reached_comes_first() {
         let relay = addresses(&["127.0.0.1", "10.0.0.1", "10.0.0.2", "::1"], &[]);
-        let choose = |family, server| relay.choose(family, ip(server));
-        assert_eq!(choose(Family::V4, "10.0.0.2"), Some(ip("10.0.0.2")));
-        assert_eq!(choose(Family::V4, "127.0.0.1"), Some(ip("127.0.0.1")));
-        assert_eq!(choose(Family::V4, "2001:db8::1"), Some(ip("10.0.0.1")));
-        assert_eq!(choose(Family::V6, "127.0.0.1"), Some(ip("::1")));
+        let choices = |family, server| relay.choices(family, ip(server)).collect::<Vec<_>>();
+        let ips = |texts: &[&str]| texts.iter().map(|text| ip(text)).collect::<Vec<_>>();
         assert_eq!(
-            addresses(&["10.0.0.1"], &[]).choose(Family::V6, ip("10.0.0.1")),
-            None
+            choices(Family::V4, "10.0.0.2"),
+            ips(&["10.0.0.2", "10.0.0.1"])
         );
+        assert_eq!(choices(Family::V4, "127.0.0.1"), ips(&["127.0.0.1"]));
+        assert_eq!(choices(Family::V6, "127.0.0.1"), ips(&["::1"]));
+        let none = addresses(&["10.0.0.1"], &[]);
+        assert_eq!(none.choices(Family::V6, ip("10.0.0.1")).count(), 0);
+
+        // Reached elsewhere: both, and each of them first now and then.
+        let first: HashSet<_> = (0..200)
+            .map(|_| {
+                let mut both = choices(Family::V4, "10.9.9.9");
+                let first = both[0];
+                both.sort_unstable();
+                assert_eq!(both, ips(&["10.0.0.1", "10.0.0.2"]));
+                first
+            })
+            .collect();
+        assert_eq!(first.len(), 2);
     }
 
     #[test]

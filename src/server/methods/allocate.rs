@@ -116,12 +116,9 @@ impl Server {
         let place = match token {
             Some(token) => self.redeem(now, token)?,
             None => {
-                let server = canonical_ip(path.tuple.server.ip());
-                let ip = self
-                    .shared
-                    .relays
-                    .choose(family, server)
-                    .ok_or_else(Refusal::family_not_supported)?;
+                if self.addresses(path, family).next().is_none() {
+                    return Err(Refusal::family_not_supported());
+                }
                 // 10. Quota, before a port is looked for.
                 let quota = self.acquire(identity)?;
                 let partner = if wish == Wish::Pair {
@@ -129,7 +126,7 @@ impl Server {
                 } else {
                     None
                 };
-                self.place(ip, wish, quota, partner)?
+                self.place(path, family, wish, quota, partner)?
             }
         };
         self.open(
@@ -209,13 +206,14 @@ impl Server {
 
     fn place(
         &self,
-        ip: IpAddr,
+        path: &Path,
+        family: Family,
         wish: Wish,
         quota: QuotaGuard,
         partner_quota: Option<QuotaGuard>,
     ) -> Result<Place, Refusal> {
         let (lease, partner) = self
-            .take(ip, wish)
+            .take(path, family, wish)
             .ok_or(Refusal::no_capacity("no relay port left"))?;
         Ok(Place {
             lease,
@@ -224,14 +222,26 @@ impl Server {
         })
     }
 
-    fn take(&self, ip: IpAddr, wish: Wish) -> Option<(PortLease, Option<PortLease>)> {
+    /// The addresses to relay from, the best first.
+    fn addresses(&self, path: &Path, family: Family) -> impl Iterator<Item = IpAddr> {
+        let server = canonical_ip(path.tuple.server.ip());
+        self.shared.relays.choices(family, server)
+    }
+
+    /// A free port on the best address that has one.
+    fn take(
+        &self,
+        path: &Path,
+        family: Family,
+        wish: Wish,
+    ) -> Option<(PortLease, Option<PortLease>)> {
         let ports = self.shared.relays.ports();
-        match wish {
+        self.addresses(path, family).find_map(|ip| match wish {
             Wish::Any => Some((ports.take(ip, Parity::Any)?, None)),
             Wish::Even => Some((ports.take(ip, Parity::Even)?, None)),
             Wish::Pair => ports.take_pair(ip).map(|(even, odd)| (even, Some(odd))),
             Wish::Reserved => None,
-        }
+        })
     }
 
     #[expect(
@@ -306,9 +316,10 @@ impl Server {
         let Some(allocation) = self.allocations.get_mut(relay) else {
             return;
         };
-        let (ip, wish) = (allocation.lease.addr().ip(), opening.wish);
+        let (path, wish) = (allocation.path, opening.wish);
+        let family = Family::of(allocation.lease.addr().ip());
         // Taken before the refused one is given back, so that it is a different one.
-        let Some((lease, partner)) = self.take(ip, wish) else {
+        let Some((lease, partner)) = self.take(&path, family, wish) else {
             return self.open_failed(relay, &opening);
         };
         let addr = lease.addr();

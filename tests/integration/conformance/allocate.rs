@@ -1,6 +1,6 @@
 //! Allocate (RFC 8656 §7.2).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use stun::attributes::{
     ATTR_DONT_FRAGMENT, ATTR_EVEN_PORT, ATTR_LIFETIME, ATTR_MESSAGE_INTEGRITY,
@@ -542,6 +542,21 @@ fn l12_no_port_is_handed_out_twice_and_none_is_lost() {
         world.at_second(second);
         world.expect_empty();
     }
+}
+
+#[test]
+fn l12_a_full_relay_address_gives_way_to_the_next_and_none_stays_idle() {
+    let ips = "relay-ip = ['198.51.100.1', '198.51.100.2', '198.51.100.3']\n";
+    let mut world = World::new(&format!("{ips}min-port = 50000\nmax-port = 50009"));
+    let mut counts = HashMap::new();
+    for n in 0..30 {
+        let (_, relayed) = world.allocated(&client(n));
+        *counts.entry(relayed.ip()).or_insert(0) += 1;
+        // The one that clients have reached comes first.
+        assert!(n >= 10 || relayed.ip() == addr(SERVER_V4).ip(), "{n}");
+    }
+    assert_eq!(counts.into_values().collect::<Vec<_>>(), [10; 3]);
+    assert_eq!(status(&allocate(&mut world, 30, vec![transport()])), 508);
 }
 
 #[test]
