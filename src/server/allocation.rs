@@ -1,108 +1,19 @@
-//! One allocation: its permissions, channels and lifetimes (RFC 8656 §5, §9, §12).
+//! One allocation and its lifetimes (RFC 8656 §5).
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use stun::agent::TransactionId;
 
-use super::five_tuple::{Family, Path, PeerAddr};
+use super::five_tuple::{Family, Path};
 use super::output::{RelayId, Session, Traffic};
+use super::peer_table::PeerTable;
 use super::ports::PortLease;
 use super::tcp_relay::PeerConnections;
 use crate::auth::Identity;
 use crate::policy::quota::QuotaGuard;
 use crate::policy::rate::TokenBucket;
 use crate::wire::message::Head;
-
-/// Which ports of a permitted address may be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// All of them.
-    Any,
-    /// The address is this server's: only ports that are relayed transport addresses now.
-    RelayedOnly,
-}
-
-/// Leave to exchange data with one IP address (RFC 8656 §2.3).
-#[derive(Clone, Copy, Debug)]
-pub struct Permission {
-    /// From then on it is void.
-    pub expires: Instant,
-    /// Which ports.
-    pub reach: Reach,
-}
-
-/// A channel number bound to a peer.
-#[derive(Clone, Copy, Debug)]
-pub struct Binding {
-    /// The peer.
-    pub peer: PeerAddr,
-    /// From then on it is void.
-    pub expires: Instant,
-    /// As the permission of the peer's address.
-    pub reach: Reach,
-}
-
-/// The channels of one allocation, found by number and by peer.
-#[derive(Debug, Default)]
-pub struct Channels {
-    by_number: HashMap<u16, Binding>,
-    by_peer: HashMap<PeerAddr, u16>,
-}
-
-impl Channels {
-    /// The live binding of `number`.
-    #[must_use]
-    pub fn get(&self, number: u16, now: Instant) -> Option<&Binding> {
-        self.by_number
-            .get(&number)
-            .filter(|binding| now < binding.expires)
-    }
-
-    /// The number that is bound to `peer` and its binding, if it lives.
-    #[must_use]
-    pub fn of_peer(&self, peer: PeerAddr, now: Instant) -> Option<u16> {
-        let number = *self.by_peer.get(&peer)?;
-        self.get(number, now).map(|_| number)
-    }
-
-    /// Binds `number`, or lets its lifetime begin anew. The caller has ruled out conflicts.
-    pub fn bind(&mut self, number: u16, binding: Binding) {
-        self.by_peer.insert(binding.peer, number);
-        self.by_number.insert(number, binding);
-    }
-
-    /// Removes the bindings that `keep` does not want and calls `gone` with each.
-    pub fn retain(
-        &mut self,
-        mut keep: impl FnMut(&mut Binding) -> bool,
-        mut gone: impl FnMut(u16, PeerAddr),
-    ) {
-        let by_peer = &mut self.by_peer;
-        self.by_number.retain(|number, binding| {
-            let lives = keep(binding);
-            if !lives {
-                by_peer.remove(&binding.peer);
-                gone(*number, binding.peer);
-            }
-            lives
-        });
-    }
-
-    /// All bindings, expired or not.
-    pub fn iter(&self) -> impl Iterator<Item = (u16, &Binding)> {
-        self.by_number
-            .iter()
-            .map(|(number, binding)| (*number, binding))
-    }
-
-    /// How many numbers are bound.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.by_number.len()
-    }
-}
 
 /// An answer that is repeated when its request is (S12).
 #[derive(Debug)]
@@ -164,10 +75,8 @@ pub struct Allocation {
     pub opening: Option<Box<Opening>>,
     /// The Allocate response, for as long as its request may be repeated.
     pub replay: Option<Replay>,
-    /// By address, ports ignored.
-    pub permissions: HashMap<IpAddr, Permission>,
-    /// Channels.
-    pub channels: Channels,
+    /// Whom it may exchange data with.
+    pub peers: PeerTable,
     /// Its peer connections, if it relays TCP.
     pub tcp: Option<Box<PeerConnections>>,
     /// What it carried.
@@ -181,14 +90,6 @@ impl Allocation {
     #[must_use]
     pub fn family(&self) -> Family {
         Family::of(self.lease.addr().ip())
-    }
-
-    /// The live permission for `ip`.
-    #[must_use]
-    pub fn permission(&self, ip: IpAddr, now: Instant) -> Option<&Permission> {
-        self.permissions
-            .get(&ip)
-            .filter(|permission| now < permission.expires)
     }
 
     /// What a log line says of it.
@@ -205,14 +106,9 @@ impl Allocation {
     /// The earliest time at which something of it ends.
     #[must_use]
     pub fn next_deadline(&self) -> Instant {
-        let permissions = self
-            .permissions
-            .values()
-            .map(|permission| permission.expires);
-        let channels = self.channels.iter().map(|(_, binding)| binding.expires);
         let replay = self.replay.iter().map(|replay| replay.until);
-        permissions
-            .chain(channels)
+        self.peers
+            .deadlines()
             .chain(replay)
             .fold(self.expires, Instant::min)
     }

@@ -9,6 +9,7 @@ pub mod five_tuple;
 mod methods;
 pub mod output;
 pub mod oversight;
+pub mod peer_table;
 pub mod ports;
 mod refusal;
 pub mod relay_addresses;
@@ -376,10 +377,8 @@ impl Server {
         }
         let tuple = allocation.path.tuple;
         let outputs = &mut self.outputs;
-        allocation
-            .permissions
-            .retain(|_, permission| now.mono < permission.expires);
-        allocation.channels.retain(
+        allocation.peers.retain(
+            |_, permission| now.mono < permission.expires,
             |binding| now.mono < binding.expires,
             |number, peer| {
                 outputs.push_back(Output::ChannelDown(Channel {
@@ -416,7 +415,7 @@ impl Server {
         self.deadlines
             .disarm(allocation.armed, Subject::Allocation(relay.0));
         let tuple = allocation.path.tuple;
-        for (number, binding) in allocation.channels.iter() {
+        for (number, binding) in allocation.peers.channels().iter() {
             let peer = binding.peer;
             self.outputs.push_back(Output::ChannelDown(Channel {
                 tuple,

@@ -82,12 +82,13 @@ impl Server {
             remaining: allocation.expires.saturating_duration_since(now.mono),
             traffic: allocation.traffic,
             permissions: allocation
-                .permissions
-                .keys()
+                .peers
+                .permitted()
                 .map(|ip| public(PeerAddr((*ip, 0).into())).ip())
                 .collect(),
             channels: allocation
-                .channels
+                .peers
+                .channels()
                 .iter()
                 .map(|(number, b)| (number, public(b.peer)))
                 .collect(),
@@ -138,16 +139,14 @@ impl Server {
         };
         let Path { tuple, .. } = allocation.path;
         let outputs = &mut self.outputs;
-        allocation
-            .permissions
-            .retain(|ip, permission| match shared.reach(*ip) {
+        allocation.peers.retain(
+            |ip, permission| match shared.reach(ip) {
                 Ok(reach) => {
                     permission.reach = reach;
                     true
                 }
                 Err(_) => false,
-            });
-        allocation.channels.retain(
+            },
             |binding| match shared.reach(binding.peer.ip()) {
                 Ok(reach) => {
                     binding.reach = reach;

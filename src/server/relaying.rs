@@ -31,13 +31,12 @@ impl Server {
             return ClientVerdict::Drop(DropReason::NoAllocation);
         };
         // A channel outlives its permission in this direction (§12.6, C7).
-        let Some(binding) = allocation.channels.get(number, now.mono) else {
+        let Some((peer, reach)) = allocation.peers.of_channel(number, now.mono) else {
             return ClientVerdict::Drop(DropReason::NoChannel);
         };
-        if !self.shared.reaches(binding.reach, binding.peer) {
+        if !self.shared.reaches(reach, peer) {
             return ClientVerdict::Drop(DropReason::OwnAddress);
         }
-        let peer = binding.peer;
         if allocation
             .bandwidth
             .as_mut()
@@ -70,7 +69,7 @@ impl Server {
         if Family::of(peer.ip()) != allocation.family() {
             return ClientVerdict::Drop(DropReason::WrongFamily);
         }
-        let Some(permission) = allocation.permission(peer.ip(), now.mono) else {
+        let Some(permission) = allocation.peers.permission(peer.ip(), now.mono) else {
             return ClientVerdict::Drop(DropReason::NoPermission);
         };
         if !self.shared.reaches(permission.reach, peer) {
@@ -115,10 +114,10 @@ impl Server {
         let Some(allocation) = self.allocations.get_mut(relay) else {
             return PeerVerdict::Drop(DropReason::NoAllocation);
         };
-        let Some(permission) = allocation.permission(peer.ip(), now.mono) else {
+        let Some((reach, channel)) = allocation.peers.of_peer(peer, now.mono) else {
             return PeerVerdict::Drop(DropReason::NoPermission);
         };
-        if !self.shared.reaches(permission.reach, peer) {
+        if !self.shared.reaches(reach, peer) {
             return PeerVerdict::Drop(DropReason::OwnAddress);
         }
         if allocation
@@ -128,7 +127,7 @@ impl Server {
         {
             return PeerVerdict::Drop(DropReason::Bandwidth);
         }
-        let header = match allocation.channels.of_peer(peer, now.mono) {
+        let header = match channel {
             Some(number) if allocation.path.tuple.transport.is_stream() => {
                 Header::channel_data(number, len).padded(len)
             }

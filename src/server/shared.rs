@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use stun::attributes::ATTR_SOFTWARE;
 use stun::textattrs::TextAttribute;
 
-use super::allocation::{Bandwidth, Reach};
+use super::allocation::Bandwidth;
 use super::alternates::Alternates;
 use super::connections::Connections;
 use super::five_tuple::PeerAddr;
+use super::peer_table::Reach;
 use super::relay_addresses::RelayAddresses;
 use super::reservations::Reservations;
 use crate::auth::Authenticator;

@@ -162,7 +162,7 @@ impl Server {
         self.handle_timeout(now);
         let peer = PeerAddr(canonical_socket(source));
         let allocation = self.allocations.get_mut(relay)?;
-        let permission = allocation.permission(peer.ip(), now.mono)?;
+        let permission = allocation.peers.permission(peer.ip(), now.mono)?;
         if !self.shared.reaches(permission.reach, peer) {
             return None;
         }

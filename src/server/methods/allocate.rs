@@ -1,6 +1,5 @@
 //! Allocate (RFC 8656 §7.2); the checks stand in the RFC's order.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -19,10 +18,11 @@ use turn::proto::rsrvtoken::ReservationToken;
 use turn::proto::{PROTO_TCP, PROTO_UDP};
 
 use super::super::Server;
-use super::super::allocation::{Allocation, Channels, Opening, Replay};
+use super::super::allocation::{Allocation, Opening, Replay};
 use super::super::deadlines::Subject;
 use super::super::five_tuple::{Family, Path};
 use super::super::output::{Event, Output, RelayId, Traffic};
+use super::super::peer_table::PeerTable;
 use super::super::ports::{Parity, PortLease};
 use super::super::refusal::Refusal;
 use super::super::reservations::{self, Reservation, Token};
@@ -282,8 +282,7 @@ impl Server {
                 wish,
             })),
             replay: None,
-            permissions: HashMap::new(),
-            channels: Channels::default(),
+            peers: PeerTable::default(),
             tcp: tcp.then(Box::default),
             traffic: Traffic::default(),
             bandwidth,

@@ -5,8 +5,8 @@ use stun::message::Message;
 use turn::proto::channum::ChannelNumber;
 
 use super::super::Server;
-use super::super::allocation::Binding;
 use super::super::output::{Channel, Output, RelayId};
+use super::super::peer_table::Binding;
 use super::super::refusal::Refusal;
 use super::{optional, peer_addresses};
 use crate::Now;
@@ -62,9 +62,10 @@ impl Server {
             .allocations
             .get_mut(relay)
             .ok_or_else(Refusal::no_allocation)?;
+        let channels = allocation.peers.channels();
         match (
-            allocation.channels.get(number, now.mono),
-            allocation.channels.of_peer(peer, now.mono),
+            channels.get(number, now.mono),
+            channels.of_peer(peer, now.mono),
         ) {
             (Some(bound), _) if bound.peer != peer => {
                 return Err(Refusal::bad_request(
@@ -76,7 +77,7 @@ impl Server {
                     "peer is bound to another channel number",
                 ));
             }
-            (None, None) if allocation.channels.count() >= self.shared.limits.channels => {
+            (None, None) if channels.count() >= self.shared.limits.channels => {
                 return Err(Refusal::no_capacity("max-channels reached"));
             }
             _ => {}
@@ -84,7 +85,7 @@ impl Server {
         self.install(now, relay, &[(peer.ip(), reach)])?;
         let expires = now.mono + self.shared.channel_lifetime;
         if let Some(allocation) = self.allocations.get_mut(relay) {
-            allocation.channels.bind(
+            allocation.peers.bind(
                 number,
                 Binding {
                     peer,

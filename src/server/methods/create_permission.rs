@@ -6,9 +6,9 @@ use std::sync::Arc;
 use stun::message::Message;
 
 use super::super::Server;
-use super::super::allocation::{Permission, Reach};
 use super::super::five_tuple::{Family, Path, PeerAddr};
 use super::super::output::RelayId;
+use super::super::peer_table::{Permission, Reach};
 use super::super::refusal::Refusal;
 use super::peer_addresses;
 use crate::Now;
@@ -83,16 +83,16 @@ impl Server {
         let mut new: Vec<_> = permitted
             .iter()
             .map(|(ip, _)| *ip)
-            .filter(|ip| !allocation.permissions.contains_key(ip))
+            .filter(|ip| !allocation.peers.knows(ip))
             .collect();
         new.sort_unstable();
         new.dedup();
-        if allocation.permissions.len() + new.len() > self.shared.limits.permissions {
+        if allocation.peers.permitted().len() + new.len() > self.shared.limits.permissions {
             return Err(Refusal::no_capacity("max-permissions reached"));
         }
         let expires = now.mono + self.shared.permission_lifetime;
         for (ip, reach) in permitted {
-            allocation.permissions.insert(
+            allocation.peers.permit(
                 *ip,
                 Permission {
                     expires,
