@@ -6,9 +6,10 @@ use super::session::Wish;
 use crate::net::udp::Burst;
 
 /// What `--load` takes.
-pub(crate) const NAMES: [&str; 10] = [
+pub(crate) const NAMES: [&str; 11] = [
     "allocate",
     "binding",
+    "binding-max",
     "voice",
     "c2p",
     "p2c",
@@ -99,6 +100,12 @@ impl Load {
                 kind: Kind::Binding,
                 allocations: 32,
                 pace: Pace::Rate(40_000.0),
+                to_client: false,
+                ..voice
+            },
+            "binding-max" => Self {
+                kind: Kind::Binding,
+                pace: Pace::Window(4),
                 to_client: false,
                 ..voice
             },

@@ -29,7 +29,8 @@ const LONGEST: u64 = 240;
 
 Loads:
   allocate   allocations, as many at once as --allocations says
-  binding    Binding requests
+  binding    Binding requests, 40,000 a second
+  binding-max  the same, as fast as answers come back
   voice      160 bytes on each of 200 allocations, both ways, 40,000 packets/s in all
   c2p, p2c   1,000 bytes from clients to peers or the other way, 100,000 packets/s
   video      bursts of ten 1,000-byte packets on one allocation, both ways, 150,000 packets/s
