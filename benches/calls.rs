@@ -1,10 +1,11 @@
-//! Relayed data over TCP and TLS, turnd beside coturn in the same run: CPU of the server for each
-//! delivered packet, and a relay between a UDP and a TCP client at 300 Mbit/s.
+//! A call through turnd and through coturn in turn: from a UDP client's relay to a TCP or TLS
+//! client's and back, 300 Mbit/s; CPU of the server for each delivered packet.
 //!
-//!     cargo bench --bench streams [-- [ROUNDS [SECONDS]] [BEGINNING OF A LOAD'S NAME]]
+//!     cargo bench --bench calls [-- [ROUNDS [SECONDS]]]
 //!
-//! Needs coturn and openssl. The server is pinned to one processor, the load to the other; the
-//! servers take turns, the first round is dropped, medians are printed.
+//! What one transport costs by itself, `benches/compare` measures. Needs coturn and openssl. The
+//! server is pinned to one processor, the load to the other; the servers take turns, the first
+//! round is dropped, medians are printed.
 
 #![allow(clippy::unwrap_used)]
 
@@ -326,88 +327,41 @@ struct Outcome {
     memory: u64,
 }
 
-/// One end of the load: a TURN client, or a peer without a server.
-enum End<'a> {
-    Client(&'a mut Client),
-    Peer(&'a UdpSocket, SocketAddr),
-}
-
-impl End<'_> {
-    fn send(&mut self, count: usize) -> usize {
-        let mut frame = channel_data::header(CHANNEL, PAYLOAD as u16).to_vec();
-        frame.resize(frame.len() + PAYLOAD, 7);
-        match self {
-            Self::Client(client) => client.send(&frame, count),
-            Self::Peer(socket, to) => (0..count)
-                .filter(|_| socket.send_to(&frame[4..], *to).is_ok())
-                .count(),
-        }
-    }
-
-    fn receive(&mut self) -> usize {
-        match self {
-            Self::Client(client) => {
-                client.flush();
-                client.receive()
-            }
-            Self::Peer(socket, _) => {
-                let mut buffer = [0; 2048];
-                let mut count = 0;
-                while socket.recv(&mut buffer).is_ok() {
-                    count += 1;
-                }
-                count
-            }
-        }
-    }
-}
-
-/// Sends `rate` packets a second from each end that is to, and counts at both.
-fn load(
-    server: &Server,
-    ends: &mut [End<'_>; 2],
-    sends: [bool; 2],
-    rate: f64,
-    time: Duration,
-) -> Outcome {
+/// Sends `rate` packets a second from each client, and counts at both.
+fn load(server: &Server, clients: &mut [Client; 2], rate: f64, time: Duration) -> Outcome {
+    let mut frame = channel_data::header(CHANNEL, PAYLOAD as u16).to_vec();
+    frame.resize(frame.len() + PAYLOAD, 7);
+    let receive = |clients: &mut [Client; 2]| -> usize {
+        let receive = |client: &mut Client| {
+            client.flush();
+            client.receive()
+        };
+        clients.iter_mut().map(receive).sum()
+    };
     let (cpu, start) = (server.cpu(), Instant::now());
-    let (mut sent, mut delivered, mut due) = ([0; 2], 0, 0);
+    let (mut sent, mut delivered, mut due) = (0, 0, 0);
     while start.elapsed() < time {
         let now = (start.elapsed().as_secs_f64() * rate) as usize;
         if now >= due + BURST {
             due += BURST;
-            for (n, end) in ends.iter_mut().enumerate() {
-                if sends[n] {
-                    sent[n] += end.send(BURST);
-                }
+            for client in clients.iter_mut() {
+                sent += client.send(&frame, BURST);
             }
         }
-        delivered += ends.iter_mut().map(End::receive).sum::<usize>();
+        delivered += receive(clients);
     }
     let wall = start.elapsed();
     let end = Instant::now() + Duration::from_millis(300);
     while Instant::now() < end {
-        delivered += ends.iter_mut().map(End::receive).sum::<usize>();
+        delivered += receive(clients);
     }
     Outcome {
-        sent: sent.iter().sum(),
+        sent,
         delivered,
         cpu: server.cpu() - cpu,
         wall,
         memory: server.memory(),
     }
-}
-
-fn one_way(name: &str, work: &Path, kind: &str, to_client: bool, time: Duration) -> Outcome {
-    let server = Server::start(name, work);
-    let mut client = Client::new(kind);
-    let (relayed, texts, key) = client.allocate();
-    let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    peer.set_nonblocking(true).unwrap();
-    client.bind(peer.local_addr().unwrap(), &texts, &key);
-    client.set_nonblocking();
-    let mut ends = [End::Client(&mut client), End::Peer(&peer, relayed)];
-    load(&server, &mut ends, [!to_client, to_client], 30_000.0, time)
 }
 
 /// A call between a UDP and a stream client, both ways.
@@ -420,8 +374,7 @@ fn call(name: &str, work: &Path, kind: &str, rate: f64, time: Duration) -> Outco
     other.bind(one_relayed, &other_texts, &other_key);
     one.set_nonblocking();
     other.set_nonblocking();
-    let mut ends = [End::Client(&mut one), End::Client(&mut other)];
-    load(&server, &mut ends, [true, true], rate, time)
+    load(&server, &mut [one, other], rate, time)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -431,12 +384,6 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// Prints what both servers cost for each delivered packet.
 fn compare(label: &str, rounds: usize, measure: impl Fn(&str) -> Outcome) {
-    let wanted = std::env::args()
-        .skip(1)
-        .find(|word| word.starts_with(char::is_alphabetic));
-    if wanted.is_some_and(|wanted| !label.starts_with(&wanted)) {
-        return;
-    }
     let mut costs = [Vec::new(), Vec::new()];
     let mut notes = [String::new(), String::new()];
     for round in 0..=rounds {
@@ -467,7 +414,7 @@ fn main() {
         .collect();
     let rounds = numbers.first().copied().unwrap_or(3);
     let time = Duration::from_secs(numbers.get(1).copied().unwrap_or(2) as u64);
-    let work = std::env::temp_dir().join(format!("turnd-streams-{}", std::process::id()));
+    let work = std::env::temp_dir().join(format!("turnd-calls-{}", std::process::id()));
     fs::create_dir_all(&work).unwrap();
     let made = Command::new("openssl")
         .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out cert.pem -subj /CN=localhost -days 2".split(' '))
@@ -483,14 +430,6 @@ fn main() {
     assert!(pinned.unwrap().success(), "needs two processors");
 
     println!("| load | turnd, ns of CPU a packet | coturn | ratio |\n|---|---|---|---|");
-    for kind in ["tcp", "tls"] {
-        for (label, to_client) in [("client to peer", false), ("peer to client", true)] {
-            let label = format!("{kind}, {label}, 30,000 packets/s of 1,000 bytes");
-            compare(&label, rounds, |name| {
-                one_way(name, &work, kind, to_client, time)
-            });
-        }
-    }
     for kind in ["tcp", "tls"] {
         // 150 Mbit/s each way.
         let label = format!("udp client to {kind} client and back, 300 Mbit/s");
