@@ -3,6 +3,7 @@
 mod alarm;
 pub mod control;
 mod io;
+mod later;
 mod listen;
 mod log;
 mod peers;

@@ -1,16 +1,17 @@
 //! One worker thread: its server, its sockets, and the loop that joins them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use mio::{Events, Poll, Token, Waker};
+use mio::{Events, Poll, Waker};
 
 use super::alarm::Alarm;
 use super::io::Io;
+use super::later::Later;
 use super::log::EventLog;
 use super::now;
 use super::peers::{Peers, Workers};
@@ -101,7 +102,7 @@ pub(super) struct Worker {
     /// What is to have a turn; each gets one a round.
     ready: VecDeque<Source>,
     /// What is to have a turn by and by.
-    later: BTreeSet<(Instant, Token)>,
+    later: Later,
     /// When to look again whether a retired listening socket is still used.
     retired_check: Option<Instant>,
 }
@@ -138,7 +139,7 @@ impl Worker {
             events: Events::with_capacity(EVENTS),
             commands,
             ready: VecDeque::new(),
-            later: BTreeSet::new(),
+            later: Later::default(),
             retired_check: None,
         };
         Ok((worker, Commands { sender, waker }))
@@ -226,9 +227,7 @@ impl Worker {
             match turn {
                 Turn::Drained => {}
                 Turn::More => self.ready.push_back(source),
-                Turn::Later(pause) => {
-                    self.later.insert((now.mono + pause, source.token()));
-                }
+                Turn::Later(pause) => self.later.add(now.mono + pause, source),
             }
         }
         Ok(ControlFlow::Continue(()))
@@ -282,7 +281,7 @@ impl Worker {
             self.io.streams.next_check(),
             self.io.sessions.next_check(),
             self.retired_check,
-            self.later.first().map(|(at, _)| *at),
+            self.later.next(),
         ];
         server.into_iter().chain(io.into_iter().flatten()).min()
     }
@@ -295,11 +294,8 @@ impl Worker {
         if self.retired_check.is_some_and(|at| at <= now.mono) {
             self.close_retired(now);
         }
-        while let Some((at, token)) = self.later.first().copied()
-            && at <= now.mono
-        {
-            self.later.pop_first();
-            self.wants_turn(Source::of(token));
+        while let Some(source) = self.later.take_due(now.mono) {
+            self.wants_turn(source);
         }
     }
 
