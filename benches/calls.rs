@@ -40,11 +40,6 @@ const CHANNEL: u16 = 0x4000;
 const PAYLOAD: usize = 1000;
 /// Packets that are sent together, as video is.
 const BURST: usize = 10;
-const RULES: Rules = Rules {
-    max_len: framing::MAX_FRAME,
-    channel_data: true,
-    rfc5766_channels: false,
-};
 
 /// A way to the server.
 enum Way {
@@ -166,7 +161,9 @@ impl Client {
             }
             self.received.extend_from_slice(&buffer[..len]);
             let mut at = 0;
-            while let Next::Frame { frame, taken } = framing::next(&self.received[at..], &RULES) {
+            while let Next::Frame { frame, taken } =
+                framing::next(&self.received[at..], &Rules::ANY)
+            {
                 count += usize::from(frame[0] >= 0x40);
                 at += taken;
             }

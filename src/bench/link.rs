@@ -26,12 +26,6 @@ const RECORD: usize = 8 << 10;
 const TLS13: &str = "TLS_AES_128_GCM_SHA256";
 const TLS12: &str = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256";
 
-const ANY: Rules = Rules {
-    max_len: framing::MAX_FRAME,
-    channel_data: true,
-    rfc5766_channels: false,
-};
-
 /// A client's way to the server.
 pub(super) enum Link {
     Datagrams(UdpSocket),
@@ -148,7 +142,9 @@ impl Link {
                 .for_each(|datagram| each(datagram.bytes)),
             Self::Stream(stream) => {
                 let mut at = 0;
-                while let Next::Frame { frame, taken } = framing::next(&stream.inbox[at..], &ANY) {
+                while let Next::Frame { frame, taken } =
+                    framing::next(&stream.inbox[at..], &Rules::ANY)
+                {
                     each(frame);
                     at += taken;
                 }

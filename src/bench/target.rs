@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-use crate::probe::{Transport, Uri};
+use crate::probe::{Host, Transport, Uri};
 
 /// A URI that says how a server is reached.
 #[derive(Clone, Debug)]
@@ -38,12 +38,17 @@ impl Target {
     pub(crate) fn resolve(&self) -> Result<Server, String> {
         let uri = &self.uri;
         let port = uri.port.unwrap_or(uri.default_port());
-        let name = uri.host.to_string();
-        let addr = (name.trim_matches(['[', ']']), port)
-            .to_socket_addrs()
-            .map_err(|error| format!("{name}: {error}"))?
-            .next()
-            .ok_or_else(|| format!("{name} has no address"))?;
+        let (addr, name) = match &uri.host {
+            Host::Ip(ip) => (SocketAddr::new(*ip, port), ip.to_string()),
+            Host::Name(name) => {
+                let mut found = (name.as_str(), port)
+                    .to_socket_addrs()
+                    .map_err(|error| format!("{name}: {error}"))?;
+                let first = found.next();
+                let addr = first.ok_or_else(|| format!("{name} has no address"))?;
+                (addr, name.clone())
+            }
+        };
         Ok(Server {
             addr,
             transport: self.transport,

@@ -35,6 +35,15 @@ pub struct Rules {
     pub rfc5766_channels: bool,
 }
 
+impl Rules {
+    /// Whatever a frame can be.
+    pub const ANY: Self = Self {
+        max_len: MAX_FRAME,
+        channel_data: true,
+        rfc5766_channels: true,
+    };
+}
+
 /// Finds the first frame of `bytes`. It is broken as early as its bytes show it.
 #[must_use]
 pub fn next<'a>(bytes: &'a [u8], rules: &Rules) -> Next<'a> {

@@ -14,13 +14,6 @@ use crate::wire::framing::{self, Next, Rules};
 /// What is encrypted before it is written, but for the last frame of it.
 const FILL: usize = 32 << 10;
 
-/// All that is queued.
-const ANY: Rules = Rules {
-    max_len: framing::MAX_FRAME,
-    channel_data: true,
-    rfc5766_channels: true,
-};
-
 /// One client's TLS.
 pub(super) struct Tls {
     state: State,
@@ -140,7 +133,7 @@ impl Tls {
                 if filled >= FILL {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
-                let count = match framing::next(bytes, &ANY) {
+                let count = match framing::next(bytes, &Rules::ANY) {
                     Next::Frame { taken, .. } => taken,
                     _ => bytes.len(),
                 };
