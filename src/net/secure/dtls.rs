@@ -16,7 +16,7 @@ use crate::config::certificate::Certificate;
 const PROTOCOLS_WIRE: &[u8] = b"\x09stun.turn\x12stun.nat-discovery";
 
 /// A context that chooses among the certificates by name.
-pub(super) fn context(
+pub(in crate::net) fn context(
     certificates: &[Certificate],
     ciphers: &[&str],
 ) -> Result<SslContext, ErrorStack> {

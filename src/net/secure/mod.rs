@@ -1,7 +1,7 @@
 //! Certificates in use: what new TLS and DTLS handshakes are made with, and its exchange.
 
 mod by_name;
-mod dtls;
+pub(super) mod dtls;
 mod self_signed;
 mod tls;
 

@@ -150,3 +150,6 @@ impl Association {
         self.ssl.get_mut().outgoing.pop_front()
     }
 }
+
+#[cfg(test)]
+mod tests;
