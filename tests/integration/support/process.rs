@@ -87,6 +87,14 @@ impl Running {
         self.read("stderr")
     }
 
+    /// The end of what it printed; all of it is shown when its test fails.
+    pub(crate) fn last_lines(&self) -> String {
+        const LINES: usize = 8;
+        let output = self.stdout() + &self.stderr();
+        let lines: Vec<_> = output.lines().collect();
+        lines[lines.len().saturating_sub(LINES)..].join("\n")
+    }
+
     fn read(&self, name: &str) -> String {
         let bytes = fs::read(self.scratch.path().join(name)).unwrap();
         String::from_utf8_lossy(&bytes).into_owned()
@@ -134,10 +142,16 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> String {
     let mut running = Running::start(command);
     let status = running.wait(limit);
     let name = &running.name;
-    assert!(status.is_some(), "{name}: still running after {limit:?}");
+    let last = || running.last_lines();
+    assert!(
+        status.is_some(),
+        "{name}: still running after {limit:?}\n{}",
+        last()
+    );
     assert!(
         status.is_some_and(|status| status.success()),
-        "{name}: {status:?}"
+        "{name}: {status:?}\n{}",
+        last()
     );
     running.stdout()
 }
