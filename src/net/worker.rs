@@ -19,7 +19,7 @@ use super::session::{Route, SessionOptions, Sessions, is_dtls};
 use super::sockets::Sockets;
 use super::source::{Source, Turn};
 use super::stream::{Acceptor, Acceptors, DataStream, StreamOptions, Streams};
-use super::udp::{Outgoing, Receiver, SendCounters, SendQueue, UdpSocket, Via};
+use super::udp::{Datagram, Outgoing, Receiver, SendCounters, SendQueue, UdpSocket, Via};
 use super::way::Way;
 use crate::Now;
 use crate::server::Server;
@@ -385,7 +385,7 @@ impl Worker {
                 plain
             };
             let verdict = server.handle_client(now, &path, bytes);
-            relay_to_peer(queue, receiver, &verdict, datagram.traffic_class);
+            relay_to_peer(queue, receiver, &verdict, Some(&datagram));
             if server.has_output() {
                 // What was relayed before a relay closes still leaves by it.
                 queue.flush(receiver, |via| io.sockets.get(via));
@@ -405,8 +405,7 @@ impl Worker {
         } = self;
         let frame = &receiver.filled(len)[range];
         let verdict = server.handle_client(now, path, frame);
-        // Nothing of a TCP segment's traffic class means the datagram (RFC 8656 §16).
-        relay_to_peer(queue, receiver, &verdict, 0);
+        relay_to_peer(queue, receiver, &verdict, None);
         if server.has_output() {
             queue.flush(receiver, |via| io.sockets.get(via));
             io.apply_outputs(now, server);
@@ -442,7 +441,7 @@ impl Worker {
                             header: Some(header),
                             payload: datagram.bytes,
                             dont_fragment: false,
-                            traffic_class: datagram.traffic_class,
+                            traffic_class: datagram.traffic_class_to(path.tuple.client),
                         },
                     ),
                 }
@@ -455,12 +454,13 @@ impl Worker {
     }
 }
 
-/// Queues what a client sends to a peer; the payload lies in `receiver`.
+/// Queues what a client sends to a peer; the payload lies in `receiver`. It came in `datagram`, or
+/// else in a stream, of which no packet's traffic class means this message (RFC 8656 §15).
 fn relay_to_peer(
     queue: &mut SendQueue,
     receiver: &Receiver,
     verdict: &ClientVerdict<'_>,
-    traffic_class: u8,
+    datagram: Option<&Datagram<'_>>,
 ) {
     if let ClientVerdict::ToPeer {
         relay,
@@ -478,7 +478,7 @@ fn relay_to_peer(
                 header: None,
                 payload,
                 dont_fragment,
-                traffic_class,
+                traffic_class: datagram.map_or(0, |datagram| datagram.traffic_class_to(peer.0)),
             },
         );
     }

@@ -56,6 +56,19 @@ pub struct Datagram<'a> {
     pub bytes: &'a [u8],
 }
 
+impl Datagram<'_> {
+    /// The DSCP and ECN that go along to `to`; a packet of the other address family has the
+    /// system's own (RFC 8656 §13 and §14).
+    #[must_use]
+    pub fn traffic_class_to(&self, to: SocketAddr) -> u8 {
+        if self.source.is_ipv4() == to.is_ipv4() {
+            self.traffic_class
+        } else {
+            0
+        }
+    }
+}
+
 /// How the datagrams of one burst are handed over, where the system knows more than one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Burst {

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use stun::attributes::{ATTR_DATA, ATTR_MESSAGE_INTEGRITY};
 use stun::message::{
     METHOD_ALLOCATE, METHOD_BINDING, METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message, Method,
@@ -48,6 +49,11 @@ impl StunClient {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.socket.local_addr().unwrap()
+    }
+
+    /// Has all that it sends carry this DSCP and ECN.
+    pub(crate) fn mark(&self, class: u32) {
+        mark(&self.socket, class);
     }
 
     pub(crate) fn send(&self, bytes: &[u8]) {
@@ -142,4 +148,14 @@ impl StunClient {
             data.is_ok_and(|data| data == b"echo")
         })
     }
+}
+
+/// Has all that a socket sends carry this DSCP and ECN.
+pub(crate) fn mark(socket: &UdpSocket, class: u32) {
+    let marked = SockRef::from(socket);
+    let set = match socket.local_addr().unwrap() {
+        SocketAddr::V4(_) => marked.set_tos_v4(class),
+        SocketAddr::V6(_) => marked.set_tclass_v6(class),
+    };
+    set.unwrap();
 }
