@@ -95,7 +95,7 @@ impl Forwarder {
                 let via = Via::Relay(RelayId(index as u32));
                 (via, self.flows[index].peer, None, data)
             } else {
-                self.grant(datagram.source, payload)?;
+                self.grant(datagram.source, payload, queue)?;
                 continue;
             };
             let outgoing = Outgoing {
@@ -117,7 +117,7 @@ impl Forwarder {
     }
 
     /// Says yes to whatever is asked.
-    fn grant(&mut self, client: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+    fn grant(&mut self, client: SocketAddr, bytes: &[u8], queue: &mut SendQueue) -> io::Result<()> {
         let mut request = Message::new();
         if request.unmarshal_binary(bytes).is_err() || request.typ.class != CLASS_REQUEST {
             return Ok(());
@@ -153,7 +153,15 @@ impl Forwarder {
         }
         let mut response = Message::new();
         if response.build(&setters).is_ok() {
-            let _ = self.listener.send(&response.raw, client, None);
+            queue.push_copy(&Outgoing {
+                via: Via::Listener(SocketId(0)),
+                to: client,
+                from: None,
+                header: None,
+                payload: &response.raw,
+                dont_fragment: false,
+                traffic_class: 0,
+            });
         }
         Ok(())
     }

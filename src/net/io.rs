@@ -7,7 +7,7 @@ use super::peers::Peers;
 use super::session::Sessions;
 use super::sockets::Sockets;
 use super::stream::{Acceptors, Streams};
-use super::udp::{UdpSocket, Via};
+use super::udp::{Outgoing, Receiver, SendQueue, UdpSocket, Via};
 use super::way::Way;
 use crate::Now;
 use crate::server::five_tuple::Path;
@@ -18,6 +18,8 @@ use crate::server::{OpenError, Server};
 #[derive(Debug)]
 pub(super) struct Io {
     pub(super) sockets: Sockets,
+    /// What leaves by them when the batch at hand is done.
+    pub(super) queue: SendQueue,
     pub(super) acceptors: Acceptors,
     pub(super) streams: Streams,
     pub(super) sessions: Sessions,
@@ -28,42 +30,63 @@ pub(super) struct Io {
 }
 
 impl Io {
-    /// Does what the server asks for.
+    /// Does what the server asks for, when nothing waits that a closing relay should still send.
     pub(super) fn apply_outputs(&mut self, now: Now, server: &mut Server) {
         while let Some(output) = server.poll_output() {
-            match output {
-                Output::Transmit { path, message } => self.transmit(&path, &message),
-                Output::OpenRelay { relay, addr } => {
-                    let opened = UdpSocket::bind_relay(addr)
-                        .and_then(|socket| self.sockets.open_relay(relay, socket));
-                    let opened = opened.map_err(|error| self.open_error(now, addr, &error));
-                    server.handle_relay_opened(now, relay, opened);
-                }
-                Output::OpenTcpRelay { relay, addr } => {
-                    let opened = self.peers.listen(relay, addr);
-                    let opened = opened.map_err(|error| self.open_error(now, addr, &error));
-                    server.handle_relay_opened(now, relay, opened);
-                }
-                Output::Connect {
-                    connection,
-                    from,
-                    to,
-                } => self.peers.connect(connection, from, to.0),
-                Output::CloseConnection { connection } => self.peers.close(connection),
-                Output::HandOver {
-                    path,
-                    connection,
-                    worker,
-                } => self.streams.hand_over(&path, connection, worker),
-                Output::CloseRelay { relay } => {
-                    if !self.peers.close_relay(relay) {
-                        self.sockets.close_relay(relay);
-                    }
-                }
-                // Nothing but the server itself relays yet.
-                Output::ChannelUp(_) | Output::ChannelDown(_) => {}
-                Output::Event(event) => self.log.write(now, &event),
+            self.apply(now, server, output);
+        }
+    }
+
+    /// Does what the server asks for between two packets of the batch that `receiver` holds: what
+    /// was relayed before a relay closes still leaves by it.
+    pub(super) fn apply_in_batch(&mut self, now: Now, server: &mut Server, receiver: &Receiver) {
+        while let Some(output) = server.poll_output() {
+            if matches!(output, Output::CloseRelay { .. }) {
+                self.flush(receiver);
             }
+            self.apply(now, server, output);
+        }
+    }
+
+    /// Sends what waits; before `receiver` takes the next batch.
+    pub(super) fn flush(&mut self, receiver: &Receiver) {
+        let sockets = &self.sockets;
+        self.queue.flush(receiver, |via| sockets.get(via));
+    }
+
+    fn apply(&mut self, now: Now, server: &mut Server, output: Output) {
+        match output {
+            Output::Transmit { path, message } => self.transmit(&path, &message),
+            Output::OpenRelay { relay, addr } => {
+                let opened = UdpSocket::bind_relay(addr)
+                    .and_then(|socket| self.sockets.open_relay(relay, socket));
+                let opened = opened.map_err(|error| self.open_error(now, addr, &error));
+                server.handle_relay_opened(now, relay, opened);
+            }
+            Output::OpenTcpRelay { relay, addr } => {
+                let opened = self.peers.listen(relay, addr);
+                let opened = opened.map_err(|error| self.open_error(now, addr, &error));
+                server.handle_relay_opened(now, relay, opened);
+            }
+            Output::Connect {
+                connection,
+                from,
+                to,
+            } => self.peers.connect(connection, from, to.0),
+            Output::CloseConnection { connection } => self.peers.close(connection),
+            Output::HandOver {
+                path,
+                connection,
+                worker,
+            } => self.streams.hand_over(&path, connection, worker),
+            Output::CloseRelay { relay } => {
+                if !self.peers.close_relay(relay) {
+                    self.sockets.close_relay(relay);
+                }
+            }
+            // Nothing but the server itself relays yet.
+            Output::ChannelUp(_) | Output::ChannelDown(_) => {}
+            Output::Event(event) => self.log.write(now, &event),
         }
     }
 
@@ -71,12 +94,15 @@ impl Io {
         match Way::of(path.socket) {
             Way::Stream(id) => self.streams.push_control(id, message),
             Way::Session(id) => self.sessions.send(&self.sockets, id, message),
-            Way::Listener(_) => {
-                if let Some(socket) = self.sockets.get(Via::Listener(path.socket)) {
-                    // The client asks again when an answer is lost.
-                    let _ = socket.send(message, path.tuple.client, self.sockets.source(path));
-                }
-            }
+            Way::Listener(_) => self.queue.push_copy(&Outgoing {
+                via: Via::Listener(path.socket),
+                to: path.tuple.client,
+                from: self.sockets.source(path),
+                header: None,
+                payload: message,
+                dont_fragment: false,
+                traffic_class: 0,
+            }),
         }
     }
 

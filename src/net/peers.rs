@@ -91,8 +91,7 @@ impl Peers {
 
     /// Connects to a peer from a relayed transport address.
     pub(super) fn connect(&mut self, connection: ConnectionId, from: SocketAddr, to: SocketAddr) {
-        let entry = self.connections.vacant_entry();
-        let key = entry.key();
+        let key = self.connections.vacant_key();
         let begun = begin_connect(from, to).and_then(|mut tcp| {
             Source::Connection(key).watch(&self.registry, &mut tcp)?;
             Ok(tcp)
@@ -101,11 +100,12 @@ impl Peers {
         if matches!(state, State::Failed) {
             self.stirred.push(key);
         }
-        entry.insert(Connection {
-            id: connection,
-            state,
-        });
-        self.by_id.insert(connection, key);
+        self.insert(connection, state);
+    }
+
+    fn insert(&mut self, id: ConnectionId, state: State) {
+        let key = self.connections.insert(Connection { id, state });
+        self.by_id.insert(id, key);
     }
 
     /// Closes a connection in whatever state.
@@ -117,14 +117,9 @@ impl Peers {
 
     /// Keeps a peer's connection until the client comes for it.
     fn keep(&mut self, connection: ConnectionId, mut tcp: TcpStream) -> io::Result<()> {
-        let entry = self.connections.vacant_entry();
-        let key = entry.key();
+        let key = self.connections.vacant_key();
         Source::Connection(key).watch(&self.registry, &mut tcp)?;
-        entry.insert(Connection {
-            id: connection,
-            state: State::Waiting(tcp),
-        });
-        self.by_id.insert(connection, key);
+        self.insert(connection, State::Waiting(tcp));
         Ok(())
     }
 

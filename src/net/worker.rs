@@ -94,7 +94,6 @@ pub(super) struct Worker {
     pub(super) server: Server,
     pub(super) io: Io,
     pub(super) receiver: Receiver,
-    queue: SendQueue,
     poll: Poll,
     events: Events,
     alarm: Alarm,
@@ -125,6 +124,7 @@ impl Worker {
             server: Server::new(shared, now()).on_worker(options.index),
             io: Io {
                 sockets: Sockets::new(registry()?, listening.udp)?,
+                queue: SendQueue::new(),
                 acceptors,
                 streams: Streams::new(registry()?, options.streams),
                 sessions: Sessions::new(options.sessions),
@@ -133,7 +133,6 @@ impl Worker {
                 log: EventLog::default(),
             },
             receiver: Receiver::new(),
-            queue: SendQueue::new(),
             alarm: Alarm::new(poll.registry()),
             poll,
             events: Events::with_capacity(EVENTS),
@@ -163,9 +162,11 @@ impl Worker {
             while let Some(source) = self.io.peers.next_stirred() {
                 self.wants_turn(source);
             }
+            self.flush();
         }
         self.server.handle_shutdown(time);
         self.apply_outputs(time);
+        self.flush();
         Ok(())
     }
 
@@ -247,7 +248,7 @@ impl Worker {
     }
 
     fn answer(&mut self, now: Now, ask: Ask) {
-        ask(now, &mut self.server, self.queue.counters());
+        ask(now, &mut self.server, self.io.queue.counters());
         self.apply_outputs(now);
     }
 
@@ -329,8 +330,7 @@ impl Worker {
 
     /// Sends what waits; before the receiver takes the next batch.
     pub(super) fn flush(&mut self) {
-        let sockets = &self.io.sockets;
-        self.queue.flush(&self.receiver, |via| sockets.get(via));
+        self.io.flush(&self.receiver);
     }
 
     fn serve_clients(&mut self, now: Now, socket: SocketId, addr: SocketAddr) {
@@ -338,7 +338,6 @@ impl Worker {
             server,
             io,
             receiver,
-            queue,
             ..
         } = self;
         let retired = io.sockets.is_retired(socket);
@@ -385,12 +384,8 @@ impl Worker {
                 plain
             };
             let verdict = server.handle_client(now, &path, bytes);
-            relay_to_peer(queue, receiver, &verdict, Some(&datagram));
-            if server.has_output() {
-                // What was relayed before a relay closes still leaves by it.
-                queue.flush(receiver, |via| io.sockets.get(via));
-                io.apply_outputs(now, server);
-            }
+            relay_to_peer(&mut io.queue, receiver, &verdict, Some(&datagram));
+            io.apply_in_batch(now, server, receiver);
         }
     }
 
@@ -400,16 +395,12 @@ impl Worker {
             server,
             io,
             receiver,
-            queue,
             ..
         } = self;
         let frame = &receiver.filled(len)[range];
         let verdict = server.handle_client(now, path, frame);
-        relay_to_peer(queue, receiver, &verdict, None);
-        if server.has_output() {
-            queue.flush(receiver, |via| io.sockets.get(via));
-            io.apply_outputs(now, server);
-        }
+        relay_to_peer(&mut io.queue, receiver, &verdict, None);
+        io.apply_in_batch(now, server, receiver);
     }
 
     fn serve_peers(&mut self, now: Now, relay: RelayId) {
@@ -417,7 +408,6 @@ impl Worker {
             server,
             io,
             receiver,
-            queue,
             ..
         } = self;
         for datagram in receiver.datagrams() {
@@ -432,7 +422,7 @@ impl Worker {
                         io.sessions
                             .send_data(&io.sockets, id, &header, datagram.bytes);
                     }
-                    Way::Listener(_) => queue.push(
+                    Way::Listener(_) => io.queue.push(
                         receiver,
                         &Outgoing {
                             via: Via::Listener(path.socket),
@@ -446,10 +436,7 @@ impl Worker {
                     ),
                 }
             }
-            if server.has_output() {
-                queue.flush(receiver, |via| io.sockets.get(via));
-                io.apply_outputs(now, server);
-            }
+            io.apply_in_batch(now, server, receiver);
         }
     }
 }

@@ -511,12 +511,6 @@ impl Server {
         self.outputs.pop_front()
     }
 
-    /// Whether [`Self::poll_output`] has something.
-    #[must_use]
-    pub fn has_output(&self) -> bool {
-        !self.outputs.is_empty()
-    }
-
     /// When to call [`Self::handle_timeout`] at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {

@@ -2,17 +2,21 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
-use stun::attributes::{ATTR_DONT_FRAGMENT, ATTR_REQUESTED_ADDRESS_FAMILY};
-use stun::message::{METHOD_ALLOCATE, METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION};
+use stun::attributes::{ATTR_DONT_FRAGMENT, ATTR_REQUESTED_ADDRESS_FAMILY, ATTR_XORMAPPED_ADDRESS};
+use stun::message::{
+    METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION,
+};
 use turn::proto::channum::ChannelNumber;
 
-use crate::support::messages::{channel_data, peer, raw, relayed_address, send, status, transport};
+use crate::support::messages::{
+    channel_data, decode, peer, raw, relayed_address, request, send, status, transport, xor_address,
+};
 use crate::support::{PASSWORD, Peer, Ports, Running, StreamClient, StunClient, Turnd, USER, mark};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -37,6 +41,27 @@ fn s4_everything_comes_from_the_address_that_was_asked() {
             assert!(client.binding().is_some());
             assert!(client.echoes(&echo), "data too");
             client.deallocate();
+        }
+    }
+}
+
+/// What comes in one batch is answered in one; every request gets its own answer all the same.
+#[test]
+fn s4_a_burst_of_requests_is_answered_one_by_one_and_in_order() {
+    let turnd = Turnd::start("listening-ip = ['0.0.0.0', '::']\nrelay-ip = ['127.0.0.1', '::1']");
+    let port = turnd.address().port();
+    let ips = [IpAddr::from([127, 0, 0, 1]), Ipv6Addr::LOCALHOST.into()];
+    let clients = ips.map(|ip| StunClient::new(SocketAddr::new(ip, port)));
+    let requests: Vec<_> = (0..200).map(|_| request(METHOD_BINDING, vec![])).collect();
+    for request in &requests {
+        clients.iter().for_each(|client| client.send(&request.raw));
+    }
+    for client in &clients {
+        for request in &requests {
+            let reply = decode(&client.receive().expect("no answer"));
+            assert_eq!(reply.transaction_id, request.transaction_id);
+            let mapped = xor_address(&reply, ATTR_XORMAPPED_ADDRESS);
+            assert_eq!(mapped, Some(client.address()));
         }
     }
 }

@@ -7,8 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use socket2::Socket;
 
 use super::dont_fragment::with_dont_fragment;
-use super::queue::Run;
-use super::receiver::Receiver;
+use super::queue::{Payloads, Run};
 use super::slab::Slab;
 use super::{Burst, Datagram, UdpSocket};
 
@@ -78,14 +77,13 @@ impl Sender {
         &mut self,
         socket: &UdpSocket,
         run: Run<'_>,
-        receiver: &Receiver<Batch>,
+        payloads: Payloads<'_>,
     ) -> usize {
         let mut sent = 0;
         for item in run.iter() {
             self.datagram.clear();
             self.datagram.extend_from_slice(item.header());
-            let payload = receiver.slice(item.start, item.len);
-            self.datagram.extend_from_slice(payload);
+            self.datagram.extend_from_slice(payloads.of(item));
             let padded = self.datagram.len() + item.padding();
             self.datagram.resize(padded, 0);
             let send = || socket.socket.send_to(&self.datagram, item.to).is_ok();

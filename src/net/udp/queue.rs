@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::slab::Slab;
 use super::{Receiver, UdpSocket, platform};
 use crate::server::five_tuple::SocketId;
 use crate::server::output::RelayId;
@@ -36,7 +37,7 @@ pub struct Outgoing<'a> {
     pub from: Option<IpAddr>,
     /// Goes in front; `None`: the payload is all.
     pub header: Option<Header>,
-    /// A slice of a datagram that the receiver holds.
+    /// A slice of a datagram that the receiver holds; what lies elsewhere is copied.
     pub payload: &'a [u8],
     /// With the DF bit.
     pub dont_fragment: bool,
@@ -45,13 +46,13 @@ pub struct Outgoing<'a> {
 }
 
 impl Outgoing<'_> {
-    pub(super) fn at(&self, start: usize) -> Queued {
+    pub(super) fn at(&self, place: Place) -> Queued {
         Queued {
             via: self.via,
             to: self.to,
             from: self.from,
             header: self.header,
-            start,
+            place,
             len: self.payload.len(),
             dont_fragment: self.dont_fragment,
             traffic_class: self.traffic_class,
@@ -60,14 +61,39 @@ impl Outgoing<'_> {
     }
 }
 
-/// A queued datagram; its payload is named by its place in the receiver's buffers.
+/// Where a payload begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// In the receiver's buffers.
+    Received(usize),
+    /// Among what the queue has copied.
+    Copied(usize),
+}
+
+/// What the payloads of a queue lie in.
+#[derive(Clone, Copy)]
+pub(super) struct Payloads<'a> {
+    pub(super) received: &'a Slab,
+    pub(super) copied: &'a [u8],
+}
+
+impl<'a> Payloads<'a> {
+    pub(super) fn of(&self, item: &Queued) -> &'a [u8] {
+        match item.place {
+            Place::Received(start) => self.received.slice(start, item.len),
+            Place::Copied(start) => &self.copied[start..][..item.len],
+        }
+    }
+}
+
+/// A queued datagram; its payload is named by its place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Queued {
     pub(super) via: Via,
     pub(super) to: SocketAddr,
     pub(super) from: Option<IpAddr>,
     pub(super) header: Option<Header>,
-    pub(super) start: usize,
+    pub(super) place: Place,
     pub(super) len: usize,
     pub(super) dont_fragment: bool,
     pub(super) traffic_class: u8,
@@ -188,6 +214,8 @@ pub struct SendCounters {
 pub struct SendQueue {
     items: Vec<Queued>,
     spans: Vec<Span>,
+    /// Payloads that no receiver holds, one behind the other.
+    copied: Vec<u8>,
     sender: platform::Sender,
     counters: SendCounters,
 }
@@ -199,18 +227,29 @@ impl SendQueue {
         Self {
             items: Vec::with_capacity(CAPACITY),
             spans: Vec::with_capacity(CAPACITY),
+            copied: Vec::new(),
             sender: platform::Sender::new(),
             counters: SendCounters::default(),
         }
     }
 
-    /// Adds a datagram whose payload lies in `receiver`.
+    /// Adds a datagram whose payload lies in `receiver`, which must not take another batch before
+    /// the queue is flushed.
     pub fn push(&mut self, receiver: &Receiver, datagram: &Outgoing<'_>) {
-        let Some(start) = receiver.offset_of(datagram.payload) else {
-            debug_assert!(false, "the payload is not of this receiver");
-            return;
-        };
-        self.add(datagram.at(start), self.sender.max_segments());
+        match receiver.slab().offset_of(datagram.payload) {
+            Some(start) => self.add(
+                datagram.at(Place::Received(start)),
+                self.sender.max_segments(),
+            ),
+            None => self.push_copy(datagram),
+        }
+    }
+
+    /// Adds a datagram whose payload may be gone before the queue is flushed.
+    pub fn push_copy(&mut self, datagram: &Outgoing<'_>) {
+        let place = Place::Copied(self.copied.len());
+        self.copied.extend_from_slice(datagram.payload);
+        self.add(datagram.at(place), self.sender.max_segments());
     }
 
     pub(super) fn add(&mut self, item: Queued, max_segments: usize) {
@@ -248,14 +287,19 @@ impl SendQueue {
         receiver: &Receiver,
         socket: impl Fn(Via) -> Option<&'s UdpSocket>,
     ) {
+        let payloads = Payloads {
+            received: receiver.slab(),
+            copied: &self.copied,
+        };
         for run in runs(&self.items, &self.spans) {
             let sent =
-                socket(run.first().via).map_or(0, |socket| self.sender.send(socket, run, receiver));
+                socket(run.first().via).map_or(0, |socket| self.sender.send(socket, run, payloads));
             self.counters.sent += sent as u64;
             self.counters.dropped += (run.len() - sent) as u64;
         }
         self.items.clear();
         self.spans.clear();
+        self.copied.clear();
     }
 
     /// Totals since the start.
@@ -292,7 +336,7 @@ mod tests {
             to: ([127, 0, 0, 1], to).into(),
             from: None,
             header: None,
-            start: 0,
+            place: Place::Received(0),
             len,
             dont_fragment: false,
             traffic_class: 0,

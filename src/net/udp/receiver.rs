@@ -75,14 +75,9 @@ impl<B: Batch> Receiver<B> {
         self.batch.datagrams(&self.slab)
     }
 
-    /// Where `payload` begins in the buffers; `None` if it is from elsewhere.
-    pub(super) fn offset_of(&self, payload: &[u8]) -> Option<usize> {
-        self.slab.offset_of(payload)
-    }
-
-    /// What [`Self::offset_of`] has named.
-    pub(super) fn slice(&self, start: usize, len: usize) -> &[u8] {
-        self.slab.slice(start, len)
+    /// The buffers.
+    pub(super) fn slab(&self) -> &Slab {
+        &self.slab
     }
 }
 

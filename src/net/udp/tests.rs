@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use stun::agent::TransactionId;
 
-use super::queue::Run;
+use super::queue::{Payloads, Place, Run};
 use super::*;
 use crate::server::five_tuple::SocketId;
 use crate::server::output::RelayId;
@@ -25,7 +25,7 @@ trait Module {
     fn sender() -> Self::Sender;
     fn receive(receiver: &mut Self::Receiver, socket: &UdpSocket) -> bool;
     fn datagrams(receiver: &Self::Receiver) -> Vec<Datagram<'_>>;
-    fn offset_of(receiver: &Self::Receiver, payload: &[u8]) -> usize;
+    fn place_of(receiver: &Self::Receiver, payload: &[u8]) -> Place;
     fn max_segments(sender: &Self::Sender) -> usize;
     fn send(
         sender: &mut Self::Sender,
@@ -57,8 +57,8 @@ macro_rules! module {
             fn datagrams(receiver: &Self::Receiver) -> Vec<Datagram<'_>> {
                 receiver.datagrams().collect()
             }
-            fn offset_of(receiver: &Self::Receiver, payload: &[u8]) -> usize {
-                receiver.offset_of(payload).unwrap()
+            fn place_of(receiver: &Self::Receiver, payload: &[u8]) -> Place {
+                Place::Received(receiver.slab().offset_of(payload).unwrap())
             }
             fn max_segments(sender: &Self::Sender) -> usize {
                 sender.max_segments()
@@ -69,7 +69,11 @@ macro_rules! module {
                 run: Run<'_>,
                 receiver: &Self::Receiver,
             ) -> usize {
-                sender.send(socket, run, receiver)
+                let payloads = Payloads {
+                    received: receiver.slab(),
+                    copied: &[],
+                };
+                sender.send(socket, run, payloads)
             }
         }
     };
@@ -179,8 +183,8 @@ fn relay<M: Module>(input: &[Sent]) -> Vec<Vec<u8>> {
                     dont_fragment: false,
                     traffic_class: datagram.traffic_class,
                 };
-                let start = M::offset_of(&receiver, payload);
-                queue.add(outgoing.at(start), M::max_segments(&sender));
+                let place = M::place_of(&receiver, payload);
+                queue.add(outgoing.at(place), M::max_segments(&sender));
                 seen += 1;
             }
             for run in queue.runs() {
@@ -327,6 +331,51 @@ fn what_the_kernel_refuses_is_counted_as_dropped() {
     assert!(queue.is_empty());
 }
 
+#[test]
+fn what_the_receiver_does_not_hold_leaves_with_what_it_holds() {
+    let (source, socket, sink) = (loopback(), loopback(), plain());
+    let mut receiver: Receiver = Receiver::new();
+    let mut queue = SendQueue::new();
+    source.send(b"received", socket.addr(), None).unwrap();
+    while receiver.datagrams().next().is_none() {
+        receiver.receive(&socket).unwrap();
+    }
+    let held = receiver.datagrams().next().unwrap().bytes;
+    let to = sink.addr();
+    fn outgoing(to: SocketAddr, payload: &[u8]) -> Outgoing<'_> {
+        Outgoing {
+            via: Via::Listener(SocketId(0)),
+            to,
+            from: None,
+            header: None,
+            payload,
+            dont_fragment: false,
+            traffic_class: 0,
+        }
+    }
+    for round in 0..2 {
+        for number in 0..5 {
+            // It is gone when the queue is flushed.
+            let own = format!("answer {number}").into_bytes();
+            queue.push_copy(&outgoing(to, &own));
+            queue.push(&receiver, &outgoing(to, held));
+            queue.push(&receiver, &outgoing(to, &own[..2]));
+        }
+        assert!(queue.runs().count() <= 10, "nothing left together");
+        queue.flush(&receiver, |_| Some(&socket));
+        assert_eq!(queue.counters().sent, 15 * (round + 1));
+    }
+    socket.send(MARK, sink.addr(), None).unwrap();
+    let expected = (0..5).flat_map(|number| {
+        let own = format!("answer {number}").into_bytes();
+        let start = own[..2].to_vec();
+        [own, b"received".to_vec(), start]
+    });
+    let expected: Vec<_> = expected.collect();
+    let got = collect(&sink, 1).remove(&socket.addr()).unwrap();
+    assert_eq!(got, [expected.clone(), expected].concat());
+}
+
 /// Runs `test` in a network namespace of its own, which needs root.
 #[allow(unsafe_code, reason = "the standard library has no namespaces")]
 fn in_namespace(setup: &[&str], test: impl FnOnce() + Send) {
@@ -378,8 +427,8 @@ fn full_in_the_middle<M: Module>() {
                 dont_fragment: false,
                 traffic_class: 0,
             };
-            let start = M::offset_of(&receiver, datagram.bytes);
-            queue.add(outgoing.at(start), 1);
+            let place = M::place_of(&receiver, datagram.bytes);
+            queue.add(outgoing.at(place), 1);
         }
         for run in queue.runs() {
             let Via::Relay(RelayId(flow)) = run.first().via else {

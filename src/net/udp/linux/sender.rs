@@ -8,8 +8,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use libc::{iovec, mmsghdr, msghdr};
 
 use super::super::dont_fragment::with_dont_fragment;
-use super::super::queue::{Queued, Run};
-use super::super::receiver::Receiver;
+use super::super::queue::{Payloads, Queued, Run};
 use super::super::{Burst, UdpSocket};
 use super::control::Departure;
 use super::name::Name;
@@ -50,18 +49,18 @@ impl Sender {
         &mut self,
         socket: &UdpSocket,
         run: Run<'_>,
-        receiver: &Receiver,
+        payloads: Payloads<'_>,
     ) -> usize {
         if run.first().dont_fragment {
             let sent = with_dont_fragment(&socket.socket, socket.addr, || {
-                self.send_run(socket, run, receiver).is_ok()
+                self.send_run(socket, run, payloads).is_ok()
             });
             return usize::from(sent);
         }
-        match self.send_run(socket, run, receiver) {
+        match self.send_run(socket, run, payloads) {
             Ok(()) => run.len(),
             Err(error) if run.len() > 1 && error.kind() != io::ErrorKind::WouldBlock => {
-                self.send_singly(socket, run, receiver, &error)
+                self.send_singly(socket, run, payloads, &error)
             }
             Err(_) => 0,
         }
@@ -73,12 +72,12 @@ impl Sender {
         &mut self,
         socket: &UdpSocket,
         run: Run<'_>,
-        receiver: &Receiver,
+        payloads: Payloads<'_>,
         error: &io::Error,
     ) -> usize {
         let mut sent = 0;
         for single in run.singles() {
-            sent += usize::from(self.send_run(socket, single, receiver).is_ok());
+            sent += usize::from(self.send_run(socket, single, payloads).is_ok());
         }
         // Only where the parts do go, and were not just too long, is segmentation to blame; a
         // destination that nothing reaches must not switch it off for everyone.
@@ -92,7 +91,7 @@ impl Sender {
         &mut self,
         socket: &UdpSocket,
         run: Run<'_>,
-        receiver: &Receiver,
+        payloads: Payloads<'_>,
     ) -> io::Result<()> {
         let first = run.first();
         let mut departure = Departure::new();
@@ -105,12 +104,12 @@ impl Sender {
         if run.len() > 1 {
             departure.segment(first.size() as u16);
         } else if departure.is_empty() && first.size() <= COPIED {
-            let bytes = self.whole(first, receiver);
+            let bytes = self.whole(first, payloads);
             return send_to(socket.as_raw_fd(), bytes, first.to);
         }
         self.iovecs.clear();
         for item in run.iter() {
-            let payload = receiver.slice(item.start, item.len);
+            let payload = payloads.of(item);
             let parts = [item.header(), payload, &ZEROS[..item.padding()]];
             self.iovecs.extend(
                 parts
@@ -123,8 +122,8 @@ impl Sender {
     }
 
     /// A datagram in one piece.
-    fn whole<'a>(&'a mut self, item: &Queued, receiver: &'a Receiver) -> &'a [u8] {
-        let payload = receiver.slice(item.start, item.len);
+    fn whole<'a>(&'a mut self, item: &Queued, payloads: Payloads<'a>) -> &'a [u8] {
+        let payload = payloads.of(item);
         let (header, padding) = (item.header(), item.padding());
         if header.is_empty() && padding == 0 {
             return payload;
