@@ -207,6 +207,11 @@ pub(super) fn failure(error: &Error, seen: &Seen, host: &str) -> Finding {
                 "it is a private one, or the server does not send the intermediate certificates",
                 "put the whole chain into cert (fullchain.pem); to trust a private authority here: --ca-file",
             ),
+            CertificateError::BadSignature => Finding::fault(
+                "the TLS certificate is not signed with the key of the authority that it names",
+                "the authority has been made anew since, or another one has its name",
+                "get a certificate from the authority that is trusted here, or trust the one that signed it: --ca-file",
+            ),
             other => Finding::fault(
                 "the TLS certificate is not accepted",
                 format!("{other}"),

@@ -13,7 +13,7 @@ use serde_json::Value;
 use stun::message::Method;
 
 use crate::support::{
-    Namespace, PASSWORD, Running, Scratch, StunClient, Turnd, USER, error_code, run,
+    Authority, Namespace, PASSWORD, Running, Scratch, StunClient, Turnd, USER, error_code, run,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -141,7 +141,13 @@ fn metrics(text: &str) -> BTreeSet<&str> {
 fn alerts_and_dashboard_use_metrics_that_there_are() {
     let scratch = Scratch::new();
     let socket = scratch.path().join("admin");
-    let _turnd = Turnd::start(&format!("admin-listen = '{}'", socket.display()));
+    let authority = Authority::new();
+    authority.issue("server", "localhost", "rsa:2048", 2);
+    let certificate = authority.toml(&["server"]);
+    let _turnd = Turnd::start(&format!(
+        "admin-listen = '{}'\n{certificate}",
+        socket.display()
+    ));
     let live = fetch(&socket, "/metrics");
     let live: BTreeSet<_> = live
         .lines()

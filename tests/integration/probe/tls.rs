@@ -1,11 +1,11 @@
-//! TCP and TLS, against coturn.
+//! TCP and TLS, against coturn and turnd.
 
 use std::fs;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 
 use super::{Outcome, probe};
-use crate::support::{Coturn, Scratch};
+use crate::support::{Coturn, Scratch, Turnd};
 
 /// Certificate and key of a server, and the authority that signed it.
 struct Identity {
@@ -58,10 +58,11 @@ impl Identity {
     }
 
     fn probe(&self, coturn: &Coturn) -> Outcome {
-        let uri = format!(
-            "turns:localhost:{}?transport=tcp",
-            coturn.ports().tls_listening()
-        );
+        self.probe_port(coturn.ports().tls_listening())
+    }
+
+    fn probe_port(&self, port: u16) -> Outcome {
+        let uri = format!("turns:localhost:{port}?transport=tcp");
         let ca = self.path("ca.pem");
         probe(
             None,
@@ -93,6 +94,23 @@ fn a_good_server_serves_over_tcp_and_tls() {
     probe(None, &[&tcp, "--user", "alice", "--password", "secret"]).expect_served();
     let wrong = probe(None, &[&tcp, "--user", "alice", "--password", "no"]);
     wrong.expect_fault("the server refuses the credentials of \"alice\" [401]", "");
+}
+
+#[test]
+fn turnd_serves_over_tls_on_either_port() {
+    let identity = Identity::new("localhost", (2020, 2090), true);
+    let (cert, key) = (identity.path("cert.pem"), identity.path("key.pem"));
+    let turnd = Turnd::start(&format!("cert = '{cert}'\npkey = '{key}'"));
+    for port in [turnd.address().port(), turnd.ports().tls_listening()] {
+        identity.probe_port(port).expect_served();
+    }
+    let other = Identity::new("localhost", (2020, 2090), true);
+    // An authority of the same name.
+    let distrusted = other.probe_port(turnd.address().port());
+    distrusted.expect_fault(
+        "the TLS certificate is not signed with the key of the authority that it names [701]",
+        "",
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A turnd that serves while the test runs.
 
 use std::fs;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -83,6 +83,7 @@ impl Turnd {
             .try_into()
             .unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let no_udp = table.get("no-udp").and_then(Value::as_bool) == Some(true);
 
         let mut turnd = Self {
             running: spawn(&table, None, env, scratch),
@@ -92,11 +93,11 @@ impl Turnd {
         };
         let deadline = Instant::now() + START_LIMIT;
         // A client of its own for each attempt, for a late answer to one would come to the next.
-        while StunClient::new(address)
-            .with_patience(Duration::from_millis(100))
-            .binding()
-            .is_none()
-        {
+        let answers = || {
+            let client = StunClient::new(address).with_patience(Duration::from_millis(100));
+            client.binding().is_some() || no_udp && TcpStream::connect(address).is_ok()
+        };
+        while !answers() {
             turnd.expect_alive();
             assert!(
                 Instant::now() < deadline,

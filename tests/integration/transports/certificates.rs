@@ -94,13 +94,7 @@ fn x3_a_hello_without_a_cookie_costs_nothing() {
     authority.issue("server", "localhost", "rsa:2048", 2);
     let turnd = Turnd::start(&authority.toml(&["server"]));
     let before = super::memory(&turnd);
-    let mut body = vec![0xFE, 0xFD];
-    body.extend_from_slice(&[7; 32]);
-    body.extend_from_slice(&[0, 0, 0, 2, 0xC0, 0x2F, 1, 0]);
-    let len = body.len() as u8;
-    let mut hello = vec![22, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 0, 0, len + 12];
-    hello.extend_from_slice(&[1, 0, 0, len, 0, 0, 0, 0, 0, 0, 0, len]);
-    hello.extend_from_slice(&body);
+    let hello = super::client_hello();
     let (mut cookies, mut clients) = (Vec::new(), Vec::new());
     for _ in 0..500 {
         let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -30,3 +30,15 @@ fn memory(turnd: &Turnd) -> u64 {
         .parse()
         .unwrap()
 }
+
+/// The first datagram of a DTLS 1.2 client.
+fn client_hello() -> Vec<u8> {
+    let mut body = vec![0xFE, 0xFD];
+    body.extend_from_slice(&[7; 32]);
+    body.extend_from_slice(&[0, 0, 0, 2, 0xC0, 0x2F, 1, 0]);
+    let len = body.len() as u8;
+    let mut hello = vec![22, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 0, 0, len + 12];
+    hello.extend_from_slice(&[1, 0, 0, len, 0, 0, 0, 0, 0, 0, 0, len]);
+    hello.extend_from_slice(&body);
+    hello
+}

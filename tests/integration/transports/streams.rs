@@ -135,6 +135,23 @@ fn what_is_switched_off_is_not_served() {
     secure.write_all(&[22, 3, 1, 0, 1, 1]).unwrap();
     assert!(StreamClient::over(secure).try_receive().is_err(), "no-tls");
 
+    let speaks = |turnd: &Turnd| {
+        let client = StunClient::new(turnd.address()).with_patience(Duration::from_millis(500));
+        client.send(&super::client_hello());
+        let dtls = client.receive().is_some();
+        (client.binding().is_some(), dtls)
+    };
+    assert_eq!(speaks(&turnd), (true, true));
+    let turnd = Turnd::start(&format!("no-dtls = true\n{toml}"));
+    assert_eq!(speaks(&turnd), (true, false), "no-dtls");
+    StreamClient::secure(turnd.address(), &authority.certificate(), "localhost").binding();
+    let turnd = Turnd::start(&format!("no-udp = true\n{toml}"));
+    assert_eq!(speaks(&turnd), (false, true), "no-udp");
+    StreamClient::new(turnd.address()).binding();
+    let turnd = Turnd::start("no-udp = true");
+    assert_eq!(speaks(&turnd), (false, false), "nothing listens");
+    StreamClient::new(turnd.address()).binding();
+
     let turnd = Turnd::start("no-tcp = true");
     assert!(
         std::net::TcpStream::connect(turnd.address()).is_err(),
