@@ -40,8 +40,8 @@ pub struct Bandwidth {
 pub struct Opening {
     /// What the reply repeats.
     pub head: Head,
-    /// Ports still to be tried when one is refused.
-    pub tries_left: u8,
+    /// Ports that could not be bound, kept until another is, so that none is tried twice.
+    pub refused: Vec<PortLease>,
     /// EVEN-PORT: the port to reserve beside it.
     pub partner: Option<(PortLease, QuotaGuard)>,
     /// How the client wants its port.

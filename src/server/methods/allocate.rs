@@ -39,7 +39,7 @@ use crate::wire::message::{Head, Reply};
 const RETRANSMISSION: Duration = Duration::from_secs(40);
 
 /// Ports that are tried before the client hears 508: another program may sit on some.
-const BIND_TRIES: u8 = 16;
+const BIND_TRIES: usize = 64;
 
 /// Which port a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,7 +277,7 @@ impl Server {
             armed: expires,
             opening: Some(Box::new(Opening {
                 head: *head,
-                tries_left: BIND_TRIES,
+                refused: Vec::new(),
                 partner: place.partner,
                 wish,
             })),
@@ -304,7 +304,9 @@ impl Server {
         };
         match opened {
             Ok(()) => self.opened(now, relay, *opening),
-            Err(OpenError::InUse) if opening.tries_left > 1 && opening.wish != Wish::Reserved => {
+            Err(OpenError::InUse)
+                if opening.refused.len() + 1 < BIND_TRIES && opening.wish != Wish::Reserved =>
+            {
                 self.try_next_port(relay, opening);
             }
             Err(_) => self.open_failed(relay, &opening),
@@ -317,16 +319,15 @@ impl Server {
         };
         let (path, wish) = (allocation.path, opening.wish);
         let family = Family::of(allocation.lease.addr().ip());
-        // Taken before the refused one is given back, so that it is a different one.
         let Some((lease, partner)) = self.take(&path, family, wish) else {
             return self.open_failed(relay, &opening);
         };
         let addr = lease.addr();
         let public = self.shared.relays.public(addr);
         if let Some(allocation) = self.allocations.get_mut(relay) {
-            opening.tries_left -= 1;
             opening.partner = partner.zip(opening.partner.take().map(|(_, quota)| quota));
-            allocation.lease = lease;
+            let refused = std::mem::replace(&mut allocation.lease, lease);
+            opening.refused.push(refused);
             allocation.public = public;
             allocation.opening = Some(opening);
             let tcp = allocation.tcp.is_some();
