@@ -1,7 +1,5 @@
 //! Allocate (RFC 8656 §7.2).
 
-use std::collections::{HashMap, HashSet};
-
 use stun::attributes::{
     ATTR_DONT_FRAGMENT, ATTR_EVEN_PORT, ATTR_LIFETIME, ATTR_MESSAGE_INTEGRITY,
     ATTR_REQUESTED_ADDRESS_FAMILY, ATTR_REQUESTED_TRANSPORT, ATTR_RESERVATION_TOKEN, ATTR_SOFTWARE,
@@ -9,7 +7,6 @@ use stun::attributes::{
 };
 use stun::message::{METHOD_ALLOCATE, Message, Setter};
 use turn::proto::reqfamily::{REQUESTED_FAMILY_IPV4, REQUESTED_FAMILY_IPV6};
-use turnd::server::OpenError;
 
 use crate::support::messages::{
     Attributes, addr, lifetime, raw, relayed_address, request, status, transport,
@@ -18,30 +15,29 @@ use crate::support::world::{CLIENT, CLIENT_V6, PEER, SERVER_V4, SERVER_V6, World
 use crate::support::xor_address;
 
 const ADDITIONAL_ADDRESS_FAMILY: AttrType = AttrType(0x8000);
-const FEW_PORTS: &str = "min-port = 50000\nmax-port = 50003";
 
-fn even(reserve: bool) -> Box<dyn Setter> {
+pub(super) fn even(reserve: bool) -> Box<dyn Setter> {
     raw(ATTR_EVEN_PORT, &[u8::from(reserve) << 7])
 }
 
-fn token(value: &[u8]) -> Box<dyn Setter> {
+pub(super) fn token(value: &[u8]) -> Box<dyn Setter> {
     raw(ATTR_RESERVATION_TOKEN, value)
 }
 
-fn family(value: u8) -> Box<dyn Setter> {
+pub(super) fn family(value: u8) -> Box<dyn Setter> {
     raw(ATTR_REQUESTED_ADDRESS_FAMILY, &[value, 0, 0, 0])
 }
 
-fn additional(value: u8) -> Box<dyn Setter> {
+pub(super) fn additional(value: u8) -> Box<dyn Setter> {
     raw(ADDITIONAL_ADDRESS_FAMILY, &[value, 0, 0, 0])
 }
 
-fn client(n: u16) -> String {
+pub(super) fn client(n: u16) -> String {
     format!("192.0.2.10:{}", 1000 + n)
 }
 
 /// What a fresh client gets for these attributes alone.
-fn allocate(world: &mut World, n: u16, attributes: Attributes) -> Message {
+pub(super) fn allocate(world: &mut World, n: u16, attributes: Attributes) -> Message {
     let caller = world.caller(&client(n));
     world.ask(&caller, METHOD_ALLOCATE, attributes)
 }
@@ -130,58 +126,6 @@ fn l3_comes_before_l4() {
 }
 
 #[test]
-fn l4_a_token_beside_what_it_decides_or_of_another_length_is_400() {
-    let mut world = World::new("");
-    let reply = allocate(&mut world, 0, vec![transport(), even(true)]);
-    let good = reply.get(ATTR_RESERVATION_TOKEN).unwrap();
-    let held = world.holds();
-    for attributes in [
-        vec![transport(), token(&good), even(false)],
-        vec![transport(), token(&good), even(true)],
-        vec![transport(), token(&good), family(1)],
-        vec![transport(), token(&good), additional(2)],
-        vec![transport(), token(&good[..7])],
-        vec![transport(), token(&[&good[..], &[0]].concat())],
-        vec![transport(), token(&[])],
-    ] {
-        assert_eq!(status(&allocate(&mut world, 1, attributes)), 400);
-        assert_eq!(world.holds(), held, "the reservation is still there");
-    }
-    assert_eq!(
-        status(&allocate(&mut world, 1, vec![transport(), token(&good)])),
-        200
-    );
-}
-
-#[test]
-fn l4_an_unknown_used_or_expired_token_is_508() {
-    let mut world = World::new("");
-    assert_eq!(
-        status(&allocate(&mut world, 0, vec![transport(), token(&[7; 8])])),
-        508
-    );
-    let reserve = |world: &mut World, n| {
-        let reply = allocate(world, n, vec![transport(), even(true)]);
-        reply.get(ATTR_RESERVATION_TOKEN).unwrap()
-    };
-    let used = reserve(&mut world, 1);
-    assert_eq!(
-        status(&allocate(&mut world, 2, vec![transport(), token(&used)])),
-        200
-    );
-    assert_eq!(
-        status(&allocate(&mut world, 3, vec![transport(), token(&used)])),
-        508
-    );
-    let expired = reserve(&mut world, 4);
-    world.at_second(30);
-    assert_eq!(
-        status(&allocate(&mut world, 5, vec![transport(), token(&expired)])),
-        508
-    );
-}
-
-#[test]
 fn l6_requested_address_family() {
     let mut world = World::new("");
     for (value, expected) in [
@@ -251,183 +195,6 @@ fn l6_the_family_when_the_client_names_none() {
             assert_eq!(relayed.ip(), addr(expected).ip(), "{setting} for {client}");
         }
     }
-}
-
-#[test]
-fn l7_even_port_alone_reserves_nothing() {
-    let mut world = World::new("");
-    for n in 0..50 {
-        let reply = allocate(&mut world, n, vec![transport(), even(false)]);
-        assert_eq!(relayed_address(&reply).port() % 2, 0);
-        assert!(!reply.contains(ATTR_RESERVATION_TOKEN));
-    }
-    assert_eq!(world.holds(), (50, 50, 0, 50));
-}
-
-#[test]
-fn l7_even_port_pairs_reserve_the_next_port() {
-    let mut world = World::new("");
-    for n in 0..20 {
-        let reply = allocate(&mut world, n, vec![transport(), even(true)]);
-        let relayed = relayed_address(&reply);
-        assert_eq!(relayed.port() % 2, 0);
-        let reserved = reply.get(ATTR_RESERVATION_TOKEN).unwrap();
-        assert_eq!(reserved.len(), 8);
-        assert_eq!(world.shared.reservations.len(), 1);
-        // Any five-tuple may use it, once.
-        let caller = world.caller(CLIENT_V6);
-        let reply = world.try_allocate(&caller, vec![token(&reserved)]);
-        let mut next = relayed;
-        next.set_port(relayed.port() + 1);
-        assert_eq!(relayed_address(&reply), next);
-        assert!(!reply.contains(ATTR_RESERVATION_TOKEN));
-        assert!(world.shared.reservations.is_empty());
-        assert_eq!(status(&world.refresh(&caller, Some(0))), 200);
-    }
-    assert_eq!(world.holds(), (20, 20, 0, 20));
-}
-
-#[test]
-fn l7_a_reserved_port_is_given_to_nobody_else() {
-    let mut world = World::new(FEW_PORTS);
-    allocate(&mut world, 0, vec![transport(), even(true)]);
-    for n in 1..3 {
-        assert_eq!(status(&allocate(&mut world, n, vec![transport()])), 200);
-    }
-    assert_eq!(status(&allocate(&mut world, 3, vec![transport()])), 508);
-    assert_eq!(world.shared.relays.ports().taken(), 4);
-    world.at_second(30);
-    assert_eq!(status(&allocate(&mut world, 3, vec![transport()])), 200);
-}
-
-#[test]
-fn l7_r_beside_an_additional_family_is_400() {
-    let mut world = World::new("");
-    let attributes = vec![transport(), even(true), additional(2)];
-    assert_eq!(status(&allocate(&mut world, 0, attributes)), 400);
-    for length in [0, 2, 4] {
-        let attributes = vec![transport(), raw(ATTR_EVEN_PORT, &vec![0x80; length])];
-        assert_eq!(
-            status(&allocate(&mut world, 0, attributes)),
-            400,
-            "{length} bytes"
-        );
-    }
-    world.expect_empty();
-}
-
-#[test]
-fn l7_what_cannot_be_satisfied_is_508_and_leaks_nothing() {
-    // Two ports, and the even one is the last: no pair.
-    let mut world = World::new("min-port = 50001\nmax-port = 50002");
-    let pair = || vec![transport(), even(true)];
-    assert_eq!(status(&allocate(&mut world, 0, pair())), 508);
-    world.expect_empty();
-    assert_eq!(
-        status(&allocate(&mut world, 0, vec![transport(), even(false)])),
-        200
-    );
-    assert_eq!(
-        status(&allocate(&mut world, 1, vec![transport(), even(false)])),
-        508
-    );
-    assert_eq!(world.holds(), (1, 1, 0, 1));
-    assert_eq!(
-        status(&allocate(&mut world, 1, vec![transport()])),
-        200,
-        "an odd one is left"
-    );
-
-    // The pair's even port cannot be bound.
-    let mut world = World::new(FEW_PORTS);
-    for failure in [|_| Err(OpenError::Failed), |_| Err(OpenError::InUse)] {
-        world.bind = failure;
-        assert_eq!(status(&allocate(&mut world, 0, pair())), 508);
-        world.expect_empty();
-    }
-    world.bind = |_| Ok(());
-    // The quota holds the one but not the pair.
-    for toml in ["user-quota = 1", "total-quota = 1"] {
-        let mut world = World::new(toml);
-        assert_eq!(status(&allocate(&mut world, 0, pair())), 486, "{toml}");
-        world.expect_empty();
-        assert_eq!(status(&allocate(&mut world, 0, vec![transport()])), 200);
-    }
-    // A token whose port cannot be bound is used up all the same.
-    let reply = allocate(&mut world, 0, pair());
-    let reserved = reply.get(ATTR_RESERVATION_TOKEN).unwrap();
-    world.bind = |_| Err(OpenError::InUse);
-    assert_eq!(
-        status(&allocate(
-            &mut world,
-            1,
-            vec![transport(), token(&reserved)]
-        )),
-        508
-    );
-    assert_eq!(world.holds(), (1, 1, 0, 1));
-}
-
-#[test]
-fn l9_quota_is_486_and_comes_before_ports() {
-    let mut world = World::new(&format!("{FEW_PORTS}\ntotal-quota = 4"));
-    for n in 0..4 {
-        assert_eq!(status(&allocate(&mut world, n, vec![transport()])), 200);
-    }
-    assert_eq!(
-        status(&allocate(&mut world, 4, vec![transport()])),
-        486,
-        "and no port is left"
-    );
-    // What is wrong with the request comes first.
-    assert_eq!(
-        status(&allocate(&mut world, 4, vec![transport(), family(3)])),
-        440
-    );
-    assert_eq!(status(&allocate(&mut world, 4, vec![])), 400);
-}
-
-#[test]
-fn l9_no_port_is_508() {
-    let mut world = World::new("min-port = 50000\nmax-port = 50000");
-    let (caller, _) = world.allocated(CLIENT);
-    assert_eq!(status(&allocate(&mut world, 0, vec![transport()])), 508);
-    // The other family has ports of its own.
-    assert_eq!(
-        status(&allocate(&mut world, 1, vec![transport(), family(2)])),
-        200
-    );
-    world.refresh(&caller, Some(0));
-    assert_eq!(status(&allocate(&mut world, 0, vec![transport()])), 200);
-}
-
-#[test]
-fn l9_ports_that_cannot_be_bound_are_passed_over() {
-    let mut world = World::new("min-port = 50000\nmax-port = 50059");
-    world.bind = |addr| match addr.port() {
-        50_042 => Ok(()),
-        _ => Err(OpenError::InUse),
-    };
-    for n in 0..20 {
-        let (caller, relayed) = world.allocated(&client(n));
-        assert_eq!(relayed.port(), 50_042);
-        assert_eq!(
-            world.holds(),
-            (1, 1, 0, 1),
-            "the refused ones are free again"
-        );
-        world.refresh(&caller, Some(0));
-    }
-    world.expect_empty();
-
-    let mut world = World::new("");
-    world.bind = |_| Err(OpenError::InUse);
-    assert_eq!(status(&allocate(&mut world, 0, vec![transport()])), 508);
-    assert_eq!(world.binds.len(), 64, "not every port of a large range");
-    world.bind = |_| Err(OpenError::Failed);
-    assert_eq!(status(&allocate(&mut world, 0, vec![transport()])), 508);
-    assert_eq!(world.binds.len(), 65, "another port does no better");
-    world.expect_empty();
 }
 
 #[test]
@@ -521,46 +288,6 @@ fn l11_the_relayed_address_is_the_external_one() {
         assert_eq!(local.ip(), addr(SERVER_V4).ip());
         assert_eq!(local.port(), relayed.port());
     }
-}
-
-#[test]
-fn l12_no_port_is_handed_out_twice_and_none_is_lost() {
-    let mut world = World::new("min-port = 50000\nmax-port = 50099");
-    let mut second = 0;
-    for round in 0..5 {
-        let mut ports = HashSet::new();
-        let mut callers = Vec::new();
-        for n in 0..100 {
-            let (caller, relayed) = world.allocated(&client(n));
-            assert!((50_000..=50_099).contains(&relayed.port()));
-            assert!(ports.insert(relayed.port()), "{relayed} twice");
-            callers.push(caller);
-        }
-        assert_eq!(status(&allocate(&mut world, 100, vec![transport()])), 508);
-        // Half of them leave, the others are left to expire.
-        for caller in callers.iter().step_by(2) {
-            world.refresh(caller, Some(0));
-        }
-        assert_eq!(world.holds(), (50, 50, 0, 50), "round {round}");
-        second += 600;
-        world.at_second(second);
-        world.expect_empty();
-    }
-}
-
-#[test]
-fn l12_a_full_relay_address_gives_way_to_the_next_and_none_stays_idle() {
-    let ips = "relay-ip = ['198.51.100.1', '198.51.100.2', '198.51.100.3']\n";
-    let mut world = World::new(&format!("{ips}min-port = 50000\nmax-port = 50009"));
-    let mut counts = HashMap::new();
-    for n in 0..30 {
-        let (_, relayed) = world.allocated(&client(n));
-        *counts.entry(relayed.ip()).or_insert(0) += 1;
-        // The one that clients have reached comes first.
-        assert!(n >= 10 || relayed.ip() == addr(SERVER_V4).ip(), "{n}");
-    }
-    assert_eq!(counts.into_values().collect::<Vec<_>>(), [10; 3]);
-    assert_eq!(status(&allocate(&mut world, 30, vec![transport()])), 508);
 }
 
 #[test]

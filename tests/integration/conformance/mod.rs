@@ -8,6 +8,7 @@ mod decisions;
 mod indications;
 mod lifetimes;
 mod permissions;
+mod ports;
 mod refresh;
 mod rest;
 mod stun;
