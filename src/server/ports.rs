@@ -15,17 +15,69 @@ pub enum Parity {
     Even,
 }
 
-/// One bit for each port of an address; set while the port is in use.
+/// What a relayed transport address relays; a port number is another port for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relayed {
+    /// Datagrams.
+    Udp,
+    /// Connections (RFC 6062).
+    Tcp,
+}
+
+/// One bit for each port of an address.
 #[derive(Debug)]
 struct Bitmap([AtomicU64; 1024]);
 
 impl Bitmap {
-    fn new() -> Arc<Self> {
-        Arc::new(Self([const { AtomicU64::new(0) }; 1024]))
+    fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; 1024])
     }
 
     fn bit(&self, port: u16) -> (&AtomicU64, u64) {
         (&self.0[usize::from(port / 64)], 1 << (port % 64))
+    }
+
+    fn has(&self, port: u16) -> bool {
+        let (word, bit) = self.bit(port);
+        word.load(Ordering::Relaxed) & bit != 0
+    }
+
+    /// Sets a port's bit and tells whether it was set before.
+    fn set(&self, port: u16) -> bool {
+        let (word, bit) = self.bit(port);
+        word.fetch_or(bit, Ordering::AcqRel) & bit != 0
+    }
+
+    fn clear(&self, port: u16) {
+        let (word, bit) = self.bit(port);
+        word.fetch_and(!bit, Ordering::AcqRel);
+    }
+}
+
+/// The ports of one address.
+#[derive(Debug)]
+struct Ports {
+    /// Those that have a lease.
+    leased: Bitmap,
+    /// Of those, the ones that a relay socket of ours is bound to.
+    udp: Bitmap,
+    tcp: Bitmap,
+}
+
+impl Ports {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            leased: Bitmap::new(),
+            udp: Bitmap::new(),
+            tcp: Bitmap::new(),
+        })
+    }
+
+    fn open(&self, relayed: Relayed) -> &Bitmap {
+        match relayed {
+            Relayed::Udp => &self.udp,
+            Relayed::Tcp => &self.tcp,
+        }
     }
 }
 
@@ -37,7 +89,7 @@ impl Bitmap {
 pub struct PortPool {
     min: u16,
     max: u16,
-    addresses: Vec<(IpAddr, Arc<Bitmap>)>,
+    addresses: Vec<(IpAddr, Arc<Ports>)>,
 }
 
 impl PortPool {
@@ -47,14 +99,14 @@ impl PortPool {
         Self {
             min,
             max,
-            addresses: ips.iter().map(|ip| (*ip, Bitmap::new())).collect(),
+            addresses: ips.iter().map(|ip| (*ip, Ports::new())).collect(),
         }
     }
 
     /// A pool of other ports or addresses that knows what is in use in this one.
     #[must_use]
     pub fn renew(&self, ips: &[IpAddr], min: u16, max: u16) -> Self {
-        let known = |ip| self.bitmap(ip).map_or_else(Bitmap::new, Arc::clone);
+        let known = |ip| self.ports(ip).map_or_else(Ports::new, Arc::clone);
         Self {
             min,
             max,
@@ -62,11 +114,11 @@ impl PortPool {
         }
     }
 
-    fn bitmap(&self, ip: IpAddr) -> Option<&Arc<Bitmap>> {
+    fn ports(&self, ip: IpAddr) -> Option<&Arc<Ports>> {
         self.addresses
             .iter()
             .find(|(own, _)| *own == ip)
-            .map(|(_, bitmap)| bitmap)
+            .map(|(_, ports)| ports)
     }
 
     /// Takes a free port on `ip`, or `None`.
@@ -93,19 +145,25 @@ impl PortPool {
             .find_map(claim)
     }
 
-    /// Whether `addr` is a relayed transport address in use, or reserved.
+    /// Whether `addr` is a relayed transport address in use, or reserved, or about to be either.
     #[must_use]
     pub fn is_taken(&self, addr: SocketAddr) -> bool {
-        self.bitmap(addr.ip()).is_some_and(|bitmap| {
-            let (word, bit) = bitmap.bit(addr.port());
-            word.load(Ordering::Relaxed) & bit != 0
-        })
+        self.ports(addr.ip())
+            .is_some_and(|ports| ports.leased.has(addr.port()))
+    }
+
+    /// Whether a relay socket of ours is bound to `addr`: what is sent there comes to no other
+    /// program.
+    #[must_use]
+    pub fn is_open(&self, addr: SocketAddr, relayed: Relayed) -> bool {
+        self.ports(addr.ip())
+            .is_some_and(|ports| ports.open(relayed).has(addr.port()))
     }
 
     /// Ports in use on all addresses.
     #[must_use]
     pub fn taken(&self) -> u32 {
-        let words = self.addresses.iter().flat_map(|(_, bitmap)| &bitmap.0);
+        let words = self.addresses.iter().flat_map(|(_, ports)| &ports.leased.0);
         words
             .map(|word| word.load(Ordering::Relaxed).count_ones())
             .sum()
@@ -122,11 +180,9 @@ impl PortPool {
         if !(self.min..=self.max).contains(&port) {
             return None;
         }
-        let bitmap = self.bitmap(ip)?;
-        let (word, bit) = bitmap.bit(port);
-        let before = word.fetch_or(bit, Ordering::AcqRel);
-        (before & bit == 0).then(|| PortLease {
-            bitmap: Arc::clone(bitmap),
+        let ports = self.ports(ip)?;
+        (!ports.leased.set(port)).then(|| PortLease {
+            ports: Arc::clone(ports),
             addr: SocketAddr::new(ip, port),
         })
     }
@@ -135,7 +191,7 @@ impl PortPool {
 /// The right to one port, given back when dropped.
 #[derive(Debug)]
 pub struct PortLease {
-    bitmap: Arc<Bitmap>,
+    ports: Arc<Ports>,
     addr: SocketAddr,
 }
 
@@ -145,12 +201,20 @@ impl PortLease {
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
+
+    /// Tells that the relay socket is bound.
+    pub fn opened(&self, relayed: Relayed) {
+        self.ports.open(relayed).set(self.addr.port());
+    }
 }
 
 impl Drop for PortLease {
     fn drop(&mut self) {
-        let (word, bit) = self.bitmap.bit(self.addr.port());
-        word.fetch_and(!bit, Ordering::AcqRel);
+        let port = self.addr.port();
+        self.ports.udp.clear(port);
+        self.ports.tcp.clear(port);
+        // Last: from now on the port can be another's.
+        self.ports.leased.clear(port);
     }
 }
 

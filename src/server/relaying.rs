@@ -9,6 +9,7 @@ use stun::agent::TransactionId;
 use super::Server;
 use super::five_tuple::{Family, Path, PeerAddr};
 use super::output::{ClientVerdict, DropReason, PeerVerdict, RelayId};
+use super::ports::Relayed;
 use crate::Now;
 use crate::policy::peer_filter::canonical_socket;
 use crate::wire::channel_data;
@@ -34,7 +35,7 @@ impl Server {
         let Some((peer, reach)) = allocation.peers.of_channel(number, now.mono) else {
             return ClientVerdict::Drop(DropReason::NoChannel);
         };
-        if !self.shared.reaches(reach, peer) {
+        if !self.shared.reaches(reach, peer, Relayed::Udp) {
             return ClientVerdict::Drop(DropReason::OwnAddress);
         }
         if allocation
@@ -72,7 +73,7 @@ impl Server {
         let Some(permission) = allocation.peers.permission(peer.ip(), now.mono) else {
             return ClientVerdict::Drop(DropReason::NoPermission);
         };
-        if !self.shared.reaches(permission.reach, peer) {
+        if !self.shared.reaches(permission.reach, peer, Relayed::Udp) {
             return ClientVerdict::Drop(DropReason::OwnAddress);
         }
         if allocation
@@ -117,7 +118,7 @@ impl Server {
         let Some((reach, channel)) = allocation.peers.of_peer(peer, now.mono) else {
             return PeerVerdict::Drop(DropReason::NoPermission);
         };
-        if !self.shared.reaches(reach, peer) {
+        if !self.shared.reaches(reach, peer, Relayed::Udp) {
             return PeerVerdict::Drop(DropReason::OwnAddress);
         }
         if allocation

@@ -14,6 +14,7 @@ use super::alternates::Alternates;
 use super::connections::Connections;
 use super::five_tuple::PeerAddr;
 use super::peer_table::Reach;
+use super::ports::Relayed;
 use super::relay_addresses::RelayAddresses;
 use super::reservations::Reservations;
 use crate::auth::Authenticator;
@@ -161,10 +162,10 @@ impl Shared {
             })
     }
 
-    /// Whether `peer` is within `reach` right now.
+    /// Whether `peer`, to which `relayed` goes, is within `reach` right now.
     #[must_use]
-    pub fn reaches(&self, reach: Reach, peer: PeerAddr) -> bool {
-        reach == Reach::Any || self.relays.ports().is_taken(peer.0)
+    pub fn reaches(&self, reach: Reach, peer: PeerAddr, relayed: Relayed) -> bool {
+        reach == Reach::Any || self.relays.ports().is_open(peer.0, relayed)
     }
 
     /// Full token buckets of one allocation, if `max-bps` is set.

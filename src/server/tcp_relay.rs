@@ -16,6 +16,7 @@ use super::connections::ConnectionId;
 use super::deadlines::Subject;
 use super::five_tuple::PeerAddr;
 use super::output::{Output, RelayId};
+use super::ports::Relayed;
 use super::refusal::Refusal;
 use crate::Now;
 use crate::policy::peer_filter::canonical_socket;
@@ -163,7 +164,7 @@ impl Server {
         let peer = PeerAddr(canonical_socket(source));
         let allocation = self.allocations.get_mut(relay)?;
         let permission = allocation.peers.permission(peer.ip(), now.mono)?;
-        if !self.shared.reaches(permission.reach, peer) {
+        if !self.shared.reaches(permission.reach, peer, Relayed::Tcp) {
             return None;
         }
         let path = allocation.path;

@@ -23,7 +23,7 @@ use super::super::deadlines::Subject;
 use super::super::five_tuple::{Family, Path};
 use super::super::output::{Event, Output, RelayId, Traffic};
 use super::super::peer_table::PeerTable;
-use super::super::ports::{Parity, PortLease};
+use super::super::ports::{Parity, PortLease, Relayed};
 use super::super::refusal::Refusal;
 use super::super::reservations::{self, Reservation, Token};
 use super::{lifetime, optional};
@@ -360,6 +360,10 @@ impl Server {
         let Some(allocation) = self.allocations.get_mut(relay) else {
             return;
         };
+        allocation.lease.opened(match allocation.tcp {
+            Some(_) => Relayed::Tcp,
+            None => Relayed::Udp,
+        });
         let client = canonical_socket(allocation.path.tuple.client);
         let lifetime = allocation
             .expires

@@ -7,6 +7,7 @@ use turn::proto::channum::ChannelNumber;
 use super::super::Server;
 use super::super::output::{Channel, Output, RelayId};
 use super::super::peer_table::Binding;
+use super::super::ports::Relayed;
 use super::super::refusal::Refusal;
 use super::{optional, peer_addresses};
 use crate::Now;
@@ -53,7 +54,7 @@ impl Server {
         }
         let peer = self.shared.relays.peer(named);
         let reach = self.permit(now, relay, peer)?;
-        if !self.shared.reaches(reach, peer) {
+        if !self.shared.reaches(reach, peer, Relayed::Udp) {
             let (path, user) = self.owner(relay)?;
             return Err(self.deny(now, &path, &user, peer, NOT_RELAYED));
         }

@@ -4,6 +4,7 @@ use stun::message::Message;
 
 use super::super::Server;
 use super::super::output::RelayId;
+use super::super::ports::Relayed;
 use super::super::refusal::Refusal;
 use super::channel_bind::NOT_RELAYED;
 use super::peer_addresses;
@@ -35,7 +36,7 @@ impl Server {
             return Err(Refusal::connection_exists());
         }
         let reach = self.permit(now, relay, peer)?;
-        if !self.shared.reaches(reach, peer) {
+        if !self.shared.reaches(reach, peer, Relayed::Tcp) {
             let (path, user) = self.owner(relay)?;
             return Err(self.deny(now, &path, &user, peer, NOT_RELAYED));
         }

@@ -15,7 +15,7 @@ use turnd::server::connections::ConnectionId;
 use turnd::server::five_tuple::Transport;
 use turnd::server::output::{Output, PeerVerdict, RelayId};
 
-use crate::support::messages::{Attributes, addr, lifetime, peer, raw, status};
+use crate::support::messages::{Attributes, addr, lifetime, peer, raw, relayed_address, status};
 use crate::support::world::{CLIENT, Caller, PEER, World};
 
 const DATA_CLIENT: &str = "192.0.2.10:40001";
@@ -36,7 +36,7 @@ fn over(world: &mut World, client: &str, transport: Transport) -> Caller {
 fn allocated(world: &mut World) -> (Caller, std::net::SocketAddr) {
     let caller = over(world, CLIENT, Transport::Tcp);
     let reply = world.ask(&caller, METHOD_ALLOCATE, protocol(PROTO_TCP.0));
-    (caller, crate::support::messages::relayed_address(&reply))
+    (caller, relayed_address(&reply))
 }
 
 /// Sends Connect, to which there is no answer yet, and tells what is to be connected.
@@ -375,4 +375,33 @@ fn c5_channel_data_to_a_stream_is_padded() {
         assert_eq!((usize::from(len) + header.padding()) % 4, 0);
         assert_eq!(header.as_bytes()[2..], len.to_be_bytes());
     }
+}
+
+/// Only what a relay socket of this server is bound to is no other program's: the port's number alone says nothing,
+/// as UDP and TCP have ports of their own, and a reserved port has no socket yet.
+#[test]
+fn relay_addresses_are_reached_by_what_they_relay_alone() {
+    let mut world = World::new("");
+    let (streams, streaming) = allocated(&mut world);
+    let (packets, packeting) = world.allocated("192.0.2.30:7");
+    let even = vec![raw(ATTR_EVEN_PORT, &[0x80])];
+    let pair = world.caller("192.0.2.40:7");
+    let mut reserved = relayed_address(&world.try_allocate(&pair, even));
+    reserved.set_port(reserved.port() + 1);
+    for peer_addr in [streaming, reserved] {
+        let to = peer_addr.to_string();
+        assert_eq!(world.permit(&packets, &[&to]), 200);
+        assert!(!world.send(&packets, &to, "x"), "{to}");
+        assert_eq!(world.bind_channel(&packets, 0x4000, &to), 403, "{to}");
+    }
+    for peer_addr in [packeting, reserved] {
+        let to = peer_addr.to_string();
+        let reply = world.ask(&streams, METHOD_CONNECT, vec![peer(&to)]);
+        assert_eq!(status(&reply), 403, "{to}");
+    }
+    // What does relay it is in reach.
+    let other = over(&mut world, "192.0.2.50:7", Transport::Tcp);
+    let reply = world.ask(&other, METHOD_ALLOCATE, protocol(PROTO_TCP.0));
+    let other = relayed_address(&reply);
+    begin(&mut world, &streams, &other.to_string());
 }
