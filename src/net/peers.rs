@@ -12,9 +12,10 @@ use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::source::{Source, Turn};
-use super::stream::{Acceptor, Buffers, DataStream, Joint, Progress};
+use super::stream::{Acceptor, Buffers, DataStream, Joint, Meter, Progress};
 use super::worker::{Command, Commands, Worker};
 use crate::Now;
+use crate::server::Server;
 use crate::server::connections::ConnectionId;
 use crate::server::output::RelayId;
 
@@ -138,6 +139,23 @@ impl Peers {
     }
 }
 
+/// What the server has to say of a joined connection.
+struct Metered<'a> {
+    server: &'a mut Server,
+    now: Now,
+    id: ConnectionId,
+}
+
+impl Meter for Metered<'_> {
+    fn is_open(&mut self, to_peer: bool) -> bool {
+        self.server.may_carry(self.now, self.id, to_peer)
+    }
+
+    fn count(&mut self, to_peer: bool, len: usize) {
+        self.server.handle_connection_data(self.id, to_peer, len);
+    }
+}
+
 /// A socket that shares the relayed transport address with its other connections.
 fn new_socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
@@ -217,10 +235,8 @@ impl Worker {
             State::Joined(joint) => {
                 let buffers = peers.buffers.get_or_insert_default();
                 let server = &mut self.server;
-                let carried = joint.carry(buffers, |to_peer, len| {
-                    server.handle_connection_data(now, id, to_peer, len)
-                });
-                match carried {
+                let mut meter = Metered { server, now, id };
+                match joint.carry(buffers, &mut meter) {
                     Ok(Progress::Idle) => {}
                     Ok(Progress::More) => return Turn::More,
                     Ok(Progress::Held) => return Turn::Later(HELD_PAUSE),

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::peer_filter::canonical_ip;
 
@@ -15,8 +15,9 @@ const LAST: u64 = u64::MAX - 2 * NANOS;
 #[derive(Clone, Debug)]
 pub struct TokenBucket {
     rate: u64,
-    /// Bytes left, times `NANOS`: a nanosecond then adds exactly `rate`, without rounding.
-    level: u128,
+    /// Bytes left, times `NANOS`: a nanosecond then adds exactly `rate`, without rounding. Below 0:
+    /// bytes that are owed.
+    level: i128,
     filled_at: Instant,
 }
 
@@ -26,7 +27,7 @@ impl TokenBucket {
     pub fn new(bytes_per_second: u64, now: Instant) -> Self {
         Self {
             rate: bytes_per_second,
-            level: u128::from(bytes_per_second) * u128::from(NANOS),
+            level: i128::from(bytes_per_second) * i128::from(NANOS),
             filled_at: now,
         }
     }
@@ -34,21 +35,42 @@ impl TokenBucket {
     /// Takes `bytes` if they are there; otherwise takes nothing, and the packet is to be dropped.
     #[must_use]
     pub fn take(&mut self, now: Instant, bytes: u64) -> bool {
-        let one_second = Duration::from_secs(1);
-        let elapsed = now
-            .saturating_duration_since(self.filled_at)
-            .min(one_second);
-        let (rate, nanos) = (u128::from(self.rate), u128::from(NANOS));
-        // No sum or product of these passes 2^96: rates are below 2^64, times below 2^30.
-        self.level = (self.level + rate * elapsed.as_nanos()).min(rate * nanos);
-        self.filled_at = self.filled_at.max(now);
-        let cost = u128::from(bytes) * nanos;
+        self.fill(now);
+        let cost = cost(bytes);
         let there = cost <= self.level;
         if there {
             self.level -= cost;
         }
         there
     }
+
+    /// Whether nothing is owed and something is there.
+    #[must_use]
+    pub fn has_some(&mut self, now: Instant) -> bool {
+        self.fill(now);
+        self.level > 0
+    }
+
+    /// Takes `bytes` whether they are there or not: for a stream, of which nothing can be dropped
+    /// and which waits instead until [`Self::has_some`].
+    pub fn owe(&mut self, bytes: u64) {
+        self.level = self.level.saturating_sub(cost(bytes));
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.filled_at).as_nanos();
+        let full = cost(self.rate);
+        // Enough time to fill it from anywhere fills it.
+        let added = i128::try_from(elapsed)
+            .ok()
+            .and_then(|elapsed| elapsed.checked_mul(i128::from(self.rate)));
+        self.level = added.map_or(full, |added| self.level.saturating_add(added).min(full));
+        self.filled_at = self.filled_at.max(now);
+    }
+}
+
+fn cost(bytes: u64) -> i128 {
+    i128::from(bytes) * i128::from(NANOS)
 }
 
 /// Slots of a [`PrefixLimiter`]: 64 KiB, whoever sends.

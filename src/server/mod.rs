@@ -256,7 +256,7 @@ impl Server {
                 .connection_bind(path, message, head, identity)
                 .map(|()| None);
         }
-        let relay = match self.allocations.by_tuple(&path.tuple) {
+        let relay = match self.allocations.by_path_mut(path) {
             Some(allocation) if allocation.opening.is_some() => return Ok(None),
             Some(allocation) if allocation.identity != *identity => {
                 return Err(Refusal::wrong_credentials());
@@ -443,12 +443,17 @@ impl Server {
         self.counters.drops[reason as usize] += count;
     }
 
-    /// Ends the allocation of a client whose connection is closed.
+    /// Ends the allocation of a client whose connection is closed, unless it comes by another one.
     pub fn handle_disconnect(&mut self, now: Now, path: &Path) {
-        let relay = self.allocations.by_tuple(&path.tuple).map(|a| a.relay);
+        let relay = self.on_path(path).map(|allocation| allocation.relay);
         if let Some(relay) = relay {
             self.end(now, relay, EndReason::Disconnected);
         }
+    }
+
+    fn on_path(&self, path: &Path) -> Option<&allocation::Allocation> {
+        let allocation = self.allocations.by_tuple(&path.tuple);
+        allocation.filter(|allocation| allocation.path.socket == path.socket)
     }
 
     /// Whether channel numbers go up to 0x7FFF.
@@ -457,10 +462,10 @@ impl Server {
         self.shared.protocol.rfc5766_channels
     }
 
-    /// Whether there is an allocation on the five-tuple of `path`.
+    /// Whether there is an allocation whose client comes by `path`.
     #[must_use]
     pub fn has_allocation(&self, path: &Path) -> bool {
-        self.allocations.by_tuple(&path.tuple).is_some()
+        self.on_path(path).is_some()
     }
 
     /// Ends every allocation, as the server stops.

@@ -169,5 +169,6 @@ impl Server {
         allocation.armed = allocation.next_deadline();
         self.deadlines
             .arm(allocation.armed, Subject::Allocation(relay.0));
+        self.review_connections(relay);
     }
 }

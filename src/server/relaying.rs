@@ -28,7 +28,7 @@ impl Server {
         let Some((number, payload)) = channel_data::parse(bytes) else {
             return ClientVerdict::Drop(DropReason::Malformed);
         };
-        let Some(allocation) = self.allocations.by_tuple_mut(&path.tuple) else {
+        let Some(allocation) = self.allocations.by_path_mut(path) else {
             return ClientVerdict::Drop(DropReason::NoAllocation);
         };
         // A channel outlives its permission in this direction (§12.6, C7).
@@ -63,7 +63,7 @@ impl Server {
         let Some(send) = indication::parse_send(bytes) else {
             return ClientVerdict::Drop(DropReason::Malformed);
         };
-        let Some(allocation) = self.allocations.by_tuple_mut(&path.tuple) else {
+        let Some(allocation) = self.allocations.by_path_mut(path) else {
             return ClientVerdict::Drop(DropReason::NoAllocation);
         };
         let peer = self.shared.relays.peer(send.peer);

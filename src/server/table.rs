@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use slab::Slab;
 
 use super::allocation::Allocation;
-use super::five_tuple::FiveTuple;
+use super::five_tuple::{FiveTuple, Path};
 use super::output::RelayId;
 
 /// Both lookups are O(1); the hash is keyed, because clients choose their ports.
@@ -49,10 +49,14 @@ impl Allocations {
         self.slab.get(self.by_tuple.get(tuple)?.0 as usize)
     }
 
-    /// The allocation on a five-tuple.
+    /// The allocation of a client that has just been heard. One that comes by another way than
+    /// before, as from another port of its proxy, is answered there from now on.
     #[must_use]
-    pub fn by_tuple_mut(&mut self, tuple: &FiveTuple) -> Option<&mut Allocation> {
-        self.slab.get_mut(self.by_tuple.get(tuple)?.0 as usize)
+    pub fn by_path_mut(&mut self, path: &Path) -> Option<&mut Allocation> {
+        let relay = self.by_tuple.get(&path.tuple)?;
+        let allocation = self.slab.get_mut(relay.0 as usize)?;
+        allocation.path.socket = path.socket;
+        Some(allocation)
     }
 
     /// Every allocation.

@@ -12,6 +12,7 @@ use stun::message::{
 use turn::proto::peeraddr::PeerAddress;
 
 use super::Server;
+use super::allocation::Allocation;
 use super::connections::ConnectionId;
 use super::deadlines::Subject;
 use super::five_tuple::PeerAddr;
@@ -20,6 +21,7 @@ use super::ports::Relayed;
 use super::refusal::Refusal;
 use crate::Now;
 use crate::policy::peer_filter::canonical_socket;
+use crate::policy::rate::TokenBucket;
 use crate::random;
 use crate::wire::message::{Head, Reply};
 
@@ -130,11 +132,7 @@ impl Server {
 
     fn connect_failed(&mut self, connection: ConnectionId, head: &Head) {
         let refusal = Refusal::connection_failed();
-        if let Some(allocation) = self
-            .connections
-            .get(&connection)
-            .and_then(|relay| self.allocations.get_mut(*relay))
-        {
+        if let Some(allocation) = self.allocation_of(connection) {
             let (path, identity) = (allocation.path, allocation.identity.clone());
             self.refuse(&path, head, &identity, &refusal);
         }
@@ -142,11 +140,7 @@ impl Server {
     }
 
     fn answer(&mut self, connection: ConnectionId, reply: Reply) {
-        if let Some(allocation) = self
-            .connections
-            .get(&connection)
-            .and_then(|relay| self.allocations.get_mut(*relay))
-        {
+        if let Some(allocation) = self.allocation_of(connection) {
             let (path, identity) = (allocation.path, allocation.identity.clone());
             self.transmit(&path, reply, &identity);
         }
@@ -203,31 +197,21 @@ impl Server {
         true
     }
 
-    /// Counts `len` bytes that are about to be relayed; `false`: not now, `max-bps` is reached.
-    pub fn handle_connection_data(
-        &mut self,
-        now: Now,
-        connection: ConnectionId,
-        to_peer: bool,
-        len: usize,
-    ) -> bool {
-        let Some(allocation) = self
-            .connections
-            .get(&connection)
-            .and_then(|relay| self.allocations.get_mut(*relay))
-        else {
-            return true;
+    /// Whether `max-bps` lets more bytes pass now.
+    pub fn may_carry(&mut self, now: Now, connection: ConnectionId, to_peer: bool) -> bool {
+        let allocation = self.allocation_of(connection);
+        let bucket = allocation.and_then(|allocation| bucket(allocation, to_peer));
+        bucket.is_none_or(|bucket| bucket.has_some(now.mono))
+    }
+
+    /// Counts `len` bytes that are relayed.
+    pub fn handle_connection_data(&mut self, connection: ConnectionId, to_peer: bool, len: usize) {
+        let Some(allocation) = self.allocation_of(connection) else {
+            return;
         };
         let len = len as u64;
-        let bucket = allocation.bandwidth.as_mut().map(|both| {
-            if to_peer {
-                &mut both.to_peers
-            } else {
-                &mut both.to_client
-            }
-        });
-        if bucket.is_some_and(|bucket| !bucket.take(now.mono, len)) {
-            return false;
+        if let Some(bucket) = bucket(allocation, to_peer) {
+            bucket.owe(len);
         }
         let traffic = &mut allocation.traffic;
         let (packets, bytes) = if to_peer {
@@ -237,7 +221,6 @@ impl Server {
         };
         *packets += 1;
         *bytes += len;
-        true
     }
 
     /// One of the two sides has closed.
@@ -251,16 +234,49 @@ impl Server {
             return;
         };
         state.deadline = None;
-        match state.state {
-            State::Connecting(head) => self.connect_failed(connection, &head),
-            State::Waiting => self.drop_connection(connection),
-            State::Joined => {}
+        if !matches!(state.state, State::Joined) {
+            self.end_connection(connection);
         }
     }
 
-    fn peer_connection(&mut self, connection: ConnectionId) -> Option<&mut PeerConnection> {
+    /// Closes a connection; a client that waits for it hears that it failed.
+    fn end_connection(&mut self, connection: ConnectionId) {
+        match self.peer_connection(connection).map(|state| &state.state) {
+            Some(State::Connecting(head)) => {
+                let head = *head;
+                self.connect_failed(connection, &head);
+            }
+            _ => self.drop_connection(connection),
+        }
+    }
+
+    /// Closes the connections with peers that the settings no longer allow.
+    pub(super) fn review_connections(&mut self, relay: RelayId) {
+        let Some(allocation) = self.allocations.get_mut(relay) else {
+            return;
+        };
+        let shared = &self.shared;
+        let allowed = |peer: PeerAddr| {
+            let reach = shared.reach(peer.ip());
+            reach.is_ok_and(|reach| shared.reaches(reach, peer, Relayed::Tcp))
+        };
+        let connections = allocation.tcp.iter().flat_map(|all| all.iter());
+        let denied: Vec<_> = connections
+            .filter(|(_, state)| !allowed(state.peer))
+            .map(|(connection, _)| *connection)
+            .collect();
+        for connection in denied {
+            self.end_connection(connection);
+        }
+    }
+
+    fn allocation_of(&mut self, connection: ConnectionId) -> Option<&mut Allocation> {
         let relay = *self.connections.get(&connection)?;
-        let allocation = self.allocations.get_mut(relay)?;
+        self.allocations.get_mut(relay)
+    }
+
+    fn peer_connection(&mut self, connection: ConnectionId) -> Option<&mut PeerConnection> {
+        let allocation = self.allocation_of(connection)?;
         allocation.tcp.as_mut()?.get_mut(&connection)
     }
 
@@ -288,6 +304,16 @@ impl Server {
         self.outputs
             .push_back(Output::CloseConnection { connection });
     }
+}
+
+/// What `max-bps` leaves one direction of an allocation.
+fn bucket(allocation: &mut Allocation, to_peer: bool) -> Option<&mut TokenBucket> {
+    let both = allocation.bandwidth.as_mut()?;
+    Some(if to_peer {
+        &mut both.to_peers
+    } else {
+        &mut both.to_client
+    })
 }
 
 /// CONNECTION-ID (RFC 6062 §6.2.1).

@@ -110,8 +110,8 @@ impl End {
 pub(in crate::net) struct Joint {
     client: End,
     peer: End,
-    /// What was read and may not pass yet, and whether it goes to the peer.
-    held: Option<(bool, Vec<u8>)>,
+    /// What the client has sent before the two were joined.
+    early: Vec<u8>,
 }
 
 /// How one turn ended.
@@ -121,10 +121,19 @@ pub(in crate::net) enum Progress {
     Idle,
     /// There may be more to read.
     More,
-    /// What was read may not pass yet.
+    /// A direction may not carry more yet.
     Held,
     /// One side has closed, and what it had sent before has left.
     Done,
+}
+
+/// Limits and counts what passes; `to_peer` names the direction.
+pub(in crate::net) trait Meter {
+    /// Whether more may pass now.
+    fn is_open(&mut self, to_peer: bool) -> bool;
+
+    /// So many bytes pass.
+    fn count(&mut self, to_peer: bool, len: usize);
 }
 
 impl Joint {
@@ -142,39 +151,38 @@ impl Joint {
                 queue: WriteQueue::default(),
                 closed: false,
             },
-            held: Some((true, data.early)).filter(|(_, early)| !early.is_empty()),
+            early: data.early,
         }
     }
 
-    /// Carries at most a chunk each way. `may_pass` is asked with the direction, `true` to the
-    /// peer, and the number of bytes.
+    /// Carries at most a chunk each way. A direction that may carry nothing is not read, so that
+    /// the kernel tells its sender to wait.
     pub(in crate::net) fn carry(
         &mut self,
         buffers: &mut Buffers,
-        mut may_pass: impl FnMut(bool, usize) -> bool,
+        meter: &mut impl Meter,
     ) -> io::Result<Progress> {
         self.client.flush()?;
         self.peer.flush()?;
-        if let Some((to_peer, bytes)) = self.held.take() {
-            if !may_pass(to_peer, bytes.len()) {
-                self.held = Some((to_peer, bytes));
-                return Ok(Progress::Held);
-            }
-            self.end(to_peer).send(&bytes)?;
+        if !self.early.is_empty() {
+            let early = std::mem::take(&mut self.early);
+            meter.count(true, early.len());
+            self.peer.send(&early)?;
         }
-        let mut more = false;
+        let (mut more, mut held) = (false, false);
         for to_peer in [true, false] {
             if self.end(to_peer).wants_write() {
+                continue;
+            }
+            if !meter.is_open(to_peer) {
+                held = true;
                 continue;
             }
             let bytes = self.end(!to_peer).read(buffers)?;
             if bytes.is_empty() {
                 continue;
             }
-            if !may_pass(to_peer, bytes.len()) {
-                self.held = Some((to_peer, bytes.to_vec()));
-                return Ok(Progress::Held);
-            }
+            meter.count(to_peer, bytes.len());
             self.end(to_peer).send(bytes)?;
             more = true;
         }
@@ -187,7 +195,11 @@ impl Joint {
             }
             return Ok(Progress::Done);
         }
-        Ok(if more { Progress::More } else { Progress::Idle })
+        Ok(match (more, held) {
+            (true, _) => Progress::More,
+            (false, true) => Progress::Held,
+            (false, false) => Progress::Idle,
+        })
     }
 
     /// The end that `to_peer` means.

@@ -32,7 +32,7 @@ use crate::server::output::DropReason;
 use crate::wire::indication::Header;
 
 pub(super) use self::accept::{Acceptor, Acceptors};
-pub(super) use self::join::{Buffers, DataStream, Joint, Progress};
+pub(super) use self::join::{Buffers, DataStream, Joint, Meter, Progress};
 
 /// What one turn reads from a stream at the most, so that others get theirs.
 const READ: usize = 64 << 10;

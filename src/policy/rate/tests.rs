@@ -1,4 +1,5 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -30,6 +31,22 @@ fn the_bucket_holds_one_second_and_refills_by_the_nanosecond() {
     assert!(!bucket.take(later, 1001));
     assert!(bucket.take(later, 1000));
     assert!(!bucket.take(later, 1));
+}
+
+#[test]
+fn what_is_owed_is_paid_before_more_is_there() {
+    let start = Instant::now();
+    let mut bucket = TokenBucket::new(1000, start);
+    assert!(bucket.has_some(start));
+    bucket.owe(3000);
+    assert!(!bucket.has_some(start + ms(2000)));
+    assert!(!bucket.take(start + ms(2000), 1));
+    assert!(bucket.has_some(start + ms(2001)));
+    assert!(bucket.take(start + ms(2001), 1));
+    for _ in 0..3 {
+        bucket.owe(u64::MAX);
+    }
+    assert!(!bucket.has_some(start + Duration::from_secs(1 << 40)));
 }
 
 #[test]

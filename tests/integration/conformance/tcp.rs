@@ -317,14 +317,17 @@ fn t6_expiry_closes_all_and_bandwidth_holds_for_connections() {
     assert_eq!(bind(&mut world, &data, &id), 200);
     assert!(world.server.handle_joined(connection));
     let now = world.now;
-    let mut takes = |to_peer, len| {
-        world
-            .server
-            .handle_connection_data(now, connection, to_peer, len)
-    };
-    assert!(takes(true, 900));
-    assert!(!takes(true, 200));
-    assert!(takes(false, 900), "the other direction has its own");
+    let server = &mut world.server;
+    assert!(server.may_carry(now, connection, true));
+    server.handle_connection_data(connection, true, 1200);
+    assert!(!server.may_carry(now, connection, true));
+    assert!(
+        server.may_carry(now, connection, false),
+        "the other direction has its own"
+    );
+    world.at_milli(201);
+    let now = world.now;
+    assert!(world.server.may_carry(now, connection, true));
     world.at_second(601);
     assert_eq!(closed(&mut world), [connection]);
 }
@@ -375,6 +378,34 @@ fn c5_channel_data_to_a_stream_is_padded() {
         assert_eq!((usize::from(len) + header.padding()) % 4, 0);
         assert_eq!(header.as_bytes()[2..], len.to_be_bytes());
     }
+}
+
+#[test]
+fn connections_with_peers_that_a_reload_denies_are_closed() {
+    let mut world = World::new("");
+    let (caller, _) = allocated(&mut world);
+    let (stays, id) = connected(&mut world, &caller, "45.0.0.1:1");
+    let data = over(&mut world, DATA_CLIENT, Transport::Tcp);
+    assert_eq!(bind(&mut world, &data, &id), 200);
+    assert!(world.server.handle_joined(stays));
+    let (joined, id) = connected(&mut world, &caller, "45.0.0.2:1");
+    let data = over(&mut world, "192.0.2.10:40002", Transport::Tcp);
+    assert_eq!(bind(&mut world, &data, &id), 200);
+    assert!(world.server.handle_joined(joined));
+    let (waiting, _) = connected(&mut world, &caller, "45.0.0.2:2");
+    let connecting = begin(&mut world, &caller, "45.0.0.2:3");
+    closed(&mut world);
+
+    let denied = World::new("denied-peer-ip = '45.0.0.2'").shared;
+    let ((), mut replies) = world.after(|server, now| server.handle_reload(now, denied));
+    let mut all = closed(&mut world);
+    all.sort();
+    let mut expected = vec![joined, waiting, connecting];
+    expected.sort();
+    assert_eq!(all, expected);
+    let (path, refusal) = replies.remove(0);
+    assert_eq!((path.tuple, status(&refusal)), (caller.path.tuple, 447));
+    assert!(replies.is_empty());
 }
 
 /// Only what a relay socket of this server is bound to is no other program's: the port's number alone says nothing,

@@ -179,3 +179,17 @@ fn t6_a_slow_side_slows_the_other_and_memory_stays() {
     }
     let _data = sender.join().unwrap();
 }
+
+#[test]
+fn t6_max_bps_slows_a_connection_and_never_stops_it() {
+    // Less than what is read at once.
+    let turnd = Turnd::start("max-bps = 10000");
+    let (_control, mut far, id) = connected(&turnd);
+    let mut data = bind(&turnd, &id, b"");
+    let sent: Vec<u8> = (0..25_000_u32).map(|n| n as u8).collect();
+    far.write_all(&sent).unwrap();
+    // The other direction has its own, whatever this one owes.
+    data.send(b"meanwhile");
+    assert_eq!(read(&mut far, 9), b"meanwhile");
+    assert_eq!(read(&mut data.stream, sent.len()), sent);
+}
