@@ -153,15 +153,8 @@ impl Forwarder {
         }
         let mut response = Message::new();
         if response.build(&setters).is_ok() {
-            queue.push_copy(&Outgoing {
-                via: Via::Listener(SocketId(0)),
-                to: client,
-                from: None,
-                header: None,
-                payload: &response.raw,
-                dont_fragment: false,
-                traffic_class: 0,
-            });
+            let via = Via::Listener(SocketId(0));
+            queue.push_copy(&Outgoing::plain(via, client, None, &response.raw));
         }
         Ok(())
     }

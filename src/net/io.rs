@@ -29,22 +29,18 @@ pub(super) struct Io {
     pub(super) log: EventLog,
 }
 
-impl Io {
-    /// Does what the server asks for, when nothing waits that a closing relay should still send.
-    pub(super) fn apply_outputs(&mut self, now: Now, server: &mut Server) {
-        while let Some(output) = server.poll_output() {
-            self.apply(now, server, output);
-        }
-    }
+/// What a packet meets: the time, the server, and the batch that it came in.
+pub(super) struct Serving<'a> {
+    pub(super) now: Now,
+    pub(super) server: &'a mut Server,
+    pub(super) receiver: &'a Receiver,
+}
 
-    /// Does what the server asks for between two packets of the batch that `receiver` holds: what
-    /// was relayed before a relay closes still leaves by it.
-    pub(super) fn apply_in_batch(&mut self, now: Now, server: &mut Server, receiver: &Receiver) {
-        while let Some(output) = server.poll_output() {
-            if matches!(output, Output::CloseRelay { .. }) {
-                self.flush(receiver);
-            }
-            self.apply(now, server, output);
+impl Io {
+    /// Does what the server asks for.
+    pub(super) fn apply_outputs(&mut self, serving: &mut Serving<'_>) {
+        while let Some(output) = serving.server.poll_output() {
+            self.apply(serving, output);
         }
     }
 
@@ -54,7 +50,13 @@ impl Io {
         self.queue.flush(receiver, |via| sockets.get(via));
     }
 
-    fn apply(&mut self, now: Now, server: &mut Server, output: Output) {
+    fn apply(&mut self, serving: &mut Serving<'_>, output: Output) {
+        let Serving {
+            now,
+            server,
+            receiver,
+        } = serving;
+        let now = *now;
         match output {
             Output::Transmit { path, message } => self.transmit(&path, &message),
             Output::OpenRelay { relay, addr } => {
@@ -80,6 +82,8 @@ impl Io {
                 worker,
             } => self.streams.hand_over(&path, connection, worker),
             Output::CloseRelay { relay } => {
+                // What was relayed before still leaves by it, and not by the next of its name.
+                self.flush(receiver);
                 if !self.peers.close_relay(relay) {
                     self.sockets.close_relay(relay);
                 }
@@ -93,16 +97,15 @@ impl Io {
     fn transmit(&mut self, path: &Path, message: &[u8]) {
         match Way::of(path.socket) {
             Way::Stream(id) => self.streams.push_control(id, message),
-            Way::Session(id) => self.sessions.send(&self.sockets, id, message),
-            Way::Listener(_) => self.queue.push_copy(&Outgoing {
-                via: Via::Listener(path.socket),
-                to: path.tuple.client,
-                from: self.sockets.source(path),
-                header: None,
-                payload: message,
-                dont_fragment: false,
-                traffic_class: 0,
-            }),
+            Way::Session(id) => self
+                .sessions
+                .send(&mut self.queue, &self.sockets, id, message),
+            Way::Listener(_) => self.queue.push_copy(&Outgoing::plain(
+                Via::Listener(path.socket),
+                path.tuple.client,
+                self.sockets.source(path),
+                message,
+            )),
         }
     }
 

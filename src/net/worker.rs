@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Waker};
 
 use super::alarm::Alarm;
-use super::io::Io;
+use super::io::{Io, Serving};
 use super::later::Later;
 use super::log::EventLog;
 use super::now;
@@ -291,7 +291,8 @@ impl Worker {
         self.server.handle_timeout(now);
         self.apply_outputs(now);
         self.check_streams(now);
-        self.io.check_sessions(now, &mut self.server);
+        let (io, mut serving) = self.split(now);
+        io.check_sessions(&mut serving);
         if self.retired_check.is_some_and(|at| at <= now.mono) {
             self.close_retired(now);
         }
@@ -302,8 +303,9 @@ impl Worker {
 
     /// Does what the server asks for.
     pub(super) fn apply_outputs(&mut self, now: Now) {
-        self.io.apply_outputs(now, &mut self.server);
-        self.io.streams.flush();
+        let (io, mut serving) = self.split(now);
+        io.apply_outputs(&mut serving);
+        io.streams.flush();
     }
 
     /// Takes one batch from a socket; `true` when there may be more.
@@ -333,13 +335,19 @@ impl Worker {
         self.io.flush(&self.receiver);
     }
 
+    /// What packets leave by, and what they meet before.
+    fn split(&mut self, now: Now) -> (&mut Io, Serving<'_>) {
+        let serving = Serving {
+            now,
+            server: &mut self.server,
+            receiver: &self.receiver,
+        };
+        (&mut self.io, serving)
+    }
+
     fn serve_clients(&mut self, now: Now, socket: SocketId, addr: SocketAddr) {
-        let Self {
-            server,
-            io,
-            receiver,
-            ..
-        } = self;
+        let (io, mut serving) = self.split(now);
+        let receiver = serving.receiver;
         let retired = io.sockets.is_retired(socket);
         for datagram in receiver.datagrams() {
             let local = SocketAddr::new(datagram.local.unwrap_or(addr.ip()), addr.port());
@@ -354,7 +362,7 @@ impl Worker {
                 server: local,
             };
             let plain = Path { tuple, socket };
-            if retired && !server.has_allocation(&plain) && !io.sessions.knows(route) {
+            if retired && !serving.server.has_allocation(&plain) && !io.sessions.knows(route) {
                 continue;
             }
             let (mut named, mut bytes) = (route.named(), datagram.bytes);
@@ -363,64 +371,57 @@ impl Worker {
                 match io.sessions.unwrap_datagram(route, datagram.bytes) {
                     Some(unwrapped) => (named, bytes) = unwrapped,
                     None => {
-                        server.count_drops(DropReason::Proxy, 1);
+                        serving.server.count_drops(DropReason::Proxy, 1);
                         continue;
                     }
                 }
             }
             if is_dtls(bytes) {
-                io.dtls_datagram(now, server, route, named, bytes);
+                io.dtls_datagram(&mut serving, route, named, bytes);
                 continue;
             }
             if !io.plain_datagrams {
                 continue;
             }
             let path = if proxied {
-                match io.proxied_path(now, server, route, named) {
+                match io.proxied_path(&mut serving, route, named) {
                     Some(path) => path,
                     None => continue,
                 }
             } else {
                 plain
             };
-            let verdict = server.handle_client(now, &path, bytes);
+            let verdict = serving.server.handle_client(now, &path, bytes);
             relay_to_peer(&mut io.queue, receiver, &verdict, Some(&datagram));
-            io.apply_in_batch(now, server, receiver);
+            io.apply_outputs(&mut serving);
         }
     }
 
     /// Handles one frame of a stream: `range` of the scratch buffer, of which `len` bytes are in use.
     pub(super) fn client_packet(&mut self, now: Now, path: &Path, len: usize, range: Range<usize>) {
-        let Self {
-            server,
-            io,
-            receiver,
-            ..
-        } = self;
+        let (io, mut serving) = self.split(now);
+        let receiver = serving.receiver;
         let frame = &receiver.filled(len)[range];
-        let verdict = server.handle_client(now, path, frame);
+        let verdict = serving.server.handle_client(now, path, frame);
         relay_to_peer(&mut io.queue, receiver, &verdict, None);
-        io.apply_in_batch(now, server, receiver);
+        io.apply_outputs(&mut serving);
     }
 
     fn serve_peers(&mut self, now: Now, relay: RelayId) {
-        let Self {
-            server,
-            io,
-            receiver,
-            ..
-        } = self;
+        let (io, mut serving) = self.split(now);
+        let receiver = serving.receiver;
         for datagram in receiver.datagrams() {
             // A datagram is never longer than 65,527 bytes.
             let len = datagram.bytes.len() as u16;
             if let PeerVerdict::ToClient { path, header } =
-                server.handle_peer(now, relay, datagram.source, len)
+                serving.server.handle_peer(now, relay, datagram.source, len)
             {
                 match Way::of(path.socket) {
                     Way::Stream(id) => io.streams.push_data(id, &header, datagram.bytes),
                     Way::Session(id) => {
+                        let (queue, sockets) = (&mut io.queue, &io.sockets);
                         io.sessions
-                            .send_data(&io.sockets, id, &header, datagram.bytes);
+                            .send_data(queue, sockets, id, &header, datagram.bytes);
                     }
                     Way::Listener(_) => io.queue.push(
                         receiver,
@@ -436,7 +437,7 @@ impl Worker {
                     ),
                 }
             }
-            io.apply_in_batch(now, server, receiver);
+            io.apply_outputs(&mut serving);
         }
     }
 }

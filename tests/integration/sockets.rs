@@ -124,6 +124,8 @@ fn i2_l13_dont_fragment_is_on_the_wire_for_that_datagram_only() {
         echo.address().port()
     );
     let capture = Capture::start(5, &filter);
+    let filter = format!("udp and dst port {}", client.address().port());
+    let answers = Capture::start(5, &filter);
     let plain = send(&to, b"plain").raw;
     let mut unfragmented = send(&to, b"whole");
     unfragmented.add(ATTR_DONT_FRAGMENT, b"");
@@ -140,6 +142,8 @@ fn i2_l13_dont_fragment_is_on_the_wire_for_that_datagram_only() {
     }
     let flags = capture.values("flags [", &[']']);
     assert_eq!(flags, ["none", "DF", "none", "DF", "none"]);
+    let flags = answers.values("flags [", &[']']);
+    assert_eq!(flags, ["none"; 5], "what is relayed to the client");
 }
 
 /// Not what any system gives a packet by default: AF41, ECT(1).

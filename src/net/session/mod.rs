@@ -12,16 +12,15 @@ use slab::Slab;
 
 use self::association::{Association, Ended, MAX_RECORD};
 use self::cookie::Cookies;
-use super::io::Io;
+use super::io::{Io, Serving};
 use super::secure::Secure;
 use super::sockets::Sockets;
-use super::udp::Via;
+use super::udp::{Outgoing, SendQueue, Via};
 use super::way::Way;
 use crate::Now;
 use crate::policy::ip_range::IpRange;
 use crate::policy::peer_filter::canonical_ip;
 use crate::policy::stream_limit::{StreamGuard, StreamLimit};
-use crate::server::Server;
 use crate::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
 use crate::server::output::{ClientVerdict, DropReason};
 use crate::wire::dtls_hello::{self, ClientHello};
@@ -50,6 +49,13 @@ impl Route {
             client: self.client,
             server: self.server,
         }
+    }
+
+    /// Queues what goes back on it.
+    fn answer(&self, queue: &mut SendQueue, sockets: &Sockets, datagram: &[u8]) {
+        let from = sockets.source_of(self.listener, self.server.ip());
+        let via = Via::Listener(self.listener);
+        queue.push_copy(&Outgoing::plain(via, self.client, from, datagram));
     }
 }
 
@@ -120,15 +126,22 @@ impl Sessions {
     }
 
     /// Sends a control message.
-    pub(super) fn send(&mut self, sockets: &Sockets, id: usize, message: &[u8]) {
+    pub(super) fn send(
+        &mut self,
+        queue: &mut SendQueue,
+        sockets: &Sockets,
+        id: usize,
+        message: &[u8],
+    ) {
         if let Some(session) = self.slab.get_mut(id) {
-            session.send(sockets, message);
+            session.send(queue, sockets, message);
         }
     }
 
     /// Sends relayed data; what is longer than a record is lost to a DTLS client.
     pub(super) fn send_data(
         &mut self,
+        queue: &mut SendQueue,
         sockets: &Sockets,
         id: usize,
         header: &Header,
@@ -139,7 +152,7 @@ impl Sessions {
         self.joined.extend_from_slice(payload);
         self.joined.resize(self.joined.len() + header.padding(), 0);
         if let Some(session) = self.slab.get_mut(id) {
-            session.send(sockets, &self.joined);
+            session.send(queue, sockets, &self.joined);
         }
     }
 
@@ -241,35 +254,23 @@ impl Sessions {
 }
 
 impl Session {
-    fn send(&mut self, sockets: &Sockets, message: &[u8]) {
+    fn send(&mut self, queue: &mut SendQueue, sockets: &Sockets, message: &[u8]) {
         match &mut self.association {
             Some(association) => {
                 association.send(message);
-                self.flush(sockets);
+                self.flush(queue, sockets);
             }
-            None => self.transmit(sockets, message),
+            None => self.route.answer(queue, sockets, message),
         }
     }
 
-    fn flush(&mut self, sockets: &Sockets) {
+    fn flush(&mut self, queue: &mut SendQueue, sockets: &Sockets) {
         while let Some(datagram) = self
             .association
             .as_mut()
             .and_then(Association::poll_datagram)
         {
-            self.transmit(sockets, &datagram);
-        }
-    }
-
-    fn transmit(&self, sockets: &Sockets, datagram: &[u8]) {
-        let Route {
-            listener,
-            server,
-            client,
-        } = self.route;
-        if let Some(socket) = sockets.get(Via::Listener(listener)) {
-            // What the socket does not take is lost, as datagrams are.
-            let _ = socket.send(datagram, client, sockets.source_of(listener, server.ip()));
+            self.route.answer(queue, sockets, &datagram);
         }
     }
 }
@@ -278,8 +279,7 @@ impl Io {
     /// Takes a datagram that looks like DTLS.
     pub(super) fn dtls_datagram(
         &mut self,
-        now: Now,
-        server: &mut Server,
+        serving: &mut Serving<'_>,
         route: Route,
         named: Addresses,
         datagram: &[u8],
@@ -291,8 +291,8 @@ impl Io {
             hello.is_none_or(|hello| random.is_some_and(|own| own == hello.random()))
         };
         match (known, hello) {
-            (Some(id), _) if own(id) => self.session_datagram(now, server, id, datagram),
-            (_, Some(hello)) => self.hello(now, server, (route, named), &hello, datagram, known),
+            (Some(id), _) if own(id) => self.session_datagram(serving, id, datagram),
+            (_, Some(hello)) => self.hello(serving, (route, named), &hello, datagram, known),
             _ => {}
         }
     }
@@ -300,13 +300,13 @@ impl Io {
     /// Answers a ClientHello that belongs to no session: with a cookie, or by beginning one.
     fn hello(
         &mut self,
-        now: Now,
-        server: &mut Server,
+        serving: &mut Serving<'_>,
         (route, named): (Route, Addresses),
         hello: &ClientHello<'_>,
         datagram: &[u8],
         before: Option<usize>,
     ) {
+        let now = serving.now;
         let sessions = &mut self.sessions;
         let Some(context) = sessions
             .options
@@ -322,18 +322,14 @@ impl Io {
         if !sessions.cookies.is_good(now, named.client, hello) {
             let cookie = sessions.cookies.issue(now, named.client, hello);
             let answer = dtls_hello::hello_verify_request(&cookie);
-            let from = self.sockets.source_of(route.listener, route.server.ip());
-            if let Some(socket) = self.sockets.get(Via::Listener(route.listener)) {
-                let _ = socket.send(&answer, route.client, from);
-            }
-            return;
+            return route.answer(&mut self.queue, &self.sockets, &answer);
         }
         let Some(guard) = sessions.options.limit.acquire(named.client.ip()) else {
-            return server.count_drops(DropReason::TooManyStreams, 1);
+            return serving.server.count_drops(DropReason::TooManyStreams, 1);
         };
         // The client has begun anew on the same port (RFC 6347 §4.2.8).
         if let Some(before) = before {
-            self.end_session(now, server, before);
+            self.end_session(serving, before);
         }
         let Some(association) = Association::new(context, hello, datagram) else {
             return;
@@ -343,7 +339,7 @@ impl Io {
         let association = Some((association, random));
         let id = self.sessions.insert(now, route, named, association, guard);
         if let Some(session) = self.sessions.slab.get_mut(id) {
-            session.flush(&self.sockets);
+            session.flush(&mut self.queue, &self.sockets);
             if session
                 .association
                 .as_ref()
@@ -357,8 +353,7 @@ impl Io {
     /// The path of a client behind a proxy; `None`: there are too many.
     pub(super) fn proxied_path(
         &mut self,
-        now: Now,
-        server: &mut Server,
+        serving: &mut Serving<'_>,
         route: Route,
         named: Addresses,
     ) -> Option<Path> {
@@ -369,17 +364,17 @@ impl Io {
                 return Some(path);
             }
             // The proxy uses the port for another client now.
-            self.end_session(now, server, id);
+            self.end_session(serving, id);
         }
         let Some(guard) = self.sessions.options.limit.acquire(named.client.ip()) else {
-            server.count_drops(DropReason::TooManyStreams, 1);
+            serving.server.count_drops(DropReason::TooManyStreams, 1);
             return None;
         };
-        let id = self.sessions.insert(now, route, named, None, guard);
+        let id = self.sessions.insert(serving.now, route, named, None, guard);
         Some(self.sessions.slab.get(id)?.path)
     }
 
-    fn session_datagram(&mut self, now: Now, server: &mut Server, id: usize, datagram: &[u8]) {
+    fn session_datagram(&mut self, serving: &mut Serving<'_>, id: usize, datagram: &[u8]) {
         let Some(session) = self.sessions.slab.get_mut(id) else {
             return;
         };
@@ -387,10 +382,8 @@ impl Io {
         let Some(association) = &mut session.association else {
             return;
         };
-        let received = association.receive(datagram);
-        session.flush(&self.sockets);
-        if received.is_err() {
-            return self.end_session(now, server, id);
+        if association.receive(datagram).is_err() {
+            return self.end_session(serving, id);
         }
         let mut plain = std::mem::take(&mut self.sessions.plain);
         let ended = loop {
@@ -399,35 +392,45 @@ impl Io {
                 break false;
             };
             match association.read(&mut plain) {
-                Ok(Some(len)) => self.message(now, server, &path, &plain[..len]),
+                Ok(Some(len)) => self.message(serving, &path, &plain[..len]),
                 Ok(None) => break false,
                 Err(Ended) => break true,
             }
         };
         self.sessions.plain = plain;
         if ended {
-            self.end_session(now, server, id);
+            return self.end_session(serving, id);
+        }
+        if let Some(session) = self.sessions.slab.get_mut(id) {
+            // Of the handshake, or again what reading has found to be lost.
+            session.flush(&mut self.queue, &self.sockets);
+            if session.guard.is_some() && serving.server.has_allocation(&path) {
+                session.guard = None;
+            }
         }
     }
 
     /// Handles one message that came in a record.
-    fn message(&mut self, now: Now, server: &mut Server, path: &Path, bytes: &[u8]) {
+    fn message(&mut self, serving: &mut Serving<'_>, path: &Path, bytes: &[u8]) {
         if let ClientVerdict::ToPeer {
             relay,
             peer,
             payload,
-            ..
-        } = server.handle_client(now, path, bytes)
-            && let Some(socket) = self.sockets.get(Via::Relay(relay))
+            dont_fragment,
+        } = serving.server.handle_client(serving.now, path, bytes)
         {
-            // What the socket does not take is lost, as datagrams are.
-            let _ = socket.send(payload, peer.0, None);
+            let outgoing = Outgoing::plain(Via::Relay(relay), peer.0, None, payload);
+            self.queue.push_copy(&Outgoing {
+                dont_fragment,
+                ..outgoing
+            });
         }
-        self.apply_outputs(now, server);
+        self.apply_outputs(serving);
     }
 
     /// Goes on with handshakes, and ends what has had no allocation for too long.
-    pub(super) fn check_sessions(&mut self, now: Now, server: &mut Server) {
+    pub(super) fn check_sessions(&mut self, serving: &mut Serving<'_>) {
+        let now = serving.now;
         while let Some((at, id)) = self.sessions.checks.first().copied()
             && at <= now.mono
         {
@@ -440,9 +443,9 @@ impl Io {
                 && !association.is_established()
             {
                 let failed = association.advance().is_err();
-                session.flush(&self.sockets);
+                session.flush(&mut self.queue, &self.sockets);
                 (!failed && now.mono < session.until).then_some(RETRANSMIT)
-            } else if server.has_allocation(&session.path) {
+            } else if serving.server.has_allocation(&session.path) {
                 session.guard = None;
                 Some(patience)
             } else {
@@ -456,21 +459,21 @@ impl Io {
                     session.check = now.mono + wait;
                     self.sessions.checks.insert((session.check, id));
                 }
-                None => self.end_session(now, server, id),
+                None => self.end_session(serving, id),
             }
         }
     }
 
-    fn end_session(&mut self, now: Now, server: &mut Server, id: usize) {
+    fn end_session(&mut self, serving: &mut Serving<'_>, id: usize) {
         let Some(mut session) = self.sessions.remove(id) else {
             return;
         };
         if let Some(association) = &mut session.association {
             association.close();
-            session.flush(&self.sockets);
+            session.flush(&mut self.queue, &self.sockets);
         }
-        server.handle_disconnect(now, &session.path);
-        self.apply_outputs(now, server);
+        serving.server.handle_disconnect(serving.now, &session.path);
+        self.apply_outputs(serving);
     }
 }
 

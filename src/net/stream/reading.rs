@@ -200,6 +200,9 @@ impl Worker {
             if stream.bound.is_some() {
                 return Err(End::Bound);
             }
+            if stream.guard.is_some() && self.server.has_allocation(&path) {
+                stream.guard = None;
+            }
         }
         Ok(())
     }

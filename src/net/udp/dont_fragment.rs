@@ -4,8 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
-/// Sets or clears DF on what the socket sends from now on. The path MTU that the kernel believes
-/// in is left out of it either way: whoever sends ICMP could choose it.
+/// Sets or clears DF on what the socket sends from now on. The path MTU that the kernel has heard
+/// of is left out of it either way: whoever sends ICMP could choose it.
 #[cfg(target_os = "linux")]
 pub(super) fn set_dont_fragment(socket: &impl AsFd, addr: SocketAddr, on: bool) -> io::Result<()> {
     use rustix::net::sockopt::{
@@ -16,7 +16,7 @@ pub(super) fn set_dont_fragment(socket: &impl AsFd, addr: SocketAddr, on: bool) 
             let mode = if on {
                 Ipv4PathMtuDiscovery::PROBE
             } else {
-                Ipv4PathMtuDiscovery::DONT
+                Ipv4PathMtuDiscovery::OMIT
             };
             set_ip_mtu_discover(socket, mode)?;
         }
@@ -24,7 +24,7 @@ pub(super) fn set_dont_fragment(socket: &impl AsFd, addr: SocketAddr, on: bool) 
             let mode = if on {
                 Ipv6PathMtuDiscovery::PROBE
             } else {
-                Ipv6PathMtuDiscovery::DONT
+                Ipv6PathMtuDiscovery::OMIT
             };
             set_ipv6_mtu_discover(socket, mode)?;
         }

@@ -94,6 +94,7 @@ impl UdpSocket {
         let socket = new_socket(addr)?;
         socket.set_reuse_port(true)?;
         platform::set_buffers(&socket, LISTENER_BUFFER);
+        set_dont_fragment(&socket, addr, false)?;
         if addr.ip().is_unspecified() {
             platform::request_local_address(&socket, addr)?;
         }

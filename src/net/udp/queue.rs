@@ -45,7 +45,21 @@ pub struct Outgoing<'a> {
     pub traffic_class: u8,
 }
 
-impl Outgoing<'_> {
+impl<'a> Outgoing<'a> {
+    /// Bytes as they are, without marks.
+    #[must_use]
+    pub fn plain(via: Via, to: SocketAddr, from: Option<IpAddr>, payload: &'a [u8]) -> Self {
+        Self {
+            via,
+            to,
+            from,
+            header: None,
+            payload,
+            dont_fragment: false,
+            traffic_class: 0,
+        }
+    }
+
     pub(super) fn at(&self, place: Place) -> Queued {
         Queued {
             via: self.via,

@@ -211,6 +211,27 @@ fn a_client_that_asks_and_never_reads_is_given_up() {
 
 /// As many connections as the limit on open files allows the two processes.
 #[test]
+fn clients_with_allocations_are_not_among_the_idle_ones() {
+    let turnd = Turnd::start("max-idle-streams-per-ip = 2");
+    let allocated = |_| {
+        let mut client = StreamClient::new(turnd.address());
+        client.log_in(USER, PASSWORD);
+        let reply = client.ask_signed(METHOD_ALLOCATE, vec![transport()]);
+        assert_eq!(status(&reply), 200, "{}", turnd.log());
+        client
+    };
+    let _clients: Vec<_> = (0..10).map(allocated).collect();
+    let mut idle = [(); 2].map(|()| StreamClient::new(turnd.address()));
+    for client in &mut idle {
+        client.binding();
+    }
+    assert!(
+        StreamClient::new(turnd.address()).try_receive().is_err(),
+        "one too many"
+    );
+}
+
+#[test]
 fn ten_thousand_silent_connections_are_held_back_and_cost_little() {
     let limits = fs::read_to_string("/proc/self/limits").unwrap();
     let line = limits

@@ -3,6 +3,7 @@
 mod bad_input;
 mod certificates;
 mod data_connections;
+mod dtls;
 mod proxy;
 mod streams;
 
