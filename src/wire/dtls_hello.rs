@@ -5,6 +5,7 @@
 const RECORD_HEADER: usize = 13;
 /// Bytes of a handshake message before its body.
 const HANDSHAKE_HEADER: usize = 12;
+const CHANGE_CIPHER_SPEC: u8 = 20;
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const HELLO_VERIFY_REQUEST: u8 = 3;
@@ -91,6 +92,44 @@ impl<'a> ClientHello<'a> {
     }
 }
 
+/// One record of a datagram, as far as its header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The header and what it is for.
+    pub bytes: &'a [u8],
+    /// What comes behind it.
+    pub rest: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// The first record of `datagram`: all of it where a header or its length is not right; `None`
+    /// if it is empty.
+    #[must_use]
+    pub fn first_of(datagram: &'a [u8]) -> Option<Self> {
+        let len = match datagram {
+            [] => return None,
+            [_, _, _, _, _, _, _, _, _, _, _, high, low, ..] => {
+                RECORD_HEADER + usize::from(u16::from_be_bytes([*high, *low]))
+            }
+            _ => datagram.len(),
+        };
+        let (bytes, rest) = datagram.split_at(len.min(datagram.len()));
+        Some(Self { bytes, rest })
+    }
+
+    /// Whether it is not in the clear: of a later epoch than the first.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.bytes.get(3..5).is_some_and(|epoch| epoch != [0, 0])
+    }
+
+    /// Whether those that follow are encrypted.
+    #[must_use]
+    pub fn is_change_cipher_spec(&self) -> bool {
+        self.bytes.first() == Some(&CHANGE_CIPHER_SPEC)
+    }
+}
+
 /// A HelloVerifyRequest with this cookie.
 ///
 /// Its record number is always 0: the library that takes over counts on from there, and a client
@@ -115,6 +154,25 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn records_are_taken_off_one_by_one_and_what_is_none_is_the_last() {
+        let change = [20, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 3, 0, 1, 1];
+        let finished = [22, 0xFE, 0xFD, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 7, 7];
+        let datagram = [&change[..], &finished, &[0; 5]].concat();
+        let first = Record::first_of(&datagram).unwrap();
+        assert_eq!(first.bytes, change);
+        assert!(first.is_change_cipher_spec() && !first.is_encrypted());
+        let second = Record::first_of(first.rest).unwrap();
+        assert_eq!(second.bytes, finished);
+        assert!(!second.is_change_cipher_spec() && second.is_encrypted());
+        let third = Record::first_of(second.rest).unwrap();
+        assert_eq!((third.bytes, third.rest), (&[0; 5][..], &[][..]));
+        assert!(!third.is_encrypted());
+        assert_eq!(Record::first_of(third.rest), None);
+        let cut = Record::first_of(&finished[..14]).unwrap();
+        assert_eq!((cut.bytes, cut.rest), (&finished[..14], &[][..]));
+    }
 
     /// A ClientHello with this cookie, as record number `sequence` and message `message`.
     fn hello(sequence: u8, message: u8, session: &[u8], cookie: &[u8]) -> Vec<u8> {

@@ -7,16 +7,25 @@ use std::io::{self, Read, Write};
 use openssl::error::ErrorStack;
 use openssl::ssl::{ErrorCode, Ssl, SslContext, SslStream};
 
-use crate::wire::dtls_hello::ClientHello;
+use crate::wire::dtls_hello::{ClientHello, Record};
 
 /// What fits every path in use, so that handshake messages are not fragmented by IP.
 const MTU: u32 = 1200;
 /// The longest plain text of a record.
 pub(super) const MAX_RECORD: usize = 1 << 14;
 
+/// Encrypted records that are taken before the keys change, and then until the handshake is over:
+/// its last message is one, and can come too early, or again. OpenSSL keeps each in a buffer of the
+/// longest record's size, and would keep a hundred.
+const ENCRYPTED: u8 = 8;
+
 /// OpenSSL between two queues of datagrams.
 pub(super) struct Association {
     ssl: SslStream<Pipe>,
+    /// How many more encrypted records are taken.
+    encrypted: u8,
+    /// The client has said that it changes keys.
+    changing: bool,
     established: bool,
     failed: bool,
 }
@@ -80,6 +89,8 @@ impl Association {
         };
         let mut association = Self {
             ssl: made().ok()?,
+            encrypted: ENCRYPTED,
+            changing: false,
             established: false,
             failed: false,
         };
@@ -102,12 +113,26 @@ impl Association {
 
     /// Takes a datagram; [`Self::read`] tells what it says.
     pub(super) fn receive(&mut self, datagram: &[u8]) -> Result<(), Ended> {
-        self.ssl.get_mut().incoming = Some(datagram.to_vec());
-        if self.established {
-            Ok(())
-        } else {
-            self.advance()
+        let mut left = datagram;
+        while !self.established {
+            let Some(record) = Record::first_of(left) else {
+                return Ok(());
+            };
+            left = record.rest;
+            if record.is_encrypted() {
+                let Some(fewer) = self.encrypted.checked_sub(1) else {
+                    continue;
+                };
+                self.encrypted = fewer;
+            } else if record.is_change_cipher_spec() && !self.changing {
+                self.changing = true;
+                self.encrypted = ENCRYPTED;
+            }
+            self.ssl.get_mut().incoming = Some(record.bytes.to_vec());
+            self.advance()?;
         }
+        self.ssl.get_mut().incoming = Some(left.to_vec()).filter(|left| !left.is_empty());
+        Ok(())
     }
 
     /// The next message into `plain`; `Ok(None)` when all has been read.

@@ -64,6 +64,12 @@ fn begun(client: &mut Client) -> Association {
 fn established(cipher: &str) -> (Client, Association) {
     let mut client = Client::new(cipher, SslVersion::DTLS1_2);
     let mut server = begun(&mut client);
+    finish(&mut client, &mut server);
+    (client, server)
+}
+
+/// The rest of the handshake.
+fn finish(client: &mut Client, server: &mut Association) {
     while !server.is_established() {
         while let Some(datagram) = server.poll_datagram() {
             client.0.get_mut().incoming = Some(datagram);
@@ -78,7 +84,6 @@ fn established(cipher: &str) -> (Client, Association) {
         client.handshake();
     }
     assert!(client.handshake());
-    (client, server)
 }
 
 /// Takes a datagram and returns the messages in it.
@@ -165,6 +170,39 @@ fn what_others_send_from_the_clients_address_changes_nothing() {
             "{cipher}: said again"
         );
         assert_eq!(hear(&mut server, &later), [b"later"], "{cipher}");
+    }
+}
+
+/// OpenSSL's buffers for records that come too early are what a flood of them would fill memory with.
+#[test]
+fn few_encrypted_records_are_kept_for_a_handshake_that_is_not_over() {
+    let mut early = [7; RECORD_HEADER + 40];
+    early[..RECORD_HEADER].copy_from_slice(&[22, 0xFE, 0xFD, 0, 1, 0, 0, 0, 0, 0, 0, 0, 40]);
+    let flood = |server: &mut Association| {
+        for number in 0..100_u8 {
+            let mut record = early;
+            record[10] = number;
+            // Alone, and in company.
+            server.receive(&record).unwrap();
+            record[9] = 1;
+            server.receive(&[record; 3].concat()).unwrap();
+        }
+        server.encrypted
+    };
+    let mut client = Client::new(CIPHERS[0], SslVersion::DTLS1_2);
+    let mut server = begun(&mut client);
+    assert_eq!(flood(&mut server), 0);
+    // The client's own still gets there, however its flight is cut.
+    finish(&mut client, &mut server);
+    assert_eq!(hear(&mut server, &client.record(b"text")), [b"text"]);
+
+    let mut client = Client::new(CIPHERS[0], SslVersion::DTLS1_2);
+    let mut server = begun(&mut client);
+    for _ in 0..3 {
+        server
+            .receive(&[20, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 99, 0, 1, 1])
+            .unwrap();
+        assert_eq!(flood(&mut server), 0, "one change of keys, once");
     }
 }
 
