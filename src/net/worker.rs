@@ -154,7 +154,7 @@ impl Worker {
             if due.is_some_and(|due| due <= time.mono) {
                 self.timeout(time);
             }
-            if self.round(time)?.is_break() {
+            if self.round(time).is_break() {
                 break;
             }
             self.io.streams.flush();
@@ -205,7 +205,7 @@ impl Worker {
 
     /// Gives everything that is ready one turn; what floods waits for its next one behind all
     /// others. Breaks when the worker is to stop.
-    fn round(&mut self, now: Now) -> io::Result<ControlFlow<()>> {
+    fn round(&mut self, now: Now) -> ControlFlow<()> {
         for _ in 0..self.ready.len() {
             let Some(source) = self.ready.pop_front() else {
                 break;
@@ -219,8 +219,8 @@ impl Worker {
                 // It is looked at in every round what is due.
                 Source::Alarm => Turn::Drained,
                 Source::Commands => {
-                    if self.obey(now)?.is_break() {
-                        return Ok(ControlFlow::Break(()));
+                    if self.obey(now).is_break() {
+                        return ControlFlow::Break(());
                     }
                     Turn::Drained
                 }
@@ -231,20 +231,20 @@ impl Worker {
                 Turn::Later(pause) => self.later.add(now.mono + pause, source),
             }
         }
-        Ok(ControlFlow::Continue(()))
+        ControlFlow::Continue(())
     }
 
     /// Does what other threads have asked for.
-    fn obey(&mut self, now: Now) -> io::Result<ControlFlow<()>> {
+    fn obey(&mut self, now: Now) -> ControlFlow<()> {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Stop => return Ok(ControlFlow::Break(())),
+                Command::Stop => return ControlFlow::Break(()),
                 Command::Ask(ask) => self.answer(now, ask),
-                Command::Listen(added, removed) => self.listen(now, added, &removed)?,
+                Command::Listen(added, removed) => self.listen(now, added, &removed),
                 Command::Join(connection, data) => self.join(connection, *data),
             }
         }
-        Ok(ControlFlow::Continue(()))
+        ControlFlow::Continue(())
     }
 
     fn answer(&mut self, now: Now, ask: Ask) {
@@ -252,19 +252,31 @@ impl Worker {
         self.apply_outputs(now);
     }
 
-    fn listen(&mut self, now: Now, added: Listening, removed: &[SocketAddr]) -> io::Result<()> {
+    fn listen(&mut self, now: Now, added: Listening, removed: &[SocketAddr]) {
         for addr in removed {
             self.io.sockets.retire(*addr);
             self.io.acceptors.remove(*addr);
         }
+        let Io {
+            sockets,
+            acceptors,
+            log,
+            ..
+        } = &mut self.io;
+        // Without one listener the calls on all others go on.
         for socket in added.udp {
-            self.io.sockets.listen(socket)?;
+            let addr = socket.addr();
+            if let Err(error) = sockets.listen(socket) {
+                log.socket_failed(now, addr, &error);
+            }
         }
         for acceptor in added.tcp {
-            self.io.acceptors.add(acceptor)?;
+            let addr = acceptor.addr();
+            if let Err(error) = acceptors.add(acceptor) {
+                log.socket_failed(now, addr, &error);
+            }
         }
         self.close_retired(now);
-        Ok(())
     }
 
     /// Closes listening sockets whose last client has gone.

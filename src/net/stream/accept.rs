@@ -44,6 +44,11 @@ impl Acceptor {
         })
     }
 
+    /// What it is bound to.
+    pub(in crate::net) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// Fails if another program listens on `addr`.
     pub(in crate::net) fn check_free(addr: SocketAddr) -> io::Result<()> {
         let socket = new_socket(addr)?;

@@ -5,13 +5,13 @@ use std::time::Duration;
 use stun::attributes::ATTR_REQUESTED_ADDRESS_FAMILY;
 use stun::message::Message;
 use turn::proto::lifetime::Lifetime;
-use turn::proto::reqfamily::{REQUESTED_FAMILY_IPV6, RequestedAddressFamily};
+use turn::proto::reqfamily::{REQUESTED_FAMILY_IPV4, REQUESTED_FAMILY_IPV6};
 
 use super::super::Server;
 use super::super::five_tuple::Family;
 use super::super::output::{EndReason, Event, Output, RelayId};
 use super::super::refusal::Refusal;
-use super::{lifetime, optional};
+use super::lifetime;
 use crate::Now;
 use crate::wire::message::{Head, Reply};
 
@@ -24,25 +24,22 @@ impl Server {
         head: &Head,
     ) -> Result<Reply, Refusal> {
         let requested = lifetime(message)?;
-        let family: Option<RequestedAddressFamily> = optional(
-            message,
-            ATTR_REQUESTED_ADDRESS_FAMILY,
-            "malformed REQUESTED-ADDRESS-FAMILY",
-        )?;
         let granted = self.shared.lifetime(requested);
         let allocation = self
             .allocations
             .get_mut(relay)
             .ok_or_else(Refusal::no_allocation)?;
-        let wanted = family.map(|f| {
-            if f == REQUESTED_FAMILY_IPV6 {
-                Family::V6
-            } else {
-                Family::V4
+        let own = match allocation.family() {
+            Family::V4 => REQUESTED_FAMILY_IPV4,
+            Family::V6 => REQUESTED_FAMILY_IPV6,
+        };
+        // Any other, known or not, is not the allocation's (R3).
+        if let Ok(family) = message.get(ATTR_REQUESTED_ADDRESS_FAMILY) {
+            match family[..] {
+                [value, _, _, _] if value == own.0 => {}
+                [_, _, _, _] => return Err(Refusal::family_mismatch()),
+                _ => return Err(Refusal::bad_request("malformed REQUESTED-ADDRESS-FAMILY")),
             }
-        });
-        if wanted.is_some_and(|family| family != allocation.family()) {
-            return Err(Refusal::family_mismatch());
         }
         if requested == Some(Duration::ZERO) {
             self.end(now, relay, EndReason::Deleted);

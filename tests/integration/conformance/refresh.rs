@@ -97,7 +97,7 @@ fn r2_lifetimes_are_granted_as_by_allocate() {
 fn r3_another_family_than_the_allocations_is_443() {
     let mut world = World::new("");
     let (caller, _) = world.allocated(CLIENT);
-    for (family, expected) in [(1, 200), (2, 443)] {
+    for (family, expected) in [(1, 200), (2, 443), (0, 443), (5, 443)] {
         let family = raw(ATTR_REQUESTED_ADDRESS_FAMILY, &[family, 0, 0, 0]);
         assert_eq!(
             status(&world.ask(&caller, METHOD_REFRESH, vec![family])),

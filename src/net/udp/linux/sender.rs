@@ -22,6 +22,9 @@ const BATCH: usize = 64;
 /// Up to so many bytes a copy costs less than to have the kernel gather the parts.
 const COPIED: usize = 2048;
 
+/// A datagram of so many bytes fits every path: IPv6 wants 1,280 with the headers.
+const FITS: usize = 1200;
+
 /// Sends runs of datagrams; gives up segmentation for good when the kernel refuses it.
 #[derive(Debug)]
 pub(in super::super) struct Sender {
@@ -79,9 +82,11 @@ impl Sender {
         for single in run.singles() {
             sent += usize::from(self.send_run(socket, single, payloads).is_ok());
         }
-        // Only where the parts do go, and were not just too long, is segmentation to blame; a
-        // destination that nothing reaches must not switch it off for everyone.
-        if sent > 0 && matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL)) {
+        // Only where the parts do go, and were not just too long, is segmentation to blame; neither
+        // a destination that nothing reaches nor a client's long datagrams, which some kernels
+        // refuse with EINVAL too, must switch it off for everyone.
+        let refused = matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL));
+        if sent > 0 && refused && run.first().size() <= FITS {
             self.segmentation = false;
         }
         sent
