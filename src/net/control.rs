@@ -33,6 +33,8 @@ pub(super) struct Settings {
     pub(super) shared: Arc<Shared>,
     /// The listening addresses, in the order of their sockets.
     bound: Vec<SocketAddr>,
+    /// Those, and all that there were since the start.
+    known: Vec<SocketAddr>,
     /// Of all connections.
     limit: Arc<StreamLimit>,
     nonce_secret: Option<Secret>,
@@ -61,8 +63,13 @@ impl Settings {
             Some(previous) => previous.shared.renew(config, auth, reachable, &host),
             None => Shared::new(config, auth, reachable, &host),
         };
+        let before = previous.map_or(&[][..], |previous| &previous.known);
+        let mut known = [&bound, before].concat();
+        known.sort_unstable();
+        known.dedup();
         Ok(Self {
             shared: Arc::new(shared.with_alternates(&config.listen, &bound)),
+            known,
             bound,
             limit,
             nonce_secret,
@@ -218,7 +225,13 @@ impl Control {
         let shared = {
             let mut settings = self.settings();
             let workers = self.workers.len();
-            let change = listen::change(config, &settings.bound, &settings.limit, workers)?;
+            let change = listen::change(
+                config,
+                &settings.bound,
+                &settings.known,
+                &settings.limit,
+                workers,
+            )?;
             // The demonstration's certificate is in no configuration, and stays.
             let secure = self
                 .secure

@@ -41,7 +41,7 @@ pub(super) fn bind(config: &Config) -> Result<Listeners, StartError> {
         transports.max_idle,
         transports.max_idle_per_ip,
     ));
-    let addresses = addresses(config, &[])?;
+    let addresses = addresses(config, &[], &[])?;
     let workers = config.workers.get();
     let by_worker = (0..workers).map(|_| sockets(config, &addresses, &limit));
     Ok(Listeners {
@@ -51,14 +51,16 @@ pub(super) fn bind(config: &Config) -> Result<Listeners, StartError> {
     })
 }
 
-/// Binds what `config` has beyond `bound`, for so many workers.
+/// Binds what `config` has beyond `bound`, for so many workers. Sockets on what is `known` besides
+/// may still serve the clients that they have.
 pub(super) fn change(
     config: &Config,
     bound: &[SocketAddr],
+    known: &[SocketAddr],
     limit: &Arc<StreamLimit>,
     workers: usize,
 ) -> Result<Change, StartError> {
-    let addresses = addresses(config, bound)?;
+    let addresses = addresses(config, bound, known)?;
     let beyond = |all: &[SocketAddr], known: &[SocketAddr]| -> Vec<_> {
         all.iter()
             .filter(|addr| !known.contains(addr))
@@ -86,8 +88,12 @@ fn kinds(config: &Config) -> &'static [Kind] {
     }
 }
 
-/// The addresses to listen on; those that are not among `ours` must be free.
-fn addresses(config: &Config, ours: &[SocketAddr]) -> Result<Vec<SocketAddr>, StartError> {
+/// The addresses to listen on; those that are not `bound` must be free.
+fn addresses(
+    config: &Config,
+    bound: &[SocketAddr],
+    known: &[SocketAddr],
+) -> Result<Vec<SocketAddr>, StartError> {
     let mut addresses = Vec::new();
     for (ip, optional) in ips(config) {
         for port in config.listen.ports(ip) {
@@ -98,16 +104,36 @@ fn addresses(config: &Config, ours: &[SocketAddr]) -> Result<Vec<SocketAddr>, St
                     .iter()
                     .try_for_each(|kind| kind.check_free(addr))
             };
-            match if ours.contains(&addr) { Ok(()) } else { free() } {
+            let in_our_own_way = || known.iter().any(|own| share(*own, addr));
+            match if bound.contains(&addr) {
+                Ok(())
+            } else {
+                free()
+            } {
                 Ok(()) => addresses.push(addr),
                 Err((_, error)) if optional && is_unsupported(&error) => {
                     tracing::info!(%addr, "not listening: this host has no IPv6");
+                }
+                // The kernel deals clients out by the order of the workers' sockets and by their
+                // address: with others beside them, a worker would get the clients of another.
+                Err((_, error)) if error.kind() == io::ErrorKind::AddrInUse && in_our_own_way() => {
+                    return Err(StartError(format!(
+                        "{addr} is in the way of this server's own sockets, which serve clients: restart, or add it when the last of them have gone"
+                    )));
                 }
                 Err((kind, error)) => return Err(explain(addr, kind, &error)),
             }
         }
     }
     Ok(addresses)
+}
+
+/// Whether a socket on one of the two addresses is in the way of one on the other.
+fn share(one: SocketAddr, other: SocketAddr) -> bool {
+    let ips = [one.ip(), other.ip()];
+    one.port() == other.port()
+        && one.is_ipv4() == other.is_ipv4()
+        && (ips[0] == ips[1] || ips.iter().any(IpAddr::is_unspecified))
 }
 
 /// One worker's sockets for `addresses`.

@@ -77,6 +77,27 @@ fn listeners_come_and_go() {
 }
 
 #[test]
+fn a_listener_in_the_way_of_ones_that_serve_is_refused_for_what_it_is() {
+    let turnd = start("listening-ip = ['0.0.0.0']");
+    let echo = Peer::echo(Ipv4Addr::LOCALHOST);
+    let (call, _) = StunClient::allocated(turnd.address());
+    let (port, other) = (turnd.address().port(), turnd.ports().peers());
+    let refused = |toml: &str, addr: &str| {
+        turnd.configure(toml);
+        let refused = ctl(&turnd, &["reload"]);
+        let reason = format!("{addr}:{port} is in the way of this server's own sockets");
+        assert!(refused.err.contains(&reason), "{refused:?}");
+        assert!(call.echoes(&echo), "{toml}");
+    };
+    refused("listening-ip = ['127.0.0.1']", "127.0.0.1");
+    turnd.configure(&format!(
+        "listening-ip = ['0.0.0.0']\nlistening-port = {other}"
+    ));
+    ctl(&turnd, &["reload"]).ok();
+    refused("listening-ip = ['0.0.0.0']", "0.0.0.0");
+}
+
+#[test]
 fn a_listener_in_the_way_changes_nothing() {
     let turnd = start("");
     let taken = UdpSocket::bind((Ipv4Addr::LOCALHOST, turnd.ports().peers())).unwrap();
