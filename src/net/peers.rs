@@ -9,10 +9,12 @@ use std::time::Duration;
 use mio::Registry;
 use mio::net::{TcpListener, TcpStream};
 use slab::Slab;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 
 use super::source::{Source, Turn};
-use super::stream::{Acceptor, Buffers, DataStream, Joint, Meter, Progress};
+use super::stream::{
+    ACCEPT_PAUSE, Acceptor, Buffers, DataStream, Joint, Meter, Progress, new_socket,
+};
 use super::worker::{Command, Commands, Worker};
 use crate::Now;
 use crate::server::Server;
@@ -23,8 +25,6 @@ use crate::server::output::RelayId;
 const BACKLOG: i32 = 64;
 /// Connections that one turn takes at the most.
 const AT_ONCE: usize = 16;
-/// How long to leave the kernel alone when no descriptor is left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How soon `max-bps` is asked again.
 const HELD_PAUSE: Duration = Duration::from_millis(20);
 
@@ -76,7 +76,7 @@ impl Peers {
     /// Listens on a relayed transport address.
     pub(super) fn listen(&mut self, relay: RelayId, addr: SocketAddr) -> io::Result<()> {
         Acceptor::check_free(addr)?;
-        let socket = new_socket(addr)?;
+        let socket = shared_socket(addr)?;
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG)?;
         let mut listener = TcpListener::from_std(socket.into());
@@ -157,20 +157,15 @@ impl Meter for Metered<'_> {
 }
 
 /// A socket that shares the relayed transport address with its other connections.
-fn new_socket(addr: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    socket.set_reuse_address(true)?;
+fn shared_socket(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = new_socket(addr)?;
     socket.set_reuse_port(true)?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
     Ok(socket)
 }
 
 /// Begins to connect; the socket becomes writable when that has an end.
 fn begin_connect(from: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
-    let socket = new_socket(from)?;
+    let socket = shared_socket(from)?;
     socket.bind(&from.into())?;
     match socket.connect(&to.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),

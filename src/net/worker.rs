@@ -189,8 +189,12 @@ impl Worker {
             {
                 self.io.streams.hang_up(id);
             }
-            // The system names each source once.
-            if !self.ready.iter().take(waiting).any(|old| *old == source) {
+            // The system names a descriptor once; a connection has two.
+            let before = match source {
+                Source::Connection(_) => self.ready.len(),
+                _ => waiting,
+            };
+            if !self.ready.iter().take(before).any(|old| *old == source) {
                 self.ready.push_back(source);
             }
         }

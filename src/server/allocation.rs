@@ -51,7 +51,7 @@ pub struct Opening {
 /// One allocation.
 #[derive(Debug)]
 pub struct Allocation {
-    /// Unique on this worker since the start.
+    /// Unique in this process since the start.
     pub serial: u64,
     /// Its relay socket.
     pub relay: RelayId,

@@ -24,7 +24,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME};
+use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME, AttrType};
 use stun::error_code::{CODE_FORBIDDEN, ErrorCode};
 use stun::message::{
     CLASS_INDICATION, CLASS_REQUEST, METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND,
@@ -196,7 +196,7 @@ impl Server {
                     ip: client.ip(),
                     port: client.port(),
                 };
-                let reply = match check_understood(message) {
+                let reply = match check_understood(message, &[]) {
                     Ok(()) => Reply::success(head).with(&mapped),
                     Err(refusal) => refusal.reply(head),
                 };
@@ -247,7 +247,7 @@ impl Server {
         identity: &Identity,
     ) -> Result<Option<Reply>, Refusal> {
         // Only now: whoever is not authenticated learns nothing but that he is not (RFC 8489 §9.2.4).
-        check_understood(message)?;
+        check_understood(message, &[])?;
         if head.typ.method == METHOD_ALLOCATE {
             return self.allocate(now, path, message, head, identity);
         }
@@ -565,14 +565,12 @@ fn claimed_user(message: &Message) -> Option<Arc<str>> {
     Some(String::from_utf8_lossy(start).into())
 }
 
-/// 420 if the message has a comprehension-required attribute that nobody here knows (S6).
-fn check_understood(message: &Message) -> Result<(), Refusal> {
-    let mut unknown = message
-        .attributes
-        .0
-        .iter()
-        .map(|a| a.typ)
-        .filter(|typ| !is_understood(*typ))
+/// 420 if the message has a comprehension-required attribute that is neither known everywhere nor
+/// `known` here (S6).
+fn check_understood(message: &Message, known: &[AttrType]) -> Result<(), Refusal> {
+    let types = message.attributes.0.iter().map(|a| a.typ);
+    let mut unknown = types
+        .filter(|typ| !is_understood(*typ) && !known.contains(typ))
         .peekable();
     if unknown.peek().is_none() {
         Ok(())

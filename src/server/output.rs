@@ -253,7 +253,7 @@ pub enum Event {
 /// What a log line says of an allocation.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// Unique on this worker since the start.
+    /// Unique in this process since the start.
     pub serial: u64,
     /// The client's side.
     pub tuple: FiveTuple,

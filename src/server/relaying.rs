@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use stun::agent::TransactionId;
 
 use super::Server;
+use super::allocation::Allocation;
+use super::counters::Counters;
 use super::five_tuple::{Family, Path, PeerAddr};
 use super::output::{ClientVerdict, DropReason, PeerVerdict, RelayId};
 use super::ports::Relayed;
@@ -38,22 +40,8 @@ impl Server {
         if !self.shared.reaches(reach, peer, Relayed::Udp) {
             return ClientVerdict::Drop(DropReason::OwnAddress);
         }
-        if allocation
-            .bandwidth
-            .as_mut()
-            .is_some_and(|b| !b.to_peers.take(now.mono, payload.len() as u64))
-        {
-            return ClientVerdict::Drop(DropReason::Bandwidth);
-        }
-        self.counters.peers.send(payload.len());
-        allocation.traffic.to_peers += 1;
-        allocation.traffic.to_peers_bytes += payload.len() as u64;
-        ClientVerdict::ToPeer {
-            relay: allocation.relay,
-            peer,
-            payload,
-            dont_fragment: false,
-        }
+        let counters = &mut self.counters;
+        to_peer(allocation, counters, now, peer, payload, false)
     }
 
     pub(super) fn send<'a>(&mut self, now: Now, path: &Path, bytes: &'a [u8]) -> ClientVerdict<'a> {
@@ -76,22 +64,8 @@ impl Server {
         if !self.shared.reaches(permission.reach, peer, Relayed::Udp) {
             return ClientVerdict::Drop(DropReason::OwnAddress);
         }
-        if allocation
-            .bandwidth
-            .as_mut()
-            .is_some_and(|b| !b.to_peers.take(now.mono, send.data.len() as u64))
-        {
-            return ClientVerdict::Drop(DropReason::Bandwidth);
-        }
-        self.counters.peers.send(send.data.len());
-        allocation.traffic.to_peers += 1;
-        allocation.traffic.to_peers_bytes += send.data.len() as u64;
-        ClientVerdict::ToPeer {
-            relay: allocation.relay,
-            peer,
-            payload: send.data,
-            dont_fragment: send.dont_fragment,
-        }
+        let (counters, df) = (&mut self.counters, send.dont_fragment);
+        to_peer(allocation, counters, now, peer, send.data, df)
     }
 
     /// Takes a datagram of `len` bytes that came to a relay socket.
@@ -150,5 +124,33 @@ impl Server {
             path: allocation.path,
             header,
         }
+    }
+}
+
+/// Sends `payload` to a peer within reach, unless `max-bps` is reached.
+fn to_peer<'a>(
+    allocation: &mut Allocation,
+    counters: &mut Counters,
+    now: Now,
+    peer: PeerAddr,
+    payload: &'a [u8],
+    dont_fragment: bool,
+) -> ClientVerdict<'a> {
+    let len = payload.len() as u64;
+    if allocation
+        .bandwidth
+        .as_mut()
+        .is_some_and(|b| !b.to_peers.take(now.mono, len))
+    {
+        return ClientVerdict::Drop(DropReason::Bandwidth);
+    }
+    counters.peers.send(payload.len());
+    allocation.traffic.to_peers += 1;
+    allocation.traffic.to_peers_bytes += len;
+    ClientVerdict::ToPeer {
+        relay: allocation.relay,
+        peer,
+        payload,
+        dont_fragment,
     }
 }

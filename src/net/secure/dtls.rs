@@ -59,7 +59,7 @@ fn builder(certificate: &Certificate, ciphers: &[&str]) -> Result<SslContextBuil
         builder.add_extra_chain_cert(part.clone())?;
     }
     builder.set_private_key(&certificate.key)?;
-    // The cookie has been checked before OpenSSL sees the client; see `net::dtls`.
+    // The cookie has been checked before OpenSSL sees the client; see `net::session`.
     builder.set_cookie_generate_cb(|_, cookie| {
         cookie[0] = 0;
         Ok(1)

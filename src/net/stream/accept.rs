@@ -20,7 +20,7 @@ const BACKLOG: i32 = 1024;
 /// Connections that one turn takes at the most.
 const AT_ONCE: usize = 64;
 /// How long to leave the kernel alone when no descriptor is left.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(in crate::net) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A listening socket of one worker, and the limits of all.
 #[derive(Debug)]
@@ -57,7 +57,8 @@ impl Acceptor {
     }
 }
 
-fn new_socket(addr: SocketAddr) -> io::Result<Socket> {
+/// A TCP socket that does not wait.
+pub(in crate::net) fn new_socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     // Connections of the last run may linger; a program that listens there is refused all the same.
@@ -118,7 +119,7 @@ impl Worker {
                 Err(error) => {
                     let addr = acceptor.addr;
                     self.io.log.socket_failed(now, addr, &error);
-                    return Turn::Later(PAUSE);
+                    return Turn::Later(ACCEPT_PAUSE);
                 }
             }
         }

@@ -31,7 +31,7 @@ use crate::server::five_tuple::{FiveTuple, Path, Transport};
 use crate::server::output::DropReason;
 use crate::wire::indication::Header;
 
-pub(super) use self::accept::{Acceptor, Acceptors};
+pub(super) use self::accept::{ACCEPT_PAUSE, Acceptor, Acceptors, new_socket};
 pub(super) use self::join::{Buffers, DataStream, Joint, Meter, Progress};
 
 /// What one turn reads from a stream at the most, so that others get theirs.

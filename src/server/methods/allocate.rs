@@ -291,9 +291,8 @@ impl Server {
         self.outputs.push_back(open_relay(relay, addr, tcp));
     }
 
-    /// Takes the outcome of an [`Output::OpenRelay`]: `Err` when the port could not be bound.
-    ///
-    /// `in_use` tells that another port may do better.
+    /// Takes the outcome of an [`Output::OpenRelay`]; where another program has the port, another
+    /// port is tried.
     pub fn handle_relay_opened(&mut self, now: Now, relay: RelayId, opened: Result<(), OpenError>) {
         let Some(opening) = self
             .allocations

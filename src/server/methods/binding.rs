@@ -2,16 +2,16 @@
 
 use stun::attributes::{
     ATTR_CHANGE_REQUEST, ATTR_CHANGED_ADDRESS, ATTR_MAPPED_ADDRESS, ATTR_OTHER_ADDRESS,
-    ATTR_PADDING, ATTR_RESPONSE_ORIGIN, ATTR_RESPONSE_PORT, ATTR_SOURCE_ADDRESS, AttrType,
+    ATTR_PADDING, ATTR_RESPONSE_ORIGIN, ATTR_RESPONSE_PORT, ATTR_SOURCE_ADDRESS,
 };
 use stun::message::{BINDING_REQUEST, MESSAGE_HEADER_SIZE, METHOD_BINDING, Message};
 use stun::xoraddr::XorMappedAddress;
 
-use super::super::Server;
 use super::super::alternates::Alternates;
 use super::super::five_tuple::{Path, Transport};
 use super::super::output::{ClientVerdict, DropReason};
 use super::super::refusal::Refusal;
+use super::super::{Server, check_understood};
 use super::classic::ClassicReply;
 use super::optional;
 use crate::Now;
@@ -199,19 +199,6 @@ fn depart(alternates: &Alternates, path: &Path, change: ChangeRequest) -> Result
     let mut path = Path { socket, ..*path };
     path.tuple.server = server;
     Ok(path)
-}
-
-/// 420 for what is neither known everywhere nor `known` here (S6).
-fn check_understood(message: &Message, known: &[AttrType]) -> Result<(), Refusal> {
-    let types = message.attributes.0.iter().map(|a| a.typ);
-    let mut unknown = types
-        .filter(|typ| !is_understood(*typ) && !known.contains(typ))
-        .peekable();
-    if unknown.peek().is_none() {
-        Ok(())
-    } else {
-        Err(Refusal::unknown_attributes(unknown))
-    }
 }
 
 /// The one Binding request of RFC 3489 that `bytes` begin with.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stun::agent::TransactionId;
-use stun::attributes::{ATTR_UNKNOWN_ATTRIBUTES, ATTR_XORMAPPED_ADDRESS, RawAttribute};
+use stun::attributes::{ATTR_UNKNOWN_ATTRIBUTES, ATTR_XORMAPPED_ADDRESS, AttrType, RawAttribute};
 use stun::error_code::ErrorCodeAttribute;
 use stun::message::{Getter as _, Setter};
 
