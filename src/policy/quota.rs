@@ -1,104 +1,111 @@
-//! How many allocations one user, and everyone together, may hold.
+//! How many of something one holder, and everyone together, may have: allocations of users,
+//! connections of strangers.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Which quota is used up (RFC 8656 §7.2: 486).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuotaRefusal {
-    /// `user-quota`.
-    User,
-    /// `total-quota`.
+    /// What one holder may have: `user-quota`.
+    Holder,
+    /// What all may have together: `total-quota`.
     Total,
 }
 
-/// Counts allocations; shared between the workers.
+/// Counts what holders have, by their names; shared between the workers.
 #[derive(Debug)]
-pub struct Quota {
-    held: Mutex<Held>,
+pub struct Quota<K: Eq + Hash = Arc<str>> {
+    held: Mutex<Held<K>>,
 }
 
 #[derive(Debug)]
-struct Held {
-    user_limit: u32,
+struct Held<K> {
+    holder_limit: u32,
     total_limit: u32,
     total: u32,
-    /// Holds nobody who has none, so that it does not grow with the users ever seen.
-    users: HashMap<Arc<str>, u32>,
+    /// Knows nobody who has none, so that it does not grow with the holders ever seen.
+    holders: HashMap<K, u32>,
 }
 
-impl Quota {
+impl<K: Clone + Eq + Hash> Quota<K> {
     /// Counters under these limits; `None` is no limit.
     #[must_use]
-    pub fn new(user: Option<u32>, total: Option<u32>) -> Self {
+    pub fn new(holder: Option<u32>, total: Option<u32>) -> Self {
         Self {
             held: Mutex::new(Held {
-                user_limit: user.unwrap_or(u32::MAX),
+                holder_limit: holder.unwrap_or(u32::MAX),
                 total_limit: total.unwrap_or(u32::MAX),
                 total: 0,
-                users: HashMap::new(),
+                holders: HashMap::new(),
             }),
         }
     }
 
     /// Other limits from now on; what is held stays, even beyond them.
-    pub fn set_limits(&self, user: Option<u32>, total: Option<u32>) {
+    pub fn set_limits(&self, holder: Option<u32>, total: Option<u32>) {
         let mut held = self.lock();
-        held.user_limit = user.unwrap_or(u32::MAX);
+        held.holder_limit = holder.unwrap_or(u32::MAX);
         held.total_limit = total.unwrap_or(u32::MAX);
     }
 
-    /// Counts one allocation of `quota_id` for as long as the guard lives (L9).
+    /// Counts one more of `holder` for as long as the guard lives (L9).
     ///
     /// # Errors
     /// The quota that is used up.
-    pub fn acquire(self: &Arc<Self>, quota_id: &Arc<str>) -> Result<QuotaGuard, QuotaRefusal> {
+    pub fn acquire(self: &Arc<Self>, holder: &K) -> Result<QuotaGuard<K>, QuotaRefusal> {
         let mut held = self.lock();
-        let of_user = held.users.get(quota_id).copied().unwrap_or(0);
-        if of_user >= held.user_limit {
-            return Err(QuotaRefusal::User);
+        let of_holder = held.holders.get(holder).copied().unwrap_or(0);
+        if of_holder >= held.holder_limit {
+            return Err(QuotaRefusal::Holder);
         }
         if held.total >= held.total_limit {
             return Err(QuotaRefusal::Total);
         }
         held.total += 1;
-        held.users.insert(Arc::clone(quota_id), of_user + 1);
+        held.holders.insert(holder.clone(), of_holder + 1);
         Ok(QuotaGuard {
             quota: Arc::clone(self),
-            quota_id: Arc::clone(quota_id),
+            holder: holder.clone(),
         })
     }
 
-    fn release(&self, quota_id: &Arc<str>) {
+    #[cfg(test)]
+    pub(super) fn total(&self) -> u32 {
+        self.lock().total
+    }
+}
+
+impl<K: Eq + Hash> Quota<K> {
+    fn release(&self, holder: &K) {
         let mut held = self.lock();
         held.total = held.total.saturating_sub(1);
-        if let Entry::Occupied(mut user) = held.users.entry(Arc::clone(quota_id)) {
-            if *user.get() > 1 {
-                *user.get_mut() -= 1;
-            } else {
-                user.remove();
+        if let Some(count) = held.holders.get_mut(holder) {
+            *count -= 1;
+            if *count == 0 {
+                held.holders.remove(holder);
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, Held<K>> {
         // Another worker's panic leaves plain counters behind, and service must go on.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One counted allocation; dropping it gives the place back.
+/// One that is counted; dropping it gives the place back.
 #[derive(Debug)]
 #[must_use = "the place is given back as soon as this is dropped"]
-pub struct QuotaGuard {
-    quota: Arc<Quota>,
-    quota_id: Arc<str>,
+pub struct QuotaGuard<K: Eq + Hash = Arc<str>> {
+    quota: Arc<Quota<K>>,
+    holder: K,
 }
 
-impl Drop for QuotaGuard {
+impl<K: Eq + Hash> Drop for QuotaGuard<K> {
     fn drop(&mut self) {
-        self.quota.release(&self.quota_id);
+        self.quota.release(&self.holder);
     }
 }
 
@@ -118,11 +125,11 @@ mod tests {
         let (alice, bob) = (Arc::from("alice"), Arc::from("bob"));
         let first = q.acquire(&alice).unwrap();
         let _second = q.acquire(&alice).unwrap();
-        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::User);
+        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::Holder);
         let _other = q.acquire(&bob).unwrap();
         drop(first);
         let _again = q.acquire(&alice).unwrap();
-        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::User);
+        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::Holder);
     }
 
     #[test]
@@ -131,10 +138,10 @@ mod tests {
         let alice = Arc::from("alice");
         let guards = [q.acquire(&alice).unwrap(), q.acquire(&alice).unwrap()];
         q.set_limits(Some(1), None);
-        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::User);
+        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::Holder);
         drop(guards);
         let _one = q.acquire(&alice).unwrap();
-        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::User);
+        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::Holder);
         q.set_limits(None, Some(2));
         let _two = q.acquire(&alice).unwrap();
         assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::Total);
@@ -155,12 +162,15 @@ mod tests {
         let q = quota(Some(1), Some(1));
         let guard = q.acquire(&Arc::from("a")).unwrap();
         for _ in 0..3 {
-            assert_eq!(q.acquire(&Arc::from("a")).unwrap_err(), QuotaRefusal::User);
+            assert_eq!(
+                q.acquire(&Arc::from("a")).unwrap_err(),
+                QuotaRefusal::Holder
+            );
             assert_eq!(q.acquire(&Arc::from("b")).unwrap_err(), QuotaRefusal::Total);
         }
         drop(guard);
-        assert_eq!(q.lock().total, 0);
-        assert!(q.lock().users.is_empty());
+        assert_eq!(q.total(), 0);
+        assert!(q.lock().holders.is_empty());
     }
 
     #[test]
@@ -176,7 +186,7 @@ mod tests {
         let guard = q.acquire(&Arc::from("a")).unwrap();
         assert!(q.acquire(&Arc::from("a")).is_err());
         drop(guard);
-        assert!(q.lock().users.is_empty());
+        assert!(q.lock().holders.is_empty());
     }
 
     #[test]
@@ -198,7 +208,7 @@ mod tests {
             guards.iter().map(Vec::len).sum()
         });
         assert_eq!(granted, 100);
-        assert_eq!(q.lock().total, 0);
+        assert_eq!(q.total(), 0);
     }
 
     proptest! {
@@ -221,14 +231,14 @@ mod tests {
                     alive[user].pop();
                 }
                 for (id, guards) in ids.iter().zip(&alive) {
-                    let counted = q.lock().users.get(id).copied();
+                    let counted = q.lock().holders.get(id).copied();
                     let expected = Some(guards.len()).filter(|n| *n > 0);
                     prop_assert_eq!(counted.map(|n| n as usize), expected);
                 }
             }
             drop(alive);
-            prop_assert_eq!(q.lock().total, 0);
-            prop_assert!(q.lock().users.is_empty());
+            prop_assert_eq!(q.total(), 0);
+            prop_assert!(q.lock().holders.is_empty());
         }
     }
 }

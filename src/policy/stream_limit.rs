@@ -1,84 +1,29 @@
 //! How many connections one source, and all together, may hold open without an allocation.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::peer_filter::canonical_ip;
+use super::quota::{Quota, QuotaGuard};
 
 /// Counts connections of strangers; shared between the workers.
 #[derive(Debug)]
-pub struct StreamLimit {
-    total: u32,
-    per_source: u32,
-    held: Mutex<Held>,
-}
+pub struct StreamLimit(Arc<Quota<IpAddr>>);
 
-#[derive(Debug, Default)]
-struct Held {
-    total: u32,
-    /// Holds nobody who has none: no larger than `total`.
-    sources: HashMap<IpAddr, u32>,
-}
+/// One counted connection; dropping it gives the place back.
+pub type StreamGuard = QuotaGuard<IpAddr>;
 
 impl StreamLimit {
     /// Counters under these limits.
     #[must_use]
     pub fn new(total: u32, per_source: u32) -> Self {
-        Self {
-            total,
-            per_source,
-            held: Mutex::default(),
-        }
+        Self(Arc::new(Quota::new(Some(per_source), Some(total))))
     }
 
     /// Counts one connection from `source` for as long as the guard lives; `None`: too many.
     #[must_use]
-    pub fn acquire(self: &Arc<Self>, source: IpAddr) -> Option<StreamGuard> {
-        let source = network(source);
-        let mut held = self.lock();
-        let of_source = held.sources.get(&source).copied().unwrap_or(0);
-        if held.total >= self.total || of_source >= self.per_source {
-            return None;
-        }
-        held.total += 1;
-        held.sources.insert(source, of_source + 1);
-        Some(StreamGuard {
-            limit: Arc::clone(self),
-            source,
-        })
-    }
-
-    fn release(&self, source: IpAddr) {
-        let mut held = self.lock();
-        held.total = held.total.saturating_sub(1);
-        if let Entry::Occupied(mut count) = held.sources.entry(source) {
-            if *count.get() > 1 {
-                *count.get_mut() -= 1;
-            } else {
-                count.remove();
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        // Another worker's panic leaves plain counters behind, and service must go on.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One counted connection; dropping it gives the place back.
-#[derive(Debug)]
-#[must_use = "the place is given back as soon as this is dropped"]
-pub struct StreamGuard {
-    limit: Arc<StreamLimit>,
-    source: IpAddr,
-}
-
-impl Drop for StreamGuard {
-    fn drop(&mut self) {
-        self.limit.release(self.source);
+    pub fn acquire(&self, source: IpAddr) -> Option<StreamGuard> {
+        self.0.acquire(&network(source)).ok()
     }
 }
 
@@ -100,7 +45,7 @@ mod tests {
 
     #[test]
     fn x4_a_source_and_all_together_get_no_more_than_their_limit() {
-        let limit = Arc::new(StreamLimit::new(3, 2));
+        let limit = StreamLimit::new(3, 2);
         let first = limit.acquire(ip("192.0.2.1")).unwrap();
         let _second = limit.acquire(ip("::ffff:192.0.2.1")).unwrap();
         assert!(limit.acquire(ip("192.0.2.1")).is_none());
@@ -112,12 +57,11 @@ mod tests {
 
     #[test]
     fn x4_an_ipv6_host_is_its_64_and_nobody_is_remembered() {
-        let limit = Arc::new(StreamLimit::new(10, 1));
+        let limit = StreamLimit::new(10, 1);
         let guard = limit.acquire(ip("2001:db8::1")).unwrap();
         assert!(limit.acquire(ip("2001:db8::2")).is_none());
         assert!(limit.acquire(ip("2001:db8:0:1::2")).is_some());
         drop(guard);
-        assert_eq!(limit.lock().sources.len(), 0);
-        assert_eq!(limit.lock().total, 0);
+        assert_eq!(limit.0.total(), 0);
     }
 }

@@ -35,6 +35,19 @@ pub struct Bandwidth {
     pub to_client: TokenBucket,
 }
 
+/// Which port a client asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Any port.
+    Any,
+    /// EVEN-PORT with R = 0.
+    Even,
+    /// EVEN-PORT with R = 1: an even one, and the next reserved.
+    Pair,
+    /// RESERVATION-TOKEN: the one reserved.
+    Reserved,
+}
+
 /// An Allocate request whose relay socket is being opened.
 #[derive(Debug)]
 pub struct Opening {
@@ -45,7 +58,7 @@ pub struct Opening {
     /// EVEN-PORT: the port to reserve beside it.
     pub partner: Option<(PortLease, QuotaGuard)>,
     /// How the client wants its port.
-    pub wish: super::methods::allocate::Wish,
+    pub wish: Wish,
 }
 
 /// One allocation.

@@ -18,7 +18,7 @@ use turn::proto::rsrvtoken::ReservationToken;
 use turn::proto::{PROTO_TCP, PROTO_UDP};
 
 use super::super::Server;
-use super::super::allocation::{Allocation, Opening, Replay};
+use super::super::allocation::{Allocation, Opening, Replay, Wish};
 use super::super::deadlines::Subject;
 use super::super::five_tuple::{Family, Path};
 use super::super::output::{Event, Output, RelayId, Traffic};
@@ -41,24 +41,18 @@ const RETRANSMISSION: Duration = Duration::from_secs(40);
 /// Ports that are tried before the client hears 508: another program may sit on some.
 const BIND_TRIES: usize = 64;
 
-/// Which port a client asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// Any port.
-    Any,
-    /// EVEN-PORT with R = 0.
-    Even,
-    /// EVEN-PORT with R = 1: an even one, and the next reserved.
-    Pair,
-    /// RESERVATION-TOKEN: the one reserved.
-    Reserved,
-}
-
 /// A port found for an allocation, with what goes along.
 struct Place {
     lease: PortLease,
     quota: QuotaGuard,
     partner: Option<(PortLease, QuotaGuard)>,
+}
+
+/// How it is to be opened.
+struct Terms {
+    wish: Wish,
+    lifetime: Duration,
+    tcp: bool,
 }
 
 impl Server {
@@ -129,16 +123,13 @@ impl Server {
                 self.place(path, family, wish, quota, partner)?
             }
         };
-        self.open(
-            now,
-            path,
-            head,
-            identity,
-            place,
+        let lifetime = self.shared.lifetime(lifetime);
+        let terms = Terms {
             wish,
-            self.shared.lifetime(lifetime),
+            lifetime,
             tcp,
-        );
+        };
+        self.open(now, path, head, identity, place, &terms);
         Ok(None)
     }
 
@@ -177,7 +168,7 @@ impl Server {
         let acquired = self.shared.quota.acquire(&identity.quota_id);
         acquired.map_err(|refusal| {
             let (quota, reason) = match refusal {
-                QuotaRefusal::User => (0, "user-quota reached"),
+                QuotaRefusal::Holder => (0, "user-quota reached"),
                 QuotaRefusal::Total => (1, "total-quota reached"),
             };
             self.counters.quota_refusals[quota] += 1;
@@ -244,10 +235,6 @@ impl Server {
         })
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is a part of the one allocation it makes"
-    )]
     fn open(
         &mut self,
         now: Now,
@@ -255,10 +242,13 @@ impl Server {
         head: &Head,
         identity: &Identity,
         place: Place,
-        wish: Wish,
-        lifetime: Duration,
-        tcp: bool,
+        terms: &Terms,
     ) {
+        let Terms {
+            wish,
+            lifetime,
+            tcp,
+        } = *terms;
         let addr = place.lease.addr();
         let expires = now.mono + lifetime;
         let serial = self.shared.next_serial();
