@@ -104,19 +104,22 @@ fn addresses(
                     .iter()
                     .try_for_each(|kind| kind.check_free(addr))
             };
-            let in_our_own_way = || known.iter().any(|own| share(*own, addr));
-            match if bound.contains(&addr) {
+            let checked = if bound.contains(&addr) {
                 Ok(())
             } else {
                 free()
-            } {
+            };
+            match checked {
                 Ok(()) => addresses.push(addr),
                 Err((_, error)) if optional && is_unsupported(&error) => {
                     tracing::info!(%addr, "not listening: this host has no IPv6");
                 }
                 // The kernel deals clients out by the order of the workers' sockets and by their
                 // address: with others beside them, a worker would get the clients of another.
-                Err((_, error)) if error.kind() == io::ErrorKind::AddrInUse && in_our_own_way() => {
+                Err((_, error))
+                    if error.kind() == io::ErrorKind::AddrInUse
+                        && known.iter().any(|own| share(*own, addr)) =>
+                {
                     return Err(StartError(format!(
                         "{addr} is in the way of this server's own sockets, which serve clients: restart, or add it when the last of them have gone"
                     )));

@@ -312,7 +312,6 @@ impl Worker {
                 continue;
             };
             if self.server.has_allocation(&stream.path) {
-                stream.guard = None;
                 stream.check = now.mono + patience;
                 self.io.streams.checks.insert((stream.check, id));
             } else {

@@ -201,6 +201,7 @@ impl Worker {
                 return Err(End::Bound);
             }
             if stream.guard.is_some() && self.server.has_allocation(&path) {
+                // Only what comes on the stream makes an allocation for it.
                 stream.guard = None;
             }
         }

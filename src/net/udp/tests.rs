@@ -314,15 +314,12 @@ fn what_the_kernel_refuses_is_counted_as_dropped() {
         let port = if i % 2 == 0 { sink.addr().port() } else { 0 };
         queue.push(
             &receiver,
-            &Outgoing {
-                via: Via::Listener(SocketId(0)),
-                to: (Ipv4Addr::LOCALHOST, port).into(),
-                from: None,
-                header: None,
-                payload: datagram.bytes,
-                dont_fragment: false,
-                traffic_class: 0,
-            },
+            &Outgoing::plain(
+                Via::Listener(SocketId(0)),
+                (Ipv4Addr::LOCALHOST, port).into(),
+                None,
+                datagram.bytes,
+            ),
         );
     }
     queue.flush(&receiver, |_| Some(&socket));
@@ -341,18 +338,10 @@ fn what_the_receiver_does_not_hold_leaves_with_what_it_holds() {
         receiver.receive(&socket).unwrap();
     }
     let held = receiver.datagrams().next().unwrap().bytes;
-    let to = sink.addr();
     fn outgoing(to: SocketAddr, payload: &[u8]) -> Outgoing<'_> {
-        Outgoing {
-            via: Via::Listener(SocketId(0)),
-            to,
-            from: None,
-            header: None,
-            payload,
-            dont_fragment: false,
-            traffic_class: 0,
-        }
+        Outgoing::plain(Via::Listener(SocketId(0)), to, None, payload)
     }
+    let to = sink.addr();
     for round in 0..2 {
         for number in 0..5 {
             // It is gone when the queue is flushed.
