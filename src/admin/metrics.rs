@@ -81,6 +81,11 @@ fn render(status: &Status, realm: &str, daemon: &Daemon) -> String {
     allocations(&mut page, counters);
     responses(&mut page, counters);
     drops(&mut page, status);
+    page.counter(
+        "turnd_dtls_hello_verify_requests_total",
+        "Answers to DTLS clients that have yet to prove their address.",
+        counters.hello_verify_requests,
+    );
     page.gauge(
         "turnd_relay_ports_used",
         "Relay ports in use or reserved.",

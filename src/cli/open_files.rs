@@ -23,7 +23,7 @@ fn needed(config: &Config) -> u64 {
 /// Connections: one beside each relayed address, and those that have none yet.
 fn streams(config: &Config, sockets: u64) -> u64 {
     if config.transports.tcp || config.transports.tls {
-        sockets + u64::from(config.transports.max_idle)
+        sockets + u64::from(config.transports.unallocated.clients)
     } else {
         0
     }

@@ -77,9 +77,15 @@ pub struct FileConfig {
     /// Connections without an allocation, all together.
     #[arg(long, help_heading = "Transports", value_name = "N")]
     pub max_idle_streams: Option<u32>,
-    /// Connections without an allocation from one address, or one IPv6 /64.
+    /// Connections without an allocation from one address, or one IPv6 /64; a /48 may have four times as many.
     #[arg(long, help_heading = "Transports", value_name = "N")]
     pub max_idle_streams_per_ip: Option<u32>,
+    /// Bytes that connections without an allocation may hold, all together.
+    #[arg(long, help_heading = "Transports", value_name = "N")]
+    pub max_idle_memory: Option<u32>,
+    /// TLS and DTLS handshakes per second that one source network may begin; 0: no limit.
+    #[arg(long, help_heading = "Transports", value_name = "N")]
+    pub handshake_rate: Option<u32>,
     /// Addresses to relay from; none: the address that the client reached.
     #[arg(long, help_heading = "Relaying", value_name = "IP")]
     #[serde(default, deserialize_with = "one_or_many")]
@@ -255,6 +261,8 @@ impl FileConfig {
             max_allocate_timeout: Some(60),
             max_idle_streams: Some(10000),
             max_idle_streams_per_ip: Some(1000),
+            max_idle_memory: Some(64 << 20),
+            handshake_rate: Some(100),
             relay_ip: Some(Vec::new()),
             external_ip: Some(Vec::new()),
             min_port: Some(49152),

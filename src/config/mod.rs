@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::policy::peer_filter::IpRange;
+use crate::policy::unallocated::UnallocatedLimits;
 
 use self::certificate::{Certificate, CertificateFiles};
 
@@ -121,10 +122,10 @@ pub struct Transports {
     pub proxies: Vec<IpRange>,
     /// `max-allocate-timeout`: how long a connection may be without an allocation.
     pub patience: Duration,
-    /// `max-idle-streams`: connections without one, all together.
-    pub max_idle: u32,
-    /// `max-idle-streams-per-ip`: from one source.
-    pub max_idle_per_ip: u32,
+    /// `max-idle-streams`, `max-idle-streams-per-ip`, `max-idle-memory`: clients without one.
+    pub unallocated: UnallocatedLimits,
+    /// `handshake-rate`: handshakes per second of one source network; `None`: no limit.
+    pub handshake_rate: Option<u32>,
 }
 
 /// What TLS and DTLS need.

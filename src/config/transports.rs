@@ -7,6 +7,10 @@ use super::check::{Checker, on};
 use super::error::shown;
 use super::file::FileConfig;
 use super::{Secret, Tls, Transports};
+use crate::policy::unallocated::UnallocatedLimits;
+
+/// Bytes below which `max-idle-memory` leaves no room for a few handshakes.
+const LEAST_IDLE_MEMORY: u32 = 1 << 20;
 
 /// What both TLS libraries have and RFC 8446 and RFC 9325 recommend, in OpenSSL's names.
 pub(super) const CIPHERS: [&str; 9] = [
@@ -32,12 +36,22 @@ impl Checker<'_> {
             tcp_relay: !on(file.no_tcp_relay),
             proxies: self.ranges("trusted-proxies", file.trusted_proxies.as_deref()),
             patience: self.seconds("max-allocate-timeout", file.max_allocate_timeout, 1..=86400),
-            max_idle: self.within("max-idle-streams", file.max_idle_streams, 1..=u32::MAX),
-            max_idle_per_ip: self.within(
-                "max-idle-streams-per-ip",
-                file.max_idle_streams_per_ip,
-                1..=u32::MAX,
-            ),
+            unallocated: UnallocatedLimits {
+                clients: self.within("max-idle-streams", file.max_idle_streams, 1..=u32::MAX),
+                per_source: self.within(
+                    "max-idle-streams-per-ip",
+                    file.max_idle_streams_per_ip,
+                    1..=u32::MAX,
+                ),
+                bytes: self
+                    .within(
+                        "max-idle-memory",
+                        file.max_idle_memory,
+                        LEAST_IDLE_MEMORY..=u32::MAX,
+                    )
+                    .into(),
+            },
+            handshake_rate: file.handshake_rate.filter(|rate| *rate > 0),
         };
         let Transports { udp, tcp, .. } = transports;
         let wanted_files = file.cert.as_ref().is_some_and(|list| !list.is_empty());

@@ -11,7 +11,7 @@ use crate::config::file::FileConfig;
 use crate::config::{self, Config};
 
 /// Keys that a running process cannot follow.
-const NEED_RESTART: [&str; 15] = [
+const NEED_RESTART: [&str; 17] = [
     "relay-threads",
     "admin-listen",
     "reload-on-change",
@@ -27,6 +27,8 @@ const NEED_RESTART: [&str; 15] = [
     "max-allocate-timeout",
     "max-idle-streams",
     "max-idle-streams-per-ip",
+    "max-idle-memory",
+    "handshake-rate",
 ];
 
 /// Where clients that find out their NAT are told of one address at another, all must stay.

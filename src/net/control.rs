@@ -14,7 +14,6 @@ use crate::Now;
 use crate::auth::Authenticator;
 use crate::auth::nonce::NonceKey;
 use crate::config::{Config, Secret};
-use crate::policy::stream_limit::StreamLimit;
 use crate::server::Server;
 use crate::server::counters::Counters;
 use crate::server::oversight::{Filter, SessionInfo};
@@ -35,8 +34,6 @@ pub(super) struct Settings {
     bound: Vec<SocketAddr>,
     /// Those, and all that there were since the start.
     known: Vec<SocketAddr>,
-    /// Of all connections.
-    limit: Arc<StreamLimit>,
     nonce_secret: Option<Secret>,
     nonces: NonceKey,
 }
@@ -46,7 +43,6 @@ impl Settings {
     pub(super) fn new(
         config: &Config,
         bound: Vec<SocketAddr>,
-        limit: Arc<StreamLimit>,
         previous: Option<&Self>,
     ) -> Result<Self, StartError> {
         listen::check_relays(config)?;
@@ -71,7 +67,6 @@ impl Settings {
             shared: Arc::new(shared.with_alternates(&config.listen, &bound)),
             known,
             bound,
-            limit,
             nonce_secret,
             nonces,
         })
@@ -225,13 +220,7 @@ impl Control {
         let shared = {
             let mut settings = self.settings();
             let workers = self.workers.len();
-            let change = listen::change(
-                config,
-                &settings.bound,
-                &settings.known,
-                &settings.limit,
-                workers,
-            )?;
+            let change = listen::change(config, &settings.bound, &settings.known, workers)?;
             // The demonstration's certificate is in no configuration, and stays.
             let secure = self
                 .secure
@@ -239,8 +228,7 @@ impl Control {
                 .filter(|_| !config.tls.files.is_empty());
             let certificates = secure.map(|secure| secure.prepare(&config.tls));
             let certificates = certificates.transpose().map_err(StartError)?;
-            let limit = Arc::clone(&settings.limit);
-            *settings = Settings::new(config, change.addresses, limit, Some(&settings))?;
+            *settings = Settings::new(config, change.addresses, Some(&settings))?;
             // From here on nothing fails.
             if let (Some(secure), Some(certificates)) = (secure, certificates) {
                 secure.adopt(&config.tls, certificates);

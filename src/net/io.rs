@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::admission::Admission;
 use super::log::EventLog;
 use super::peers::Peers;
 use super::session::Sessions;
@@ -23,6 +24,8 @@ pub(super) struct Io {
     pub(super) acceptors: Acceptors,
     pub(super) streams: Streams,
     pub(super) sessions: Sessions,
+    /// Clients of both kinds that have no allocation.
+    pub(super) admission: Admission,
     pub(super) peers: Peers,
     /// Not `no-udp`.
     pub(super) plain_datagrams: bool,
@@ -90,7 +93,18 @@ impl Io {
             }
             // Nothing but the server itself relays yet.
             Output::ChannelUp(_) | Output::ChannelDown(_) => {}
+            Output::Idle { path } => self.idle_again(now, &path),
             Output::Event(event) => self.log.write(now, &event),
+        }
+    }
+
+    fn idle_again(&mut self, now: Now, path: &Path) {
+        let admission = &mut self.admission;
+        match Way::of(path.socket) {
+            Way::Stream(id) => self.streams.idle_again(now, admission, id),
+            Way::Session(id) => self.sessions.idle_again(now, admission, id),
+            // Nothing is kept of a client of plain UDP.
+            Way::Listener(_) => {}
         }
     }
 

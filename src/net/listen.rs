@@ -3,14 +3,11 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use std::sync::Arc;
-
 use super::StartError;
 use super::stream::Acceptor;
 use super::udp::{self, UdpSocket};
 use super::worker::Listening;
 use crate::config::Config;
-use crate::policy::stream_limit::StreamLimit;
 
 /// What was bound.
 pub(super) struct Listeners {
@@ -18,8 +15,6 @@ pub(super) struct Listeners {
     pub(super) addresses: Vec<SocketAddr>,
     /// The sockets of each worker.
     pub(super) by_worker: Vec<Listening>,
-    /// Of all connections.
-    pub(super) limit: Arc<StreamLimit>,
 }
 
 /// What a reload adds and takes away.
@@ -36,18 +31,12 @@ pub(super) struct Change {
 
 /// Binds what `listening-ip` and the keys of the listening ports say.
 pub(super) fn bind(config: &Config) -> Result<Listeners, StartError> {
-    let transports = &config.transports;
-    let limit = Arc::new(StreamLimit::new(
-        transports.max_idle,
-        transports.max_idle_per_ip,
-    ));
     let addresses = addresses(config, &[], &[])?;
     let workers = config.workers.get();
-    let by_worker = (0..workers).map(|_| sockets(config, &addresses, &limit));
+    let by_worker = (0..workers).map(|_| sockets(config, &addresses));
     Ok(Listeners {
         by_worker: by_worker.collect::<Result<_, _>>()?,
         addresses,
-        limit,
     })
 }
 
@@ -57,7 +46,6 @@ pub(super) fn change(
     config: &Config,
     bound: &[SocketAddr],
     known: &[SocketAddr],
-    limit: &Arc<StreamLimit>,
     workers: usize,
 ) -> Result<Change, StartError> {
     let addresses = addresses(config, bound, known)?;
@@ -68,7 +56,7 @@ pub(super) fn change(
             .collect()
     };
     let added = beyond(&addresses, bound);
-    let by_worker = (0..workers).map(|_| sockets(config, &added, limit));
+    let by_worker = (0..workers).map(|_| sockets(config, &added));
     Ok(Change {
         by_worker: by_worker.collect::<Result<_, _>>()?,
         removed: beyond(bound, &addresses),
@@ -140,19 +128,13 @@ fn share(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 /// One worker's sockets for `addresses`.
-fn sockets(
-    config: &Config,
-    addresses: &[SocketAddr],
-    limit: &Arc<StreamLimit>,
-) -> Result<Listening, StartError> {
+fn sockets(config: &Config, addresses: &[SocketAddr]) -> Result<Listening, StartError> {
     let mut listening = Listening::default();
     for addr in addresses {
         for kind in kinds(config) {
             let bound = match kind {
                 Kind::Udp => UdpSocket::bind_listener(*addr).map(|s| listening.udp.push(s)),
-                Kind::Tcp => {
-                    Acceptor::bind(*addr, Arc::clone(limit)).map(|a| listening.tcp.push(a))
-                }
+                Kind::Tcp => Acceptor::bind(*addr).map(|a| listening.tcp.push(a)),
             };
             bound.map_err(|error| explain(*addr, *kind, &error))?;
         }

@@ -1,5 +1,6 @@
 //! Sockets, threads and the clock: everything that the protocol code does not know.
 
+mod admission;
 mod alarm;
 pub mod control;
 mod io;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use self::admission::AdmissionOptions;
 use self::control::{Control, Settings};
 use self::peers::Workers;
 use self::secure::Secure;
@@ -30,6 +32,7 @@ use self::stream::StreamOptions;
 use self::worker::{Commands, Listening, Options, Worker};
 use crate::Now;
 use crate::config::Config;
+use crate::policy::unallocated::Unallocated;
 use crate::server::shared::Shared;
 
 /// The running service: its worker threads and their sockets.
@@ -46,28 +49,32 @@ impl Service {
     /// What could not be bound or started, with what to do about it.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let listeners = listen::bind(config)?;
-        let limit = Arc::clone(&listeners.limit);
-        let settings = Settings::new(config, listeners.addresses.clone(), limit, None)?;
+        let settings = Settings::new(config, listeners.addresses.clone(), None)?;
         let secure = Secure::new(config).map_err(StartError)?;
         let all = Workers::default();
+        let transports = &config.transports;
+        let admission = AdmissionOptions {
+            all: Arc::new(Unallocated::new(transports.unallocated)),
+            patience: transports.patience,
+            // The kernel deals a network's clients out to all workers.
+            handshake_rate: transports
+                .handshake_rate
+                .map(|rate| rate.div_ceil(config.workers.get() as u32)),
+        };
         let mut threads = Vec::new();
         let mut workers = Vec::new();
         for (index, listening) in listeners.by_worker.into_iter().enumerate() {
-            let transports = &config.transports;
             let options = Options {
                 streams: StreamOptions {
                     plain: transports.tcp,
                     secure: secure.clone().filter(|_| transports.tls),
-                    patience: transports.patience,
-                    limit: Arc::clone(&listeners.limit),
                     proxies: transports.proxies.clone(),
                 },
                 sessions: SessionOptions {
                     secure: secure.clone().filter(|_| transports.dtls),
-                    limit: Arc::clone(&listeners.limit),
                     proxies: transports.proxies.clone(),
-                    patience: transports.patience,
                 },
+                admission: admission.clone(),
                 plain_datagrams: transports.udp,
                 index,
                 workers: Arc::clone(&all),

@@ -17,6 +17,7 @@ use super::stream::{
 };
 use super::worker::{Command, Commands, Worker};
 use crate::Now;
+use crate::policy::unallocated::Displaced;
 use crate::server::Server;
 use crate::server::connections::ConnectionId;
 use crate::server::output::RelayId;
@@ -127,6 +128,14 @@ impl Peers {
     /// Takes a connection that is to have a turn though the system has said nothing.
     pub(super) fn next_stirred(&mut self) -> Option<Source> {
         self.stirred.pop().map(Source::Connection)
+    }
+
+    /// Tells the worker of a client that it has to end.
+    pub(super) fn displace(&self, displaced: Displaced) {
+        let workers = self.workers.get();
+        if let Some(worker) = workers.and_then(|workers| workers.get(displaced.client.worker)) {
+            worker.send(Command::Displace(displaced));
+        }
     }
 
     /// Sends a data connection to the worker that has its peer connection.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Waker};
 
+use super::admission::{Admission, AdmissionOptions};
 use super::alarm::Alarm;
 use super::io::{Io, Serving};
 use super::later::Later;
@@ -22,6 +23,7 @@ use super::stream::{Acceptor, Acceptors, DataStream, StreamOptions, Streams};
 use super::udp::{Datagram, Outgoing, Receiver, SendCounters, SendQueue, UdpSocket, Via};
 use super::way::Way;
 use crate::Now;
+use crate::policy::unallocated::Displaced;
 use crate::server::Server;
 use crate::server::connections::ConnectionId;
 use crate::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
@@ -47,6 +49,8 @@ pub(super) enum Command {
     Listen(Listening, Vec<SocketAddr>),
     /// Take a data connection whose peer connection is here.
     Join(ConnectionId, Box<DataStream>),
+    /// End a client without an allocation, whose place another needs.
+    Displace(Displaced),
 }
 
 /// The way to a worker, from any thread.
@@ -79,6 +83,7 @@ pub(super) struct Listening {
 pub(super) struct Options {
     pub(super) streams: StreamOptions,
     pub(super) sessions: SessionOptions,
+    pub(super) admission: AdmissionOptions,
     /// Plain UDP.
     pub(super) plain_datagrams: bool,
     /// Which worker this is.
@@ -120,14 +125,16 @@ impl Worker {
         for acceptor in listening.tcp {
             acceptors.add(acceptor)?;
         }
+        let time = now();
         let worker = Self {
-            server: Server::new(shared, now()).on_worker(options.index),
+            server: Server::new(shared, time).on_worker(options.index),
             io: Io {
                 sockets: Sockets::new(registry()?, listening.udp)?,
                 queue: SendQueue::new(),
                 acceptors,
                 streams: Streams::new(registry()?, options.streams),
                 sessions: Sessions::new(options.sessions),
+                admission: Admission::new(options.admission, options.index, time.mono),
                 peers: Peers::new(registry()?, options.workers),
                 plain_datagrams: options.plain_datagrams,
                 log: EventLog::default(),
@@ -158,6 +165,7 @@ impl Worker {
                 break;
             }
             self.io.streams.flush();
+            self.displace(time);
             self.close_failed_streams(time);
             while let Some(source) = self.io.peers.next_stirred() {
                 self.wants_turn(source);
@@ -246,9 +254,30 @@ impl Worker {
                 Command::Ask(ask) => self.answer(now, ask),
                 Command::Listen(added, removed) => self.listen(now, added, &removed),
                 Command::Join(connection, data) => self.join(connection, *data),
+                Command::Displace(displaced) => self.end_displaced(now, &displaced),
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// Ends the clients whose places others needed, or has their workers end them.
+    fn displace(&mut self, now: Now) {
+        while let Some(displaced) = self.io.admission.next_displaced() {
+            if self.io.admission.is_own(&displaced) {
+                self.end_displaced(now, &displaced);
+            } else {
+                self.io.peers.displace(displaced);
+            }
+        }
+    }
+
+    fn end_displaced(&mut self, now: Now, displaced: &Displaced) {
+        let (io, mut serving) = self.split(now);
+        match Way::of(SocketId(displaced.client.socket)) {
+            Way::Stream(id) => io.streams.displace(id, displaced),
+            Way::Session(id) => io.displace_session(&mut serving, id, displaced),
+            Way::Listener(_) => {}
+        }
     }
 
     fn answer(&mut self, now: Now, ask: Ask) {

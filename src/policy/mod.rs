@@ -4,4 +4,4 @@ pub mod ip_range;
 pub mod peer_filter;
 pub mod quota;
 pub mod rate;
-pub mod stream_limit;
+pub mod unallocated;

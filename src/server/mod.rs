@@ -428,6 +428,11 @@ impl Server {
             self.forget_connection(*connection, state);
         }
         self.outputs.push_back(Output::CloseRelay { relay });
+        if !matches!(reason, EndReason::Disconnected | EndReason::Shutdown) {
+            self.outputs.push_back(Output::Idle {
+                path: allocation.path,
+            });
+        }
         self.outputs.push_back(Output::Event(Event::Ended {
             session: allocation.session(),
             reason,
@@ -441,6 +446,11 @@ impl Server {
     /// Counts what the driver has dropped.
     pub fn count_drops(&mut self, reason: DropReason, count: u64) {
         self.counters.drops[reason as usize] += count;
+    }
+
+    /// Counts a HelloVerifyRequest that the driver has sent.
+    pub fn count_hello_verify_request(&mut self) {
+        self.counters.hello_verify_requests += 1;
     }
 
     /// Ends the allocation of a client whose connection is closed, unless it comes by another one.

@@ -75,8 +75,11 @@ pub enum DropReason {
     SlowClient,
     /// A PROXY header that is malformed, missing, or not from `trusted-proxies`.
     Proxy,
-    /// `max-idle-streams` or `max-idle-streams-per-ip`.
+    /// A client without an allocation that ended for another: `max-idle-streams`,
+    /// `max-idle-streams-per-ip`, `max-idle-memory`.
     TooManyStreams,
+    /// `handshake-rate`.
+    HandshakeRate,
 }
 
 impl DropReason {
@@ -94,6 +97,7 @@ impl DropReason {
         Self::SlowClient,
         Self::Proxy,
         Self::TooManyStreams,
+        Self::HandshakeRate,
     ];
 
     /// The word for metric labels.
@@ -112,11 +116,12 @@ impl DropReason {
             Self::SlowClient => "slow-client",
             Self::Proxy => "proxy",
             Self::TooManyStreams => "too-many-streams",
+            Self::HandshakeRate => "handshake-rate",
         }
     }
 
     /// How many reasons there are.
-    pub const COUNT: usize = Self::TooManyStreams as usize + 1;
+    pub const COUNT: usize = Self::HandshakeRate as usize + 1;
 }
 
 /// One thing for the driver to do.
@@ -128,6 +133,11 @@ pub enum Output {
         path: Path,
         /// The message.
         message: Vec<u8>,
+    },
+    /// Count a client among those without an allocation: its own has ended.
+    Idle {
+        /// The client.
+        path: Path,
     },
     /// Bind a relay socket, then call
     /// [`Server::handle_relay_opened`](super::Server::handle_relay_opened).

@@ -1,133 +1,85 @@
 //! The first messages of DTLS 1.2, as far as it takes to check a cookie without keeping anything
 //! (RFC 6347 §4.2.1).
 
-/// Bytes of a record before its payload.
-const RECORD_HEADER: usize = 13;
-/// Bytes of a handshake message before its body.
-const HANDSHAKE_HEADER: usize = 12;
-const CHANGE_CIPHER_SPEC: u8 = 20;
-const HANDSHAKE: u8 = 22;
-const CLIENT_HELLO: u8 = 1;
+use super::dtls_record::{
+    CLIENT_HELLO, Fragment, HANDSHAKE, HANDSHAKE_HEADER, MAX_HELLO, Record, VERSION_MAJOR,
+};
+
 const HELLO_VERIFY_REQUEST: u8 = 3;
+/// Place of the session id's length in a ClientHello: behind version and random.
+const SESSION_ID: usize = 2 + 32;
 /// DTLS 1.0, which a HelloVerifyRequest says whatever will be negotiated.
 const DTLS_1_0: [u8; 2] = [0xFE, 0xFF];
 
 /// A cookie's length: what DTLS 1.0 allows at the most.
 pub const COOKIE_LEN: usize = 32;
 
-/// A ClientHello that fits one record, borrowed from the datagram that it came in.
+/// The first fragment of a ClientHello, borrowed from the datagram that it came in.
+///
+/// A hello with the key shares of post-quantum groups is longer than a path's MTU and comes in
+/// several fragments or records. All that a cookie needs is in the first one: RFC 6347 §4.2.1 has
+/// the cookie right behind random and session id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientHello<'a> {
-    /// The record, header included.
-    record: &'a [u8],
-    /// Where the cookie's length byte is in `record`.
-    cookie_at: usize,
-    /// The cookie; empty in the first one.
+    /// `client_version`, random and session id.
+    start: &'a [u8],
+    /// The cookie; empty in the client's first hello.
     pub cookie: &'a [u8],
 }
 
 impl<'a> ClientHello<'a> {
-    /// Reads the datagram; `None` unless it begins with a whole, unencrypted ClientHello.
+    /// Reads the datagram; `None` unless it begins with the first fragment of an unencrypted
+    /// ClientHello, and that reaches beyond the cookie.
     #[must_use]
     pub fn parse(datagram: &'a [u8]) -> Option<Self> {
-        let header = datagram.get(..RECORD_HEADER)?;
-        let len = usize::from(u16::from_be_bytes([header[11], header[12]]));
-        let record = datagram.get(..RECORD_HEADER + len)?;
-        let epoch = &header[3..5];
-        if header[0] != HANDSHAKE || header[1] != DTLS_1_0[0] || epoch != [0, 0] {
+        let record = Record::first_of(datagram)?;
+        if record.bytes.first() != Some(&HANDSHAKE) || record.is_encrypted() {
             return None;
         }
-        let message = &record[RECORD_HEADER..];
-        let (header, body) = message.split_at_checked(HANDSHAKE_HEADER)?;
-        let whole = header[1..4] == header[9..12] && header[6..9] == [0; 3];
-        let length = u32::from_be_bytes([0, header[1], header[2], header[3]]);
-        if header[0] != CLIENT_HELLO || !whole || length as usize != body.len() {
+        let fragment = Fragment::first_of(record.payload()?)?;
+        if fragment.typ != CLIENT_HELLO || fragment.offset != 0 || fragment.length > MAX_HELLO {
             return None;
         }
-        // client_version, random, session_id
-        let session_len = usize::from(*body.get(34)?);
-        let cookie_at = 35 + session_len;
+        let body = fragment.bytes;
+        let cookie_at = SESSION_ID + 1 + usize::from(*body.get(SESSION_ID)?);
         let cookie_len = usize::from(*body.get(cookie_at)?);
-        let cookie = body.get(cookie_at + 1..)?.get(..cookie_len)?;
         Some(Self {
-            record,
-            cookie_at: RECORD_HEADER + HANDSHAKE_HEADER + cookie_at,
-            cookie,
+            start: &body[..cookie_at],
+            cookie: body.get(cookie_at + 1..)?.get(..cookie_len)?,
         })
     }
 
     /// The client's random value, which tells one handshake from another.
     #[must_use]
     pub fn random(&self) -> &'a [u8] {
-        &self.record[RECORD_HEADER + HANDSHAKE_HEADER + 2..][..32]
+        &self.start[2..SESSION_ID]
     }
 
-    /// What the cookie vouches for: all that the client says and must repeat.
-    pub fn parameters(&self) -> impl Iterator<Item = &'a [u8]> {
-        let body = RECORD_HEADER + HANDSHAKE_HEADER;
-        let after = self.cookie_at + 1 + self.cookie.len();
-        [&self.record[body..self.cookie_at], &self.record[after..]].into_iter()
-    }
-
-    /// The ClientHello as it was before the client knew the cookie: what a DTLS library that has
-    /// not seen the exchange has to see first. `None` if no record can have come before.
+    /// What the cookie vouches for: version, random and session id. Some clients change the rest
+    /// when they repeat their hello, though RFC 6347 §4.2.1 has them repeat it as it was.
     #[must_use]
-    pub fn without_cookie(&self) -> Option<Vec<u8>> {
-        let after = self.cookie_at + 1 + self.cookie.len();
-        let mut record = self.record[..self.cookie_at].to_vec();
-        record.push(0);
-        record.extend_from_slice(&self.record[after..]);
-
-        let sequence = u64::from_be_bytes(record[3..11].try_into().ok()?).checked_sub(1)?;
-        record[3..11].copy_from_slice(&sequence.to_be_bytes());
-        let payload = record.len() - RECORD_HEADER;
-        record[11..13].copy_from_slice(&(payload as u16).to_be_bytes());
-        let body = (payload - HANDSHAKE_HEADER) as u32;
-        let [_, length @ ..] = body.to_be_bytes();
-        let message = &mut record[RECORD_HEADER..];
-        message[1..4].copy_from_slice(&length);
-        message[4..6].copy_from_slice(&[0, 0]);
-        message[9..12].copy_from_slice(&length);
-        Some(record)
+    pub fn parameters(&self) -> &'a [u8] {
+        self.start
     }
 }
 
-/// One record of a datagram, as far as its header says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record<'a> {
-    /// The header and what it is for.
-    pub bytes: &'a [u8],
-    /// What comes behind it.
-    pub rest: &'a [u8],
-}
-
-impl<'a> Record<'a> {
-    /// The first record of `datagram`: all of it where a header or its length is not right; `None`
-    /// if it is empty.
-    #[must_use]
-    pub fn first_of(datagram: &'a [u8]) -> Option<Self> {
-        let len = match datagram {
-            [] => return None,
-            [_, _, _, _, _, _, _, _, _, _, _, high, low, ..] => {
-                RECORD_HEADER + usize::from(u16::from_be_bytes([*high, *low]))
-            }
-            _ => datagram.len(),
-        };
-        let (bytes, rest) = datagram.split_at(len.min(datagram.len()));
-        Some(Self { bytes, rest })
-    }
-
-    /// Whether it is not in the clear: of a later epoch than the first.
-    #[must_use]
-    pub fn is_encrypted(&self) -> bool {
-        self.bytes.get(3..5).is_some_and(|epoch| epoch != [0, 0])
-    }
-
-    /// Whether those that follow are encrypted.
-    #[must_use]
-    pub fn is_change_cipher_spec(&self) -> bool {
-        self.bytes.first() == Some(&CHANGE_CIPHER_SPEC)
-    }
+/// A ClientHello without a cookie that offers nothing.
+///
+/// A DTLS library that keeps to the order of the exchange has to see a first hello before the one
+/// that has a cookie. This one is as good as the client's own, of which nothing was kept: the
+/// library asks for a cookie before it looks at the rest.
+#[must_use]
+pub fn first_hello() -> Vec<u8> {
+    const BODY: u8 = 2 + 32 + 1 + 1 + 4 + 2;
+    let mut record = vec![HANDSHAKE, VERSION_MAJOR, 0xFD];
+    record.extend_from_slice(&[0; 8]);
+    record.extend_from_slice(&[0, HANDSHAKE_HEADER as u8 + BODY]);
+    record.extend_from_slice(&[CLIENT_HELLO, 0, 0, BODY, 0, 0, 0, 0, 0, 0, 0, BODY]);
+    record.extend_from_slice(&[VERSION_MAJOR, 0xFD]);
+    record.extend_from_slice(&[0; 32]);
+    // Neither session id nor cookie; one suite; no compression.
+    record.extend_from_slice(&[0, 0, 0, 2, 0xC0, 0x2B, 1, 0]);
+    record
 }
 
 /// A HelloVerifyRequest with this cookie.
@@ -155,25 +107,6 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn records_are_taken_off_one_by_one_and_what_is_none_is_the_last() {
-        let change = [20, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 3, 0, 1, 1];
-        let finished = [22, 0xFE, 0xFD, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 7, 7];
-        let datagram = [&change[..], &finished, &[0; 5]].concat();
-        let first = Record::first_of(&datagram).unwrap();
-        assert_eq!(first.bytes, change);
-        assert!(first.is_change_cipher_spec() && !first.is_encrypted());
-        let second = Record::first_of(first.rest).unwrap();
-        assert_eq!(second.bytes, finished);
-        assert!(!second.is_change_cipher_spec() && second.is_encrypted());
-        let third = Record::first_of(second.rest).unwrap();
-        assert_eq!((third.bytes, third.rest), (&[0; 5][..], &[][..]));
-        assert!(!third.is_encrypted());
-        assert_eq!(Record::first_of(third.rest), None);
-        let cut = Record::first_of(&finished[..14]).unwrap();
-        assert_eq!((cut.bytes, cut.rest), (&finished[..14], &[][..]));
-    }
-
     /// A ClientHello with this cookie, as record number `sequence` and message `message`.
     fn hello(sequence: u8, message: u8, session: &[u8], cookie: &[u8]) -> Vec<u8> {
         let mut body = vec![0xFE, 0xFD];
@@ -191,28 +124,71 @@ mod tests {
     }
 
     #[test]
-    fn x3_the_first_hello_is_found_again_in_the_second() {
+    fn x3_the_cookie_is_bound_to_what_every_client_repeats() {
         let first = hello(4, 0, b"session", b"");
         let second = hello(5, 1, b"session", &[9; 32]);
         let parsed = ClientHello::parse(&second).unwrap();
         assert_eq!(parsed.cookie, [9; 32]);
         assert_eq!(parsed.random(), [7; 32]);
-        assert_eq!(parsed.without_cookie(), Some(first.clone()));
-        let before: Vec<_> = ClientHello::parse(&first).unwrap().parameters().collect();
-        assert_eq!(parsed.parameters().collect::<Vec<_>>(), before);
-        let none_before = hello(0, 1, b"", &[9; 32]);
-        assert_eq!(
-            ClientHello::parse(&none_before).unwrap().without_cookie(),
-            None
-        );
+        let before = ClientHello::parse(&first).unwrap();
+        assert_eq!(before.cookie, b"");
+        assert_eq!(parsed.parameters(), before.parameters());
+        // Another suite, as of a client that has changed its mind.
+        let mut changed = second.clone();
+        changed[second.len() - 3] ^= 1;
+        let changed = ClientHello::parse(&changed).unwrap();
+        assert_eq!(changed.parameters(), before.parameters());
+        for at in [25, 27, 60] {
+            let mut other = second.clone();
+            other[at] ^= 1;
+            let other = ClientHello::parse(&other).unwrap();
+            assert_ne!(other.parameters(), before.parameters(), "byte {at}");
+        }
+    }
+
+    /// The message of `record` cut into fragments of at most `len` bytes, each in its own record.
+    fn fragments(record: &[u8], len: usize) -> Vec<Vec<u8>> {
+        let (head, body) = record[13..].split_at(12);
+        let parts = body.chunks(len).enumerate();
+        parts
+            .map(|(n, part)| {
+                let mut cut = record[..11].to_vec();
+                cut[10] += n as u8;
+                cut.extend_from_slice(&[0, 12 + part.len() as u8]);
+                cut.extend_from_slice(head);
+                let at = cut.len() - 12;
+                cut[at + 8] = (n * len) as u8;
+                cut[at + 11] = part.len() as u8;
+                cut.extend_from_slice(part);
+                cut
+            })
+            .collect()
     }
 
     #[test]
-    fn x3_what_is_not_one_whole_hello_is_none() {
+    fn x3_the_first_fragment_is_enough() {
+        let whole = hello(5, 1, b"session", &[9; 32]);
+        let parts = fragments(&whole, 77);
+        assert_eq!(parts.len(), 2);
+        let first = ClientHello::parse(&parts[0]).unwrap();
+        assert_eq!(Some(first), ClientHello::parse(&whole));
+        assert_eq!(ClientHello::parse(&parts[1]), None, "no first fragment");
+        assert_eq!(
+            ClientHello::parse(&parts.concat()),
+            Some(first),
+            "two records"
+        );
+        for part in fragments(&whole, 70) {
+            assert_eq!(ClientHello::parse(&part), None, "the cookie is cut");
+        }
+    }
+
+    #[test]
+    fn x3_what_is_no_hello_is_none() {
         let good = hello(0, 0, b"", b"");
         assert!(ClientHello::parse(&good).is_some());
         // Type, version, epoch, message type, length, fragment offset, fragment length.
-        for at in [0, 1, 4, 13, 16, 21, 24] {
+        for at in [0, 1, 4, 13, 15, 21, 24] {
             let mut bad = good.clone();
             bad[at] ^= 0x40;
             assert_eq!(ClientHello::parse(&bad), None, "byte {at}");
@@ -220,6 +196,8 @@ mod tests {
         for len in 0..good.len() {
             assert_eq!(ClientHello::parse(&good[..len]), None, "{len} bytes");
         }
+        let own = first_hello();
+        assert_eq!(ClientHello::parse(&own).unwrap().cookie, b"");
     }
 
     #[test]
@@ -241,9 +219,7 @@ mod tests {
             for (at, byte) in bytes.iter().enumerate().skip(60) {
                 mixed[at.min(valid.len() - 1)] = *byte;
             }
-            if let Some(hello) = ClientHello::parse(&mixed) {
-                let _ = hello.without_cookie();
-            }
+            let _ = ClientHello::parse(&mixed);
         }
     }
 }

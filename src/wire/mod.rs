@@ -6,6 +6,7 @@ pub mod channel_data;
 pub mod classify;
 pub mod discovery;
 pub mod dtls_hello;
+pub mod dtls_record;
 pub mod framing;
 pub mod indication;
 pub mod message;

@@ -7,35 +7,49 @@ use std::io::{self, Read, Write};
 use openssl::error::ErrorStack;
 use openssl::ssl::{ErrorCode, Ssl, SslContext, SslStream};
 
-use crate::wire::dtls_hello::{ClientHello, Record};
+use crate::wire::dtls_hello::first_hello;
+use crate::wire::dtls_record::{Clear, Record};
 
 /// What fits every path in use, so that handshake messages are not fragmented by IP.
 const MTU: u32 = 1200;
 /// The longest plain text of a record.
 pub(super) const MAX_RECORD: usize = 1 << 14;
 
-/// Encrypted records that are taken before the keys change, and then until the handshake is over:
-/// its last message is one, and can come too early, or again. OpenSSL keeps each in a buffer of the
-/// longest record's size, and would keep a hundred.
-const ENCRYPTED: u8 = 8;
+/// Bytes of memory of an association, as measured with OpenSSL 3.0 during a handshake and after.
+pub(super) const BYTES: usize = 48 << 10;
+/// Bytes of encrypted records that are kept until the client has changed keys: its last message is
+/// one, and can overtake the ones before. OpenSSL would keep a hundred, each in a buffer of 16 KB.
+const EARLY: usize = 1024;
 
 /// OpenSSL between two queues of datagrams.
 pub(super) struct Association {
     ssl: SslStream<Pipe>,
-    /// How many more encrypted records are taken.
-    encrypted: u8,
-    /// The client has said that it changes keys.
-    changing: bool,
-    established: bool,
+    stage: Stage,
+    /// Encrypted records that came too early.
+    early: Vec<u8>,
     failed: bool,
 }
 
 impl fmt::Debug for Association {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Association")
-            .field("established", &self.established)
+            .field("stage", &self.stage)
             .finish_non_exhaustive()
     }
+}
+
+/// Point that a handshake has reached, by what the server waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// The rest of the ClientHello.
+    Hello,
+    /// The client's share of the key.
+    KeyExchange,
+    /// The client's change of keys.
+    ChangeCipherSpec,
+    /// The client's last message, which is encrypted.
+    Finished,
+    Established,
 }
 
 /// It cannot go on.
@@ -71,16 +85,11 @@ impl Write for Pipe {
 }
 
 impl Association {
-    /// Begins with a ClientHello whose cookie is good.
+    /// Begins with the datagram that holds the first fragment of a ClientHello whose cookie is good.
     ///
-    /// OpenSSL keeps to the order of the exchange: it is shown the first hello as well, and what it
+    /// OpenSSL keeps to the order of the exchange: it is shown a first hello as well, and what it
     /// answers to that, which the client has had, is thrown away.
-    pub(super) fn new(
-        context: &SslContext,
-        hello: &ClientHello<'_>,
-        datagram: &[u8],
-    ) -> Option<Self> {
-        let first = hello.without_cookie()?;
+    pub(super) fn new(context: &SslContext, datagram: &[u8]) -> Option<Self> {
         let made = || -> Result<SslStream<Pipe>, ErrorStack> {
             let mut ssl = Ssl::new(context)?;
             ssl.set_accept_state();
@@ -89,17 +98,15 @@ impl Association {
         };
         let mut association = Self {
             ssl: made().ok()?,
-            encrypted: ENCRYPTED,
-            changing: false,
-            established: false,
+            stage: Stage::Hello,
+            early: Vec::new(),
             failed: false,
         };
-        association.ssl.get_mut().incoming = Some(first);
-        association.advance().ok()?;
+        association.take(&first_hello()).ok()?;
         association.ssl.get_mut().outgoing.clear();
-        association.ssl.get_mut().incoming = Some(datagram.to_vec());
+        association.stage = Stage::Hello;
         // A client that cannot be served gets to know why: an alert waits to be sent.
-        association.failed = association.advance().is_err();
+        association.failed = association.receive(datagram).is_err();
         Some(association)
     }
 
@@ -108,36 +115,71 @@ impl Association {
     }
 
     pub(super) fn is_established(&self) -> bool {
-        self.established
+        self.stage == Stage::Established
     }
 
     /// Takes a datagram; [`Self::read`] tells what it says.
     pub(super) fn receive(&mut self, datagram: &[u8]) -> Result<(), Ended> {
         let mut left = datagram;
-        while !self.established {
+        while !self.is_established() {
             let Some(record) = Record::first_of(left) else {
                 return Ok(());
             };
             left = record.rest;
-            if record.is_encrypted() {
-                let Some(fewer) = self.encrypted.checked_sub(1) else {
-                    continue;
-                };
-                self.encrypted = fewer;
-            } else if record.is_change_cipher_spec() && !self.changing {
-                self.changing = true;
-                self.encrypted = ENCRYPTED;
-            }
-            self.ssl.get_mut().incoming = Some(record.bytes.to_vec());
-            self.advance()?;
+            self.receive_record(&record)?;
         }
-        self.ssl.get_mut().incoming = Some(left.to_vec()).filter(|left| !left.is_empty());
+        if !left.is_empty() {
+            let incoming = &mut self.ssl.get_mut().incoming;
+            // Behind what came too early and is not read yet.
+            incoming.get_or_insert_default().extend_from_slice(left);
+        }
+        Ok(())
+    }
+
+    /// Takes a record of the handshake, unless it is one that only memory would be lost on.
+    fn receive_record(&mut self, record: &Record<'_>) -> Result<(), Ended> {
+        let clear = record.clear();
+        match (clear, self.stage) {
+            (None, Stage::Finished) if record.is_encrypted() => self.take(record.bytes),
+            (None, _) if record.is_encrypted() => {
+                if self.early.len() + record.bytes.len() <= EARLY {
+                    self.early.extend_from_slice(record.bytes);
+                }
+                Ok(())
+            }
+            // Whoever says it is not known; a client that gives up is silent as well.
+            (None | Some(Clear::Alert), _) => Ok(()),
+            // OpenSSL would keep a share of a key until it has the whole hello.
+            (Some(Clear::KeyExchange), Stage::Hello) => Ok(()),
+            (Some(Clear::KeyExchange), Stage::KeyExchange) => {
+                self.stage = Stage::ChangeCipherSpec;
+                self.take(record.bytes)
+            }
+            (Some(Clear::ChangeCipherSpec), Stage::ChangeCipherSpec) => {
+                self.stage = Stage::Finished;
+                self.take(record.bytes)?;
+                let early = std::mem::take(&mut self.early);
+                self.receive(&early)
+            }
+            (Some(Clear::ChangeCipherSpec), _) => Ok(()),
+            // OpenSSL answers what comes again, as the client does not have its last flight.
+            (Some(Clear::Hello | Clear::KeyExchange), _) => self.take(record.bytes),
+        }
+    }
+
+    /// Shows OpenSSL a record.
+    fn take(&mut self, record: &[u8]) -> Result<(), Ended> {
+        self.ssl.get_mut().incoming = Some(record.to_vec());
+        self.advance()?;
+        if self.stage == Stage::Hello && !self.ssl.get_ref().outgoing.is_empty() {
+            self.stage = Stage::KeyExchange;
+        }
         Ok(())
     }
 
     /// The next message into `plain`; `Ok(None)` when all has been read.
     pub(super) fn read(&mut self, plain: &mut [u8]) -> Result<Option<usize>, Ended> {
-        if !self.established {
+        if !self.is_established() {
             return Ok(None);
         }
         match self.ssl.ssl_read(plain) {
@@ -151,7 +193,7 @@ impl Association {
     pub(super) fn advance(&mut self) -> Result<(), Ended> {
         match self.ssl.do_handshake() {
             Ok(()) => {
-                self.established = true;
+                self.stage = Stage::Established;
                 Ok(())
             }
             Err(error) if error.code() == ErrorCode::WANT_READ => Ok(()),

@@ -50,15 +50,14 @@ impl Cookies {
     fn tag(&self, period: u64, client: SocketAddr, hello: &ClientHello<'_>) -> Hmac<Sha256> {
         let mut tag = self.keyed.clone();
         tag.update(&period.to_be_bytes());
-        match client.ip() {
-            IpAddr::V4(ip) => tag.update(&ip.octets()),
-            IpAddr::V6(ip) => tag.update(&ip.octets()),
-        }
+        // One length for both families, so that no two inputs look alike.
+        let ip = match client.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        tag.update(&ip.octets());
         tag.update(&client.port().to_be_bytes());
-        for part in hello.parameters() {
-            tag.update(&(part.len() as u64).to_be_bytes());
-            tag.update(part);
-        }
+        tag.update(hello.parameters());
         tag
     }
 }

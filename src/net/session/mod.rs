@@ -12,6 +12,7 @@ use slab::Slab;
 
 use self::association::{Association, Ended, MAX_RECORD};
 use self::cookie::Cookies;
+use super::admission::{Admission, Idle};
 use super::io::{Io, Serving};
 use super::secure::Secure;
 use super::sockets::Sockets;
@@ -20,7 +21,7 @@ use super::way::Way;
 use crate::Now;
 use crate::policy::ip_range::IpRange;
 use crate::policy::peer_filter::canonical_ip;
-use crate::policy::stream_limit::{StreamGuard, StreamLimit};
+use crate::policy::unallocated::Displaced;
 use crate::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
 use crate::server::output::{ClientVerdict, DropReason};
 use crate::wire::dtls_hello::{self, ClientHello};
@@ -29,8 +30,12 @@ use crate::wire::proxy::{self, Addresses, Parsed};
 
 /// How soon the handshake is looked at again; OpenSSL sends a flight again after a second.
 const RETRANSMIT: Duration = Duration::from_millis(1100);
-/// How long a handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(30);
+/// How long a handshake may take: three flights may get lost, one after the other.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Minimum interval between two associations of one route, each of which costs a signature.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
+/// Bytes of memory of a client behind a proxy.
+const PROXIED_BYTES: usize = 512;
 
 /// Where a session's datagrams come from and go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,22 +80,19 @@ struct Session {
     path: Path,
     /// Of the ClientHello that it began with.
     random: [u8; 32],
-    /// When the handshake must be over.
-    until: Instant,
+    /// When it began.
+    begun: Instant,
     check: Instant,
-    /// Held as long as it has no allocation.
-    guard: Option<StreamGuard>,
+    /// The client's place and time without an allocation; `None`: it has one.
+    idle: Option<Idle>,
 }
 
 /// How these clients may come.
 #[derive(Debug)]
 pub(super) struct SessionOptions {
     pub(super) secure: Option<Arc<Secure>>,
-    pub(super) limit: Arc<StreamLimit>,
     /// `trusted-proxies`.
     pub(super) proxies: Vec<IpRange>,
-    /// `max-allocate-timeout`.
-    pub(super) patience: Duration,
 }
 
 /// All these clients of one worker.
@@ -159,18 +161,23 @@ impl Sessions {
     fn insert(
         &mut self,
         now: Now,
+        admission: &mut Admission,
         route: Route,
         named: Addresses,
         association: Option<(Association, [u8; 32])>,
-        guard: StreamGuard,
     ) -> usize {
         let entry = self.slab.vacant_entry();
         let id = entry.key();
-        let (kind, transport, wait) = match association {
-            Some(_) => (Kind::Dtls, Transport::Dtls, RETRANSMIT),
-            None => (Kind::Plain, Transport::Udp, self.options.patience),
+        let way = Way::Session(id);
+        let (kind, transport, bytes) = match association {
+            Some(_) => (Kind::Dtls, Transport::Dtls, association::BYTES),
+            None => (Kind::Plain, Transport::Udp, PROXIED_BYTES),
         };
-        let check = now.mono + wait;
+        let idle = admission.admit(now, named.client.ip(), way, bytes);
+        let check = match association {
+            Some(_) => now.mono + RETRANSMIT,
+            None => admission.deadline(&idle),
+        };
         let tuple = FiveTuple {
             transport,
             client: named.client,
@@ -182,12 +189,12 @@ impl Sessions {
             route,
             path: Path {
                 tuple,
-                socket: Way::Session(id).id(),
+                socket: way.id(),
             },
             random: random.unwrap_or_default(),
-            until: now.mono + HANDSHAKE,
+            begun: now.mono,
             check,
-            guard: Some(guard),
+            idle: Some(idle),
         });
         self.by_route.insert((route, kind), id);
         self.checks.insert((check, id));
@@ -239,6 +246,24 @@ impl Sessions {
         self.slab
             .iter()
             .any(|(_, session)| session.route.listener == listener)
+    }
+
+    /// Counts a client among those without an allocation, as its own has ended.
+    pub(super) fn idle_again(&mut self, now: Now, admission: &mut Admission, id: usize) {
+        let Some(session) = self.slab.get_mut(id) else {
+            return;
+        };
+        let bytes = match session.association {
+            Some(_) => association::BYTES,
+            None => PROXIED_BYTES,
+        };
+        let client = session.path.tuple.client.ip();
+        let mut idle = admission.admit(now, client, Way::Session(id), bytes);
+        idle.hear(now);
+        self.checks.remove(&(session.check, id));
+        session.check = admission.deadline(&idle);
+        self.checks.insert((session.check, id));
+        session.idle = Some(idle);
     }
 
     fn remove(&mut self, id: usize) -> Option<Session> {
@@ -293,6 +318,7 @@ impl Io {
         match (known, hello) {
             (Some(id), _) if own(id) => self.session_datagram(serving, id, datagram),
             (_, Some(hello)) => self.hello(serving, (route, named), &hello, datagram, known),
+            // The rest of a hello whose first fragment was answered, or what nobody waits for.
             _ => {}
         }
     }
@@ -319,25 +345,34 @@ impl Io {
         let Some(context) = &context.dtls else {
             return;
         };
-        if !sessions.cookies.is_good(now, named.client, hello) {
-            let cookie = sessions.cookies.issue(now, named.client, hello);
+        let client = named.client;
+        if !sessions.cookies.is_good(now, client, hello) {
+            if !self.admission.may_answer_hello(now, client.ip()) {
+                return serving.server.count_drops(DropReason::ReplyRate, 1);
+            }
+            let cookie = sessions.cookies.issue(now, client, hello);
             let answer = dtls_hello::hello_verify_request(&cookie);
+            serving.server.count_hello_verify_request();
             return route.answer(&mut self.queue, &self.sockets, &answer);
         }
-        let Some(guard) = sessions.options.limit.acquire(named.client.ip()) else {
-            return serving.server.count_drops(DropReason::TooManyStreams, 1);
-        };
+        let renewed_too_soon = before
+            .and_then(|before| sessions.slab.get(before))
+            .is_some_and(|before| now.mono < before.begun + RENEWAL_INTERVAL);
+        if renewed_too_soon || !self.admission.may_begin_handshake(now, client.ip()) {
+            return serving.server.count_drops(DropReason::HandshakeRate, 1);
+        }
         // The client has begun anew on the same port (RFC 6347 §4.2.8).
         if let Some(before) = before {
             self.end_session(serving, before);
         }
-        let Some(association) = Association::new(context, hello, datagram) else {
+        let Some(association) = Association::new(context, datagram) else {
             return;
         };
         let mut random = [0; 32];
         random.copy_from_slice(hello.random());
         let association = Some((association, random));
-        let id = self.sessions.insert(now, route, named, association, guard);
+        let (sessions, admission) = (&mut self.sessions, &mut self.admission);
+        let id = sessions.insert(now, admission, route, named, association);
         if let Some(session) = self.sessions.slab.get_mut(id) {
             session.flush(&mut self.queue, &self.sockets);
             if session
@@ -350,7 +385,7 @@ impl Io {
         }
     }
 
-    /// The path of a client behind a proxy; `None`: there are too many.
+    /// The path of a client behind a proxy.
     pub(super) fn proxied_path(
         &mut self,
         serving: &mut Serving<'_>,
@@ -359,19 +394,27 @@ impl Io {
     ) -> Option<Path> {
         let known = self.sessions.by_route.get(&(route, Kind::Plain)).copied();
         if let Some(id) = known {
-            let path = self.sessions.slab.get(id)?.path;
+            let session = self.sessions.slab.get_mut(id)?;
+            let path = session.path;
             if (path.tuple.client, path.tuple.server) == (named.client, named.server) {
+                if session.idle.is_some() && serving.server.has_allocation(&path) {
+                    session.idle = None;
+                } else if let Some(idle) = &mut session.idle {
+                    idle.hear(serving.now);
+                }
                 return Some(path);
             }
             // The proxy uses the port for another client now.
             self.end_session(serving, id);
         }
-        let Some(guard) = self.sessions.options.limit.acquire(named.client.ip()) else {
-            serving.server.count_drops(DropReason::TooManyStreams, 1);
-            return None;
-        };
-        let id = self.sessions.insert(serving.now, route, named, None, guard);
-        Some(self.sessions.slab.get(id)?.path)
+        let (sessions, admission) = (&mut self.sessions, &mut self.admission);
+        let id = sessions.insert(serving.now, admission, route, named, None);
+        let session = sessions.slab.get_mut(id)?;
+        // A datagram is a whole message.
+        if let Some(idle) = &mut session.idle {
+            idle.hear(serving.now);
+        }
+        Some(session.path)
     }
 
     fn session_datagram(&mut self, serving: &mut Serving<'_>, id: usize, datagram: &[u8]) {
@@ -382,17 +425,28 @@ impl Io {
         let Some(association) = &mut session.association else {
             return;
         };
+        let before = association.is_established();
         if association.receive(datagram).is_err() {
             return self.end_session(serving, id);
         }
+        if association.is_established()
+            && !before
+            && let Some(idle) = &mut session.idle
+        {
+            idle.restart(serving.now);
+        }
         let mut plain = std::mem::take(&mut self.sessions.plain);
+        let mut heard = false;
         let ended = loop {
             let session = self.sessions.slab.get_mut(id);
             let Some(association) = session.and_then(|s| s.association.as_mut()) else {
                 break false;
             };
             match association.read(&mut plain) {
-                Ok(Some(len)) => self.message(serving, &path, &plain[..len]),
+                Ok(Some(len)) => {
+                    heard = true;
+                    self.message(serving, &path, &plain[..len]);
+                }
                 Ok(None) => break false,
                 Err(Ended) => break true,
             }
@@ -404,8 +458,10 @@ impl Io {
         if let Some(session) = self.sessions.slab.get_mut(id) {
             // Of the handshake, or again what reading has found to be lost.
             session.flush(&mut self.queue, &self.sockets);
-            if session.guard.is_some() && serving.server.has_allocation(&path) {
-                session.guard = None;
+            if session.idle.is_some() && serving.server.has_allocation(&path) {
+                session.idle = None;
+            } else if heard && let Some(idle) = &mut session.idle {
+                idle.hear(serving.now);
             }
         }
     }
@@ -435,7 +491,6 @@ impl Io {
             && at <= now.mono
         {
             self.sessions.checks.pop_first();
-            let patience = self.sessions.options.patience;
             let Some(session) = self.sessions.slab.get_mut(id) else {
                 continue;
             };
@@ -444,23 +499,42 @@ impl Io {
             {
                 let failed = association.advance().is_err();
                 session.flush(&mut self.queue, &self.sockets);
-                (!failed && now.mono < session.until).then_some(RETRANSMIT)
-            } else if serving.server.has_allocation(&session.path) {
-                session.guard = None;
-                Some(patience)
-            } else {
-                // The first look since the handshake leaves the client its time.
-                let first = session.until > now.mono;
-                session.until = now.mono;
-                first.then_some(patience)
-            };
-            match next {
-                Some(wait) => {
-                    session.check = now.mono + wait;
-                    self.sessions.checks.insert((session.check, id));
+                let over = failed || now.mono >= session.begun + HANDSHAKE;
+                if over {
+                    now.mono
+                } else {
+                    now.mono + RETRANSMIT
                 }
-                None => self.end_session(serving, id),
+            } else if serving.server.has_allocation(&session.path) {
+                session.idle = None;
+                now.mono + self.admission.patience()
+            } else if let Some(idle) = &session.idle {
+                self.admission.deadline(idle)
+            } else {
+                // Its allocation is another's of its proxy now.
+                self.sessions.idle_again(now, &mut self.admission, id);
+                continue;
+            };
+            if next > now.mono {
+                session.check = next;
+                self.sessions.checks.insert((next, id));
+            } else {
+                self.end_session(serving, id);
             }
+        }
+    }
+
+    /// Ends a client that has to, unless its name is another's by now.
+    pub(super) fn displace_session(
+        &mut self,
+        serving: &mut Serving<'_>,
+        id: usize,
+        displaced: &Displaced,
+    ) {
+        let idle = self.sessions.slab.get(id).and_then(|s| s.idle.as_ref());
+        if idle.is_some_and(|idle| idle.is(displaced)) {
+            serving.server.count_drops(DropReason::TooManyStreams, 1);
+            self.end_session(serving, id);
         }
     }
 

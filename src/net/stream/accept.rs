@@ -2,18 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mio::Registry;
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::super::io::Io;
 use super::super::source::{Source, Turn};
 use super::super::worker::Worker;
 use crate::Now;
-use crate::policy::stream_limit::{StreamGuard, StreamLimit};
-use crate::server::output::DropReason;
 
 /// Connections that the kernel holds until they are taken.
 const BACKLOG: i32 = 1024;
@@ -22,17 +20,16 @@ const AT_ONCE: usize = 64;
 /// How long to leave the kernel alone when no descriptor is left.
 pub(in crate::net) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A listening socket of one worker, and the limits of all.
+/// A listening socket of one worker.
 #[derive(Debug)]
 pub(in crate::net) struct Acceptor {
     addr: SocketAddr,
     listener: TcpListener,
-    limit: Arc<StreamLimit>,
 }
 
 impl Acceptor {
     /// Binds a listening socket that shares its address with those of the other workers.
-    pub(in crate::net) fn bind(addr: SocketAddr, limit: Arc<StreamLimit>) -> io::Result<Self> {
+    pub(in crate::net) fn bind(addr: SocketAddr) -> io::Result<Self> {
         let socket = new_socket(addr)?;
         socket.set_reuse_port(true)?;
         socket.bind(&addr.into())?;
@@ -40,7 +37,6 @@ impl Acceptor {
         Ok(Self {
             addr,
             listener: TcpListener::from_std(socket.into()),
-            limit,
         })
     }
 
@@ -110,15 +106,13 @@ impl Worker {
                 return Turn::Drained;
             };
             match acceptor.listener.accept() {
-                // Refused by closing it: an answer would cost more than the connection.
-                Ok((tcp, client)) => match acceptor.limit.acquire(client.ip()) {
-                    Some(guard) => self.open_stream(now, tcp, client, guard),
-                    None => self.server.count_drops(DropReason::TooManyStreams, 1),
-                },
+                Ok((tcp, client)) => self.open_stream(now, tcp, client),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Drained,
                 Err(error) => {
                     let addr = acceptor.addr;
                     self.io.log.socket_failed(now, addr, &error);
+                    // The descriptor of a client that says nothing is one for the next.
+                    self.io.admission.displace_one();
                     return Turn::Later(ACCEPT_PAUSE);
                 }
             }
@@ -126,13 +120,16 @@ impl Worker {
         Turn::More
     }
 
-    fn open_stream(&mut self, now: Now, tcp: TcpStream, client: SocketAddr, guard: StreamGuard) {
+    fn open_stream(&mut self, now: Now, tcp: TcpStream, client: SocketAddr) {
         // Without it the connection is slower; one that has ended already fails when it is read.
         let _ = tcp.set_nodelay(true);
         let Ok(server) = tcp.local_addr() else {
             return;
         };
-        if let Err(error) = self.io.streams.insert(now, tcp, client, server, guard) {
+        let Io {
+            streams, admission, ..
+        } = &mut self.io;
+        if let Err(error) = streams.insert(now, admission, tcp, client, server) {
             self.io.log.socket_failed(now, server, &error);
         }
     }

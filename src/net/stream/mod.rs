@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::Registry;
 use mio::net::TcpStream;
@@ -18,6 +18,8 @@ use slab::Slab;
 
 use self::tls::Tls;
 use self::write_queue::{Overflow, WriteQueue};
+use super::admission::{Admission, Idle};
+use super::io::Io;
 use super::secure::Secure;
 use super::source::{Source, Turn};
 use super::way::Way;
@@ -25,7 +27,7 @@ use super::worker::Worker;
 use crate::Now;
 use crate::policy::ip_range::IpRange;
 use crate::policy::peer_filter::canonical_ip;
-use crate::policy::stream_limit::{StreamGuard, StreamLimit};
+use crate::policy::unallocated::Displaced;
 use crate::server::connections::ConnectionId;
 use crate::server::five_tuple::{FiveTuple, Path, Transport};
 use crate::server::output::DropReason;
@@ -38,6 +40,10 @@ pub(super) use self::join::{Buffers, DataStream, Joint, Meter, Progress};
 const READ: usize = 64 << 10;
 /// The longest message of a client without an allocation.
 const STRANGER_FRAME: usize = 4096;
+/// Bytes of memory of a connection beside its buffers.
+const STREAM_BYTES: usize = 512;
+/// Bytes of memory of a TLS connection beside those of the stream.
+const TLS_BYTES: usize = 16 << 10;
 
 /// One client's connection.
 #[derive(Debug)]
@@ -61,8 +67,8 @@ struct Stream {
     check: Instant,
     /// It is a data connection from now on: of which peer connection, and on which worker.
     bound: Option<(ConnectionId, usize)>,
-    /// Held as long as it has none.
-    guard: Option<StreamGuard>,
+    /// The client's place and time without an allocation; `None`: it has one.
+    idle: Option<Idle>,
 }
 
 /// What lies between the frames and the socket.
@@ -79,9 +85,6 @@ pub(super) struct StreamOptions {
     pub(super) plain: bool,
     /// TLS, with these certificates.
     pub(super) secure: Option<Arc<Secure>>,
-    /// `max-allocate-timeout`.
-    pub(super) patience: Duration,
-    pub(super) limit: Arc<StreamLimit>,
     /// `trusted-proxies`.
     pub(super) proxies: Vec<IpRange>,
 }
@@ -123,10 +126,10 @@ impl Streams {
     fn insert(
         &mut self,
         now: Now,
+        admission: &mut Admission,
         mut tcp: TcpStream,
         client: SocketAddr,
         server: SocketAddr,
-        guard: StreamGuard,
     ) -> io::Result<()> {
         let source = canonical_ip(client.ip());
         let proxied = self
@@ -137,7 +140,9 @@ impl Streams {
         let entry = self.slab.vacant_entry();
         let id = entry.key();
         Source::Stream(id).watch(&self.registry, &mut tcp)?;
-        let check = now.mono + self.options.patience;
+        let way = Way::Stream(id);
+        let idle = admission.admit(now, source, way, STREAM_BYTES);
+        let check = admission.deadline(&idle);
         let tuple = FiveTuple {
             transport: Transport::Tcp,
             client,
@@ -147,7 +152,7 @@ impl Streams {
             tcp,
             path: Path {
                 tuple,
-                socket: Way::Stream(id).id(),
+                socket: way.id(),
             },
             layer: None,
             proxied,
@@ -158,7 +163,7 @@ impl Streams {
             hung_up: false,
             failed: None,
             check,
-            guard: Some(guard),
+            idle: Some(idle),
         });
         self.checks.insert((check, id));
         Ok(())
@@ -168,6 +173,30 @@ impl Streams {
         let stream = self.slab.try_remove(id)?;
         self.checks.remove(&(stream.check, id));
         Some(stream)
+    }
+
+    /// Counts a client among those without an allocation, as its own has ended.
+    pub(super) fn idle_again(&mut self, now: Now, admission: &mut Admission, id: usize) {
+        let Some(stream) = self.slab.get_mut(id) else {
+            return;
+        };
+        let source = stream.path.tuple.client.ip();
+        let mut idle = admission.admit(now, source, Way::Stream(id), stream.bytes());
+        idle.hear(now);
+        self.checks.remove(&(stream.check, id));
+        stream.check = admission.deadline(&idle);
+        self.checks.insert((stream.check, id));
+        stream.idle = Some(idle);
+    }
+
+    /// Has a client end that has to, unless its name is another's by now.
+    pub(super) fn displace(&mut self, id: usize, displaced: &Displaced) {
+        if let Some(stream) = self.slab.get_mut(id)
+            && stream.idle.as_ref().is_some_and(|idle| idle.is(displaced))
+        {
+            stream.failed = Some(End::Displaced);
+            self.failed.push(id);
+        }
     }
 
     /// Queues a control message.
@@ -256,6 +285,15 @@ impl Stream {
         }
     }
 
+    /// Bytes of memory that the client holds.
+    fn bytes(&self) -> usize {
+        let layer = match &self.layer {
+            Some(Layer::Tls(_)) => TLS_BYTES,
+            Some(Layer::Plain) | None => 0,
+        };
+        STREAM_BYTES + layer + self.partial.capacity() + self.queue.capacity()
+    }
+
     fn wants_write(&self) -> bool {
         let of_layer = matches!(&self.layer, Some(Layer::Tls(tls)) if tls.wants_write());
         of_layer || !self.queue.is_empty()
@@ -275,6 +313,8 @@ enum End {
     Unread,
     /// No allocation in time.
     Idle,
+    /// It has been silent longest, and another needs the place.
+    Displaced,
     /// It is a data connection from now on.
     Bound,
 }
@@ -307,13 +347,25 @@ impl Worker {
             && at <= now.mono
         {
             self.io.streams.checks.pop_first();
-            let patience = self.io.streams.options.patience;
-            let Some(stream) = self.io.streams.slab.get_mut(id) else {
+            let Io {
+                streams, admission, ..
+            } = &mut self.io;
+            let Some(stream) = streams.slab.get_mut(id) else {
                 continue;
             };
-            if self.server.has_allocation(&stream.path) {
-                stream.check = now.mono + patience;
-                self.io.streams.checks.insert((stream.check, id));
+            let next = if self.server.has_allocation(&stream.path) {
+                stream.idle = None;
+                now.mono + admission.patience()
+            } else if let Some(idle) = &stream.idle {
+                admission.deadline(idle)
+            } else {
+                // Its allocation is another connection's of its proxy now.
+                streams.idle_again(now, admission, id);
+                continue;
+            };
+            if next > now.mono {
+                stream.check = next;
+                streams.checks.insert((next, id));
             } else {
                 self.close_stream(now, id, End::Idle);
             }
@@ -364,6 +416,9 @@ impl Worker {
         );
         let dropped = stream.queue.dropped();
         self.server.count_drops(DropReason::SlowClient, dropped);
+        if end == End::Displaced {
+            self.server.count_drops(DropReason::TooManyStreams, 1);
+        }
         self.server.handle_disconnect(now, &stream.path);
         self.apply_outputs(now);
     }

@@ -2,8 +2,10 @@
 
 use std::io::{self, Read};
 
+use super::super::io::Io;
+use super::super::way::Way;
 use super::super::worker::Worker;
-use super::tls::{self, Tls};
+use super::tls::{Broken, Tls};
 use super::{End, Layer, READ, STRANGER_FRAME, Streams};
 use crate::Now;
 use crate::server::five_tuple::{Path, Transport};
@@ -48,15 +50,26 @@ impl Worker {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
             Err(_) => return Err(End::Closed),
         };
-        self.io.streams.flush();
-        let stream = self.io.streams.slab.get(id);
-        stream.map_or(Ok(false), |stream| stream.failed.map_or(Ok(more), Err))
+        let Io {
+            streams, admission, ..
+        } = &mut self.io;
+        streams.flush();
+        let Some(stream) = streams.slab.get_mut(id) else {
+            return Ok(false);
+        };
+        let bytes = stream.bytes();
+        if let Some(idle) = &mut stream.idle {
+            admission.charge(idle, bytes);
+        }
+        stream.failed.map_or(Ok(more), Err)
     }
 
     /// Takes the PROXY header off the first `len` bytes of the scratch buffer, and tells how many
     /// are left; `None` when it has not come whole.
-    fn unwrap_proxy(&mut self, id: usize, len: usize) -> Result<Option<usize>, End> {
-        let streams = &mut self.io.streams;
+    fn unwrap_proxy(&mut self, now: Now, id: usize, len: usize) -> Result<Option<usize>, End> {
+        let Io {
+            streams, admission, ..
+        } = &mut self.io;
         let Some(stream) = streams.slab.get_mut(id) else {
             return Err(End::Closed);
         };
@@ -70,12 +83,8 @@ impl Worker {
                     stream.path.tuple.client = named.client;
                     stream.path.tuple.server = named.server;
                     // From now on it counts as the client's, not the proxy's.
-                    stream.guard = None;
-                    stream.guard = streams.options.limit.acquire(named.client.ip());
-                    if stream.guard.is_none() {
-                        self.server.count_drops(DropReason::TooManyStreams, 1);
-                        return Err(End::Refused);
-                    }
+                    let (client, way) = (named.client.ip(), Way::Stream(id));
+                    stream.idle = Some(admission.admit(now, client, way, stream.bytes()));
                 }
                 stream.proxied = false;
                 stream.partial.clear();
@@ -104,7 +113,7 @@ impl Worker {
             .is_some_and(|stream| stream.proxied)
             && len > 0
         {
-            match self.unwrap_proxy(id, len)? {
+            match self.unwrap_proxy(now, id, len)? {
                 Some(rest) => len = rest,
                 None => return Ok(()),
             }
@@ -134,20 +143,32 @@ impl Worker {
 
     /// Decrypts `len` bytes that came, and handles what they say.
     fn open_tls(&mut self, now: Now, id: usize, len: usize) -> Result<(), End> {
-        let Streams { slab, cipher, .. } = &mut self.io.streams;
+        let Io {
+            streams, admission, ..
+        } = &mut self.io;
+        let Streams { slab, cipher, .. } = streams;
         let Some(stream) = slab.get_mut(id) else {
             return Err(End::Closed);
         };
+        let client = stream.path.tuple.client.ip();
         let Some(Layer::Tls(tls)) = &mut stream.layer else {
             return Err(End::Garbage);
         };
         let kept = stream.partial.len();
         let scratch = self.receiver.scratch();
         scratch[..kept].copy_from_slice(&stream.partial);
-        let opened = tls.open(&cipher[..len], &mut scratch[kept..]);
+        let mut may_begin = || admission.may_begin_handshake(now, client);
+        let opened = tls.open(&cipher[..len], &mut scratch[kept..], &mut may_begin);
         // Handshake messages, or the alert that says why there is an end.
         stream.flush();
-        let opened = opened.map_err(|tls::Broken| End::Garbage)?;
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(Broken::Tls) => return Err(End::Garbage),
+            Err(Broken::Rate) => {
+                self.server.count_drops(DropReason::HandshakeRate, 1);
+                return Err(End::Refused);
+            }
+        };
         if opened.len > 0 {
             self.stream_bytes(now, id, kept + opened.len)?;
         }
@@ -200,9 +221,13 @@ impl Worker {
             if stream.bound.is_some() {
                 return Err(End::Bound);
             }
-            if stream.guard.is_some() && self.server.has_allocation(&path) {
-                // Only what comes on the stream makes an allocation for it.
-                stream.guard = None;
+            // Only what comes on the stream makes an allocation for it.
+            if stream.idle.is_some() && self.server.has_allocation(&path) {
+                stream.idle = None;
+            } else if at > 0
+                && let Some(idle) = &mut stream.idle
+            {
+                idle.hear(now);
             }
         }
         Ok(())

@@ -34,9 +34,14 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-/// It is not TLS, or none that can be agreed on.
-#[derive(Debug)]
-pub(super) struct Broken;
+/// Reason why TLS cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// What came is not TLS, or none that can be agreed on.
+    Tls,
+    /// The client may not begin a handshake now.
+    Rate,
+}
 
 /// What came of some bytes.
 #[derive(Debug, Default)]
@@ -56,24 +61,30 @@ impl Tls {
     }
 
     /// Takes what came from the network and puts what it says into `out`, which has room for it.
-    pub(super) fn open(&mut self, mut cipher: &[u8], out: &mut [u8]) -> Result<Opened, Broken> {
+    /// `may_begin` is asked before the handshake costs a signature.
+    pub(super) fn open(
+        &mut self,
+        mut cipher: &[u8],
+        out: &mut [u8],
+        may_begin: &mut dyn FnMut() -> bool,
+    ) -> Result<Opened, Broken> {
         let mut opened = Opened::default();
         while !cipher.is_empty() {
             if let State::Hello(acceptor) = &mut self.state {
-                acceptor.read_tls(&mut cipher).map_err(|_| Broken)?;
-                self.accept()?;
+                acceptor.read_tls(&mut cipher).map_err(|_| Broken::Tls)?;
+                self.accept(may_begin)?;
                 continue;
             }
             let State::Open(tls) = &mut self.state else {
-                return Err(Broken);
+                return Err(Broken::Tls);
             };
-            tls.read_tls(&mut cipher).map_err(|_| Broken)?;
-            let state = tls.process_new_packets().map_err(|_| Broken)?;
+            tls.read_tls(&mut cipher).map_err(|_| Broken::Tls)?;
+            let state = tls.process_new_packets().map_err(|_| Broken::Tls)?;
             opened.closed = state.peer_has_closed();
             match tls.reader().read(&mut out[opened.len..]) {
                 Ok(count) => opened.len += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Err(Broken),
+                Err(_) => return Err(Broken::Tls),
             }
             if opened.closed {
                 break;
@@ -82,12 +93,13 @@ impl Tls {
         Ok(opened)
     }
 
-    fn accept(&mut self) -> Result<(), Broken> {
+    fn accept(&mut self, may_begin: &mut dyn FnMut() -> bool) -> Result<(), Broken> {
         let State::Hello(acceptor) = &mut self.state else {
             return Ok(());
         };
         let made = match acceptor.accept() {
             Ok(None) => return Ok(()),
+            Ok(Some(_)) if !may_begin() => return Err(Broken::Rate),
             Ok(Some(accepted)) => {
                 let config = self.material.tls.choose(&accepted.client_hello());
                 accepted.into_connection(config)
@@ -103,7 +115,7 @@ impl Tls {
             }
             Err((_, alert)) => {
                 self.state = State::Refused(Box::new(alert));
-                Err(Broken)
+                Err(Broken::Tls)
             }
         }
     }

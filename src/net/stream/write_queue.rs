@@ -51,6 +51,11 @@ impl WriteQueue {
         self.bytes.len() - self.written
     }
 
+    /// Bytes of memory that it holds.
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Relayed packets that were dropped.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped

@@ -1,0 +1,160 @@
+//! Clients of one worker that have no allocation: their places among those of all workers, the time
+//! that they have, and their handshakes.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::way::Way;
+use crate::Now;
+use crate::policy::rate::PrefixLimiter;
+use crate::policy::unallocated::{ClientId, Displaced, Place, Unallocated};
+use crate::server::five_tuple::SocketId;
+
+/// Time that a newcomer has for its first whole message, handshakes included.
+const FIRST_MESSAGE: Duration = Duration::from_secs(5);
+/// Minimum interval between two signs of life that are told to the table of all workers.
+const HEARD_INTERVAL: Duration = Duration::from_secs(1);
+/// Change of a client's memory, in bytes, below which the table is not told.
+const BYTES_STEP: usize = 1024;
+/// HelloVerifyRequests to one source network for each handshake that it may begin: a client on a
+/// bad path asks again and again.
+const HELLOS_PER_HANDSHAKE: u32 = 10;
+
+/// Settings that are the same for all workers.
+#[derive(Clone, Debug)]
+pub(super) struct AdmissionOptions {
+    pub(super) all: Arc<Unallocated>,
+    /// `max-allocate-timeout`: how long a client may stay without an allocation.
+    pub(super) patience: Duration,
+    /// Handshakes per second of one source network on this worker; `None`: no limit.
+    pub(super) handshake_rate: Option<u32>,
+}
+
+/// Takes in clients of one worker.
+#[derive(Debug)]
+pub(super) struct Admission {
+    options: AdmissionOptions,
+    worker: usize,
+    handshakes: Option<PrefixLimiter>,
+    hellos: Option<PrefixLimiter>,
+    /// Clients of any worker that have to end, and have not been told.
+    displaced: Vec<Displaced>,
+}
+
+/// A client's state as long as it has no allocation.
+#[derive(Debug)]
+pub(super) struct Idle {
+    place: Place,
+    /// When it came, or its last allocation ended.
+    since: Instant,
+    /// When it said something whole; `None`: it never has.
+    heard: Option<Instant>,
+    /// Bytes that the table knows of.
+    bytes: usize,
+}
+
+impl Admission {
+    pub(super) fn new(options: AdmissionOptions, worker: usize, now: Instant) -> Self {
+        let limiter = |rate: u32| PrefixLimiter::new(rate, now);
+        let rate = options.handshake_rate;
+        Self {
+            handshakes: rate.map(limiter),
+            hellos: rate.map(|rate| limiter(rate.saturating_mul(HELLOS_PER_HANDSHAKE))),
+            options,
+            worker,
+            displaced: Vec::new(),
+        }
+    }
+
+    /// Takes in a newcomer, or a client whose allocation has ended, that holds so many bytes.
+    pub(super) fn admit(&mut self, now: Now, source: IpAddr, way: Way, bytes: usize) -> Idle {
+        let SocketId(socket) = way.id();
+        let id = ClientId {
+            worker: self.worker,
+            socket,
+        };
+        let displaced = &mut self.displaced;
+        Idle {
+            place: self.options.all.admit(id, source, bytes, displaced),
+            since: now.mono,
+            heard: None,
+            bytes,
+        }
+    }
+
+    /// Notes what a client holds now.
+    pub(super) fn charge(&mut self, idle: &mut Idle, bytes: usize) {
+        if idle.bytes.abs_diff(bytes) >= BYTES_STEP {
+            idle.bytes = bytes;
+            idle.place.set_bytes(bytes, &mut self.displaced);
+        }
+    }
+
+    /// Whether `source`, whose address is proven, may begin a handshake: each costs a signature.
+    pub(super) fn may_begin_handshake(&mut self, now: Now, source: IpAddr) -> bool {
+        allows(&mut self.handshakes, now, source)
+    }
+
+    /// Whether a ClientHello without a good cookie is answered; its sender may be forged.
+    pub(super) fn may_answer_hello(&mut self, now: Now, source: IpAddr) -> bool {
+        allows(&mut self.hellos, now, source)
+    }
+
+    /// Ends one client, so that the next has the descriptor that is lacking.
+    pub(super) fn displace_one(&mut self) {
+        self.options.all.displace_one(&mut self.displaced);
+    }
+
+    /// The next client that has to end; of another worker when its index is not this one's.
+    pub(super) fn next_displaced(&mut self) -> Option<Displaced> {
+        self.displaced.pop()
+    }
+
+    /// Whether the client that has to end is this worker's.
+    pub(super) fn is_own(&self, displaced: &Displaced) -> bool {
+        displaced.client.worker == self.worker
+    }
+
+    /// When an idle client's time is over.
+    pub(super) fn deadline(&self, idle: &Idle) -> Instant {
+        let patience = self.options.patience;
+        idle.since
+            + match idle.heard {
+                Some(_) => patience,
+                None => patience.min(FIRST_MESSAGE),
+            }
+    }
+
+    /// How long a client may stay without an allocation.
+    pub(super) fn patience(&self) -> Duration {
+        self.options.patience
+    }
+}
+
+impl Idle {
+    /// Notes that the client has said something whole.
+    pub(super) fn hear(&mut self, now: Now) {
+        let due = |at| now.mono.saturating_duration_since(at) >= HEARD_INTERVAL;
+        if self.heard.is_none_or(due) {
+            self.heard = Some(now.mono);
+            self.place.heard();
+        }
+    }
+
+    /// Gives the client its time for a first message from now on.
+    pub(super) fn restart(&mut self, now: Now) {
+        self.since = now.mono;
+    }
+
+    /// Whether `displaced` is this client, and not one that had its socket's name before.
+    pub(super) fn is(&self, displaced: &Displaced) -> bool {
+        self.place.serial() == displaced.serial
+    }
+}
+
+fn allows(limiter: &mut Option<PrefixLimiter>, now: Now, source: IpAddr) -> bool {
+    limiter
+        .as_mut()
+        .is_none_or(|limiter| limiter.allow(now.mono, source))
+}
