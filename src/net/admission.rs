@@ -158,3 +158,87 @@ fn allows(limiter: &mut Option<PrefixLimiter>, now: Now, source: IpAddr) -> bool
         .as_mut()
         .is_none_or(|limiter| limiter.allow(now.mono, source))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::unallocated::UnallocatedLimits;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn admission(handshake_rate: Option<u32>, clients: u32) -> (Admission, Now) {
+        let limits = UnallocatedLimits {
+            clients,
+            per_source: 100,
+            bytes: 1 << 20,
+        };
+        let options = AdmissionOptions {
+            all: Arc::new(Unallocated::new(limits)),
+            patience: PATIENCE,
+            handshake_rate,
+        };
+        let now = Now {
+            mono: Instant::now(),
+            unix: 0,
+        };
+        (Admission::new(options, 1, now.mono), now)
+    }
+
+    fn later(now: Now, seconds: u64) -> Now {
+        Now {
+            mono: now.mono + Duration::from_secs(seconds),
+            ..now
+        }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_network_begins_so_many_handshakes_and_hears_so_many_cookies() {
+        let (mut admission, now) = admission(Some(5), 10);
+        let allowed = |admission: &mut Admission, now, source| {
+            let source = ip(source);
+            let handshakes = (0..100).filter(|_| admission.may_begin_handshake(now, source));
+            let handshakes = handshakes.count();
+            let hellos = (0..100).filter(|_| admission.may_answer_hello(now, source));
+            (handshakes, hellos.count())
+        };
+        assert_eq!(allowed(&mut admission, now, "198.51.100.1"), (5, 50));
+        assert_eq!(allowed(&mut admission, now, "198.51.100.2"), (0, 0));
+        assert_eq!(allowed(&mut admission, now, "203.0.113.1"), (5, 50));
+        let now = later(now, 1);
+        assert_eq!(allowed(&mut admission, now, "198.51.100.1"), (5, 50));
+        let (mut unlimited, now) = self::admission(None, 10);
+        assert_eq!(allowed(&mut unlimited, now, "198.51.100.1"), (100, 100));
+    }
+
+    #[test]
+    fn a_newcomer_has_less_time_than_who_has_spoken() {
+        let (mut admission, now) = admission(None, 10);
+        let mut idle = admission.admit(now, ip("192.0.2.1"), Way::Stream(1), 100);
+        assert_eq!(admission.deadline(&idle), now.mono + FIRST_MESSAGE);
+        idle.restart(later(now, 3));
+        assert_eq!(
+            admission.deadline(&idle),
+            later(now, 3).mono + FIRST_MESSAGE
+        );
+        idle.hear(later(now, 4));
+        assert_eq!(admission.deadline(&idle), later(now, 3).mono + PATIENCE);
+        // What it says later leaves it no more time.
+        idle.hear(later(now, 50));
+        assert_eq!(admission.deadline(&idle), later(now, 3).mono + PATIENCE);
+    }
+
+    #[test]
+    fn who_has_to_end_is_known_by_its_place_and_not_by_its_sockets_name() {
+        let (mut admission, now) = admission(None, 1);
+        let first = admission.admit(now, ip("192.0.2.1"), Way::Stream(1), 100);
+        let second = admission.admit(now, ip("192.0.2.2"), Way::Stream(1), 100);
+        let displaced = admission.next_displaced().unwrap();
+        assert!(first.is(&displaced) && !second.is(&displaced));
+        assert!(admission.is_own(&displaced));
+        assert_eq!(admission.next_displaced(), None);
+    }
+}

@@ -16,7 +16,7 @@ const MTU: u32 = 1200;
 pub(super) const MAX_RECORD: usize = 1 << 14;
 
 /// Bytes of memory of an association, as measured with OpenSSL 3.0 during a handshake and after.
-pub(super) const BYTES: usize = 48 << 10;
+pub(super) const BYTES: usize = 52 << 10;
 /// Bytes of encrypted records that are kept until the client has changed keys: its last message is
 /// one, and can overtake the ones before. OpenSSL would keep a hundred, each in a buffer of 16 KB.
 const EARLY: usize = 1024;

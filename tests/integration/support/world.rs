@@ -182,6 +182,12 @@ impl World {
                         "a channel is left"
                     );
                 }
+                Output::Idle { path } => {
+                    assert!(
+                        !self.server.has_allocation(&path),
+                        "idle with an allocation"
+                    );
+                }
                 Output::ChannelUp(channel) => {
                     self.channels.retain(|up| *up != channel);
                     self.channels.push(channel);

@@ -6,6 +6,7 @@ mod data_connections;
 mod dtls;
 mod proxy;
 mod streams;
+mod unallocated;
 
 use std::fs;
 use std::thread;

@@ -1,0 +1,391 @@
+//! Clients without an allocation: whoever fills the server up displaces itself, and others are served.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use socket2::{Domain, Socket, Type};
+use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, METHOD_REFRESH};
+
+use super::{memory, wait_until};
+use crate::support::messages::{lifetime, status, transport};
+use crate::support::{
+    Authority, Namespace, PASSWORD, StreamClient, StunClient, Turnd, USER, link, node, request,
+};
+
+/// The longest that a test waits for what has to happen.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A loopback address that is not the tests' usual one.
+fn host(number: u8) -> IpAddr {
+    Ipv4Addr::new(127, 0, 1, number).into()
+}
+
+fn connect_from(source: IpAddr, server: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
+    // What the kernel holds for a client that does not read is none of the server's memory.
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&server.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream
+}
+
+/// Whether the server has closed the connection.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let closed = match stream.read(&mut [0]) {
+        Ok(0) => true,
+        Ok(_) => false,
+        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+    };
+    stream.set_nonblocking(false).unwrap();
+    closed
+}
+
+fn closed(streams: &mut [TcpStream]) -> usize {
+    let mut closed = 0;
+    for stream in streams {
+        closed += usize::from(is_closed(stream));
+    }
+    closed
+}
+
+fn allocated(turnd: &Turnd) -> StreamClient {
+    let mut client = StreamClient::new(turnd.address());
+    client.log_in(USER, PASSWORD);
+    let reply = client.ask_signed(METHOD_ALLOCATE, vec![transport()]);
+    assert_eq!(status(&reply), 200, "{}", turnd.log());
+    client
+}
+
+#[test]
+fn x4_ten_addresses_that_hold_every_place_keep_nobody_out() {
+    let authority = Authority::new();
+    authority.issue("server", "localhost", "rsa:2048", 2);
+    let tls = authority.toml(&["server"]);
+    let turnd = Turnd::start(&format!("max-idle-streams = 100\n{tls}"));
+    let mut honest = StreamClient::new(turnd.address());
+    honest.binding();
+    let mut silent: Vec<_> = (0..200)
+        .map(|n| connect_from(host(1 + n % 10), turnd.address()))
+        .collect();
+    wait_until("the oldest of them are not closed", &turnd, || {
+        closed(&mut silent) >= 100
+    });
+    // The newcomer's place is the oldest one's of those ten.
+    for _ in 0..20 {
+        StreamClient::new(turnd.address()).binding();
+    }
+    StreamClient::secure(turnd.address(), &authority.certificate(), "localhost").binding();
+    let mut call = allocated(&turnd);
+    assert!(StunClient::new(turnd.address()).binding().is_some());
+    honest.binding();
+    // However many come later, a client that speaks and is alone in its network stays.
+    silent.extend((0..200).map(|n| connect_from(host(1 + n % 10), turnd.address())));
+    wait_until("the later ones are not closed", &turnd, || {
+        closed(&mut silent) >= 300
+    });
+    honest.binding();
+    call.binding();
+}
+
+#[test]
+fn x4_a_source_that_has_all_its_places_gives_up_its_oldest() {
+    let turnd = Turnd::start("max-idle-streams-per-ip = 2");
+    // In this order, whichever worker has which.
+    let mut first = StreamClient::new(turnd.address());
+    first.binding();
+    let mut second = StreamClient::new(turnd.address());
+    second.binding();
+    let mut third = StreamClient::new(turnd.address());
+    third.binding();
+    let start = Instant::now();
+    assert!(first.try_receive().is_err(), "the oldest one");
+    assert!(start.elapsed() < Duration::from_secs(2), "not by itself");
+    second.binding();
+    third.binding();
+    // Another address has its own.
+    let mut others = StreamClient::over(connect_from(host(1), turnd.address()));
+    others.binding();
+    second.binding();
+}
+
+#[test]
+fn x4_whoever_says_nothing_has_a_few_seconds_and_whoever_speaks_has_a_minute() {
+    let turnd = Turnd::start("");
+    let start = Instant::now();
+    let mut silent = connect_from(host(1), turnd.address());
+    let mut half = connect_from(host(1), turnd.address());
+    half.write_all(&request(METHOD_BINDING, vec![]).raw[..10])
+        .unwrap();
+    let mut speaker = StreamClient::new(turnd.address());
+    speaker.binding();
+    for stream in [&mut silent, &mut half] {
+        assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
+        assert!(
+            start.elapsed() > Duration::from_secs(4),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
+    speaker.binding();
+}
+
+#[test]
+fn a_connection_whose_allocation_has_ended_counts_again() {
+    let turnd = Turnd::start("max-idle-streams-per-ip = 4\nuser-quota = 1");
+    let mut streams = Vec::new();
+    for _ in 0..40 {
+        let mut client = allocated(&turnd);
+        let reply = client.ask_signed(METHOD_REFRESH, vec![lifetime(0)]);
+        assert_eq!(status(&reply), 200);
+        streams.push(client.stream);
+    }
+    wait_until("those whose allocation has ended stay", &turnd, || {
+        closed(&mut streams) >= 36
+    });
+    assert!(!is_closed(streams.last_mut().unwrap()));
+    // One whose allocation lives is none of them.
+    let mut live = allocated(&turnd);
+    for _ in 0..10 {
+        StreamClient::new(turnd.address()).binding();
+    }
+    live.binding();
+}
+
+#[test]
+fn memory_of_clients_that_ask_and_do_not_read_is_bounded_for_all_of_them() {
+    const CLIENTS: u8 = 12;
+    let turnd = Turnd::start("max-idle-memory = 1048576");
+    let mut honest = StreamClient::new(turnd.address());
+    honest.binding();
+    let questions: Vec<u8> = (0..400)
+        .flat_map(|_| request(METHOD_BINDING, vec![]).raw)
+        .collect();
+    let before = memory(&turnd);
+    let mut greedy: Vec<_> = (0..CLIENTS)
+        .map(|n| connect_from(host(1 + n % 10), turnd.address()))
+        .collect();
+    for stream in &mut greedy {
+        stream.set_nonblocking(true).unwrap();
+    }
+    let start = Instant::now();
+    while greedy.len() == usize::from(CLIENTS) {
+        assert!(start.elapsed() < LIMIT, "none had to go");
+        // As much as each takes, until it is closed.
+        greedy.retain_mut(|stream| match stream.write(&questions) {
+            Ok(_) => true,
+            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+        });
+    }
+    let grown = memory(&turnd).saturating_sub(before);
+    // The budget, and what the memory manager makes of it.
+    assert!(grown < 6 << 10, "{grown} KiB more");
+    assert!(!greedy.is_empty(), "all had to go");
+    honest.binding();
+    StreamClient::new(turnd.address()).binding();
+}
+
+#[test]
+fn without_descriptors_a_silent_client_gives_up_its_own() {
+    let turnd = Turnd::start("");
+    let pid = turnd.pid().to_string();
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let limit = format!("--nofile={0}:{0}", open + 20);
+    let limited = std::process::Command::new("prlimit")
+        .args(["--pid", &pid, &limit])
+        .status();
+    assert!(limited.unwrap().success());
+    let mut silent: Vec<_> = (0..40)
+        .map(|_| connect_from(host(1), turnd.address()))
+        .collect();
+    let start = Instant::now();
+    StreamClient::new(turnd.address()).binding();
+    assert!(start.elapsed() < Duration::from_secs(4), "not by itself");
+    assert!(closed(&mut silent) > 0);
+}
+
+/// A ClientHello of DTLS 1.2 that can be served, whole, with this random value and cookie.
+fn dtls_hello(random: u8, cookie: &[u8]) -> Vec<u8> {
+    let mut body = vec![0xFE, 0xFD];
+    body.extend_from_slice(&[random; 32]);
+    body.extend_from_slice(&[0, cookie.len() as u8]);
+    body.extend_from_slice(cookie);
+    body.extend_from_slice(&[0, 4, 0xC0, 0x2B, 0xC0, 0x2F, 1, 0]);
+    // Groups: P-256; points: uncompressed; signatures: ECDSA and RSA with SHA-256.
+    let extensions = [
+        &[0, 10, 0, 4, 0, 2, 0, 23][..],
+        &[0, 11, 0, 2, 1, 0],
+        &[0, 13, 0, 8, 0, 6, 4, 3, 8, 4, 4, 1],
+    ]
+    .concat();
+    body.extend_from_slice(&[0, extensions.len() as u8]);
+    body.extend_from_slice(&extensions);
+    let number = u8::from(!cookie.is_empty());
+    let len = body.len() as u8;
+    let mut hello = vec![22, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, number, 0, len + 12];
+    hello.extend_from_slice(&[1, 0, 0, len, 0, number, 0, 0, 0, 0, 0, len]);
+    hello.extend_from_slice(&body);
+    hello
+}
+
+/// Opens an association from a socket and leaves it half open; returns the first datagram of the server's flight.
+fn half_open(socket: &UdpSocket, random: u8) -> Option<Vec<u8>> {
+    let mut buffer = [0; 2048];
+    socket.send(&dtls_hello(random, b"")).unwrap();
+    let len = socket.recv(&mut buffer).ok()?;
+    let cookie = buffer[len - 32..len].to_vec();
+    socket.send(&dtls_hello(random, &cookie)).unwrap();
+    let len = socket.recv(&mut buffer).ok()?;
+    Some(buffer[..len].to_vec())
+}
+
+fn dtls_socket(source: IpAddr, server: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind((source, 0)).unwrap();
+    socket.connect(server).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    socket
+}
+
+/// One byte of each page of each message that a library would reserve room for.
+fn sparse_fragments() -> Vec<Vec<u8>> {
+    let mut datagrams = Vec::new();
+    for number in 2..12_u8 {
+        for page in 0..25_u32 {
+            let [_, o2, o1, o0] = (page * 4000).to_be_bytes();
+            let [_, l2, l1, l0] = 100_000_u32.to_be_bytes();
+            let mut record = vec![22, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, number, page as u8, 0, 13];
+            record.extend_from_slice(&[11, l2, l1, l0, 0, number, o2, o1, o0, 0, 0, 1, 7]);
+            datagrams.push(record);
+        }
+    }
+    datagrams
+}
+
+#[test]
+fn x3_a_thousand_half_open_associations_hold_no_more_than_the_budget() {
+    let authority = Authority::new();
+    authority.issue(
+        "server",
+        "localhost",
+        "ec -pkeyopt ec_paramgen_curve:prime256v1",
+        2,
+    );
+    let turnd = Turnd::start(&format!("{}", authority.toml(&["server"])));
+    let before = memory(&turnd);
+    let fragments = sparse_fragments();
+    let mut served = 0;
+    let sockets: Vec<_> = (0..1000)
+        .map(|_| {
+            let socket = dtls_socket(host(1), turnd.address());
+            served += usize::from(half_open(&socket, 7).is_some());
+            for fragment in &fragments {
+                let _ = socket.send(fragment);
+            }
+            socket
+        })
+        .collect();
+    assert!(served > 990, "{served} of 1000 were answered");
+    let grown = memory(&turnd).saturating_sub(before);
+    // 64 MiB are the default budget.
+    assert!(
+        grown < 96 << 10,
+        "{grown} KiB for {} associations",
+        sockets.len()
+    );
+    let mut other = StreamClient::secure(turnd.address(), &authority.certificate(), "localhost");
+    other.binding();
+}
+
+#[test]
+fn a_client_that_begins_anew_at_once_waits_for_its_next_association() {
+    let authority = Authority::new();
+    authority.issue("server", "localhost", "rsa:2048", 2);
+    let turnd = Turnd::start(&format!("{}", authority.toml(&["server"])));
+    let socket = dtls_socket(host(1), turnd.address());
+    let flight = half_open(&socket, 7).expect("no answer to the first");
+    assert_eq!(flight[13], 2, "a ServerHello");
+    socket
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    // What comes again of the first is no ServerHello to the second.
+    while socket.recv(&mut [0; 2048]).is_ok() {}
+    let hello_again = |random| {
+        let mut buffer = [0; 2048];
+        socket.send(&dtls_hello(random, b"")).unwrap();
+        let cookie = loop {
+            let len = socket.recv(&mut buffer).expect("no HelloVerifyRequest");
+            if buffer[13] == 3 {
+                break buffer[len - 32..len].to_vec();
+            }
+        };
+        socket.send(&dtls_hello(random, &cookie)).unwrap();
+        let random_of = |datagram: &[u8]| datagram[13] == 2 && datagram[27..59] != flight[27..59];
+        let mut answered = false;
+        while let Ok(len) = socket.recv(&mut buffer) {
+            answered |= random_of(&buffer[..len]);
+        }
+        answered
+    };
+    assert!(!hello_again(8), "a second one at once");
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(hello_again(9), "later");
+}
+
+/// A stranger's network and the server, joined by a cable.
+fn strangers() -> (Namespace, Namespace) {
+    let (stranger, server) = (Namespace::new("stranger"), Namespace::new("server"));
+    link([
+        (&stranger, "cable", &["198.51.100.2/24"]),
+        (&server, "cable", &["198.51.100.1/24"]),
+    ]);
+    (stranger, server)
+}
+
+#[test]
+fn one_network_begins_so_many_tls_handshakes_and_no_more() {
+    let authority = Authority::new();
+    authority.issue("server", "localhost", "rsa:2048", 2);
+    let (stranger, server) = strangers();
+    let address: SocketAddr = "198.51.100.1:3478".parse().unwrap();
+    let toml = format!(
+        "listening-ip = '198.51.100.1'\nhandshake-rate = 2\nrelay-threads = 1\n{}",
+        authority.toml(&["server"])
+    );
+    let turnd = Turnd::start_in(&server, address, &toml);
+    let started = Instant::now();
+    // Each says whether it was served; they come at once.
+    let script = "for n in $(seq 20); do
+        (echo | openssl s_client -connect 198.51.100.1:3478 2>/dev/null | grep -c 'BEGIN CERT' || true) &
+    done; wait";
+    let output = stranger
+        .command("sh")
+        .args(["-c", script])
+        .output()
+        .unwrap();
+    let served = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter(|line| *line == "1")
+        .count() as u64;
+    let most = 2 + 2 * (started.elapsed().as_secs() + 1);
+    assert!((2..=most).contains(&served), "{served}\n{}", turnd.log());
+    assert!(
+        served < 20,
+        "{most} were allowed: the machine is too slow for this test"
+    );
+    // Who was there is served, and the rate is for handshakes alone.
+    let binding = json!({ "targets": ["198.51.100.1:3478"], "milliseconds": 5000 });
+    let answers = node(Some(&stranger), "binding.mjs", &binding, LIMIT);
+    assert!(answers[0]["mapped"].is_string(), "{answers}");
+}
