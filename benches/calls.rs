@@ -1,7 +1,7 @@
 //! A call through turnd and through coturn in turn: from a UDP client's relay to a TCP or TLS
 //! client's and back, 300 Mbit/s; CPU of the server for each delivered packet.
 //!
-//!     cargo bench --bench calls [-- [ROUNDS [SECONDS]]]
+//!     cargo bench --features dtls --bench calls [-- [ROUNDS [SECONDS]]]
 //!
 //! What one transport costs by itself, `benches/compare` measures. Needs coturn and openssl. The
 //! server is pinned to one processor, the load to the other; the servers take turns, the first

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
 
+use super::secure::Secure;
 use super::target::Server;
 use crate::net::udp::{Burst, Receiver, UdpSocket};
 use crate::probe::Transport;
@@ -22,9 +22,6 @@ const READ: usize = 64 << 10;
 const UNWRITTEN: usize = 64 << 10;
 /// Bytes of a TLS record, at the most: a few frames.
 const RECORD: usize = 8 << 10;
-/// The one cipher suite of each version, so that all servers are measured with the same.
-const TLS13: &str = "TLS_AES_128_GCM_SHA256";
-const TLS12: &str = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256";
 
 /// A client's way to the server.
 pub(super) enum Link {
@@ -41,7 +38,7 @@ pub(super) struct Stream {
 
 enum Connection {
     Plain(TcpStream),
-    Tls(SslStream<TcpStream>),
+    Tls(Box<Secure>),
 }
 
 impl Link {
@@ -53,7 +50,10 @@ impl Link {
                 return Ok(Self::Datagrams(socket));
             }
             Transport::Tcp => Connection::Plain(connect(server)?),
-            Transport::Tls => Connection::Tls(handshake(server, connect(server)?)?),
+            Transport::Tls => {
+                let secure = Secure::connect(&server.name, connect(server)?)?;
+                Connection::Tls(Box::new(secure))
+            }
         };
         connection.tcp().set_nonblocking(true)?;
         Ok(Self::Stream(Box::new(Stream {
@@ -168,7 +168,10 @@ impl Stream {
             }
         }
         self.outbox.drain(..written);
-        Ok(())
+        match self.connection.flush() {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn fill(&mut self) -> io::Result<bool> {
@@ -194,7 +197,7 @@ impl Connection {
     fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref(),
+            Self::Tls(tls) => tls.tcp(),
         }
     }
 
@@ -211,6 +214,14 @@ impl Connection {
             Self::Tls(tls) => tls.write(bytes),
         }
     }
+
+    /// Writes what has been taken and waits.
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Tls(tls) => tls.flush(),
+        }
+    }
 }
 
 fn connect(server: &Server) -> io::Result<TcpStream> {
@@ -218,15 +229,4 @@ fn connect(server: &Server) -> io::Result<TcpStream> {
     tcp.set_nodelay(true)?;
     tcp.set_read_timeout(Some(PATIENCE))?;
     Ok(tcp)
-}
-
-/// Whoever puts load on a server knows that it is theirs: its certificate is not looked at.
-fn handshake(server: &Server, tcp: TcpStream) -> io::Result<SslStream<TcpStream>> {
-    let mut connector = SslConnector::builder(SslMethod::tls())?;
-    connector.set_verify(SslVerifyMode::NONE);
-    connector.set_ciphersuites(TLS13)?;
-    connector.set_cipher_list(TLS12)?;
-    let failed = |error| io::Error::other(format!("the TLS handshake failed: {error}"));
-    let connector = connector.build().configure()?.verify_hostname(false);
-    connector.connect(&server.name, tcp).map_err(failed)
 }

@@ -8,6 +8,7 @@ mod load;
 mod measure;
 mod process;
 mod report;
+mod secure;
 mod session;
 mod setup;
 mod stamp;

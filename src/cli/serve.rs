@@ -138,15 +138,14 @@ async fn look_after_certificates(daemon: Arc<Daemon>) {
     }
 }
 
-/// Gives the demonstration a certificate, so that TLS and DTLS can be tried as well.
+/// Gives the demonstration a certificate, so that TLS can be tried as well.
 fn certify(config: &mut Config) {
     match self_signed() {
         Ok(certificate) => {
             config.tls.certificates = vec![certificate];
             config.transports.tls = true;
-            config.transports.dtls = true;
         }
-        Err(error) => warn!(%error, "no certificate could be made: neither TLS nor DTLS is served"),
+        Err(error) => warn!(%error, "no certificate could be made: TLS is not served"),
     }
 }
 
@@ -155,8 +154,8 @@ fn invite(config: &Config) -> Result<(), Failure> {
     let login = login(&config.auth, None, Duration::ZERO).map_err(Failure::usage)?;
     let json = credentials::pretty(config, None, Some(login))?;
     say(format_args!(
-        "No turnd.toml was found: this is a demonstration with random credentials. TLS and DTLS are\n\
-         served with a self-signed certificate that browsers refuse; `turns:` URLs need cert and pkey.\n\
+        "No turnd.toml was found: this is a demonstration with random credentials. TLS is served\n\
+         with a self-signed certificate that browsers refuse; `turns:` URLs need cert and pkey.\n\
          Paste this into `new RTCPeerConnection(…)`, or its values into Trickle ICE\n\
          (https://webrtc.github.io/samples/src/content/peerconnection/trickle-ice/):\n{json}"
     ))

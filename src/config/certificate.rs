@@ -1,13 +1,15 @@
 //! Certificates and keys, read from PEM files.
 
+mod key;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use openssl::asn1::Asn1Time;
-use openssl::error::ErrorStack;
-use openssl::nid::Nid;
-use openssl::pkey::{PKey, Private};
-use openssl::x509::X509;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::SigningKey;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::Secret;
 use super::load::read;
@@ -25,9 +27,11 @@ pub struct CertificateFiles {
 #[derive(Clone)]
 pub struct Certificate {
     /// The certificate and its chain.
-    pub chain: Vec<X509>,
+    pub chain: Vec<CertificateDer<'static>>,
     /// The key.
-    pub key: PKey<Private>,
+    pub key: Arc<PrivateKeyDer<'static>>,
+    /// The key as TLS signs with it.
+    pub signer: Arc<dyn SigningKey>,
     /// The names that it is for, in lower case; a first label of `*` stands for any one.
     pub names: Vec<String>,
     /// When it expires, in seconds since the Unix epoch.
@@ -80,43 +84,87 @@ pub fn load(
     password: Option<&Secret>,
 ) -> Result<Certificate, CertificateError> {
     let chain = read_chain(&files.cert)?;
-    let key = read_key(&files.key, password)?;
-    let matches = chain[0]
-        .public_key()
-        .is_ok_and(|public| public.public_eq(&key));
-    if !matches {
-        return Err(CertificateError {
-            part: Part::Key,
-            problem: format!(
-                "{} is not the key of the first certificate in {}",
-                files.key.display(),
+    let key = key::read_key(&files.key, password)?;
+    let wrong = |part, path: &Path, problem: String, remedy: &str| CertificateError {
+        part,
+        problem: format!("{} {problem}", path.display()),
+        remedy: remedy.to_owned(),
+    };
+    Certificate::new(chain, key).map_err(|error| match error {
+        Unfit::Certificate(reason) => wrong(
+            Part::Certificate,
+            &files.cert,
+            format!("cannot be used: {reason}"),
+            "have it issued anew",
+        ),
+        Unfit::Key(reason) => wrong(
+            Part::Key,
+            &files.key,
+            format!("is no private key that TLS can use: {reason}"),
+            "make one with RSA of 2048 bits, ECDSA on P-256 or P-384, or Ed25519, and a certificate for it",
+        ),
+        Unfit::Pair => wrong(
+            Part::Key,
+            &files.key,
+            format!(
+                "is not the key of the first certificate in {}",
                 files.cert.display()
             ),
-            remedy: "name the key that the certificate was made for, and put the server's \
-                     certificate before its chain"
-                .to_owned(),
-        });
-    }
-    Certificate::new(chain, key).map_err(|error| CertificateError {
-        part: Part::Certificate,
-        problem: format!("{}: {error}", files.cert.display()),
-        remedy: "have it issued anew".to_owned(),
+            "name the key that the certificate was made for, and put the server's certificate before its chain",
+        ),
     })
 }
 
+/// Why a certificate and a key do not make a [`Certificate`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// The certificate is damaged; how.
+    Certificate(String),
+    /// TLS has no use for the key; why.
+    Key(String),
+    /// The key is another certificate's.
+    Pair,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate(reason) | Self::Key(reason) => f.write_str(reason),
+            Self::Pair => f.write_str("the key is not the certificate's"),
+        }
+    }
+}
+
+impl std::error::Error for Unfit {}
+
 impl Certificate {
-    /// Takes a certificate, its chain, and its key, which belong together.
+    /// Takes a certificate, its chain, and its key.
     ///
     /// # Errors
-    /// What OpenSSL says of its validity.
-    pub fn new(chain: Vec<X509>, key: PKey<Private>) -> Result<Self, ErrorStack> {
-        let leaf = &chain[0];
-        let since_epoch = Asn1Time::from_unix(0)?.diff(leaf.not_after())?;
+    /// When they do not belong together, or cannot be used.
+    pub fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, Unfit> {
+        let leaf = chain.first().map_or(&[][..], |leaf| leaf);
+        let (_, leaf) = X509Certificate::from_der(leaf)
+            .map_err(|error| Unfit::Certificate(error.to_string()))?;
+        let signer = rustls::crypto::ring::sign::any_supported_type(&key)
+            .map_err(|error| Unfit::Key(error.to_string()))?;
+        let own = signer.public_key();
+        let own = own.as_deref().map(SubjectPublicKeyInfo::from_der);
+        // The key itself: parameters that mean the same are written in several ways.
+        if let Some(Ok((_, own))) = own
+            && own.subject_public_key != leaf.public_key().subject_public_key
+        {
+            return Err(Unfit::Pair);
+        }
         Ok(Self {
-            names: names(leaf),
-            not_after: i64::from(since_epoch.days) * 86400 + i64::from(since_epoch.secs),
+            names: names(&leaf),
+            not_after: leaf.validity().not_after.timestamp(),
+            key: Arc::new(key),
+            signer,
             chain,
-            key,
         })
     }
 
@@ -130,68 +178,47 @@ impl Certificate {
     }
 }
 
-fn names(leaf: &X509) -> Vec<String> {
-    let alternatives = leaf.subject_alt_names();
-    let dns = alternatives
+fn names(leaf: &X509Certificate<'_>) -> Vec<String> {
+    let alternatives = leaf.subject_alternative_name().ok().flatten();
+    let alternatives = alternatives
         .iter()
-        .flatten()
-        .filter_map(|name| name.dnsname());
-    let mut names: Vec<_> = dns.map(str::to_lowercase).collect();
+        .flat_map(|list| &list.value.general_names);
+    let dns = alternatives.filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(name.to_lowercase()),
+        _ => None,
+    });
+    let mut names: Vec<_> = dns.collect();
     if names.is_empty() {
-        let common = leaf.subject_name().entries_by_nid(Nid::COMMONNAME);
-        let text = common.filter_map(|entry| entry.data().to_string().ok());
-        names.extend(text.map(|name| name.to_lowercase()));
+        let common = leaf.subject().iter_common_name();
+        names.extend(common.filter_map(|name| Some(name.as_str().ok()?.to_lowercase())));
     }
     names
 }
 
-fn read_chain(path: &Path) -> Result<Vec<X509>, CertificateError> {
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let wrong = |problem: String, remedy: &str| CertificateError {
         part: Part::Certificate,
         problem: format!("{} {problem}", path.display()),
         remedy: remedy.to_owned(),
     };
+    let as_pem = "write it as PEM: -----BEGIN CERTIFICATE-----";
     let source =
         read(path).map_err(|problem| wrong(problem, "name a PEM file that this user may read"))?;
-    let chain = X509::stack_from_pem(&source.bytes).map_err(|error| {
-        let remedy = "write it as PEM: -----BEGIN CERTIFICATE-----";
-        wrong(format!("is no certificate: {}", reason(&error)), remedy)
-    })?;
+    let sections = pem::parse_many(&source.bytes)
+        .map_err(|error| wrong(format!("is no certificate: {error}"), as_pem))?;
+    let chain: Vec<_> = sections
+        .into_iter()
+        .filter(|section| matches!(section.tag(), "CERTIFICATE" | "X509 CERTIFICATE"))
+        .map(|section| CertificateDer::from(section.into_contents()))
+        .collect();
     if chain.is_empty() {
-        let remedy = "write it as PEM: -----BEGIN CERTIFICATE-----";
-        return Err(wrong("holds no certificate".to_owned(), remedy));
+        return Err(wrong("holds no certificate".to_owned(), as_pem));
+    }
+    for (n, part) in (1..).zip(&chain) {
+        X509Certificate::from_der(part).map_err(|error| {
+            let problem = format!("is damaged: its certificate number {n}: {error}");
+            wrong(problem, "get it anew from who issued it")
+        })?;
     }
     Ok(chain)
-}
-
-fn read_key(path: &Path, password: Option<&Secret>) -> Result<PKey<Private>, CertificateError> {
-    let wrong = |problem: String, remedy: &str| CertificateError {
-        part: Part::Key,
-        problem: format!("{} {problem}", path.display()),
-        remedy: remedy.to_owned(),
-    };
-    let source =
-        read(path).map_err(|problem| wrong(problem, "name a PEM file that this user may read"))?;
-    // OpenSSL would ask for a password on the terminal if it were not given one.
-    let given = password.map_or("", Secret::reveal);
-    PKey::private_key_from_pem_passphrase(&source.bytes, given.as_bytes()).map_err(|error| {
-        let encrypted = source.bytes.windows(9).any(|word| word == b"ENCRYPTED");
-        match (encrypted, password) {
-            (true, None) => wrong("is encrypted".to_owned(), "give its password as pkey-pwd"),
-            (true, Some(_)) => wrong(
-                "cannot be decrypted".to_owned(),
-                "check pkey-pwd, or decrypt it with `openssl pkey`",
-            ),
-            (false, _) => wrong(
-                format!("is no private key: {}", reason(&error)),
-                "write it as PEM: -----BEGIN PRIVATE KEY-----, RSA PRIVATE KEY or EC PRIVATE KEY",
-            ),
-        }
-    })
-}
-
-/// The first reason that OpenSSL gives, in its words.
-fn reason(error: &ErrorStack) -> String {
-    let reason = error.errors().iter().find_map(|error| error.reason());
-    reason.unwrap_or("unknown").to_owned()
 }

@@ -61,9 +61,9 @@ pub struct FileConfig {
     /// Refuse TLS from clients.
     #[arg(long, help_heading = "Transports")]
     pub no_tls: Option<bool>,
-    /// Refuse DTLS from clients.
+    /// Serve DTLS, which no browser needs; wants cert and pkey, and a program that is built with it.
     #[arg(long, help_heading = "Transports")]
-    pub no_dtls: Option<bool>,
+    pub dtls: Option<bool>,
     /// Load balancers that speak the PROXY protocol, and must: address, CIDR block, or first-last.
     #[arg(long, help_heading = "Transports", value_name = "RANGE")]
     #[serde(default, deserialize_with = "one_or_many")]
@@ -255,7 +255,7 @@ impl FileConfig {
             cert: Some(Vec::new()),
             pkey: Some(Vec::new()),
             no_tls: Some(false),
-            no_dtls: Some(false),
+            dtls: Some(false),
             trusted_proxies: Some(Vec::new()),
             no_tcp_relay: Some(false),
             max_allocate_timeout: Some(60),

@@ -366,6 +366,10 @@ impl Keys {
             return (problem, "write all keys without sections".to_owned());
         }
         let plain = name.to_lowercase().replace('_', "-");
+        if plain == "no-dtls" {
+            let remedy = "leave it out: DTLS is off unless `dtls = true`".to_owned();
+            return (format!("unknown key {}", shown(name)), remedy);
+        }
         let nearest = self
             .0
             .get_arguments()

@@ -114,7 +114,7 @@ pub struct Transports {
     pub tcp: bool,
     /// Not `no-tls`, and there is a certificate.
     pub tls: bool,
-    /// Not `no-dtls`, and there is a certificate.
+    /// `dtls`, and there is a certificate.
     pub dtls: bool,
     /// Not `no-tcp-relay`: TCP allocations (RFC 6062).
     pub tcp_relay: bool,

@@ -25,14 +25,18 @@ pub(super) const CIPHERS: [&str; 9] = [
     "ECDHE-RSA-CHACHA20-POLY1305",
 ];
 
+/// Whether this program is built with DTLS.
+const DTLS_IS_BUILT: bool = cfg!(feature = "dtls");
+
 impl Checker<'_> {
     pub(super) fn transports(&mut self, file: &FileConfig, tls: &Tls) -> Transports {
         let certified = !tls.certificates.is_empty();
+        let wanted_files = file.cert.as_ref().is_some_and(|list| !list.is_empty());
         let transports = Transports {
             udp: !on(file.no_udp),
             tcp: !on(file.no_tcp),
             tls: certified && !on(file.no_tls),
-            dtls: certified && !on(file.no_dtls),
+            dtls: certified && on(file.dtls) && DTLS_IS_BUILT,
             tcp_relay: !on(file.no_tcp_relay),
             proxies: self.ranges("trusted-proxies", file.trusted_proxies.as_deref()),
             patience: self.seconds("max-allocate-timeout", file.max_allocate_timeout, 1..=86400),
@@ -54,8 +58,17 @@ impl Checker<'_> {
             handshake_rate: file.handshake_rate.filter(|rate| *rate > 0),
         };
         let Transports { udp, tcp, .. } = transports;
-        let wanted_files = file.cert.as_ref().is_some_and(|list| !list.is_empty());
-        if !(udp || tcp || transports.tls || transports.dtls || wanted_files) {
+        if on(file.dtls) && !DTLS_IS_BUILT {
+            let remedy = "install turnd's package or image, or build it with --features dtls; \
+                          or leave it out: no browser needs DTLS";
+            let problem = "this program is built without DTLS";
+            self.wrong("dtls", None, problem, remedy);
+        } else if on(file.dtls) && !wanted_files {
+            let problem = "needs a certificate";
+            self.wrong("dtls", None, problem, "give cert and pkey, or leave it out");
+        }
+        let secure = wanted_files && (!on(file.no_tls) || on(file.dtls));
+        if !(udp || tcp || secure) {
             let key = self.origins.given(&["no-udp", "no-tcp"]);
             let problem = "leaves no way for clients to come";
             self.wrong(key, None, problem, "leave it out, or give cert and pkey");

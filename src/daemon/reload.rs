@@ -22,7 +22,7 @@ const NEED_RESTART: [&str; 17] = [
     "no-udp",
     "no-tcp",
     "no-tls",
-    "no-dtls",
+    "dtls",
     "trusted-proxies",
     "max-allocate-timeout",
     "max-idle-streams",

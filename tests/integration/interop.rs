@@ -179,7 +179,11 @@ fn tcp_ten_clients() {
 fn passes_securely(arguments: &str, messages: u64, bytes: u64) {
     let authority = Authority::new();
     authority.issue("server", "localhost", "rsa:2048", 2);
-    let toml = format!("{OLD_CHANNELS}\n{}", authority.toml(&["server"]));
+    let dtls = cfg!(feature = "dtls");
+    let toml = format!(
+        "{OLD_CHANNELS}\ndtls = {dtls}\n{}",
+        authority.toml(&["server"])
+    );
     passes(
         &Turnd::start(&toml),
         &format!("-w {PASSWORD} {arguments}"),
@@ -212,24 +216,29 @@ fn tls_ipv6_relay() {
     passes_securely("-t -S -x -e ::1", 10, 1000);
 }
 
-#[test]
-fn dtls() {
-    passes_securely("-S -e 127.0.0.1 -X -n 20 -l 171", 40, 6840);
-}
+#[cfg(feature = "dtls")]
+mod dtls {
+    use super::passes_securely;
 
-#[test]
-fn dtls_client_to_client() {
-    passes_securely("-S -y", 20, 2000);
-}
+    #[test]
+    fn one_client() {
+        passes_securely("-S -e 127.0.0.1 -X -n 20 -l 171", 40, 6840);
+    }
 
-#[test]
-fn dtls_ten_clients() {
-    passes_securely("-S -e 127.0.0.1 -m 10 -n 100 -l 170 -z 5 -c", 1000, 170_000);
-}
+    #[test]
+    fn client_to_client() {
+        passes_securely("-S -y", 20, 2000);
+    }
 
-#[test]
-fn dtls_ipv6_relay() {
-    passes_securely("-S -x -e ::1", 10, 1000);
+    #[test]
+    fn ten_clients() {
+        passes_securely("-S -e 127.0.0.1 -m 10 -n 100 -l 170 -z 5 -c", 1000, 170_000);
+    }
+
+    #[test]
+    fn ipv6_relay() {
+        passes_securely("-S -x -e ::1", 10, 1000);
+    }
 }
 
 #[test]

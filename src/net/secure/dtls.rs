@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use openssl::error::ErrorStack;
-use openssl::pkey::Id;
+use openssl::pkey::{Id, PKey};
 use openssl::ssl::{
     AlpnError, NameType, SniError, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions,
     SslSessionCacheMode, SslVersion, select_next_proto,
 };
+use openssl::x509::X509;
 
 use super::by_name::choose;
 use crate::config::certificate::Certificate;
@@ -15,11 +16,14 @@ use crate::config::certificate::Certificate;
 /// What a client may ask for by ALPN (RFC 7443), each name behind its length.
 const PROTOCOLS_WIRE: &[u8] = b"\x09stun.turn\x12stun.nat-discovery";
 
+/// What associations are made with.
+pub(in crate::net) type Context = SslContext;
+
 /// A context that chooses among the certificates by name.
 pub(in crate::net) fn context(
     certificates: &[Certificate],
     ciphers: &[&str],
-) -> Result<SslContext, ErrorStack> {
+) -> Result<Context, ErrorStack> {
     let contexts = certificates
         .iter()
         .map(|certificate| Ok(builder(certificate, ciphers)?.build()))
@@ -39,7 +43,8 @@ pub(in crate::net) fn context(
 fn builder(certificate: &Certificate, ciphers: &[&str]) -> Result<SslContextBuilder, ErrorStack> {
     let mut builder = SslContextBuilder::new(SslMethod::dtls_server())?;
     builder.set_min_proto_version(Some(SslVersion::DTLS1_2))?;
-    let suits = |name: &&&str| match certificate.key.id() {
+    let key = PKey::private_key_from_der(certificate.key.secret_der())?;
+    let suits = |name: &&&str| match key.id() {
         Id::RSA => name.starts_with("ECDHE-RSA-"),
         _ => name.starts_with("ECDHE-ECDSA-"),
     };
@@ -54,11 +59,14 @@ fn builder(certificate: &Certificate, ciphers: &[&str]) -> Result<SslContextBuil
     );
     builder.set_mode(SslMode::RELEASE_BUFFERS);
     builder.set_session_cache_mode(SslSessionCacheMode::OFF);
-    builder.set_certificate(&certificate.chain[0])?;
-    for part in &certificate.chain[1..] {
-        builder.add_extra_chain_cert(part.clone())?;
+    let mut chain = certificate.chain.iter().map(|part| X509::from_der(part));
+    if let Some(leaf) = chain.next() {
+        builder.set_certificate(&*leaf?)?;
     }
-    builder.set_private_key(&certificate.key)?;
+    for part in chain {
+        builder.add_extra_chain_cert(part?)?;
+    }
+    builder.set_private_key(&key)?;
     // The cookie has been checked before OpenSSL sees the client; see `net::session`.
     builder.set_cookie_generate_cb(|_, cookie| {
         cookie[0] = 0;

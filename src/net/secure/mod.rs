@@ -1,6 +1,7 @@
 //! Certificates in use: what new TLS and DTLS handshakes are made with, and its exchange.
 
 mod by_name;
+#[cfg_attr(not(feature = "dtls"), path = "dtls/absent.rs")]
 pub(super) mod dtls;
 mod self_signed;
 mod tls;
@@ -9,8 +10,6 @@ use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-
-use openssl::ssl::SslContext;
 
 pub use self::self_signed::self_signed;
 pub(super) use self::tls::TlsConfigs;
@@ -36,8 +35,8 @@ pub struct Secure {
 /// What handshakes are made with.
 pub(super) struct Material {
     pub(super) tls: TlsConfigs,
-    /// `None` with `no-dtls`.
-    pub(super) dtls: Option<SslContext>,
+    /// `None` without `dtls`.
+    pub(super) dtls: Option<dtls::Context>,
 }
 
 impl fmt::Debug for Material {

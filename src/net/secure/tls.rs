@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, ServerConfig};
@@ -28,7 +27,7 @@ impl TlsConfigs {
         provider
             .cipher_suites
             .retain(|suite| name(suite.suite()).is_some_and(|name| ciphers.contains(&name)));
-        let resolver = Arc::new(ByName::new(certificates, &provider)?);
+        let resolver = Arc::new(ByName::new(certificates));
         let config = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(|error| format!("cipher-list leaves nothing for TLS: {error}"))?
@@ -76,14 +75,15 @@ struct ByName {
 }
 
 impl ByName {
-    fn new(certificates: &[Certificate], provider: &CryptoProvider) -> Result<Self, String> {
-        Ok(Self {
+    fn new(certificates: &[Certificate]) -> Self {
+        let certified = |certificate: &Certificate| {
+            let signer = Arc::clone(&certificate.signer);
+            Arc::new(CertifiedKey::new(certificate.chain.clone(), signer))
+        };
+        Self {
             certificates: certificates.to_vec(),
-            keys: certificates
-                .iter()
-                .map(|certificate| certified(certificate, provider).map(Arc::new))
-                .collect::<Result<_, _>>()?,
-        })
+            keys: certificates.iter().map(certified).collect(),
+        }
     }
 }
 
@@ -96,28 +96,4 @@ impl ResolvesServerCert for ByName {
         let chosen = choose(&self.certificates, hello.server_name(), usable)?;
         Some(Arc::clone(&self.keys[chosen]))
     }
-}
-
-fn certified(certificate: &Certificate, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
-    let refused = |error: &dyn std::fmt::Display| {
-        format!(
-            "TLS does not take the key of {}: {error}",
-            certificate.names.join(", ")
-        )
-    };
-    let chain = certificate
-        .chain
-        .iter()
-        .map(|part| part.to_der().map(CertificateDer::from))
-        .collect::<Result<_, _>>()
-        .map_err(|error| refused(&error))?;
-    let key = certificate
-        .key
-        .private_key_to_pkcs8()
-        .map_err(|error| refused(&error))?;
-    let key = provider
-        .key_provider
-        .load_private_key(PrivatePkcs8KeyDer::from(key).into())
-        .map_err(|error| refused(&error))?;
-    Ok(CertifiedKey::new(chain, key))
 }

@@ -1,5 +1,6 @@
 //! Clients whose datagrams need more than an address: DTLS clients, and those behind a proxy.
 
+#[cfg_attr(not(feature = "dtls"), path = "association/absent.rs")]
 mod association;
 mod cookie;
 

@@ -21,6 +21,6 @@ pub(crate) use node::node;
 pub(crate) use peer::Peer;
 pub(crate) use ports::Ports;
 pub(crate) use process::{Running, Scratch, run};
-pub(crate) use stream_client::{StreamClient, connect};
+pub(crate) use stream_client::{StreamClient, connect, trusting};
 pub(crate) use stun_client::{StunClient, mark};
 pub(crate) use turnd::{Extras, PASSWORD, REALM, Turnd, USER};

@@ -3,9 +3,13 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use openssl::ssl::{SslConnector, SslMethod, SslStream};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, Message, Method};
 use turnd::wire::framing::{self, Next, Rules};
 
@@ -39,13 +43,33 @@ impl StreamClient {
     }
 }
 
-impl StreamClient<SslStream<TcpStream>> {
+/// How a client of TLS trusts `authority`.
+pub(crate) fn trusting(authority: &Path) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file(authority).unwrap();
+    roots.add(authority).unwrap();
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
+impl StreamClient<StreamOwned<ClientConnection, TcpStream>> {
     /// Over TLS, to a server that `authority` vouches for under this name.
     pub(crate) fn secure(server: SocketAddr, authority: &Path, name: &str) -> Self {
-        let mut connector = SslConnector::builder(SslMethod::tls()).unwrap();
-        connector.set_ca_file(authority).unwrap();
-        let stream = connector.build().connect(name, connect(server));
-        Self::over(stream.unwrap_or_else(|error| panic!("{name}: {error}")))
+        Self::secure_over(connect(server), trusting(authority), name)
+    }
+
+    /// The same, on a connection.
+    pub(crate) fn secure_over(mut tcp: TcpStream, config: ClientConfig, name: &str) -> Self {
+        let server = ServerName::try_from(name.to_owned()).unwrap();
+        let mut tls = ClientConnection::new(Arc::new(config), server).unwrap();
+        while tls.is_handshaking() {
+            let io = tls.complete_io(&mut tcp);
+            io.unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        Self::over(StreamOwned::new(tls, tcp))
     }
 }
 

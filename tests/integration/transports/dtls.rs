@@ -1,4 +1,4 @@
-//! DTLS where datagrams get lost.
+//! DTLS from outside (X2, X3), also where datagrams get lost.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, UdpSocket};
@@ -8,8 +8,10 @@ use std::time::Duration;
 use openssl::ssl::{ErrorCode, Ssl, SslContext, SslMethod, SslOptions, SslStream, SslVerifyMode};
 use stun::message::METHOD_BINDING;
 
+use super::certificates::openssls_client;
+use super::{client_hello, memory};
 use crate::support::messages::{decode, status};
-use crate::support::{Authority, Turnd, request};
+use crate::support::{Authority, StreamClient, Turnd, request};
 
 /// The record type of ChangeCipherSpec, with which the server's last flight begins.
 const CHANGE_CIPHER_SPEC: u8 = 20;
@@ -49,11 +51,94 @@ impl Write for Lossy {
     }
 }
 
+/// The keys of a server with DTLS.
+fn served(authority: &Authority) -> String {
+    format!("dtls = true\n{}", authority.toml(&["server"]))
+}
+
+#[test]
+fn x2_openssls_client_with_alpn_and_names_over_dtls() {
+    let good = [
+        ("-dtls1_2 -alpn stun.turn", "ALPN protocol: stun.turn"),
+        ("-dtls1_2", "Cipher is ECDHE-RSA-AES"),
+        ("-dtls1_2 -servername localhost", "subject=CN = localhost"),
+        (
+            "-dtls1_2 -servername TURN.example",
+            "subject=CN = turn.example",
+        ),
+        ("-dtls1_2 -servername elsewhere", "subject=CN = localhost"),
+    ];
+    let refused = ["-dtls1_2 -cipher AES128-SHA@SECLEVEL=0"];
+    openssls_client("dtls = true", &good, &refused);
+}
+
+#[test]
+fn dtls_is_served_when_asked_for_and_without_udp_too() {
+    let authority = Authority::new();
+    authority.issue("server", "localhost", "rsa:2048", 2);
+    let toml = served(&authority);
+    for (keys, expected) in [
+        ("", (true, true)),
+        ("no-udp = true", (false, true)),
+        ("no-tls = true", (true, true)),
+    ] {
+        let turnd = Turnd::start(&format!("{keys}\n{toml}"));
+        assert_eq!(super::datagrams(&turnd), expected, "{keys}");
+        StreamClient::new(turnd.address()).binding();
+    }
+}
+
+#[test]
+fn x3_a_hello_without_a_cookie_costs_nothing() {
+    let authority = Authority::new();
+    authority.issue("server", "localhost", "rsa:2048", 2);
+    let turnd = Turnd::start(&served(&authority));
+    let before = memory(&turnd);
+    let hello = client_hello();
+    let (mut cookies, mut clients) = (Vec::new(), Vec::new());
+    for _ in 0..500 {
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        client.send_to(&hello, turnd.address()).unwrap();
+        let mut answer = [0; 1500];
+        let len = client.recv(&mut answer).unwrap();
+        // HelloVerifyRequest, and nothing of a certificate.
+        assert_eq!((len, answer[13]), (60, 3));
+        cookies.push(answer[28..60].to_vec());
+        // Held, so that no port comes again.
+        clients.push(client);
+    }
+    cookies.sort();
+    cookies.dedup();
+    assert_eq!(cookies.len(), 500, "a cookie is good for one address");
+    let grown = memory(&turnd).saturating_sub(before);
+    assert!(grown < 1024, "{grown} KiB more");
+    // A cookie that was made up.
+    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let at = 13 + 12 + 35;
+    let mut forged = hello[..at].to_vec();
+    forged.push(32);
+    forged.extend_from_slice(&cookies[0]);
+    forged.extend_from_slice(&hello[at + 1..]);
+    for (index, more) in [(12, 32), (16, 32), (24, 32)] {
+        forged[index] += more;
+    }
+    client.send_to(&forged, turnd.address()).unwrap();
+    let mut answer = [0; 1500];
+    client.recv(&mut answer).unwrap();
+    assert_eq!(answer[13], 3, "another cookie");
+}
+
 #[test]
 fn x3_a_last_flight_that_is_lost_is_sent_again_when_the_client_asks() {
     let authority = Authority::new();
     authority.issue("server", "localhost", "rsa:2048", 2);
-    let turnd = Turnd::start(&authority.toml(&["server"]));
+    let turnd = Turnd::start(&served(&authority));
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     socket.connect(turnd.address()).unwrap();
     socket

@@ -3,6 +3,7 @@
 mod bad_input;
 mod certificates;
 mod data_connections;
+#[cfg(feature = "dtls")]
 mod dtls;
 mod proxy;
 mod streams;
@@ -12,7 +13,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::Turnd;
+use crate::support::{StunClient, Turnd};
 
 /// Waits until `met` is.
 fn wait_until(what: &str, turnd: &Turnd, mut met: impl FnMut() -> bool) {
@@ -31,6 +32,14 @@ fn memory(turnd: &Turnd) -> u64 {
         .unwrap()
         .parse()
         .unwrap()
+}
+
+/// Whether the server answers plain datagrams, and DTLS.
+fn datagrams(turnd: &Turnd) -> (bool, bool) {
+    let client = StunClient::new(turnd.address()).with_patience(Duration::from_millis(500));
+    client.send(&client_hello());
+    let dtls = client.receive().is_some();
+    (client.binding().is_some(), dtls)
 }
 
 /// The first datagram of a DTLS 1.2 client.

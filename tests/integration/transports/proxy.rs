@@ -4,14 +4,13 @@ use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use openssl::ssl::{SslConnector, SslMethod};
 use socket2::{Domain, Socket, Type};
 use stun::attributes::ATTR_XORMAPPED_ADDRESS;
 use stun::message::{METHOD_ALLOCATE, METHOD_BINDING};
 
 use crate::support::messages::{decode, status, transport};
 use crate::support::{
-    Authority, PASSWORD, StreamClient, Turnd, USER, connect, request, xor_address,
+    Authority, PASSWORD, StreamClient, Turnd, USER, connect, request, trusting, xor_address,
 };
 
 /// Loopback, but not where the tests come from to see whether the server is there.
@@ -81,13 +80,9 @@ fn before_tls_too() {
     let turnd = Turnd::start(&format!("trusted-proxies = '127.0.0.2'\n{toml}"));
     let mut stream = connect_from_proxy(turnd.address());
     stream.write_all(&v2(1)).unwrap();
-    let mut connector = SslConnector::builder(SslMethod::tls()).unwrap();
-    connector.set_ca_file(authority.certificate()).unwrap();
-    let stream = connector.build().connect("localhost", stream).unwrap();
-    let mapped = xor_address(
-        &StreamClient::over(stream).binding(),
-        ATTR_XORMAPPED_ADDRESS,
-    );
+    let trusting = trusting(&authority.certificate());
+    let mut secure = StreamClient::secure_over(stream, trusting, "localhost");
+    let mapped = xor_address(&secure.binding(), ATTR_XORMAPPED_ADDRESS);
     assert_eq!(mapped, Some(client()));
 }
 
