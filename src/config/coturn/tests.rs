@@ -168,6 +168,53 @@ fn opposites() {
     );
 }
 
+/// On in coturn before 4.17, off since.
+#[test]
+fn dtls_is_served_when_the_file_asks_for_it() {
+    let off = (Verdict::WithoutEffect, "off unless dtls = true".to_owned());
+    assert_eq!(verdict("no-dtls"), off);
+    assert_eq!(toml("no-dtls"), "dtls = false");
+    let on = "dtls = true";
+    // What the program or the file lacks for it stands beside it.
+    assert_eq!(toml("dtls").trim_start_matches("# "), on);
+    assert_eq!(toml("no-dtls=false").trim_start_matches("# "), on);
+    assert_eq!(verdict("dtls").0, Verdict::NotSupported);
+    assert_eq!(toml("dtls\nno-dtls"), "dtls = false");
+    assert_eq!(toml("no-dtls\ndtls").trim_start_matches("# "), on);
+}
+
+#[test]
+fn a_file_that_leaves_dtls_to_coturn_is_told_that_it_is_off() {
+    let told = |text: &str| {
+        let notes = import(text).notes;
+        notes
+            .iter()
+            .any(|note| note.contains("here it is off unless dtls = true"))
+    };
+    assert!(told("cert=a.pem\npkey=a.key"));
+    assert!(!told("cert=a.pem\npkey=a.key\nno-dtls"));
+    assert!(!told("cert=a.pem\npkey=a.key\ndtls"));
+    assert!(!told("listening-port=3478"), "it served no TLS either");
+}
+
+#[cfg(feature = "dtls")]
+#[test]
+fn dtls_arrives_with_a_certificate() {
+    let name = format!("turnd-import-{}.pem", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+    std::fs::write(&path, made.cert.pem() + &made.signing_key.serialize_pem()).unwrap();
+    let text = format!(
+        "user=x:y\nrealm=z\ncert={0}\npkey={0}\ndtls",
+        path.display()
+    );
+    let import = import(&text);
+    std::fs::remove_file(path).unwrap();
+    let last = import.entries.last().unwrap();
+    assert_eq!((last.name.as_str(), last.verdict), ("dtls", Verdict::Kept));
+    assert!(keys(&import).contains(&"dtls = true"), "{}", import.toml);
+}
+
 #[test]
 fn numbers_end_where_digits_end() {
     assert_eq!(toml("max-bps=64000;"), "max-bps = 64000");

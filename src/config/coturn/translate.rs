@@ -282,6 +282,13 @@ impl Work<'_> {
                     .to_owned(),
             );
         }
+        if self.given("cert").is_some() && self.given("dtls").is_none() {
+            notes.push(
+                "coturn before 4.17 served DTLS wherever it served TLS: here it is off unless dtls = true, \
+                 which only clients that are no browsers need"
+                    .to_owned(),
+            );
+        }
         if self.given("allowed-peer-ip").is_none() {
             notes.push(
                 "peers at private addresses are refused: name a bridge or SFU that has one in allowed-peer-ip"
@@ -496,6 +503,22 @@ pub(super) fn rate_limit_rps(given: &Given) -> Outcome {
             Value::Number(rate),
             "unauthenticated-rate, which is for a source network and not for one address",
         ),
+        Err(problem) => refused(problem),
+    }
+}
+
+/// DTLS was on until coturn 4.17, where it became an option of its own, and this one to be given up.
+pub(super) fn no_dtls(given: &Given) -> Outcome {
+    const KEY: &str = "dtls";
+    match switch(given.value.as_deref()) {
+        // Written down all the same, so that of this and `dtls` the last one counts.
+        Ok(true) => Outcome::Set(
+            KEY,
+            Value::Switch(false),
+            Verdict::WithoutEffect,
+            "off unless dtls = true".to_owned(),
+        ),
+        Ok(false) => mapped(KEY, Value::Switch(true), "dtls = true"),
         Err(problem) => refused(problem),
     }
 }
