@@ -13,6 +13,8 @@ use crate::wire::framing::{self, Next, Rules};
 
 /// What is encrypted before it is written, but for the last frame of it.
 const FILL: usize = 32 << 10;
+/// Longest ClientHello, with the headers of its records; rustls by itself would hold 64 KiB of an unfinished one.
+const MAX_HELLO: usize = 16 << 10;
 
 /// One client's TLS.
 pub(super) struct Tls {
@@ -22,7 +24,11 @@ pub(super) struct Tls {
 
 enum State {
     /// The ClientHello has not come whole; it decides about ALPN.
-    Hello(Box<Acceptor>),
+    Hello {
+        acceptor: Box<Acceptor>,
+        /// Bytes of it that may still come.
+        room: usize,
+    },
     Open(Box<ServerConnection>),
     /// What is to be said before the end.
     Refused(Box<AcceptedAlert>),
@@ -55,7 +61,10 @@ pub(super) struct Opened {
 impl Tls {
     pub(super) fn new(material: Arc<Material>) -> Self {
         Self {
-            state: State::Hello(Box::default()),
+            state: State::Hello {
+                acceptor: Box::default(),
+                room: MAX_HELLO,
+            },
             material,
         }
     }
@@ -70,8 +79,14 @@ impl Tls {
     ) -> Result<Opened, Broken> {
         let mut opened = Opened::default();
         while !cipher.is_empty() {
-            if let State::Hello(acceptor) = &mut self.state {
-                acceptor.read_tls(&mut cipher).map_err(|_| Broken::Tls)?;
+            if let State::Hello { acceptor, room } = &mut self.state {
+                let mut next = &cipher[..cipher.len().min(*room)];
+                let taken = acceptor.read_tls(&mut next).map_err(|_| Broken::Tls)?;
+                if taken == 0 {
+                    return Err(Broken::Tls);
+                }
+                *room -= taken;
+                cipher = &cipher[taken..];
                 self.accept(may_begin)?;
                 continue;
             }
@@ -94,7 +109,7 @@ impl Tls {
     }
 
     fn accept(&mut self, may_begin: &mut dyn FnMut() -> bool) -> Result<(), Broken> {
-        let State::Hello(acceptor) = &mut self.state else {
+        let State::Hello { acceptor, .. } = &mut self.state else {
             return Ok(());
         };
         let made = match acceptor.accept() {
@@ -124,7 +139,7 @@ impl Tls {
     pub(super) fn write(&mut self, queue: &mut WriteQueue, tcp: &TcpStream) -> io::Result<()> {
         let mut socket = tcp;
         let tls = match &mut self.state {
-            State::Hello(_) => return Ok(()),
+            State::Hello { .. } => return Ok(()),
             State::Open(tls) => tls,
             State::Refused(alert) => return alert.write_all(&mut socket),
         };

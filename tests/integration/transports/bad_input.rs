@@ -1,7 +1,7 @@
 //! What strangers send: each ends within its limit, and others do not notice.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use turn::proto::channum::ChannelNumber;
 use super::{memory, wait_until};
 use crate::support::messages::{Attributes, channel_data, peer, status, transport};
 use crate::support::{
-    Authority, PASSWORD, Peer, StreamClient, StunClient, Turnd, USER, connect, request,
+    Authority, PASSWORD, Peer, StreamClient, StunClient, Turnd, USER, connect, request, trusting,
 };
 
 /// What a server that gives strangers two seconds may take to close a connection.
@@ -88,6 +88,38 @@ fn tls_garbage_ends_the_connection_and_nothing_else() {
         assert!(took < Duration::from_secs(1), "{took:?}");
     }
     StreamClient::secure(turnd.address(), &authority.certificate(), "localhost").binding();
+}
+
+/// 16 KiB of an unfinished ClientHello wait for more; above that the connection ends.
+#[test]
+fn a_client_hello_is_bounded() {
+    let authority = Authority::new();
+    authority.issue("server", "localhost", "rsa:2048", 2);
+    let turnd = Turnd::start(&authority.toml(&["server"]));
+    const MOST: usize = 16 << 10;
+    // The largest records, and a length that rustls takes.
+    let body = [&[1, 0, 0xEA, 0x60, 3, 3][..], &[0; 40_000]].concat();
+    let records = body.chunks(8000).flat_map(|part| {
+        let len = u16::try_from(part.len()).unwrap().to_be_bytes();
+        [&[22, 3, 1, len[0], len[1]][..], part].concat()
+    });
+    let hello: Vec<u8> = records.collect();
+    let mut stream = connect(turnd.address());
+    stream.write_all(&hello[..MOST]).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    let silence = stream.read(&mut [0]).unwrap_err();
+    assert_eq!(silence.kind(), ErrorKind::WouldBlock);
+    stream.write_all(&hello[MOST..=MOST]).unwrap();
+    let (answer, took) = to_the_end(&mut stream);
+    assert!(took < CLOSED, "{took:?}");
+    assert_eq!(answer, b"");
+    // One that is long and whole is answered.
+    let mut config = trusting(&authority.certificate());
+    config.alpn_protocols = vec![vec![b'x'; 200]; 60];
+    StreamClient::secure_over(connect(turnd.address()), config, "localhost").binding();
+    serves(&turnd);
 }
 
 #[test]
