@@ -32,10 +32,12 @@ pub(in crate::net) fn context(
     let certificates = Arc::new(certificates.to_vec());
     front.set_servername_callback(move |ssl, _| {
         let name = ssl.servername(NameType::HOST_NAME);
-        match choose(&certificates, name, |_| true) {
-            Some(n) if ssl.set_ssl_context(&contexts[n]).is_ok() => Ok(()),
-            _ => Err(SniError::NOACK),
+        if let Some(n) = choose(&certificates, name, |_| true) {
+            // The first certificate stays where that fails.
+            let _ = ssl.set_ssl_context(&contexts[n]);
         }
+        // RFC 6066 §3 has a name acknowledged by an empty extension, which pion's client takes for a broken one.
+        Err(SniError::NOACK)
     });
     Ok(front.build())
 }
