@@ -172,6 +172,31 @@ fn certificates_are_exchanged_under_a_call() {
 }
 
 #[test]
+fn dtls_that_cannot_be_served_is_refused_with_a_remedy() {
+    let authority = Authority::new();
+    authority.issue("one", "localhost", "rsa:2048", 2);
+    let (keys, expected) = if cfg!(feature = "dtls") {
+        let expected = "turnd.toml:2: dtls: needs a certificate; give cert and pkey";
+        (String::new(), expected)
+    } else {
+        let expected = "turnd.toml:2: dtls: this program is built without DTLS; install turnd's \
+                        package or image, or build it with --features dtls";
+        (authority.toml(&["one"]), expected)
+    };
+    for command in ["serve", "check"] {
+        let scratch = Scratch::new();
+        let file = scratch.path().join("turnd.toml");
+        fs::write(&file, format!("no-auth = true\ndtls = true\n{keys}")).unwrap();
+        let mut turnd = Command::new(env!("CARGO_BIN_EXE_turnd"));
+        let mut running = Running::start_with(turnd.args([command, "-c"]).arg(file), scratch);
+        let status = running.wait(Duration::from_secs(10)).unwrap();
+        let said = running.stderr();
+        assert_eq!(status.code(), Some(2), "{command}: {said}");
+        assert!(said.contains(expected), "{command}: {said}");
+    }
+}
+
+#[test]
 fn a_certificate_that_is_about_to_expire_is_announced() {
     let authority = Authority::new();
     authority.issue("short", "localhost", "rsa:2048", 13);
