@@ -1,5 +1,7 @@
 //! Every way in: streams, TLS, DTLS, PROXY protocol, and what strangers do to them.
 
+#[cfg(feature = "dtls")]
+mod associations;
 mod bad_input;
 mod certificates;
 mod data_connections;

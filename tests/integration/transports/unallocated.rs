@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -19,7 +19,7 @@ use crate::support::{
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A loopback address that is not the tests' usual one.
-fn host(number: u8) -> IpAddr {
+pub(super) fn host(number: u8) -> IpAddr {
     Ipv4Addr::new(127, 0, 1, number).into()
 }
 
@@ -212,135 +212,6 @@ fn without_descriptors_a_silent_client_gives_up_its_own() {
     StreamClient::new(turnd.address()).binding();
     assert!(start.elapsed() < Duration::from_secs(4), "not by itself");
     assert!(closed(&mut silent) > 0);
-}
-
-/// A ClientHello of DTLS 1.2 that can be served, whole, with this random value and cookie.
-fn dtls_hello(random: u8, cookie: &[u8]) -> Vec<u8> {
-    let mut body = vec![0xFE, 0xFD];
-    body.extend_from_slice(&[random; 32]);
-    body.extend_from_slice(&[0, cookie.len() as u8]);
-    body.extend_from_slice(cookie);
-    body.extend_from_slice(&[0, 4, 0xC0, 0x2B, 0xC0, 0x2F, 1, 0]);
-    // Groups: P-256; points: uncompressed; signatures: ECDSA and RSA with SHA-256.
-    let extensions = [
-        &[0, 10, 0, 4, 0, 2, 0, 23][..],
-        &[0, 11, 0, 2, 1, 0],
-        &[0, 13, 0, 8, 0, 6, 4, 3, 8, 4, 4, 1],
-    ]
-    .concat();
-    body.extend_from_slice(&[0, extensions.len() as u8]);
-    body.extend_from_slice(&extensions);
-    let number = u8::from(!cookie.is_empty());
-    let len = body.len() as u8;
-    let mut hello = vec![22, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, number, 0, len + 12];
-    hello.extend_from_slice(&[1, 0, 0, len, 0, number, 0, 0, 0, 0, 0, len]);
-    hello.extend_from_slice(&body);
-    hello
-}
-
-/// Opens an association from a socket and leaves it half open; returns the first datagram of the server's flight.
-fn half_open(socket: &UdpSocket, random: u8) -> Option<Vec<u8>> {
-    let mut buffer = [0; 2048];
-    socket.send(&dtls_hello(random, b"")).unwrap();
-    let len = socket.recv(&mut buffer).ok()?;
-    let cookie = buffer[len - 32..len].to_vec();
-    socket.send(&dtls_hello(random, &cookie)).unwrap();
-    let len = socket.recv(&mut buffer).ok()?;
-    Some(buffer[..len].to_vec())
-}
-
-fn dtls_socket(source: IpAddr, server: SocketAddr) -> UdpSocket {
-    let socket = UdpSocket::bind((source, 0)).unwrap();
-    socket.connect(server).unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
-    socket
-}
-
-/// One byte of each page of each message that a library would reserve room for.
-fn sparse_fragments() -> Vec<Vec<u8>> {
-    let mut datagrams = Vec::new();
-    for number in 2..12_u8 {
-        for page in 0..25_u32 {
-            let [_, o2, o1, o0] = (page * 4000).to_be_bytes();
-            let [_, l2, l1, l0] = 100_000_u32.to_be_bytes();
-            let mut record = vec![22, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, number, page as u8, 0, 13];
-            record.extend_from_slice(&[11, l2, l1, l0, 0, number, o2, o1, o0, 0, 0, 1, 7]);
-            datagrams.push(record);
-        }
-    }
-    datagrams
-}
-
-#[test]
-fn x3_a_thousand_half_open_associations_hold_no_more_than_the_budget() {
-    let authority = Authority::new();
-    authority.issue(
-        "server",
-        "localhost",
-        "ec -pkeyopt ec_paramgen_curve:prime256v1",
-        2,
-    );
-    let turnd = Turnd::start(&format!("{}", authority.toml(&["server"])));
-    let before = memory(&turnd);
-    let fragments = sparse_fragments();
-    let mut served = 0;
-    let sockets: Vec<_> = (0..1000)
-        .map(|_| {
-            let socket = dtls_socket(host(1), turnd.address());
-            served += usize::from(half_open(&socket, 7).is_some());
-            for fragment in &fragments {
-                let _ = socket.send(fragment);
-            }
-            socket
-        })
-        .collect();
-    assert!(served > 990, "{served} of 1000 were answered");
-    let grown = memory(&turnd).saturating_sub(before);
-    // 64 MiB are the default budget.
-    assert!(
-        grown < 96 << 10,
-        "{grown} KiB for {} associations",
-        sockets.len()
-    );
-    let mut other = StreamClient::secure(turnd.address(), &authority.certificate(), "localhost");
-    other.binding();
-}
-
-#[test]
-fn a_client_that_begins_anew_at_once_waits_for_its_next_association() {
-    let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
-    let turnd = Turnd::start(&format!("{}", authority.toml(&["server"])));
-    let socket = dtls_socket(host(1), turnd.address());
-    let flight = half_open(&socket, 7).expect("no answer to the first");
-    assert_eq!(flight[13], 2, "a ServerHello");
-    socket
-        .set_read_timeout(Some(Duration::from_millis(500)))
-        .unwrap();
-    // What comes again of the first is no ServerHello to the second.
-    while socket.recv(&mut [0; 2048]).is_ok() {}
-    let hello_again = |random| {
-        let mut buffer = [0; 2048];
-        socket.send(&dtls_hello(random, b"")).unwrap();
-        let cookie = loop {
-            let len = socket.recv(&mut buffer).expect("no HelloVerifyRequest");
-            if buffer[13] == 3 {
-                break buffer[len - 32..len].to_vec();
-            }
-        };
-        socket.send(&dtls_hello(random, &cookie)).unwrap();
-        let random_of = |datagram: &[u8]| datagram[13] == 2 && datagram[27..59] != flight[27..59];
-        let mut answered = false;
-        while let Ok(len) = socket.recv(&mut buffer) {
-            answered |= random_of(&buffer[..len]);
-        }
-        answered
-    };
-    assert!(!hello_again(8), "a second one at once");
-    std::thread::sleep(Duration::from_secs(2));
-    assert!(hello_again(9), "later");
 }
 
 /// A stranger's network and the server, joined by a cable.
