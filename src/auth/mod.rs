@@ -22,7 +22,7 @@ use crate::config::{Auth, Credential, Secret};
 use key::{Key, Part, PrepareError, prepare};
 use nonce::NonceKey;
 
-pub use outcome::{Identity, Rejection, Unauthorized};
+pub use outcome::{Identity, Rejected, Rejection, Unauthorized};
 
 /// The longest USERNAME that is looked at, in bytes (RFC 5389 §15.3).
 const MAX_USERNAME: usize = 513;
@@ -107,46 +107,55 @@ impl Authenticator {
         source: IpAddr,
         msg: &mut Message,
         owner: Option<&Identity>,
-    ) -> Result<Identity, Rejection> {
+    ) -> Result<Identity, Rejected> {
         // 1. No MESSAGE-INTEGRITY: 401 (A1).
         let Some(attributes) = integrity::protected(msg) else {
             return if self.no_auth {
                 Ok(Identity::anonymous(source))
             } else {
-                Err(Unauthorized::NoIntegrity.into())
+                Err(Rejected {
+                    rejection: Unauthorized::NoIntegrity.into(),
+                    fresh_nonce: false,
+                })
             };
         };
-        // 2. MESSAGE-INTEGRITY, but not all that it takes to check it: 400 (A2).
         let find = |typ| integrity::find(attributes, typ);
-        let (Some(username), Some(realm), Some(nonce)) =
-            (find(ATTR_USERNAME), find(ATTR_REALM), find(ATTR_NONCE))
+        let nonce = find(ATTR_NONCE);
+        let fresh_nonce = nonce.is_some_and(|nonce| {
+            let nonces = &self.nonces;
+            nonces.is_fresh(nonce, now.unix, source, self.stale_nonce)
+        });
+        let rejected = |rejection| Rejected {
+            rejection,
+            fresh_nonce,
+        };
+        let unauthorized = |reason: Unauthorized| rejected(reason.into());
+        // 2. MESSAGE-INTEGRITY, but not all that it takes to check it: 400 (A2).
+        let (Some(username), Some(realm), Some(_)) = (find(ATTR_USERNAME), find(ATTR_REALM), nonce)
         else {
-            return Err(Rejection::BadRequest);
+            return Err(rejected(Rejection::BadRequest));
         };
         // 3. A realm that is not ours: 401 (D6).
         if realm != self.realm.as_bytes() {
-            return Err(Unauthorized::Realm.into());
+            return Err(unauthorized(Unauthorized::Realm));
         }
-        let fresh = self
-            .nonces
-            .is_fresh(nonce, now.unix, source, self.stale_nonce);
         // 4. The user, and whether the key is the user's: 401 (A3).
         if username.len() > MAX_USERNAME {
-            return Err(Unauthorized::MalformedName.into());
+            return Err(unauthorized(Unauthorized::MalformedName));
         }
         let username = match std::str::from_utf8(username) {
             Ok(username) => username.to_owned(),
-            Err(_) => return Err(Unauthorized::MalformedName.into()),
+            Err(_) => return Err(unauthorized(Unauthorized::MalformedName)),
         };
         let identity = match owner {
             Some(owner) if owner.signed(&username, msg) => owner.clone(),
-            _ => self.identify(now, &username, msg)?,
+            _ => self.identify(now, &username, msg).map_err(unauthorized)?,
         };
         // 5. The age of the nonce: 438 (A4, A5).
-        if fresh {
+        if fresh_nonce {
             Ok(identity)
         } else {
-            Err(Rejection::StaleNonce(identity))
+            Err(rejected(Rejection::StaleNonce(identity)))
         }
     }
 

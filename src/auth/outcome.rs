@@ -166,3 +166,13 @@ impl From<Unauthorized> for Rejection {
         Self::Unauthorized(reason)
     }
 }
+
+/// A rejection, and whether the request's source address is proven to be its sender's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The response.
+    pub rejection: Rejection,
+    /// Whether the request carried a nonce that this server gave its source address no longer than
+    /// `stale-nonce` ago. A sender that does not receive what is sent to that address has none.
+    pub fresh_nonce: bool,
+}

@@ -96,7 +96,8 @@ fn login(user: &str, key: &Key) -> Message {
 }
 
 fn authenticate(auth: &Auth, now: Now, mut msg: Message) -> Result<Identity, Rejection> {
-    build(auth).authenticate(now, source().ip(), &mut msg, None)
+    let result = build(auth).authenticate(now, source().ip(), &mut msg, None);
+    result.map_err(|rejected| rejected.rejection)
 }
 
 fn unauthorized(result: Result<Identity, Rejection>) -> Option<Unauthorized> {
@@ -193,9 +194,13 @@ fn a4_a5_a_stale_or_foreign_nonce_is_438_signed_with_the_users_key() {
     let auth = build(&config());
     let stale = |now, ip: &str| {
         let mut msg = login("alice", &key);
-        let rejection = auth
+        let Rejected {
+            rejection,
+            fresh_nonce,
+        } = auth
             .authenticate(now, ip.parse().unwrap(), &mut msg, None)
             .unwrap_err();
+        assert!(!fresh_nonce);
         assert_eq!((rejection.code(), rejection.challenges()), (438, true));
         assert_eq!(rejection.key().unwrap().as_bytes(), key.as_bytes());
     };
@@ -221,6 +226,38 @@ fn d2_wrong_password_and_stale_nonce_together_are_401() {
 }
 
 #[test]
+fn a_fresh_nonce_proves_the_address_whatever_else_is_wrong() {
+    let auth = build(&config());
+    let genuine = nonce();
+    let proven = |now, ip: &str, nonce: &str, realm: &str| {
+        let mut attributes = vec![
+            (ATTR_USERNAME, &b"carol"[..]),
+            (ATTR_NONCE, nonce.as_bytes()),
+        ];
+        if !realm.is_empty() {
+            attributes.push((ATTR_REALM, realm.as_bytes()));
+        }
+        let mut msg = request(&attributes, &key("carol", "guess"));
+        let result = auth.authenticate(now, ip.parse().unwrap(), &mut msg, None);
+        result.unwrap_err().fresh_nonce
+    };
+    for realm in [REALM, "example.com", ""] {
+        assert!(proven(now(), "192.0.2.1", &genuine, realm), "{realm:?}");
+        assert!(!proven(now(), "192.0.2.2", &genuine, realm), "{realm:?}");
+        assert!(!proven(at(T + 601), "192.0.2.1", &genuine, realm));
+        assert!(!proven(now(), "192.0.2.1", "no-such-nonce", realm));
+    }
+    let mut msg = Message::new();
+    msg.write_header();
+    msg.add(ATTR_NONCE, genuine.as_bytes());
+    let result = auth.authenticate(now(), source().ip(), &mut decode(&msg), None);
+    assert!(
+        !result.unwrap_err().fresh_nonce,
+        "it is not looked for there"
+    );
+}
+
+#[test]
 fn a8_names_are_compared_as_opaque_strings() {
     let mut auth = config();
     auth.users = vec![user("Jose\u{301}", "a\u{a0}b")];
@@ -231,7 +268,6 @@ fn a8_names_are_compared_as_opaque_strings() {
 
 #[test]
 fn a_name_that_no_user_can_have_is_401() {
-    let auth = build(&config());
     let long = [b'a'; 514];
     for name in [&b"\xff\xfe"[..], b"", b"alice\n", &long] {
         let nonce = nonce();
@@ -240,8 +276,8 @@ fn a_name_that_no_user_can_have_is_401() {
             (ATTR_REALM, REALM.as_bytes()),
             (ATTR_NONCE, nonce.as_bytes()),
         ];
-        let mut msg = request(&attributes, &key("alice", "secret"));
-        let result = auth.authenticate(now(), source().ip(), &mut msg, None);
+        let msg = request(&attributes, &key("alice", "secret"));
+        let result = authenticate(&config(), now(), msg);
         assert_eq!(unauthorized(result), Some(Unauthorized::MalformedName));
     }
 }

@@ -46,7 +46,7 @@ use self::shared::Shared;
 use self::table::Allocations;
 use crate::Now;
 use crate::auth::key::Key;
-use crate::auth::{Identity, Rejection, Unauthorized};
+use crate::auth::{Identity, Rejected, Rejection, Unauthorized};
 use crate::policy::peer_filter::{Denied, canonical_socket};
 use crate::policy::rate::PrefixLimiter;
 use crate::wire::attributes::is_understood;
@@ -203,7 +203,7 @@ impl Server {
                 self.transmit(path, reply, &identity);
                 ClientVerdict::Handled
             }
-            Err(rejection) => self.reject(now, path, message, head, &rejection),
+            Err(rejected) => self.reject(now, path, message, head, &rejected),
         }
     }
 
@@ -227,7 +227,7 @@ impl Server {
         let owner = peer_owner.as_ref().or(allocation.map(|a| &a.identity));
         let identity = match self.shared.auth.authenticate(now, source, message, owner) {
             Ok(identity) => identity,
-            Err(rejection) => return self.reject(now, path, message, head, &rejection),
+            Err(rejected) => return self.reject(now, path, message, head, &rejected),
         };
         match self.authenticated(now, path, message, head, &identity) {
             Ok(Some(reply)) => self.transmit(path, reply, &identity),
@@ -280,7 +280,7 @@ impl Server {
         path: &Path,
         message: &Message,
         head: &Head,
-        rejection: &Rejection,
+        Rejected { rejection, .. }: &Rejected,
     ) -> ClientVerdict<'a> {
         let source = path.tuple.client.ip();
         if let Rejection::Unauthorized(reason) = rejection {
