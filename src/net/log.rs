@@ -73,6 +73,7 @@ impl EventLog {
             Event::Refused {
                 tuple,
                 user,
+                proven,
                 method,
                 code,
                 reason,
@@ -81,7 +82,8 @@ impl EventLog {
                     let transport = tuple.transport.name();
                     let (client, server, user) =
                         (tuple.client, tuple.server, escape(user.as_ref()));
-                    tracing::info!(%client, %server, transport, user, %method, code, reason, "request refused");
+                    let address = if *proven { "proven" } else { "unproven" };
+                    tracing::info!(%client, %server, transport, address, user, %method, code, reason, "request refused");
                 }
             }
             Event::PeerDenied {

@@ -33,6 +33,13 @@ impl Transport {
         }
     }
 
+    /// Whether nobody but the owner of a client's address can send a message from it: TCP begins with
+    /// a handshake, and DTLS with a cookie (RFC 6347 §4.2.1).
+    #[must_use]
+    pub fn proves_address(self) -> bool {
+        !matches!(self, Self::Udp)
+    }
+
     /// Whether messages follow each other on a stream, and channel data is padded (C5).
     #[must_use]
     pub fn is_stream(self) -> bool {

@@ -280,7 +280,10 @@ impl Server {
         path: &Path,
         message: &Message,
         head: &Head,
-        Rejected { rejection, .. }: &Rejected,
+        Rejected {
+            rejection,
+            fresh_nonce,
+        }: &Rejected,
     ) -> ClientVerdict<'a> {
         let source = path.tuple.client.ip();
         if let Rejection::Unauthorized(reason) = rejection {
@@ -300,6 +303,7 @@ impl Server {
             self.outputs.push_back(Output::Event(Event::Refused {
                 tuple: path.tuple,
                 user: claimed_user(message),
+                proven: *fresh_nonce || path.tuple.transport.proves_address(),
                 method: head.typ.method,
                 code: rejection.code(),
                 reason,
@@ -324,6 +328,8 @@ impl Server {
             self.outputs.push_back(Output::Event(Event::Refused {
                 tuple: path.tuple,
                 user: identity.user.clone(),
+                // A key is found only for a request with a fresh nonce.
+                proven: identity.key.is_some() || path.tuple.transport.proves_address(),
                 method: head.typ.method,
                 code: refusal.code,
                 reason: refusal.reason,

@@ -240,6 +240,9 @@ pub enum Event {
         tuple: FiveTuple,
         /// The user name as claimed or proved; not escaped.
         user: Option<Arc<str>>,
+        /// Whether the client's address is proven, by a nonce or by the transport. If it is not,
+        /// anybody may have sent the request.
+        proven: bool,
         /// What was asked.
         method: Method,
         /// The answer.

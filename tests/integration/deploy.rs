@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,8 +13,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use stun::message::Method;
 
+use crate::support::messages::{Login, request};
 use crate::support::{
-    Authority, Namespace, PASSWORD, Running, Scratch, StunClient, Turnd, USER, error_code, run,
+    Authority, Namespace, PASSWORD, Running, Scratch, StreamClient, StunClient, Turnd, USER,
+    error_code, run,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -283,6 +286,12 @@ fn manual_pages_and_completions_are_made_for_every_command() {
     assert_eq!(tool(&["bash", "-c", &line]), "import\n");
 }
 
+/// The address that forged requests of [`provoke`] have.
+const VICTIM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
+
+/// The addresses that the filter is to find after [`provoke`].
+const CULPRITS: [&str; 4] = ["127.0.0.1", "::1", "127.0.0.1", "::1"];
+
 /// Wrong credentials over IPv4 and IPv6, and requests that only look like them in the log.
 fn provoke(turnd: &Turnd) {
     let fails = |client: &StunClient, code: u16| {
@@ -303,6 +312,26 @@ fn provoke(turnd: &Turnd) {
     let mut client = StunClient::new(turnd.address());
     client.log_in(USER, PASSWORD);
     fails(&client, 400);
+    // A victim's address, as anybody can write it into a datagram: without a nonce, and with one that
+    // another address was given.
+    let others = Login::answer(
+        &client.ask(&request(ALLOCATE, vec![])).unwrap(),
+        USER,
+        "wrong",
+    );
+    let invented = Login {
+        nonce: "no-such-nonce".into(),
+        ..others.clone()
+    };
+    let victim = StunClient::from(VICTIM, turnd.address());
+    for login in [&invented, &others] {
+        let reply = victim.ask(&login.sign(ALLOCATE, vec![])).unwrap();
+        assert_eq!(error_code(&reply), Some(401), "{reply}");
+    }
+    // The address of a TCP connection cannot be forged.
+    let mut stream = StreamClient::new(turnd.address_v6());
+    let reply = stream.ask(&invented.sign(ALLOCATE, vec![]));
+    assert_eq!(error_code(&reply), Some(401), "{reply}");
 }
 
 /// The addresses that the filter finds in turnd's log, in the order of the lines.
@@ -316,23 +345,32 @@ fn found(format: &str) -> Vec<String> {
     provoke(&turnd);
     let filter = repository().join("deploy/fail2ban/filter.d/turnd.conf");
     let (log, filter) = (log.to_str().unwrap(), filter.to_str().unwrap());
-    let lines = fs::read_to_string(log).unwrap();
-    let refused = lines
+    let deadline = Instant::now() + LIMIT;
+    let lines = loop {
+        let lines = fs::read_to_string(log).unwrap();
+        let refused = |line: &&str| line.contains("request refused");
+        if lines.lines().filter(refused).count() == 7 {
+            break lines;
+        }
+        assert!(Instant::now() < deadline, "{lines}");
+        thread::sleep(Duration::from_millis(20));
+    };
+    let unproven = lines
         .lines()
-        .filter(|line| line.contains("request refused"));
-    assert_eq!(refused.count(), 4, "{lines}");
+        .filter(|line| line.contains("unproven") && line.contains(&VICTIM.to_string()));
+    assert_eq!(unproven.count(), 2, "{lines}");
     let found = tool(&["fail2ban-regex", "-o", "ip", log, filter]);
     found.lines().map(str::to_owned).collect()
 }
 
 #[test]
 fn fail2ban_finds_wrong_credentials_in_text() {
-    assert_eq!(found("text"), ["127.0.0.1", "::1", "127.0.0.1"]);
+    assert_eq!(found("text"), CULPRITS);
 }
 
 #[test]
 fn fail2ban_finds_wrong_credentials_in_json() {
-    assert_eq!(found("json"), ["127.0.0.1", "::1", "127.0.0.1"]);
+    assert_eq!(found("json"), CULPRITS);
 }
 
 /// The Markdown files of the repository's root and of docs/.

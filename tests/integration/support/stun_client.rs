@@ -33,7 +33,12 @@ impl StunClient {
         } else {
             Ipv6Addr::LOCALHOST.into()
         };
-        let socket = UdpSocket::bind((ip, 0)).unwrap();
+        Self::from(ip, server)
+    }
+
+    /// A client on this address.
+    pub(crate) fn from(ip: impl Into<IpAddr>, server: SocketAddr) -> Self {
+        let socket = UdpSocket::bind((ip.into(), 0)).unwrap();
         Self {
             socket,
             server,
