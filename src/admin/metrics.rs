@@ -114,6 +114,11 @@ fn render(status: &Status, realm: &str, daemon: &Daemon) -> String {
         "Seconds since the start.",
         daemon.uptime().as_secs(),
     );
+    page.counter(
+        "turnd_log_lines_dropped_total",
+        "Log lines lost because the log stalled or its disk was full.",
+        daemon.log().target().queue().dropped(),
+    );
     certificates(&mut page, daemon);
     page.metric(
         "turnd_build_info",

@@ -43,6 +43,9 @@ impl Serve {
         let loaded = config::load(path.as_deref(), &flags)?;
         let mut config = loaded.config.clone();
         let log = LogControl::install(&config.log).map_err(Failure::Run)?;
+        let lines = log.target().queue().clone();
+        // Whatever ends it: first the log says all that there was, then the caller what was wrong.
+        let _written = lines.flush_at_end();
         if let Some(file) = &loaded.file {
             info!(file = %file.display(), "configuration read");
         }
@@ -74,6 +77,8 @@ impl Serve {
         let served = runtime.block_on(serve(&config, Arc::new(daemon), signals, demo));
         notify::notify("STOPPING=1");
         served?;
+        // A line for each call that ends now: more at once than the queue holds, perhaps.
+        lines.begin_end();
         // Closing sockets takes no time; the runtime that could wait for it has nothing left to do.
         service.stop();
         info!("stopped");

@@ -1,5 +1,7 @@
 //! Log lines: text or JSON, to standard error or a file; all of it can change while they flow.
 
+mod queue;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,7 +13,10 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
+use self::queue::Sink;
 use crate::config::{Log, LogFormat};
+
+pub use self::queue::LogQueue;
 
 type Lines = Box<dyn Layer<Registry> + Send + Sync>;
 
@@ -40,6 +45,12 @@ impl LogControl {
             lines: lines_handle,
             level: level_handle,
         })
+    }
+
+    /// Where its lines go.
+    #[must_use]
+    pub fn target(&self) -> &LogTarget {
+        &self.target
     }
 
     /// Opens the file anew, after it was moved away; keeps the old one when that fails.
@@ -98,57 +109,71 @@ fn lines(config: &Log, target: &LogTarget) -> Lines {
     }
 }
 
-/// Where log lines go. A line that cannot be written is lost, and nothing else happens.
+/// Where log lines go. A line that cannot be written is lost and counted, and nothing else happens.
 #[derive(Clone, Debug)]
-struct LogTarget(Arc<Mutex<Sink>>);
-
-#[derive(Debug)]
-struct Sink {
-    path: Option<PathBuf>,
+pub struct LogTarget {
+    queue: LogQueue,
     /// `None`: standard error.
-    file: Option<File>,
-}
-
-impl Sink {
-    fn open(path: Option<&Path>) -> io::Result<Self> {
-        let file = path.map(open).transpose()?;
-        let path = path.map(Path::to_owned);
-        Ok(Self { path, file })
-    }
+    path: Arc<Mutex<Option<PathBuf>>>,
 }
 
 impl LogTarget {
     fn new(path: Option<&Path>) -> Result<Self, String> {
-        let sink = Sink::open(path).map_err(|error| cannot_open(path, &error))?;
-        Ok(Self(Arc::new(Mutex::new(sink))))
+        let queue = LogQueue::start(open(path)?)
+            .map_err(|error| format!("the log's thread does not start: {error}"))?;
+        Ok(Self {
+            queue,
+            path: Arc::new(Mutex::new(path.map(Path::to_owned))),
+        })
+    }
+
+    /// The way of the lines.
+    #[must_use]
+    pub fn queue(&self) -> &LogQueue {
+        &self.queue
+    }
+
+    /// Says something on standard error, unless the log's lines appear there.
+    pub fn say_beside_file(&self, text: &str) {
+        if self.path().is_some() {
+            self.queue.aside(format!("{text}\n"));
+        }
     }
 
     fn reopen(&self) -> io::Result<()> {
-        let mut sink = self.locked();
-        *sink = Sink::open(sink.path.as_deref())?;
+        let path = self.path();
+        let file = path.as_deref().map(open_file).transpose()?;
+        self.queue.switch(Sink::new(file));
         Ok(())
     }
 
     fn change(&self, path: Option<&Path>) -> Result<(), String> {
-        let sink = Sink::open(path).map_err(|error| cannot_open(path, &error))?;
-        *self.locked() = sink;
+        let sink = open(path)?;
+        *self.path() = path.map(Path::to_owned);
+        self.queue.switch(sink);
         Ok(())
     }
 
-    fn locked(&self) -> MutexGuard<'_, Sink> {
-        // Whoever panicked with the lock held was writing a line: nothing to repair.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn path(&self) -> MutexGuard<'_, Option<PathBuf>> {
+        // Replaced whole, so a panic elsewhere leaves nothing half done.
+        self.path.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn cannot_open(path: Option<&Path>, error: &io::Error) -> String {
-    let path = path.unwrap_or(Path::new("")).display();
-    format!(
-        "log-file: {path} cannot be opened: {error}; choose a place that this user may write to"
-    )
+fn open(path: Option<&Path>) -> Result<Sink, String> {
+    let Some(path) = path else {
+        return Ok(Sink::new(None));
+    };
+    let file = open_file(path).map_err(|error| {
+        let path = path.display();
+        format!(
+            "log-file: {path} cannot be opened: {error}; choose a place that this user may write to"
+        )
+    })?;
+    Ok(Sink::new(Some(file)))
 }
 
-fn open(path: &Path) -> io::Result<File> {
+fn open_file(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .append(true)
         .create(true)
@@ -156,15 +181,13 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Writes one line.
-struct LineWriter<'a>(MutexGuard<'a, Sink>);
+/// Takes whole lines.
+#[derive(Debug)]
+pub struct LineWriter<'a>(&'a LogQueue);
 
 impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let _ = match self.0.file.as_mut() {
-            Some(file) => file.write_all(line),
-            None => io::stderr().write_all(line),
-        };
+        self.0.line(line);
         Ok(line.len())
     }
 
@@ -177,7 +200,7 @@ impl<'a> MakeWriter<'a> for LogTarget {
     type Writer = LineWriter<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        LineWriter(self.locked())
+        LineWriter(&self.queue)
     }
 }
 
@@ -191,19 +214,25 @@ mod tests {
         folder
     }
 
+    fn write(target: &LogTarget, line: &str) {
+        target.make_writer().write_all(line.as_bytes()).unwrap();
+    }
+
     #[test]
     fn a_moved_file_is_made_anew() {
         let folder = folder("moved");
         let path = folder.join("turnd.log");
         let target = LogTarget::new(Some(&path)).unwrap();
-        target.make_writer().write_all(b"one\n").unwrap();
+        write(&target, "one\n");
         std::fs::rename(&path, folder.join("old")).unwrap();
-        target.make_writer().write_all(b"two\n").unwrap();
+        write(&target, "two\n");
         target.reopen().unwrap();
-        target.make_writer().write_all(b"three\n").unwrap();
+        write(&target, "three\n");
+        target.queue.flush();
         let read = |name| std::fs::read_to_string(folder.join(name)).unwrap();
         assert_eq!(read("old"), "one\ntwo\n");
         assert_eq!(read("turnd.log"), "three\n");
+        assert_eq!(target.queue.dropped(), 0);
         std::fs::remove_dir_all(folder).unwrap();
     }
 
@@ -212,15 +241,29 @@ mod tests {
         let folder = folder("gone");
         let target = LogTarget::new(Some(&folder.join("turnd.log"))).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
-        target.make_writer().write_all(b"lost\n").unwrap();
+        write(&target, "to the file without a name\n");
         assert!(target.reopen().is_err());
-        target.make_writer().write_all(b"lost\n").unwrap();
+        write(&target, "likewise\n");
+        target.queue.flush();
+        assert_eq!(target.queue.dropped(), 0);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_full_disk_is_no_error() {
+    fn lines_that_a_full_disk_does_not_take_are_counted() {
         let target = LogTarget::new(Some(Path::new("/dev/full"))).unwrap();
-        target.make_writer().write_all(b"lost\n").unwrap();
+        write(&target, "lost\n");
+        write(&target, "lost\n");
+        target.queue.flush();
+        assert_eq!(target.queue.dropped(), 2);
+        let folder = folder("full");
+        let path = folder.join("turnd.log");
+        target.change(Some(&path)).unwrap();
+        write(&target, "there is room\n");
+        target.queue.flush();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "there is room\n");
+        assert_eq!(target.queue.dropped(), 2);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }
