@@ -8,6 +8,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -136,7 +137,8 @@ fn start() -> Result<Service, StartError> {
         ..FileConfig::default()
     };
     let loaded = turnd::config::from_flags(&flags).unwrap();
-    Service::start(&loaded.config)
+    let ended = |worker, reason: &str| panic!("worker {worker}: {reason}");
+    Service::start(&loaded.config, Arc::new(ended))
 }
 
 #[test]

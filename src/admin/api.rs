@@ -16,6 +16,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::metrics;
 use crate::daemon::Daemon;
 use crate::ice_servers::{IceServers, ice_servers, login};
+use crate::net::control::NoAnswer;
 use crate::server::oversight::{Filter, SessionInfo};
 
 /// The largest request body, in bytes.
@@ -24,9 +25,6 @@ pub(super) const MAX_BODY: usize = 16 << 10;
 /// Sessions on one page at the most, and without `limit`.
 const MAX_PAGE: usize = 1000;
 const DEFAULT_PAGE: usize = 100;
-
-/// The workers answer between two packets; those that take longer are stuck.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Paths, and what answers there.
 pub(super) type Routes = Vec<(&'static str, MethodRouter<Arc<Daemon>>)>;
@@ -105,6 +103,12 @@ impl From<PathRejection> for Problem {
     }
 }
 
+impl From<NoAnswer> for Problem {
+    fn from(error: NoAnswer) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+}
+
 /// A body whose rejection is a [`Problem`].
 #[derive(FromRequest)]
 #[from_request(via(Json), rejection(Problem))]
@@ -121,13 +125,9 @@ struct Params<T>(T);
 struct Id<T>(T);
 
 async fn healthz(State(daemon): State<Arc<Daemon>>) -> Response {
-    match tokio::time::timeout(HEALTH_TIMEOUT, daemon.control().status()).await {
+    match daemon.control().status().await {
         Ok(_) => "ok\n".into_response(),
-        Err(_) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "a worker does not answer\n",
-        )
-            .into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
     }
 }
 
@@ -177,11 +177,11 @@ impl From<crate::server::counters::Flow> for Flow {
     }
 }
 
-async fn status(State(daemon): State<Arc<Daemon>>) -> Json<Status> {
-    let status = daemon.control().status().await;
+async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Status>, Problem> {
+    let status = daemon.control().status().await?;
     let (reloads, failed_reloads) = daemon.reloads();
     let counters = &status.counters;
-    Json(Status {
+    Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: daemon.uptime().as_secs(),
         draining: daemon.is_draining(),
@@ -199,7 +199,7 @@ async fn status(State(daemon): State<Arc<Daemon>>) -> Json<Status> {
         packets_dropped: counters.drops.iter().sum::<u64>() + status.sent.dropped,
         reloads,
         failed_reloads,
-    })
+    }))
 }
 
 #[derive(Deserialize)]
@@ -278,7 +278,7 @@ impl From<SessionInfo> for Session {
 async fn sessions(
     State(daemon): State<Arc<Daemon>>,
     Params(query): Params<SessionQuery>,
-) -> Json<Sessions> {
+) -> Result<Json<Sessions>, Problem> {
     let limit = query.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
     let filter = Filter {
         serial: None,
@@ -289,7 +289,7 @@ async fn sessions(
     let page = daemon
         .control()
         .sessions(filter, query.after, limit + 1)
-        .await;
+        .await?;
     let more = page.sessions.len() > limit;
     let sessions: Vec<Session> = page
         .sessions
@@ -297,11 +297,11 @@ async fn sessions(
         .take(limit)
         .map(Session::from)
         .collect();
-    Json(Sessions {
+    Ok(Json(Sessions {
         total: page.total,
         next: sessions.last().filter(|_| more).map(|session| session.id),
         sessions,
-    })
+    }))
 }
 
 fn by_id(id: u64) -> Filter {
@@ -319,7 +319,7 @@ async fn session(
     State(daemon): State<Arc<Daemon>>,
     Id(id): Id<u64>,
 ) -> Result<Json<Session>, Problem> {
-    let page = daemon.control().sessions(by_id(id), 0, 1).await;
+    let page = daemon.control().sessions(by_id(id), 0, 1).await?;
     let found = page
         .sessions
         .into_iter()
@@ -337,7 +337,7 @@ async fn kill_one(
     State(daemon): State<Arc<Daemon>>,
     Id(id): Id<u64>,
 ) -> Result<Json<Killed>, Problem> {
-    match daemon.control().kill(by_id(id)).await {
+    match daemon.control().kill(by_id(id)).await? {
         0 => Err(no_such_session()),
         killed => Ok(Json(Killed { killed })),
     }
@@ -367,7 +367,7 @@ async fn kill(
             user,
             client,
         })
-        .await;
+        .await?;
     Ok(Json(Killed { killed }))
 }
 
@@ -377,9 +377,12 @@ struct Drain {
     drain: bool,
 }
 
-async fn drain(State(daemon): State<Arc<Daemon>>, Body(request): Body<Drain>) -> Json<Drain> {
-    daemon.drain(request.drain).await;
-    Json(request)
+async fn drain(
+    State(daemon): State<Arc<Daemon>>,
+    Body(request): Body<Drain>,
+) -> Result<Json<Drain>, Problem> {
+    daemon.drain(request.drain).await?;
+    Ok(Json(request))
 }
 
 #[derive(Serialize)]

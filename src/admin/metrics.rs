@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
+use super::api::Problem;
 use crate::auth::Unauthorized;
 use crate::daemon::Daemon;
 use crate::net::control::Status;
@@ -14,14 +15,15 @@ use crate::server::five_tuple::Transport;
 use crate::server::output::DropReason;
 use stun::message::METHOD_BINDING;
 
-pub(super) async fn handler(State(daemon): State<Arc<Daemon>>) -> Response {
-    let status = daemon.control().status().await;
+pub(super) async fn handler(State(daemon): State<Arc<Daemon>>) -> Result<Response, Problem> {
+    // Without one worker's numbers the sums would seem to go back.
+    let status = daemon.control().status().await?;
     let text = render(&status, &daemon.config().auth.realm, &daemon);
-    (
+    Ok((
         [("content-type", "text/plain; version=0.0.4; charset=utf-8")],
         text,
     )
-        .into_response()
+        .into_response())
 }
 
 /// Text in the making.

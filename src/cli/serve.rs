@@ -6,17 +6,17 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, interval, interval_at};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::pidfile::PidFile;
 use super::{Failure, Settings, credentials, open_files, say};
 use crate::admin::Admin;
 use crate::config::{self, Config};
 use crate::daemon::log::LogControl;
-use crate::daemon::{Daemon, Origin, notify};
+use crate::daemon::{Daemon, Origin, ended, notify};
 use crate::ice_servers::login;
-use crate::net::Service;
 use crate::net::secure::self_signed;
+use crate::net::{Service, WorkerEnded};
 
 /// Run the server; without a configuration file, a demonstration with random credentials.
 #[derive(clap::Args)]
@@ -46,6 +46,7 @@ impl Serve {
         let lines = log.target().queue().clone();
         // Whatever ends it: first the log says all that there was, then the caller what was wrong.
         let _written = lines.flush_at_end();
+        ended::tell_panics(log.target().clone());
         if let Some(file) = &loaded.file {
             info!(file = %file.display(), "configuration read");
         }
@@ -64,7 +65,11 @@ impl Serve {
         if demo {
             certify(&mut config);
         }
-        let service = Service::start(&config).map_err(|error| Failure::Run(error.to_string()))?;
+        let target = log.target().clone();
+        let ended: WorkerEnded =
+            Arc::new(move |worker, reason| ended::worker_ended(&target, worker, reason));
+        let service =
+            Service::start(&config, ended).map_err(|error| Failure::Run(error.to_string()))?;
         for address in service.listening() {
             info!(%address, "listening");
         }
@@ -116,14 +121,16 @@ async fn serve(
     Ok(())
 }
 
-/// Tells the service manager that the workers answer, as often as it wants to hear it.
+/// Tells the service manager that every worker answers, as often as it wants to hear it.
 async fn watchdog(daemon: Arc<Daemon>) {
     let Some(interval) = notify::watchdog_interval() else {
         return;
     };
     loop {
-        daemon.control().status().await;
-        notify::notify("WATCHDOG=1");
+        match daemon.control().status().await {
+            Ok(_) => notify::notify("WATCHDOG=1"),
+            Err(error) => error!(%error, "the service manager's watchdog is not told"),
+        }
         tokio::time::sleep(interval).await;
     }
 }
@@ -215,7 +222,9 @@ impl Signals {
 
     /// Waits for calls to end; TERM or INT, now, mean at once.
     async fn drain(&mut self, daemon: &Daemon) {
-        daemon.drain(true).await;
+        if let Err(error) = daemon.drain(true).await {
+            warn!(%error, "it drains when it can");
+        }
         let drained = daemon.drained();
         tokio::pin!(drained);
         loop {

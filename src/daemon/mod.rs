@@ -1,5 +1,6 @@
 //! The running program: what signals and the admin listener do to it.
 
+pub mod ended;
 pub mod log;
 pub mod notify;
 mod reload;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use self::log::LogControl;
 use crate::config::file::FileConfig;
 use crate::config::{Config, Loaded};
-use crate::net::control::Control;
+use crate::net::control::{Control, NoAnswer, Status};
 
 pub use reload::Change;
 
@@ -97,10 +98,13 @@ impl Daemon {
     }
 
     /// Refuses new allocations from now on, or no longer; those that there are live on.
-    pub async fn drain(&self, draining: bool) {
+    ///
+    /// # Errors
+    /// When a worker does not answer; it does so as soon as it can.
+    pub async fn drain(&self, draining: bool) -> Result<(), NoAnswer> {
         self.draining.store(draining, Ordering::Relaxed);
-        self.control.drain(draining).await;
         tracing::info!(draining, "drain");
+        self.control.drain(draining).await
     }
 
     /// Returns when the last allocation has ended, or after `drain-timeout`.
@@ -108,8 +112,9 @@ impl Daemon {
         let limit = self.current().config.operation.drain_timeout;
         let deadline = limit.map(|limit| Instant::now() + limit);
         loop {
-            let left = self.control.status().await.allocations();
-            if left == 0 {
+            let status = self.control.status().await;
+            let left = status.as_ref().map(Status::allocations).ok();
+            if left == Some(0) {
                 return tracing::info!("drained");
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {

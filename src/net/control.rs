@@ -1,9 +1,12 @@
 //! How the rest of the daemon reaches the workers: by message, so that they share nothing with it.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 use super::listen;
 use super::secure::Secure;
@@ -18,6 +21,9 @@ use crate::server::Server;
 use crate::server::counters::Counters;
 use crate::server::oversight::{Filter, SessionInfo};
 use crate::server::shared::Shared;
+
+/// The workers answer between two packets; one that takes longer is stuck.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Asks and tells the workers of a running service.
 #[derive(Clone)]
@@ -114,6 +120,20 @@ impl Status {
     }
 }
 
+/// A worker has ended, or is stuck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoAnswer {
+    worker: usize,
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker {} does not answer", self.worker)
+    }
+}
+
+impl std::error::Error for NoAnswer {}
+
 /// One page of the live allocations.
 #[derive(Clone, Debug, Default)]
 pub struct SessionPage {
@@ -142,12 +162,15 @@ impl Control {
         self.secure.as_deref()
     }
 
-    /// Has every worker run `ask` between two packets; the answers come in the workers' order,
-    /// without those of workers that are gone.
+    /// Has every worker run `ask` between two packets; the answers come in the workers' order.
+    ///
+    /// # Errors
+    /// When a worker is gone, or does not answer in time. It still does what was asked when it can.
     async fn ask<T: Send + 'static>(
         &self,
         ask: impl FnOnce(Now, &mut Server, SendCounters) -> T + Clone + Send + 'static,
-    ) -> Vec<T> {
+    ) -> Result<Vec<T>, NoAnswer> {
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
         let answers: Vec<_> = self
             .workers
             .iter()
@@ -162,14 +185,20 @@ impl Control {
             })
             .collect();
         let mut all = Vec::with_capacity(answers.len());
-        for answer in answers {
-            all.extend(answer.await);
+        for (worker, answer) in answers.into_iter().enumerate() {
+            match timeout_at(deadline, answer).await {
+                Ok(Ok(answer)) => all.push(answer),
+                Ok(Err(_)) | Err(_) => return Err(NoAnswer { worker }),
+            }
         }
-        all
+        Ok(all)
     }
 
     /// What was counted until now.
-    pub async fn status(&self) -> Status {
+    ///
+    /// # Errors
+    /// When a worker does not answer: the service is not whole.
+    pub async fn status(&self) -> Result<Status, NoAnswer> {
         let ports = self.shared();
         let ports = ports.relays.ports();
         let mut status = Status {
@@ -178,38 +207,52 @@ impl Control {
             ..Status::default()
         };
         let answers = self.ask(|_, server, sent| (*server.counters(), sent));
-        for (counters, sent) in answers.await {
+        for (counters, sent) in answers.await? {
             status.counters.add(&counters);
             status.sent.sent += sent.sent;
             status.sent.dropped += sent.dropped;
         }
-        status
+        Ok(status)
     }
 
     /// The allocations that `filter` means, with serials above `after`, `limit` at the most.
-    pub async fn sessions(&self, filter: Filter, after: u64, limit: usize) -> SessionPage {
+    ///
+    /// # Errors
+    /// When a worker does not answer.
+    pub async fn sessions(
+        &self,
+        filter: Filter,
+        after: u64,
+        limit: usize,
+    ) -> Result<SessionPage, NoAnswer> {
         let mut page = SessionPage::default();
         let ask = move |now, server: &mut Server, _| server.sessions(now, &filter, after, limit);
-        for (sessions, total) in self.ask(ask).await {
+        for (sessions, total) in self.ask(ask).await? {
             page.sessions.extend(sessions);
             page.total += total;
         }
         page.sessions
             .sort_unstable_by_key(|info| info.session.serial);
         page.sessions.truncate(limit);
-        page
+        Ok(page)
     }
 
     /// Ends the allocations that `filter` means and tells how many those were.
-    pub async fn kill(&self, filter: Filter) -> usize {
+    ///
+    /// # Errors
+    /// When a worker does not answer; it ends its own when it can.
+    pub async fn kill(&self, filter: Filter) -> Result<usize, NoAnswer> {
         let ask = move |now, server: &mut Server, _| server.handle_kill(now, &filter);
-        self.ask(ask).await.iter().sum()
+        Ok(self.ask(ask).await?.iter().sum())
     }
 
     /// Refuses new allocations from now on, or no longer.
-    pub async fn drain(&self, draining: bool) {
-        self.ask(move |_, server, _| server.handle_drain(draining))
-            .await;
+    ///
+    /// # Errors
+    /// When a worker does not answer; it does so when it can.
+    pub async fn drain(&self, draining: bool) -> Result<(), NoAnswer> {
+        let told = self.ask(move |_, server, _| server.handle_drain(draining));
+        told.await.map(drop)
     }
 
     /// Goes on with another configuration; the number of workers stays.
@@ -245,8 +288,10 @@ impl Control {
             }
             Arc::clone(&settings.shared)
         };
-        self.ask(move |now, server, _| server.handle_reload(now, shared))
-            .await;
+        let told = self.ask(move |now, server, _| server.handle_reload(now, shared));
+        if let Err(error) = told.await {
+            tracing::error!(%error, "it follows the reload when it can");
+        }
         Ok(())
     }
 

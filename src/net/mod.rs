@@ -3,6 +3,8 @@
 mod admission;
 mod alarm;
 pub mod control;
+#[cfg(debug_assertions)]
+mod fault;
 mod io;
 mod later;
 mod listen;
@@ -17,8 +19,10 @@ pub mod udp;
 mod way;
 mod worker;
 
+use std::any::Any;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -35,6 +39,12 @@ use crate::config::Config;
 use crate::policy::unallocated::Unallocated;
 use crate::server::shared::Shared;
 
+/// Told of a worker that ended though nobody had asked it to: which one, and why.
+///
+/// It is called on that worker's thread. Clients of other workers are still served, new ones that
+/// fall to the ended one are not: better that it ends the process than that it returns.
+pub type WorkerEnded = Arc<dyn Fn(usize, &str) + Send + Sync>;
+
 /// The running service: its worker threads and their sockets.
 pub struct Service {
     listening: Vec<SocketAddr>,
@@ -43,11 +53,11 @@ pub struct Service {
 }
 
 impl Service {
-    /// Binds every listening socket and starts the workers.
+    /// Binds every listening socket and starts the workers; `ended` is told when one ends unasked.
     ///
     /// # Errors
     /// What could not be bound or started, with what to do about it.
-    pub fn start(config: &Config) -> Result<Self, StartError> {
+    pub fn start(config: &Config, ended: WorkerEnded) -> Result<Self, StartError> {
         let listeners = listen::bind(config)?;
         let settings = Settings::new(config, listeners.addresses.clone(), None)?;
         let secure = Secure::new(config).map_err(StartError)?;
@@ -80,7 +90,8 @@ impl Service {
                 workers: Arc::clone(&all),
             };
             let shared = Arc::clone(&settings.shared);
-            let (commands, thread) = start_worker(index, shared, listening, options)
+            let ended = Arc::clone(&ended);
+            let (commands, thread) = start_worker(index, shared, listening, options, ended)
                 .map_err(|error| StartError(format!("worker {index} does not start: {error}")))?;
             workers.push(commands);
             threads.push(thread);
@@ -110,28 +121,32 @@ impl Service {
     pub fn stop(self) {
         self.control.stop();
         for thread in self.threads {
-            if thread.join().is_err() {
-                tracing::error!("a worker had panicked");
-            }
+            // How it ended was told when it did.
+            let _ = thread.join();
         }
     }
 }
 
-/// Starts a worker thread and waits until it serves. It ends when it is told to stop.
+/// Starts a worker thread and waits until it serves. It ends when it is told to stop; `ended` is
+/// told when it ends before.
 fn start_worker(
     index: usize,
     shared: Arc<Shared>,
     listening: Listening,
     options: Options,
+    ended: WorkerEnded,
 ) -> std::io::Result<(Commands, JoinHandle<()>)> {
     let (ready, started) = std::sync::mpsc::channel();
     let run = move || match Worker::new(shared, listening, options) {
         Ok((worker, commands)) => {
             // The receiver waits for exactly this message.
             let _ = ready.send(Ok(commands));
-            if let Err(error) = worker.run() {
-                tracing::error!(%error, "a worker stopped");
-            }
+            let reason = match catch_unwind(AssertUnwindSafe(|| worker.run())) {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(panic) => format!("it panicked: {}", panic_message(&*panic)),
+            };
+            ended(index, &reason);
         }
         Err(error) => drop(ready.send(Err(error))),
     };
@@ -140,6 +155,12 @@ fn start_worker(
         .spawn(run)?;
     let commands = started.recv().map_err(std::io::Error::other)??;
     Ok((commands, thread))
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    let string = || panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(string).unwrap_or("no message")
 }
 
 /// Why the service did not start. Its text is for the operator and holds the remedy.

@@ -11,6 +11,8 @@ use mio::{Events, Poll, Waker};
 
 use super::admission::{Admission, AdmissionOptions};
 use super::alarm::Alarm;
+#[cfg(debug_assertions)]
+use super::fault::Fault;
 use super::io::{Io, Serving};
 use super::later::Later;
 use super::log::EventLog;
@@ -109,6 +111,8 @@ pub(super) struct Worker {
     later: Later,
     /// When to look again whether a retired listening socket is still used.
     retired_check: Option<Instant>,
+    #[cfg(debug_assertions)]
+    fault: Option<Fault>,
 }
 
 impl Worker {
@@ -125,9 +129,9 @@ impl Worker {
         for acceptor in listening.tcp {
             acceptors.add(acceptor)?;
         }
-        let time = now();
+        let (index, time) = (options.index, now());
         let worker = Self {
-            server: Server::new(shared, time).on_worker(options.index),
+            server: Server::new(shared, time).on_worker(index),
             io: Io {
                 sockets: Sockets::new(registry()?, listening.udp)?,
                 queue: SendQueue::new(),
@@ -147,6 +151,8 @@ impl Worker {
             ready: VecDeque::new(),
             later: Later::default(),
             retired_check: None,
+            #[cfg(debug_assertions)]
+            fault: Fault::from_env(index),
         };
         Ok((worker, Commands { sender, waker }))
     }
@@ -163,6 +169,10 @@ impl Worker {
             }
             if self.round(time).is_break() {
                 break;
+            }
+            #[cfg(debug_assertions)]
+            if let Some(fault) = &mut self.fault {
+                fault.strike()?;
             }
             self.io.streams.flush();
             self.displace(time);
@@ -328,6 +338,8 @@ impl Worker {
             self.io.sessions.next_check(),
             self.retired_check,
             self.later.next(),
+            #[cfg(debug_assertions)]
+            self.fault.as_ref().map(Fault::next),
         ];
         server.into_iter().chain(io.into_iter().flatten()).min()
     }

@@ -12,6 +12,7 @@ mod openapi;
 mod page;
 mod reload;
 mod sessions;
+mod workers;
 
 use std::net::SocketAddr;
 use std::path::Path;
