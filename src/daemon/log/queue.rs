@@ -15,8 +15,11 @@ const MAX_LINES: usize = 8192;
 /// Bytes of the waiting lines at the most.
 const MAX_BYTES: usize = 4 << 20;
 
-/// How long the end of the process waits for a sink.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for a sink that takes nothing.
+const STALL: Duration = Duration::from_secs(1);
+
+/// How long it waits for one that takes little by little.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The way to the log's thread, from anywhere in the process.
 #[derive(Clone, Debug)]
@@ -94,10 +97,10 @@ impl LogQueue {
         if state.is_full()
             && let Some(until) = state.patient_until
         {
-            let left = until.saturating_duration_since(Instant::now());
-            let full = |state: &mut State| state.is_full();
-            let waited = self.0.done.wait_timeout_while(state, left, full);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = self.wait_while(state, until, State::is_full);
+            if state.is_full() {
+                state.patient_until = None;
+            }
         }
         if state.is_full() {
             return state.lose_line();
@@ -132,9 +135,29 @@ impl LogQueue {
     pub fn flush(&self) {
         let state = self.locked();
         let taken = state.taken;
-        let unfinished = |state: &mut State| state.finished < taken;
-        let waited = self.0.done.wait_timeout_while(state, PATIENCE, unfinished);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        let until = Instant::now() + PATIENCE;
+        drop(self.wait_while(state, until, |state| state.finished < taken));
+    }
+
+    /// Waits for as long as this holds; gives up at `until`, or when the sink stalls.
+    fn wait_while<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        until: Instant,
+        unmet: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'a, State> {
+        while unmet(&state) {
+            let before = state.finished;
+            let left = until.saturating_duration_since(Instant::now()).min(STALL);
+            let stands = |state: &mut State| state.finished == before;
+            let waited = self.0.done.wait_timeout_while(state, left, stands);
+            let (after, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = after;
+            if timeout.timed_out() {
+                break;
+            }
+        }
+        state
     }
 
     /// Flushes when it is dropped.
@@ -346,7 +369,7 @@ mod tests {
         // Closes the pipe.
         queue.switch(Sink::new(None));
         queue.flush();
-        assert_eq!(queue.dropped(), 0);
+        assert_eq!((queue.dropped(), queue.locked().lines), (0, 0));
         let expected: String = (0..count).map(|n| format!("{n}\n")).collect();
         assert!(read.join().unwrap() == expected);
     }
