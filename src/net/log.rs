@@ -6,11 +6,93 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::Now;
-use crate::server::output::{Event, Session};
+use crate::server::output::{EndReason, Event, Session};
 
-/// Lines about refusals and failures that one worker writes in a second; the rest is counted,
-/// so that no client can fill the disk.
-const LINES_PER_SECOND: u32 = 100;
+/// How often it is told how many lines were suppressed.
+const TELL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Lines with a budget of their own, so that whoever causes many of one kind hides no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+enum Kind {
+    /// An allocation was made, refreshed or ended.
+    Allocation,
+    /// A request was refused, or a peer, and the client's address is proven.
+    Refusal,
+    /// A request was refused that anybody may have sent.
+    Unproven,
+    /// A system call failed.
+    Failure,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [
+        Self::Allocation,
+        Self::Refusal,
+        Self::Unproven,
+        Self::Failure,
+    ];
+
+    /// The name in the log.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Allocation => "allocations",
+            Self::Refusal => "refusals",
+            Self::Unproven => "unproven refusals",
+            Self::Failure => "failures",
+        }
+    }
+
+    /// Lines at once of one worker, and lines a second of all workers together.
+    ///
+    /// A line has some 300 bytes: without a pause it is 10 GB a day of allocations, as many as a
+    /// server writes that makes 200 in every second, and 4 GB of the others.
+    fn budget(self) -> (u32, u32) {
+        match self {
+            Self::Allocation => (1000, 400),
+            Self::Refusal => (200, 100),
+            Self::Unproven | Self::Failure => (100, 20),
+        }
+    }
+}
+
+/// Lines that may be written now; more come with time.
+#[derive(Debug)]
+struct Budget {
+    burst: f64,
+    per_second: f64,
+    left: f64,
+    /// When `left` was right; `None`: never yet.
+    at: Option<Instant>,
+    suppressed: u64,
+}
+
+impl Budget {
+    fn new(kind: Kind, workers: usize) -> Self {
+        let (burst, per_second) = kind.budget();
+        Self {
+            burst: burst.into(),
+            per_second: f64::from(per_second) / workers as f64,
+            left: burst.into(),
+            at: None,
+            suppressed: 0,
+        }
+    }
+
+    /// Whether one more line may be written; counts it otherwise.
+    fn take(&mut self, now: Instant) -> bool {
+        let before = self.at.replace(now).unwrap_or(now);
+        let earned = now.saturating_duration_since(before).as_secs_f64() * self.per_second;
+        self.left = (self.left + earned).min(self.burst);
+        let allowed = self.left >= 1.0;
+        if allowed {
+            self.left -= 1.0;
+        } else {
+            self.suppressed += 1;
+        }
+        allowed
+    }
+}
 
 /// A line on an allocation that lives for so long; each level has a macro of its own.
 macro_rules! lifetime_line {
@@ -28,16 +110,44 @@ macro_rules! lifetime_line {
     }};
 }
 
-/// Writes events, and keeps floods of them short.
-#[derive(Debug, Default)]
+/// Writes events, and keeps floods of them short: no client can fill the disk.
+#[derive(Debug)]
 pub(super) struct EventLog {
-    second: Option<Instant>,
-    lines: u32,
-    suppressed: u64,
+    /// In the order of [`Kind`].
+    budgets: [Budget; Kind::ALL.len()],
+    /// When to tell what was suppressed.
+    tell_at: Option<Instant>,
 }
 
 impl EventLog {
+    /// The log of one of so many workers, which share the budgets.
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            budgets: Kind::ALL.map(|kind| Budget::new(kind, workers)),
+            tell_at: None,
+        }
+    }
+
     pub(super) fn write(&mut self, now: Now, event: &Event) {
+        let kind = match event {
+            // It is not written unless it is asked for, and then costs nothing.
+            Event::Refreshed { .. } if !tracing::enabled!(tracing::Level::DEBUG) => return,
+            Event::Created { .. } | Event::Refreshed { .. } => Kind::Allocation,
+            // Nobody makes a server stop, and these are as many as there are allocations.
+            Event::Ended {
+                reason: EndReason::Shutdown,
+                ..
+            } => return Self::show(event),
+            Event::Ended { .. } => Kind::Allocation,
+            Event::Refused { proven: false, .. } => Kind::Unproven,
+            Event::Refused { .. } | Event::PeerDenied { .. } => Kind::Refusal,
+        };
+        if self.allow(now, kind) {
+            Self::show(event);
+        }
+    }
+
+    fn show(event: &Event) {
         match event {
             Event::Created { session, lifetime } => {
                 lifetime_line!(info, session, lifetime, "allocation created");
@@ -78,13 +188,10 @@ impl EventLog {
                 code,
                 reason,
             } => {
-                if self.allow(now) {
-                    let transport = tuple.transport.name();
-                    let (client, server, user) =
-                        (tuple.client, tuple.server, escape(user.as_ref()));
-                    let address = if *proven { "proven" } else { "unproven" };
-                    tracing::info!(%client, %server, transport, address, user, %method, code, reason, "request refused");
-                }
+                let transport = tuple.transport.name();
+                let (client, server, user) = (tuple.client, tuple.server, escape(user.as_ref()));
+                let address = if *proven { "proven" } else { "unproven" };
+                tracing::info!(%client, %server, transport, address, user, %method, code, reason, "request refused");
             }
             Event::PeerDenied {
                 tuple,
@@ -106,28 +213,39 @@ impl EventLog {
 
     /// A system call on a socket failed in a way that is not the client's business.
     pub(super) fn socket_failed(&mut self, now: Now, addr: SocketAddr, error: &io::Error) {
-        if self.allow(now) {
+        if self.allow(now, Kind::Failure) {
             tracing::warn!(%addr, %error, "socket failed");
         }
     }
 
-    fn allow(&mut self, now: Now) -> bool {
-        if self
-            .second
-            .is_none_or(|start| now.mono.saturating_duration_since(start) >= Duration::from_secs(1))
-        {
-            if self.suppressed > 0 {
-                tracing::warn!(lines = self.suppressed, "log lines suppressed");
-            }
-            *self = Self {
-                second: Some(now.mono),
-                lines: 0,
-                suppressed: 0,
-            };
+    /// When [`Self::tell_if_due`] has something to do.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.tell_at
+    }
+
+    /// Tells how many lines were suppressed, if it is time to.
+    pub(super) fn tell_if_due(&mut self, now: Now) {
+        if self.tell_at.is_some_and(|at| at <= now.mono) {
+            self.tell_suppressed();
         }
-        self.lines += 1;
-        let allowed = self.lines <= LINES_PER_SECOND;
-        self.suppressed += u64::from(!allowed);
+    }
+
+    /// Tells how many lines were suppressed since it was told last.
+    pub(super) fn tell_suppressed(&mut self) {
+        self.tell_at = None;
+        for (kind, budget) in Kind::ALL.into_iter().zip(&mut self.budgets) {
+            let lines = std::mem::take(&mut budget.suppressed);
+            if lines > 0 {
+                tracing::warn!(lines, of = kind.name(), "log lines suppressed");
+            }
+        }
+    }
+
+    fn allow(&mut self, now: Now, kind: Kind) -> bool {
+        let allowed = self.budgets[kind as usize].take(now.mono);
+        if !allowed && self.tell_at.is_none() {
+            self.tell_at = Some(now.mono + TELL_INTERVAL);
+        }
         allowed
     }
 }
@@ -169,4 +287,53 @@ fn escape(user: Option<&Arc<str>>) -> String {
         }
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(budget: &mut Budget, now: Instant, lines: u32) -> usize {
+        (0..lines).filter(|_| budget.take(now)).count()
+    }
+
+    #[test]
+    fn a_budget_allows_a_burst_and_then_its_share_of_the_rate() {
+        let start = Instant::now();
+        let mut budget = Budget::new(Kind::Allocation, 4);
+        assert_eq!(take(&mut budget, start, 5000), 1000);
+        assert_eq!(budget.suppressed, 4000);
+        // 400 lines a second, of which one worker in four has 100.
+        let mut now = start;
+        let mut written = 0;
+        for _ in 0..100 {
+            now += Duration::from_millis(100);
+            written += take(&mut budget, now, 5000);
+        }
+        assert!((995..=1000).contains(&written), "{written}");
+        assert_eq!(
+            take(&mut budget, now + Duration::from_secs(3600), 5000),
+            1000
+        );
+    }
+
+    #[test]
+    fn kinds_do_not_hide_each_other_and_what_is_suppressed_is_told_in_time() {
+        let now = crate::net::now();
+        let mut log = EventLog::new(1);
+        for _ in 0..1000 {
+            log.allow(now, Kind::Unproven);
+        }
+        assert!(log.allow(now, Kind::Refusal));
+        assert_eq!(log.next_due(), Some(now.mono + TELL_INTERVAL));
+        assert_eq!(log.budgets[Kind::Unproven as usize].suppressed, 900);
+        log.tell_if_due(now);
+        assert_eq!(log.budgets[Kind::Unproven as usize].suppressed, 900);
+        log.tell_if_due(Now {
+            mono: now.mono + TELL_INTERVAL,
+            ..now
+        });
+        assert_eq!(log.budgets[Kind::Unproven as usize].suppressed, 0);
+        assert_eq!(log.next_due(), None);
+    }
 }

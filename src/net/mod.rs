@@ -73,6 +73,7 @@ impl Service {
         };
         let mut threads = Vec::new();
         let mut workers = Vec::new();
+        let count = listeners.by_worker.len();
         for (index, listening) in listeners.by_worker.into_iter().enumerate() {
             let options = Options {
                 streams: StreamOptions {
@@ -87,6 +88,7 @@ impl Service {
                 admission: admission.clone(),
                 plain_datagrams: transports.udp,
                 index,
+                count,
                 workers: Arc::clone(&all),
             };
             let shared = Arc::clone(&settings.shared);

@@ -90,6 +90,8 @@ pub(super) struct Options {
     pub(super) plain_datagrams: bool,
     /// Which worker this is.
     pub(super) index: usize,
+    /// How many there are.
+    pub(super) count: usize,
     pub(super) workers: Workers,
 }
 
@@ -141,7 +143,7 @@ impl Worker {
                 admission: Admission::new(options.admission, options.index, time.mono),
                 peers: Peers::new(registry()?, options.workers),
                 plain_datagrams: options.plain_datagrams,
-                log: EventLog::default(),
+                log: EventLog::new(options.count),
             },
             receiver: Receiver::new(),
             alarm: Alarm::new(poll.registry()),
@@ -185,6 +187,7 @@ impl Worker {
         self.server.handle_shutdown(time);
         self.apply_outputs(time);
         self.flush();
+        self.io.log.tell_suppressed();
         Ok(())
     }
 
@@ -338,6 +341,7 @@ impl Worker {
             self.io.sessions.next_check(),
             self.retired_check,
             self.later.next(),
+            self.io.log.next_due(),
             #[cfg(debug_assertions)]
             self.fault.as_ref().map(Fault::next),
         ];
@@ -350,6 +354,7 @@ impl Worker {
         self.check_streams(now);
         let (io, mut serving) = self.split(now);
         io.check_sessions(&mut serving);
+        self.io.log.tell_if_due(now);
         if self.retired_check.is_some_and(|at| at <= now.mono) {
             self.close_retired(now);
         }
