@@ -169,7 +169,7 @@ fn call_over_tcp() {
         &format!("turn:{}?transport=tcp", turnd.address()),
         None,
     );
-    assert!(turnd.log().contains("transport=\"tcp\""), "{}", turnd.log());
+    turnd.log_with("transport=\"tcp\"");
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn call_over_tls_with_a_private_authority_and_701_without() {
         turnd.ports().tls_listening()
     );
     call_over(&turnd, &url, Some(&home(&authority)));
-    assert!(turnd.log().contains("transport=\"tls\""), "{}", turnd.log());
+    turnd.log_with("transport=\"tls\"");
 
     // The same to a browser that does not know the authority.
     let home = home(&Authority::new());

@@ -54,11 +54,7 @@ fn without_file_descriptors_what_is_there_goes_on() {
         assert!(clients.len() < 50, "no end of it\n{}", turnd.log());
     };
     assert!(clients.len() > 1, "{}", turnd.log());
-    assert!(
-        turnd.log().contains("Too many open files"),
-        "{}",
-        turnd.log()
-    );
+    turnd.log_with("Too many open files");
     for client in &clients {
         assert!(client.echoes(&echo), "{}", turnd.log());
         assert!(client.binding().is_some());
@@ -185,6 +181,23 @@ fn a_port_in_use_ends_the_start_with_1_and_says_how_to_find_who_has_it() {
     let (code, error) = failure(&folder, &flags);
     assert_eq!(code, Some(1), "{error}");
     assert!(error.contains("is in use by another program"), "{error}");
+}
+
+#[test]
+fn a_start_that_fails_says_so_on_the_terminal_though_the_log_is_a_file() {
+    let folder = Scratch::new();
+    let ports = Ports::claim(2);
+    let _other = UdpSocket::bind((Ipv4Addr::LOCALHOST, ports.listening())).unwrap();
+    fs::write(
+        folder.path().join("turnd.toml"),
+        "user = 'a:b'\nlog-file = 'turnd.log'",
+    )
+    .unwrap();
+    let (code, error) = failure(&folder, &listen_on(&ports));
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("is in use by another program"), "{error}");
+    let log = fs::read_to_string(folder.path().join("turnd.log")).unwrap();
+    assert!(log.contains("configuration read"), "{log}");
 }
 
 #[test]
@@ -333,10 +346,7 @@ fn user_names_break_no_log_line_and_no_secret_is_logged() {
         client.log_in("carol", "hunter2");
         assert_eq!(status(&client.try_allocate()), 200);
         client.deallocate();
-        wait_until("no line of the end", || {
-            turnd.log().contains("allocation ended")
-        });
-        let log = turnd.log();
+        let log = turnd.log_with("allocation ended");
         assert_eq!(log.matches("request refused").count(), 3, "{log}");
         for line in log.lines() {
             assert!(!line.contains(['\r', '\u{1b}', '\u{202e}']), "{line:?}");

@@ -5,6 +5,7 @@ mod ctl;
 mod drain;
 mod http;
 mod load;
+mod logs;
 mod metrics;
 mod names;
 mod notify;

@@ -85,8 +85,9 @@ fn killing_ends_exactly_those_that_are_meant() {
     assert_eq!((lives(&bob), is_alive(&carol)), (2, false));
 
     assert_eq!(status(&turnd)["allocations"], 2);
-    let ended = turnd.log().matches("reason=\"killed\"").count();
-    assert_eq!(ended, 4, "{}", turnd.log());
+    let ended = || turnd.log().matches("reason=\"killed\"").count();
+    eventually("lines of their ends", || ended() >= 4);
+    assert_eq!(ended(), 4, "{}", turnd.log());
     // Who was ended may come again.
     session(server, "alice", PASSWORD);
 }

@@ -48,12 +48,18 @@ impl Running {
 
     /// The same, in a folder that already holds what the process reads.
     pub(crate) fn start_with(command: &mut Command, scratch: Scratch) -> Self {
-        let output = |name| File::create(scratch.path().join(name)).unwrap();
+        let stderr = File::create(scratch.path().join("stderr")).unwrap();
+        Self::start_with_stderr(command, scratch, stderr)
+    }
+
+    /// The same, whose standard error goes to this file.
+    pub(crate) fn start_with_stderr(command: &mut Command, scratch: Scratch, stderr: File) -> Self {
+        let stdout = File::create(scratch.path().join("stdout")).unwrap();
         let name = format!("{command:?}");
         let child = command
             .stdin(Stdio::null())
-            .stdout(output("stdout"))
-            .stderr(output("stderr"))
+            .stdout(stdout)
+            .stderr(stderr)
             .spawn()
             .unwrap_or_else(|error| {
                 panic!("{name}: {error} (tests/setup installs what is needed)")
@@ -96,7 +102,8 @@ impl Running {
     }
 
     fn read(&self, name: &str) -> String {
-        let bytes = fs::read(self.scratch.path().join(name)).unwrap();
+        // Standard error may be elsewhere.
+        let bytes = fs::read(self.scratch.path().join(name)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 

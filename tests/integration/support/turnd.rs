@@ -33,6 +33,11 @@ pub(crate) struct Extras<'a> {
     pub(crate) admin: bool,
     /// Variables of its environment.
     pub(crate) env: &'a [(&'a str, &'a str)],
+    /// Where its standard error goes, and then not into [`Turnd::log`].
+    pub(crate) stderr: Option<&'a Path>,
+    /// A command that comes first, in the mount namespace that the server then has to itself; empty:
+    /// none.
+    pub(crate) before: &'a str,
 }
 
 pub(crate) struct Turnd {
@@ -74,7 +79,8 @@ impl Turnd {
         Self::launch(Ports::claim(relays), toml, extras)
     }
 
-    fn launch(ports: Ports, toml: &str, Extras { admin, env, .. }: Extras<'_>) -> Self {
+    fn launch(ports: Ports, toml: &str, extras: Extras<'_>) -> Self {
+        let admin = extras.admin;
         let scratch = Scratch::new();
         let table = fill(toml, &ports, admin.then(|| scratch.path()));
         let port = table["listening-port"]
@@ -86,7 +92,7 @@ impl Turnd {
         let no_udp = table.get("no-udp").and_then(Value::as_bool) == Some(true);
 
         let mut turnd = Self {
-            running: spawn(&table, None, env, scratch),
+            running: spawn(&table, None, extras, scratch),
             admin,
             ports: Some(ports),
             address,
@@ -116,7 +122,12 @@ impl Turnd {
     /// Starts the server in a namespace, on port 3478, and waits until it answers on `address`.
     pub(crate) fn start_in(namespace: &Namespace, address: SocketAddr, toml: &str) -> Self {
         let mut turnd = Self {
-            running: spawn(&complete(toml), Some(namespace), &[], Scratch::new()),
+            running: spawn(
+                &complete(toml),
+                Some(namespace),
+                Extras::default(),
+                Scratch::new(),
+            ),
             admin: false,
             ports: None,
             address,
@@ -203,6 +214,19 @@ impl Turnd {
         self.running.stdout() + &self.running.stderr()
     }
 
+    /// What it wrote so far, as soon as this is in it: the log has a thread of its own.
+    pub(crate) fn log_with(&self, text: &str) -> String {
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            let log = self.log();
+            if log.contains(text) {
+                return log;
+            }
+            assert!(Instant::now() < deadline, "not in the log: {text}\n{log}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Panics with the log when the server has ended.
     pub(crate) fn expect_alive(&mut self) {
         let ended = self.running.ended();
@@ -256,7 +280,7 @@ fn default(table: &mut Table, key: &str, value: impl Into<Value>) {
 fn spawn(
     table: &Table,
     namespace: Option<&Namespace>,
-    env: &[(&str, &str)],
+    extras: Extras<'_>,
     scratch: Scratch,
 ) -> Running {
     let file = scratch.path().join("turnd.toml");
@@ -264,8 +288,21 @@ fn spawn(
     let binary = env!("CARGO_BIN_EXE_turnd");
     let mut command = match namespace {
         Some(namespace) => namespace.command(binary),
+        None if !extras.before.is_empty() => {
+            let mut command = Command::new("unshare");
+            let script = format!("{} && exec {binary} \"$@\"", extras.before);
+            command.args(["--mount", "sh", "-c", &script, "turnd"]);
+            command
+        }
         None => Command::new(binary),
     };
-    command.envs(env.iter().copied());
-    Running::start_with(command.args(["serve", "-c"]).arg(file), scratch)
+    command.envs(extras.env.iter().copied());
+    command.args(["serve", "-c"]).arg(file);
+    match extras.stderr {
+        Some(path) => {
+            let stderr = fs::File::options().write(true).open(path).unwrap();
+            Running::start_with_stderr(&mut command, scratch, stderr)
+        }
+        None => Running::start_with(&mut command, scratch),
+    }
 }

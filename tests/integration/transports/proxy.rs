@@ -65,11 +65,7 @@ fn the_client_is_who_the_proxy_says() {
         assert_eq!(status(&reply), 200, "{}", turnd.log());
         assert_eq!(xor_address(&reply, ATTR_XORMAPPED_ADDRESS), Some(client()));
     }
-    assert!(
-        turnd.log().contains(&format!("client={CLIENT}")),
-        "{}",
-        turnd.log()
-    );
+    turnd.log_with(&format!("client={CLIENT}"));
 }
 
 #[test]
