@@ -15,6 +15,7 @@ mod interop;
 mod layout;
 mod namespaces;
 mod nat;
+mod peers;
 mod probe;
 mod properties;
 mod security;
