@@ -74,7 +74,7 @@ fn rest_login(
 }
 
 /// What `RTCPeerConnection` takes.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub struct IceServers {
     #[serde(rename = "iceServers")]
     servers: [IceServer; 1],
@@ -90,7 +90,7 @@ impl IceServers {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 struct IceServer {
     urls: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

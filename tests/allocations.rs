@@ -26,7 +26,7 @@ use turn::proto::peeraddr::PeerAddress;
 use turn::proto::reqtrans::RequestedTransport;
 use turnd::config::file::FileConfig;
 use turnd::net::udp::{Burst, Receiver, UdpSocket};
-use turnd::net::{Service, StartError};
+use turnd::net::{Bound, Service, StartError};
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
@@ -138,7 +138,8 @@ fn start() -> Result<Service, StartError> {
     };
     let loaded = turnd::config::from_flags(&flags).unwrap();
     let ended = |worker, reason: &str| panic!("worker {worker}: {reason}");
-    Service::start(&loaded.config, Arc::new(ended))
+    let bound = Bound::new(&loaded.config)?;
+    Service::start(&loaded.config, bound, Arc::new(ended))
 }
 
 #[test]

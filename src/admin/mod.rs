@@ -94,6 +94,17 @@ impl Admin {
         Ok(Self { listeners })
     }
 
+    /// The unix sockets among them.
+    pub fn unix_sockets(&self) -> impl Iterator<Item = &Path> {
+        self.listeners.iter().filter_map(|listener| match listener {
+            Listener::Tcp(_) => None,
+            Listener::Unix {
+                _file: SocketFile(path),
+                ..
+            } => Some(path.as_path()),
+        })
+    }
+
     /// Serves until the task is dropped.
     pub fn serve(self, daemon: &Arc<Daemon>) {
         for listener in self.listeners {

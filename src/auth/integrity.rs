@@ -3,6 +3,7 @@
 use stun::attributes::{ATTR_MESSAGE_INTEGRITY, AttrType, RawAttribute};
 use stun::integrity::MessageIntegrity;
 use stun::message::{ATTRIBUTE_HEADER_SIZE, MESSAGE_HEADER_SIZE, Message, Setter};
+use zeroize::Zeroize;
 
 use super::key::Key;
 
@@ -57,7 +58,7 @@ pub fn verify(msg: &mut Message, key: &Key) -> bool {
     let length = msg.length;
     let after = msg.attributes.0.split_off(mi + 1);
     msg.length = signed_length;
-    let genuine = integrity(key).check(msg).is_ok();
+    let genuine = Integrity::new(key).0.check(msg).is_ok();
     msg.attributes.0.extend(after);
     msg.length = length;
     msg.write_length();
@@ -69,11 +70,22 @@ pub fn verify(msg: &mut Message, key: &Key) -> bool {
 /// # Errors
 /// When the message has its FINGERPRINT already.
 pub fn sign(msg: &mut Message, key: &Key) -> Result<(), stun::Error> {
-    integrity(key).add_to(msg)
+    Integrity::new(key).0.add_to(msg)
 }
 
-fn integrity(key: &Key) -> MessageIntegrity {
-    MessageIntegrity(key.as_bytes().to_vec())
+/// A copy of a key for `stun`, overwritten when it is dropped.
+struct Integrity(MessageIntegrity);
+
+impl Integrity {
+    fn new(key: &Key) -> Self {
+        Self(MessageIntegrity(key.as_bytes().to_vec()))
+    }
+}
+
+impl Drop for Integrity {
+    fn drop(&mut self) {
+        self.0.0.zeroize();
+    }
 }
 
 #[cfg(test)]

@@ -3,20 +3,22 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use md5::{Digest, Md5};
 use precis_core::profile::PrecisFastInvocation;
 use precis_profiles::OpaqueString;
 use precis_profiles::precis_core;
-use stun::integrity::MessageIntegrity;
+use zeroize::Zeroizing;
 
-/// A long-term credential key: MD5 of `user:realm:password` (RFC 8489 §18.5.1.1).
-#[derive(Clone)]
-pub struct Key([u8; 16]);
+/// A long-term credential key: MD5 of `user:realm:password` (RFC 8489 §18.5.1.1). Its memory is overwritten when it
+/// is dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key(Zeroizing<[u8; 16]>);
 
 impl Key {
     /// A key as it was stored.
     #[must_use]
     pub fn new(bytes: [u8; 16]) -> Self {
-        Self(bytes)
+        Self(Zeroizing::new(bytes))
     }
 
     /// The key of a password, each part put through OpaqueString first (RFC 8265 §4.2).
@@ -33,12 +35,11 @@ impl Key {
 
     /// The key of parts to which OpaqueString has been applied.
     pub(super) fn from_prepared(user: &str, realm: &str, password: &str) -> Self {
-        let MessageIntegrity(digest) = MessageIntegrity::new_long_term_integrity(
-            user.to_owned(),
-            realm.to_owned(),
-            password.to_owned(),
-        );
-        Self(digest.try_into().expect("an MD5 digest has 16 bytes"))
+        let mut digest = Md5::new();
+        for part in [user, ":", realm, ":", password] {
+            digest.update(part);
+        }
+        Self::new(digest.finalize().into())
     }
 
     /// Reads `0x` and 32 hexadecimal digits, as `turnd key` prints them.
@@ -46,14 +47,14 @@ impl Key {
     pub fn from_hex(text: &str) -> Option<Self> {
         let digits = text.strip_prefix("0x")?.as_bytes();
         let digit = |byte: u8| char::from(byte).to_digit(16);
-        let mut key = [0; 16];
-        if digits.len() != 2 * key.len() {
+        let mut key = Self::new([0; 16]);
+        if digits.len() != 2 * key.0.len() {
             return None;
         }
-        for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+        for (byte, pair) in key.0.iter_mut().zip(digits.chunks_exact(2)) {
             *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()?;
         }
-        Some(Self(key))
+        Some(key)
     }
 
     /// The form that the configuration takes in place of a password. It is as secret as that.

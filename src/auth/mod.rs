@@ -59,7 +59,7 @@ impl Authenticator {
                 Credential::Password(password) => {
                     Key::from_password(&name, &realm, password.reveal()).map_err(failed)?
                 }
-                Credential::Key(bytes) => Key::new(*bytes),
+                Credential::Key(key) => key.clone(),
             };
             match users.entry(Arc::from(name)) {
                 Entry::Vacant(entry) => entry.insert(key),

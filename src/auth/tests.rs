@@ -41,7 +41,7 @@ fn config() -> Auth {
             user("alice", "secret"),
             User {
                 name: "bob".into(),
-                credential: Credential::Key(*key("bob", "hidden").as_bytes()),
+                credential: Credential::Key(key("bob", "hidden")),
             },
             user("12:34", "static"),
         ],

@@ -39,7 +39,7 @@ impl Credentials {
             return Err(Failure::usage(message));
         }
         let flags = FileConfig {
-            static_auth_secret: self.secret.clone().map(|secret| vec![secret]),
+            static_auth_secret: self.secret.clone().map(|secret| vec![secret.into()]),
             ..FileConfig::default()
         };
         let loaded = if self.secret.is_some() {

@@ -176,6 +176,7 @@ fn complain(line: impl Display) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Secret;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!(flags(&["--fingerprint"]).fingerprint, Some(true));
         assert_eq!(flags(&["--fingerprint=false"]).fingerprint, Some(false));
         let two = flags(&["--user", "a:b,c", "--user", "d:e"]);
-        assert_eq!(two.user.unwrap(), ["a:b,c", "d:e"]);
+        assert_eq!(two.user.unwrap(), ["a:b,c", "d:e"].map(Secret::new));
     }
 
     #[test]

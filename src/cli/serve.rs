@@ -11,12 +11,12 @@ use tracing::{error, info, warn};
 use super::pidfile::PidFile;
 use super::{Failure, Settings, credentials, open_files, say};
 use crate::admin::Admin;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Loaded, ProcUser};
 use crate::daemon::log::LogControl;
-use crate::daemon::{Daemon, Origin, ended, notify};
+use crate::daemon::{Daemon, Origin, ended, notify, privileges};
 use crate::ice_servers::login;
 use crate::net::secure::self_signed;
-use crate::net::{Service, WorkerEnded};
+use crate::net::{Bound, Service, StartError, WorkerEnded};
 
 /// Run the server; without a configuration file, a demonstration with random credentials.
 #[derive(clap::Args)]
@@ -30,6 +30,8 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(mut self) -> Result<(), Failure> {
+        // Before there is a secret or a thread.
+        let hardened = privileges::harden();
         let settings = &mut self.settings;
         let demo =
             !settings.flags.says_who() && settings.config.is_none() && config::search().is_none();
@@ -42,11 +44,15 @@ impl Serve {
         } = self.settings;
         let loaded = config::load(path.as_deref(), &flags)?;
         let mut config = loaded.config.clone();
+        let leaving = Leaving::root(&config)?;
         let log = LogControl::install(&config.log).map_err(Failure::Run)?;
         let lines = log.target().queue().clone();
         // Whatever ends it: first the log says all that there was, then the caller what was wrong.
         let _written = lines.flush_at_end();
         ended::tell_panics(log.target().clone());
+        if let Err(error) = hardened {
+            warn!(%error, "core dumps and other processes are not kept from the secrets in memory");
+        }
         if let Some(file) = &loaded.file {
             info!(file = %file.display(), "configuration read");
         }
@@ -65,23 +71,36 @@ impl Serve {
         if demo {
             certify(&mut config);
         }
+        let failed = |error: StartError| Failure::Run(error.to_string());
+        let bound = Bound::new(&config).map_err(failed)?;
+        let admin = runtime
+            .block_on(Admin::bind(&config.operation.admin))
+            .map_err(Failure::Run)?;
+        let _pidfile = config.pidfile.as_deref().map(PidFile::write).transpose()?;
+        if let Some(leaving) = leaving {
+            leaving.now(&admin, &log, &loaded)?;
+        }
         let target = log.target().clone();
         let ended: WorkerEnded =
             Arc::new(move |worker, reason| ended::worker_ended(&target, worker, reason));
-        let service =
-            Service::start(&config, ended).map_err(|error| Failure::Run(error.to_string()))?;
+        // Nothing that strangers send has been looked at until here.
+        let service = Service::start(&config, bound, ended).map_err(failed)?;
         for address in service.listening() {
             info!(%address, "listening");
         }
+        if demo {
+            invite(&config)?;
+        }
+        // What it holds, secrets among it, is from now on what a reload replaces.
+        drop(config);
         // A reload must not come back without the flags of the demonstration.
         let origin = Origin {
             path: path.or_else(|| loaded.file.clone()),
             flags,
         };
         let daemon = Daemon::new(service.control().clone(), log, origin, loaded);
-        let served = runtime.block_on(serve(&config, Arc::new(daemon), signals, demo));
+        runtime.block_on(serve(admin, Arc::new(daemon), signals));
         notify::notify("STOPPING=1");
-        served?;
         // A line for each call that ends now: more at once than the queue holds, perhaps.
         lines.begin_end();
         // Closing sockets takes no time; the runtime that could wait for it has nothing left to do.
@@ -91,34 +110,87 @@ impl Serve {
     }
 }
 
+/// A process of root that is to be another user's.
+struct Leaving(ProcUser);
+
+impl Leaving {
+    /// `None`: the process stays who it is. The log file is made for the user, who opens it anew on HUP.
+    fn root(config: &Config) -> Result<Option<Self>, Failure> {
+        let Some(user) = config.user.clone() else {
+            return Ok(None);
+        };
+        if !privileges::has_to_become(&user).map_err(Failure::usage)? {
+            return Ok(None);
+        }
+        if let Some(path) = &config.log.file {
+            // One that cannot be made cannot be opened either, which is said then.
+            let _ = privileges::make_file(path, &user);
+        }
+        Ok(Some(Self(user)))
+    }
+
+    /// Becomes the user, and says what it will not be able to do.
+    fn now(self, admin: &Admin, log: &LogControl, loaded: &Loaded) -> Result<(), Failure> {
+        let Self(user) = self;
+        for path in admin.unix_sockets() {
+            if let Err(error) = privileges::hand_over_socket(path, &user) {
+                let path = path.display();
+                warn!(%path, %error, "the admin socket stays root's, and root's alone");
+            }
+        }
+        // The pid file stays root's: whoever may write to it says which process gets the signals of root.
+        privileges::become_user(&user).map_err(|error| {
+            Failure::Run(format!(
+                "proc-user: this process cannot become user {}: {error}; \
+                 see that it may change users (CAP_SETUID, CAP_SETGID), or leave proc-user out",
+                user.name
+            ))
+        })?;
+        info!(
+            user = user.name,
+            uid = user.uid,
+            gid = user.gid,
+            "root left"
+        );
+        if let (Some(path), Err(error)) = (&loaded.config.log.file, log.reopen()) {
+            warn!(
+                "log-file: HUP will not open {} anew, as user {} may not: {error}; chown it, and have what rotates it make it for that user",
+                path.display(),
+                user.name
+            );
+        }
+        let files = loaded
+            .file
+            .as_deref()
+            .into_iter()
+            .chain(loaded.resolved.files());
+        for (path, error) in privileges::unreadable(files) {
+            warn!(
+                "{}: a reload will fail, as user {} may not read it: {error}; have its group ({}) read it: chgrp, chmod g+r",
+                path.display(),
+                user.name,
+                user.gid
+            );
+        }
+        Ok(())
+    }
+}
+
 fn cannot_wait(error: &std::io::Error) -> Failure {
     Failure::Run(format!("cannot wait for signals: {error}"))
 }
 
 /// Runs until a signal ends it.
-async fn serve(
-    config: &Config,
-    daemon: Arc<Daemon>,
-    mut signals: Signals,
-    demo: bool,
-) -> Result<(), Failure> {
-    let admin = Admin::bind(&config.operation.admin)
-        .await
-        .map_err(Failure::Run)?;
-    let _pidfile = config.pidfile.as_deref().map(PidFile::write).transpose()?;
-    if demo {
-        invite(config)?;
-    }
+async fn serve(admin: Admin, daemon: Arc<Daemon>, mut signals: Signals) {
     admin.serve(&daemon);
     notify::notify("READY=1");
     tokio::spawn(watchdog(Arc::clone(&daemon)));
     tokio::spawn(look_after_certificates(Arc::clone(&daemon)));
-    if config.operation.reload_on_change {
+    if daemon.config().operation.reload_on_change {
         let daemon = Arc::clone(&daemon);
         tokio::spawn(async move { daemon.reload_on_change().await });
     }
     signals.until_stop(&daemon).await;
-    Ok(())
 }
 
 /// Tells the service manager that every worker answers, as often as it wants to hear it.

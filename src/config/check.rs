@@ -149,6 +149,7 @@ impl Checker<'_> {
                 verbose: on(file.verbose),
             },
             pidfile: file.pidfile.clone(),
+            user: self.proc_user(file),
             listen,
             relay,
         }

@@ -7,12 +7,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use precis_profiles::OpaqueString;
 use precis_profiles::precis_core::Error as PrecisError;
 use precis_profiles::precis_core::profile::PrecisFastInvocation;
+use zeroize::Zeroizing;
 
 use super::check::{Checker, on};
 use super::error::{ConfigError, shown};
 use super::file::FileConfig;
 use super::load::{Source, read};
 use super::{Auth, Credential, Secret, User};
+use crate::auth::key::Key;
 
 /// REALM has fewer than 128 characters (RFC 8489 §14.9).
 const LONGEST_REALM: usize = 127;
@@ -69,7 +71,7 @@ impl Checker<'_> {
             stale_nonce: self.seconds("stale-nonce", file.stale_nonce, 1..=3600),
             nonce_secret: self.secret(
                 "nonce-secret",
-                file.nonce_secret.as_deref(),
+                file.nonce_secret.as_ref(),
                 file.nonce_secret_file.as_deref(),
             ),
         }
@@ -149,7 +151,7 @@ impl Checker<'_> {
             checker.entry("user", place, wrong);
         };
         for (n, text) in file.user.iter().flatten().enumerate() {
-            add(self, &Place::Element(n), text);
+            add(self, &Place::Element(n), text.reveal());
         }
         let source = self.source("user-file", file.user_file.as_deref());
         if let Some(source) = &source {
@@ -164,14 +166,14 @@ impl Checker<'_> {
     fn secrets(&mut self, file: &FileConfig) -> Vec<Secret> {
         let mut secrets = Vec::new();
         for (n, text) in file.static_auth_secret.iter().flatten().enumerate() {
-            if text.is_empty() {
+            if text.reveal().is_empty() {
                 let wrong = (
                     "a secret is empty".into(),
                     "write a long random text".into(),
                 );
                 self.entry("static-auth-secret", &Place::Element(n), wrong);
             } else {
-                secrets.push(Secret::new(text));
+                secrets.push(text.clone());
             }
         }
         let key = "static-auth-secret-file";
@@ -187,7 +189,7 @@ impl Checker<'_> {
     pub(super) fn secret(
         &mut self,
         key: &str,
-        text: Option<&str>,
+        text: Option<&Secret>,
         path: Option<&Path>,
     ) -> Option<Secret> {
         let file_key = format!("{key}-file");
@@ -204,11 +206,11 @@ impl Checker<'_> {
             return lines.first().map(|(_, text)| Secret::new(*text));
         }
         let text = text?;
-        if text.is_empty() {
+        if text.reveal().is_empty() {
             let remedy = "write a long random text, or leave it out";
             self.wrong(key, None, "is empty", remedy);
         }
-        Some(Secret::new(text))
+        Some(text.clone())
     }
 
     fn separator(&mut self, text: Option<&str>) -> char {
@@ -308,8 +310,8 @@ fn user(text: &str) -> Result<(User, String), Wrong> {
             );
         }
     };
-    let credential = if let Some(hex) = password.strip_prefix("0x") {
-        let Some(key) = key(hex) else {
+    let credential = if password.starts_with("0x") {
+        let Some(key) = Key::from_hex(password) else {
             return wrong(
                 format!(
                     "the key of user {} is not 0x and 32 hex digits",
@@ -321,7 +323,10 @@ fn user(text: &str) -> Result<(User, String), Wrong> {
         Credential::Key(key)
     } else {
         match prepared(password) {
-            Ok(_) => Credential::Password(Secret::new(password)),
+            Ok(prepared) => {
+                drop(Zeroizing::new(prepared));
+                Credential::Password(Secret::new(password))
+            }
             Err(Unfit::Empty) => {
                 return wrong(
                     format!("the password of user {} is empty", shown(name)),
@@ -344,13 +349,6 @@ fn user(text: &str) -> Result<(User, String), Wrong> {
         credential,
     };
     Ok((user, same))
-}
-
-/// A key of 32 hex digits.
-fn key(hex: &str) -> Option<[u8; 16]> {
-    let digits = hex.len() == 32 && hex.bytes().all(|b| b.is_ascii_hexdigit());
-    let value = u128::from_str_radix(hex, 16).ok()?;
-    digits.then_some(value.to_be_bytes())
 }
 
 enum Unfit {
@@ -391,7 +389,7 @@ impl FileConfig {
             let password = URL_SAFE_NO_PAD.encode(password);
             // What begins so would be read as a key.
             if !password.starts_with("0x") {
-                self.user = Some(vec![format!("{name}:{password}")]);
+                self.user = Some(vec![Secret::new(format!("{name}:{password}"))]);
                 return Ok(self);
             }
         }

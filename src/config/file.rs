@@ -1,10 +1,14 @@
 //! The configuration as it is written: the keys of `turnd.toml`, which are also the flags of `turnd serve`.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
 
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use toml::Table;
+
+use super::{ClearTable, Secret};
 
 /// What `turnd check` shows in place of a secret.
 const MASK: &str = "***";
@@ -54,7 +58,10 @@ pub struct FileConfig {
     pub pkey: Option<Vec<String>>,
     /// Password of the keys.
     #[arg(long, help_heading = "Transports", value_name = "TEXT")]
-    pub pkey_pwd: Option<String>,
+    pub pkey_pwd: Option<Secret>,
+    /// File with that password on one line.
+    #[arg(long, help_heading = "Transports", value_name = "FILE")]
+    pub pkey_pwd_file: Option<PathBuf>,
     /// TLS and DTLS ciphers to offer, separated by colons; absent: all ECDHE AES-GCM and ChaCha20 ones.
     #[arg(long, help_heading = "Transports", value_name = "TEXT")]
     pub cipher_list: Option<String>,
@@ -112,7 +119,7 @@ pub struct FileConfig {
     /// Static users: "name:password", or "name:0x…" with the output of turnd key.
     #[arg(long, help_heading = "Credentials", value_name = "NAME:PASSWORD")]
     #[serde(default, deserialize_with = "one_or_many")]
-    pub user: Option<Vec<String>>,
+    pub user: Option<Vec<Secret>>,
     /// File with one static user per line.
     #[arg(long, help_heading = "Credentials", value_name = "FILE")]
     pub user_file: Option<PathBuf>,
@@ -125,7 +132,7 @@ pub struct FileConfig {
     /// Secrets that TURN REST credentials are made with, newest first.
     #[arg(long, help_heading = "Credentials", value_name = "TEXT")]
     #[serde(default, deserialize_with = "one_or_many")]
-    pub static_auth_secret: Option<Vec<String>>,
+    pub static_auth_secret: Option<Vec<Secret>>,
     /// File with one such secret per line, newest first.
     #[arg(long, help_heading = "Credentials", value_name = "FILE")]
     pub static_auth_secret_file: Option<PathBuf>,
@@ -137,7 +144,7 @@ pub struct FileConfig {
     pub stale_nonce: Option<u32>,
     /// Secret that nonces are made with; absent: a random one at each start.
     #[arg(long, help_heading = "Credentials", value_name = "TEXT")]
-    pub nonce_secret: Option<String>,
+    pub nonce_secret: Option<Secret>,
     /// File with that secret on one line.
     #[arg(long, help_heading = "Credentials", value_name = "FILE")]
     pub nonce_secret_file: Option<PathBuf>,
@@ -219,7 +226,7 @@ pub struct FileConfig {
     pub admin_listen: Option<Vec<String>>,
     /// Bearer token that they ask for; needed where they are reached from other machines.
     #[arg(long, help_heading = "Operation", value_name = "TEXT")]
-    pub admin_token: Option<String>,
+    pub admin_token: Option<Secret>,
     /// File with that token on one line.
     #[arg(long, help_heading = "Operation", value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
@@ -238,6 +245,12 @@ pub struct FileConfig {
     /// File to keep the process id in.
     #[arg(long, help_heading = "Logging and process", value_name = "FILE")]
     pub pidfile: Option<PathBuf>,
+    /// User that root becomes for good once files are open and ports bound.
+    #[arg(long, help_heading = "Logging and process", value_name = "NAME")]
+    pub proc_user: Option<String>,
+    /// Group of that user; absent: its own.
+    #[arg(long, help_heading = "Logging and process", value_name = "NAME")]
+    pub proc_group: Option<String>,
 }
 
 impl FileConfig {
@@ -306,7 +319,7 @@ impl FileConfig {
     /// Whether anything here says who may allocate, or that nobody needs to be known.
     #[must_use]
     pub fn says_who(&self) -> bool {
-        let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
+        let given = |list: &Option<Vec<Secret>>| list.as_ref().is_some_and(|l| !l.is_empty());
         given(&self.user)
             || given(&self.static_auth_secret)
             || self.user_file.is_some()
@@ -322,25 +335,40 @@ impl FileConfig {
         let mut copy = self.clone();
         for user in copy.user.iter_mut().flatten() {
             // Without a colon nobody can say which part is secret.
-            *user = match user.split_once(':') {
+            *user = Secret::new(match user.reveal().split_once(':') {
                 Some((name, _)) => format!("{name}:{MASK}"),
                 None => MASK.to_owned(),
-            };
+            });
         }
-        for secret in copy.static_auth_secret.iter_mut().flatten() {
-            MASK.clone_into(secret);
-        }
-        for secret in [
+        let single = [
             &mut copy.nonce_secret,
             &mut copy.admin_token,
             &mut copy.pkey_pwd,
-        ]
-        .into_iter()
-        .flatten()
+        ];
+        for secret in copy
+            .static_auth_secret
+            .iter_mut()
+            .flatten()
+            .chain(single.into_iter().flatten())
         {
-            MASK.clone_into(secret);
+            *secret = Secret::new(MASK);
         }
         copy
+    }
+
+    /// The files with credentials, certificates and keys, which a reload reads again.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let secrets = [
+            &self.user_file,
+            &self.static_auth_secret_file,
+            &self.nonce_secret_file,
+            &self.admin_token_file,
+            &self.pkey_pwd_file,
+        ];
+        let certificates = [&self.cert, &self.pkey].into_iter().flatten().flatten();
+        certificates
+            .map(Path::new)
+            .chain(secrets.into_iter().flatten().map(PathBuf::as_path))
     }
 
     /// As TOML text, one line per key that is given. Holds the secrets.
@@ -352,8 +380,8 @@ impl FileConfig {
     }
 
     /// As a TOML table that holds the keys that are given.
-    pub(crate) fn to_table(&self) -> Result<Table, toml::ser::Error> {
-        Table::try_from(self)
+    pub(crate) fn to_table(&self) -> Result<ClearTable, toml::ser::Error> {
+        Table::try_from(self).map(ClearTable::from)
     }
 }
 
@@ -366,17 +394,39 @@ impl fmt::Debug for FileConfig {
     }
 }
 
-fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum OneOrMany {
-        One(String),
-        Many(Vec<String>),
+/// Reads a list that may be written as its only element. No copy of a text is left behind, as there would be by an untagged enum.
+fn one_or_many<'de, D, T>(from: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + From<String>,
+{
+    struct OneOrMany<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de> + From<String>> Visitor<'de> for OneOrMany<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text or a list of texts")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(vec![T::from(text.to_owned())])
+        }
+
+        fn visit_string<E>(self, text: String) -> Result<Self::Value, E> {
+            Ok(vec![T::from(text)])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+            let mut all = Vec::new();
+            while let Some(item) = items.next_element()? {
+                all.push(item);
+            }
+            Ok(all)
+        }
     }
-    Ok(Some(match OneOrMany::deserialize(from)? {
-        OneOrMany::One(value) => vec![value],
-        OneOrMany::Many(values) => values,
-    }))
+
+    from.deserialize_any(OneOrMany(PhantomData)).map(Some)
 }
 
 #[cfg(test)]

@@ -7,15 +7,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, Args, Command};
+use nix::unistd::{Group, User};
 use serde::Deserialize;
 use toml::Spanned;
+use toml::Value;
 use toml::de::{DeTable, DeValue, Deserializer};
-use toml::{Table, Value};
+use zeroize::{Zeroize, Zeroizing};
 
 use super::check::check;
 use super::error::{ConfigError, Origin, Origins, shown};
 use super::file::FileConfig;
-use super::{Config, expand};
+use super::{ClearTable, Config, expand};
 
 /// Where a configuration file is looked for when none is named.
 pub const SEARCH: [&str; 2] = ["turnd.toml", "/etc/turnd/turnd.toml"];
@@ -81,7 +83,7 @@ impl Config {
     pub fn from_toml(text: &str) -> Result<Self, Vec<ConfigError>> {
         let source = Source {
             path: SEARCH[0].into(),
-            bytes: text.as_bytes().to_vec(),
+            bytes: text.as_bytes().to_vec().into(),
             public: false,
         };
         let loaded = assemble(Some(source), &FileConfig::default(), &|name| {
@@ -94,7 +96,8 @@ impl Config {
 /// A file that was read.
 pub(super) struct Source {
     pub(super) path: PathBuf,
-    pub(super) bytes: Vec<u8>,
+    /// May hold secrets in clear.
+    pub(super) bytes: Zeroizing<Vec<u8>>,
     /// Everyone on the machine may read it.
     pub(super) public: bool,
 }
@@ -133,13 +136,18 @@ impl Source {
 
 /// Reads a whole file of a sane size. The error is the problem.
 pub(super) fn read(path: &Path) -> Result<Source, String> {
-    let problem = |error: std::io::Error| format!("cannot be read: {error}");
+    let problem = |error: std::io::Error| match error.kind() {
+        ErrorKind::PermissionDenied => forbidden(path, &error),
+        _ => format!("cannot be read: {error}"),
+    };
     let file = File::open(path).map_err(problem)?;
     let about = file.metadata().map_err(problem)?;
     if about.is_dir() {
         return Err("is a folder".to_owned());
     }
-    let mut bytes = Vec::new();
+    // Whoever grew it would leave a copy behind.
+    let size = usize::try_from(about.len().min(LARGEST)).unwrap_or_default();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size + 64));
     file.take(LARGEST + 1)
         .read_to_end(&mut bytes)
         .map_err(problem)?;
@@ -151,6 +159,24 @@ pub(super) fn read(path: &Path) -> Result<Source, String> {
         bytes,
         public: about.is_file() && about.mode() & 0o004 != 0,
     })
+}
+
+/// Says who may not read a file, for a process that changed its user, and how its group could.
+fn forbidden(path: &Path, error: &std::io::Error) -> String {
+    let user = nix::unistd::geteuid();
+    let group = nix::unistd::getegid();
+    let user = match User::from_uid(user) {
+        Ok(Some(user)) => user.name,
+        _ => user.to_string(),
+    };
+    let group = match Group::from_gid(group) {
+        Ok(Some(group)) => group.name,
+        _ => group.to_string(),
+    };
+    let path = path.display();
+    format!(
+        "cannot be read by user {user}: {error}; `chgrp {group} {path}` and `chmod g+r {path}` let it, as far as its folders do"
+    )
 }
 
 fn find(path: Option<&Path>) -> Result<Option<Source>, ConfigError> {
@@ -205,7 +231,7 @@ pub(super) fn assemble(
 /// The values so far, and what is wrong with them.
 #[derive(Default)]
 struct Layers {
-    table: Table,
+    table: ClearTable,
     origins: Origins,
     errors: Vec<ConfigError>,
     /// Keys of the file whose text stands there itself, not as `${ENV}`.
@@ -271,7 +297,7 @@ impl Layers {
         let found = found(value.get_ref(), SECRETS.contains(&name));
         let mut alone = DeTable::new();
         alone.insert(key, value);
-        let table = FileConfig::deserialize(Deserializer::from(Spanned::new(0..0, alone)))
+        let mut table = FileConfig::deserialize(Deserializer::from(Spanned::new(0..0, alone)))
             .ok()
             .and_then(|config| config.to_table().ok())
             .ok_or_else(|| {
@@ -280,7 +306,7 @@ impl Layers {
                 let example = format!("write it as {name} = {}", example(expected));
                 self.origins.error(name, None, problem, example)
             })?;
-        for (_, mut value) in table {
+        for (_, mut value) in std::mem::take(&mut *table) {
             let mut texts = match &mut value {
                 Value::String(text) => vec![text],
                 Value::Array(items) => items.iter_mut().filter_map(as_text).collect(),
@@ -293,9 +319,10 @@ impl Layers {
                 if !used {
                     self.in_clear.push(name.to_owned());
                 }
+                text.zeroize();
                 **text = full;
             }
-            self.table.insert(name.to_owned(), value);
+            self.table.put(name.to_owned(), value);
         }
         Ok(())
     }
@@ -303,12 +330,12 @@ impl Layers {
     /// Lays defaults or flags over what is there.
     fn lay(&mut self, layer: &FileConfig, flags: bool) {
         match layer.to_table() {
-            Ok(table) => {
-                for (key, value) in table {
+            Ok(mut table) => {
+                for (key, value) in std::mem::take(&mut *table) {
                     if flags {
                         self.origins.keys.insert(key.clone(), Origin::Flag);
                     }
-                    self.table.insert(key, value);
+                    self.table.put(key, value);
                 }
             }
             Err(error) => self.failed(&error.to_string(), "write paths as UTF-8"),
@@ -317,7 +344,7 @@ impl Layers {
 
     /// The values together. Each was checked when it was added, so that they fit is certain but for a bug.
     fn together(&mut self) -> FileConfig {
-        let table = std::mem::take(&mut self.table);
+        let table = std::mem::take(&mut *self.table);
         table.try_into().unwrap_or_else(|error| {
             self.failed(error.message(), "report this as a bug of turnd");
             FileConfig::defaults()

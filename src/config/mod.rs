@@ -9,6 +9,8 @@ mod expand;
 pub mod file;
 mod load;
 mod operation;
+mod process;
+mod secret;
 mod transports;
 
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +18,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::auth::key::Key;
 use crate::policy::peer_filter::IpRange;
 use crate::policy::unallocated::UnallocatedLimits;
 
@@ -23,6 +26,9 @@ use self::certificate::{Certificate, CertificateFiles};
 
 pub use error::ConfigError;
 pub use load::{Loaded, SEARCH, from_flags, load, search};
+pub use process::ProcUser;
+pub(crate) use secret::ClearTable;
+pub use secret::Secret;
 
 /// Everything that the daemon was told, checked and with defaults filled in.
 #[derive(Clone, Debug)]
@@ -53,6 +59,8 @@ pub struct Config {
     pub log: Log,
     /// A file that holds the process id while the daemon runs.
     pub pidfile: Option<PathBuf>,
+    /// `proc-user` and `proc-group`.
+    pub user: Option<ProcUser>,
 }
 
 /// Listening addresses.
@@ -196,32 +204,8 @@ pub struct User {
 pub enum Credential {
     /// The password itself.
     Password(Secret),
-    /// The 16-byte long-term key, written `0x…` (see `turnd key`).
-    Key([u8; 16]),
-}
-
-/// A text that no log line, `Debug` output or `turnd check` shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a secret.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The secret itself, for computing with it.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
-    }
+    /// The long-term key, written `0x…` (see `turnd key`).
+    Key(Key),
 }
 
 /// Limits; zero in the file means `None` here: no limit.

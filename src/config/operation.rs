@@ -15,7 +15,7 @@ impl Checker<'_> {
     pub(super) fn operation(&mut self, file: &FileConfig) -> Operation {
         let admin_token = self.secret(
             "admin-token",
-            file.admin_token.as_deref(),
+            file.admin_token.as_ref(),
             file.admin_token_file.as_deref(),
         );
         let seconds = file.drain_timeout.filter(|seconds| *seconds > 0);

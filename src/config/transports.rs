@@ -6,7 +6,7 @@ use super::certificate::{self, CertificateFiles, Part};
 use super::check::{Checker, on};
 use super::error::shown;
 use super::file::FileConfig;
-use super::{Secret, Tls, Transports};
+use super::{Tls, Transports};
 use crate::policy::unallocated::UnallocatedLimits;
 
 /// Bytes below which `max-idle-memory` leaves no room for a few handshakes.
@@ -78,7 +78,11 @@ impl Checker<'_> {
 
     pub(super) fn tls(&mut self, file: &FileConfig) -> Tls {
         let files = self.certificate_files(file);
-        let password = file.pkey_pwd.clone().map(Secret::new);
+        let password = self.secret(
+            "pkey-pwd",
+            file.pkey_pwd.as_ref(),
+            file.pkey_pwd_file.as_deref(),
+        );
         let mut certificates = Vec::new();
         for (n, pair) in files.iter().enumerate() {
             match certificate::load(pair, password.as_ref()) {

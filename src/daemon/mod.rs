@@ -3,6 +3,7 @@
 pub mod ended;
 pub mod log;
 pub mod notify;
+pub mod privileges;
 mod reload;
 
 use std::path::PathBuf;

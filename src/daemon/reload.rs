@@ -8,14 +8,16 @@ use toml::Table;
 
 use super::Daemon;
 use crate::config::file::FileConfig;
-use crate::config::{self, Config};
+use crate::config::{self, ClearTable, Config};
 
 /// Keys that a running process cannot follow.
-const NEED_RESTART: [&str; 17] = [
+const NEED_RESTART: &[&str] = &[
     "relay-threads",
     "admin-listen",
     "reload-on-change",
     "pidfile",
+    "proc-user",
+    "proc-group",
     "rfc5780",
     "alt-listening-port",
     "alt-tls-listening-port",
@@ -189,7 +191,7 @@ fn changes(old: &FileConfig, new: &FileConfig) -> Vec<Change> {
 }
 
 /// Every configuration that was loaded can be written.
-fn table(config: &FileConfig) -> Table {
+fn table(config: &FileConfig) -> ClearTable {
     config.to_table().unwrap_or_default()
 }
 

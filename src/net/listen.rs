@@ -214,7 +214,7 @@ fn explain(addr: SocketAddr, kind: Kind, error: &io::Error) -> StartError {
             "{addr}/{name} is in use by another program: `ss -l{flag}np 'sport = :{port}'` shows which; stop it, or choose another listening-port or tls-listening-port"
         ),
         io::ErrorKind::PermissionDenied => format!(
-            "{addr}/{name} may not be bound: ports below 1024 need root or CAP_NET_BIND_SERVICE (`setcap cap_net_bind_service=+ep turnd`)"
+            "{addr}/{name} may not be bound: ports below 1024 need root or CAP_NET_BIND_SERVICE (`setcap cap_net_bind_service=+ep turnd`), and a process that was root until it became proc-user needs a restart"
         ),
         io::ErrorKind::AddrNotAvailable => format!(
             "{addr}/{name} cannot be bound: this host does not have the address; `ip address` lists those for listening-ip"

@@ -29,6 +29,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use self::admission::AdmissionOptions;
 use self::control::{Control, Settings};
+use self::listen::Listeners;
 use self::peers::Workers;
 use self::secure::Secure;
 use self::session::SessionOptions;
@@ -52,13 +53,30 @@ pub struct Service {
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Service {
-    /// Binds every listening socket and starts the workers; `ended` is told when one ends unasked.
+/// Listening sockets that nobody serves yet.
+pub struct Bound(Listeners);
+
+impl Bound {
+    /// Binds every listening socket. Nothing after this needs a right that only root has.
     ///
     /// # Errors
-    /// What could not be bound or started, with what to do about it.
-    pub fn start(config: &Config, ended: WorkerEnded) -> Result<Self, StartError> {
-        let listeners = listen::bind(config)?;
+    /// What could not be bound, with what to do about it.
+    pub fn new(config: &Config) -> Result<Self, StartError> {
+        listen::bind(config).map(Self)
+    }
+}
+
+impl Service {
+    /// Starts the workers on the sockets that were bound for `config`; `ended` is told when one
+    /// ends unasked.
+    ///
+    /// # Errors
+    /// What could not be started, with what to do about it.
+    pub fn start(
+        config: &Config,
+        Bound(listeners): Bound,
+        ended: WorkerEnded,
+    ) -> Result<Self, StartError> {
         let settings = Settings::new(config, listeners.addresses.clone(), None)?;
         let secure = Secure::new(config).map_err(StartError)?;
         let all = Workers::default();

@@ -17,6 +17,7 @@ mod namespaces;
 mod nat;
 mod peers;
 mod probe;
+mod process;
 mod properties;
 mod security;
 mod sockets;

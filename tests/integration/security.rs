@@ -2,12 +2,16 @@
 
 use stun::attributes::{ATTR_EVEN_PORT, ATTR_RESERVATION_TOKEN, ATTR_USERNAME, AttrType};
 use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, METHOD_REFRESH, Message};
+use turnd::auth::key::Key;
+use turnd::config::coturn::Source;
+use turnd::config::file::FileConfig;
+use turnd::daemon::Origin;
 use turnd::server::OpenError;
 use turnd::server::output::{DropReason, Event};
 
 use crate::support::messages::{addr, raw, relayed_address, request, send, status, transport};
 use crate::support::world::{CLIENT, CLIENT_V6, Incoming, PEER, PEER_V6, SERVER_V4, World, path};
-use crate::support::{PASSWORD, USER};
+use crate::support::{PASSWORD, Scratch, USER};
 
 fn client(n: u16) -> String {
     format!("192.0.2.10:{}", 1000 + n)
@@ -554,30 +558,73 @@ fn a_claimed_user_name_is_logged_in_bounds() {
 
 #[test]
 fn no_secret_is_in_what_can_be_shown() {
-    let toml = "user = 'alice:secret'\nstatic-auth-secret = 'northern'\nnonce-secret = 'southern'";
-    let mut world = World::new(toml);
+    const KEY: [u8; 16] = *b"\xd3\xadkeykeykeykey\xbe\xef";
+    let hex: String = KEY.iter().map(|byte| format!("{byte:02x}")).collect();
+    let toml = format!(
+        "user = ['alice:secret', 'bob:0x{hex}']\nstatic-auth-secret = 'northern'\nnonce-secret = 'southern'\n\
+         admin-token = 'eastern'\npkey-pwd = 'western'"
+    );
+    let mut world = World::new(&toml);
     let (caller, _) = world.allocated(CLIENT);
     world.refresh(&caller, Some(0));
-    let config = turnd::config::Config::from_toml(toml).unwrap();
-    let shown = format!(
-        "{:?} {:?} {config:?} {:?}",
-        world.shared.auth, world.events, world.shared.relays
-    );
-    let key: String = caller
-        .login
-        .integrity
-        .0
+
+    let scratch = Scratch::new();
+    let file = scratch.path().join("turnd.toml");
+    std::fs::write(&file, &toml).unwrap();
+    let loaded = turnd::config::load(Some(&file), &FileConfig::default()).unwrap();
+    let origin = Origin {
+        path: None,
+        flags: toml::from_str(&toml).unwrap(),
+    };
+    let coturn =
+        "user=alice:secret\nuser=bob:0xd3ad\nstatic-auth-secret=northern\npkey-pwd=western";
+    let given = turnd::config::coturn::read(coturn);
+    let import = match &given {
+        Source::File(given) => turnd::config::coturn::translate(given),
+        Source::CommandLine(_) => panic!("read as a command line"),
+    };
+    let credentials: Vec<_> = loaded
+        .config
+        .auth
+        .users
         .iter()
-        .map(|byte| format!("{byte:02x}"))
+        .map(|u| &u.credential)
         .collect();
-    let numbers = format!("{:?}", caller.login.integrity.0);
+    let shown = format!(
+        "{:?} {:?} {:?} {loaded:?} {origin:?} {given:?} {import:?} {credentials:?} {:?}",
+        world.shared.auth,
+        world.events,
+        world.shared.relays,
+        Key::new(KEY),
+    );
+    // Every one of them is there, so their absence means something.
+    for name in [
+        "Authenticator",
+        "alice",
+        "Loaded",
+        "admin_token",
+        "nonce-secret = \"***\"",
+        "Key(",
+        "Given",
+        "Import",
+    ] {
+        assert!(shown.contains(name), "{name} is not in {shown}");
+    }
+    for key in [&KEY[..], &caller.login.integrity.0] {
+        let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let numbers = format!("{key:?}");
+        for secret in [&hex, &numbers[1..20]] {
+            assert!(!shown.contains(secret), "{secret} in {shown}");
+        }
+    }
     for secret in [
-        "secret\"",
+        "\"secret\"",
         ":secret",
+        "d3ad",
         "northern",
         "southern",
-        &key,
-        &numbers[1..20],
+        "eastern",
+        "western",
     ] {
         assert!(!shown.contains(secret), "{secret} in {shown}");
     }

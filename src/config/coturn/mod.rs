@@ -11,7 +11,6 @@ pub use read::{Given, Place, Source, command_line, read};
 pub use translate::translate;
 
 /// A configuration that came from coturn's.
-#[derive(Debug)]
 pub struct Import {
     /// The `turnd.toml`. Holds the secrets.
     pub toml: String,
@@ -19,6 +18,15 @@ pub struct Import {
     pub entries: Vec<Entry>,
     /// What to do before serving, one line each.
     pub notes: Vec<String>,
+}
+
+impl fmt::Debug for Import {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Import")
+            .field("entries", &self.entries)
+            .field("notes", &self.notes)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What became of one option.

@@ -248,8 +248,8 @@ const OPTIONS: &[CoturnOption] = &[
     // Process.
     flag("daemon", Nothing("it stays in the foreground, for systemd or a container")).or('o'),
     value("pidfile", Keep(NotYet)),
-    value("proc-user", Keep(Instead("say User= in the systemd unit"))),
-    value("proc-group", Keep(Instead("say Group= in the systemd unit"))),
+    value("proc-user", Keep(NotYet)),
+    value("proc-group", Keep(NotYet)),
     value("-c", Nothing("its options are listed by themselves")).or('c'),
     flag("-n", Nothing("nothing but this is read")).or('n'),
     flag("-h", Nothing("see turnd --help")).or('h'),

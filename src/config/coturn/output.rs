@@ -77,7 +77,7 @@ fn is_ours(error: &ConfigError) -> bool {
 fn check(toml: &str, notes: &mut Vec<String>) -> Result<(), Vec<ConfigError>> {
     let source = Source {
         path: SEARCH[0].into(),
-        bytes: toml.as_bytes().to_vec(),
+        bytes: toml.as_bytes().to_vec().into(),
         public: false,
     };
     let loaded = assemble(Some(source), &FileConfig::default(), &|_| None)?;

@@ -5,7 +5,7 @@ use std::fmt;
 use super::options::{self, Takes};
 
 /// An option as it was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Given {
     /// Its long name, or what stands in place of one.
     pub name: String,
@@ -15,6 +15,16 @@ pub struct Given {
     pub place: Place,
     /// It was followed by a comment, which coturn would read as part of the value.
     pub commented: bool,
+}
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The value may be a password.
+        f.debug_struct("Given")
+            .field("name", &self.name)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where an option stands.

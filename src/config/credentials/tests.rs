@@ -56,7 +56,7 @@ fn users() {
     assert_eq!(auth.users[0].name, "alice");
     assert_eq!(auth.users[0].credential, password("pass:word"));
     let key = 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff_u128.to_be_bytes();
-    assert_eq!(auth.users[1].credential, Credential::Key(key));
+    assert_eq!(auth.users[1].credential, Credential::Key(Key::new(key)));
     assert_eq!(auth.users[2].credential, password(" "));
     assert_eq!(auth.users[3].name, "ä");
 }
@@ -245,8 +245,8 @@ fn separators() {
 #[test]
 fn what_is_not_used_is_warned_of() {
     let flags = FileConfig {
-        user: Some(vec!["a:b".to_owned()]),
-        static_auth_secret: Some(vec!["north".to_owned()]),
+        user: Some(vec![Secret::new("a:b")]),
+        static_auth_secret: Some(vec![Secret::new("north")]),
         use_auth_secret: Some(false),
         ..FileConfig::default()
     };

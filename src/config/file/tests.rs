@@ -82,9 +82,9 @@ fn the_minimal_file_is_accepted() {
 #[test]
 fn a_lone_value_is_a_list_of_one() {
     let lone: FileConfig = toml::from_str("user = 'a:b'").unwrap();
-    assert_eq!(lone.user.unwrap(), ["a:b"]);
+    assert_eq!(lone.user.unwrap(), [Secret::new("a:b")]);
     let list: FileConfig = toml::from_str("user = ['a:b', 'c:d']").unwrap();
-    assert_eq!(list.user.unwrap(), ["a:b", "c:d"]);
+    assert_eq!(list.user.unwrap(), ["a:b", "c:d"].map(Secret::new));
 }
 
 #[test]

@@ -7,7 +7,7 @@ fn env(name: &str) -> Option<OsString> {
 fn source(bytes: &[u8]) -> Source {
     Source {
         path: "turnd.toml".into(),
-        bytes: bytes.to_vec(),
+        bytes: bytes.to_vec().into(),
         public: false,
     }
 }
@@ -167,7 +167,7 @@ fn files_that_cannot_be_read() {
 fn flags_override_the_file_and_errors_name_the_flag() {
     let flags = FileConfig {
         min_port: Some(50000),
-        user: Some(vec!["c:d".to_owned()]),
+        user: Some(vec!["c:d".to_owned().into()]),
         ..FileConfig::default()
     };
     let loaded = with_flags("min-port = 60000\nuser = ['a:b', 'e:f']", &flags).unwrap();

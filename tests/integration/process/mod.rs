@@ -1,0 +1,3 @@
+//! The process that serves: what it leaves in memory, what it may do, and how it is told a secret.
+
+mod memory;
