@@ -2,14 +2,11 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use stun::message::METHOD_ALLOCATE;
 
+use super::wait_for;
 use crate::support::{StunClient, Turnd, error_code};
-
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// How often each text is in the memory that the process may write to.
 fn occurrences(pid: u32, texts: &[&str]) -> Vec<usize> {
@@ -42,16 +39,6 @@ fn secret(name: &str) -> String {
     format!("{name}-{}", "q7Zr".repeat(8))
 }
 
-/// Waits for `text` to be in the log.
-fn until(turnd: &mut Turnd, text: &str) {
-    let deadline = Instant::now() + LIMIT;
-    while !turnd.log().contains(text) {
-        turnd.expect_alive();
-        assert!(Instant::now() < deadline, "no {text:?} in the log");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn a_secret_that_a_reload_replaced_is_in_memory_no_more() {
     let [password, shared, nonce, token] = ["password", "shared", "nonce", "token"].map(secret);
@@ -63,7 +50,7 @@ fn a_secret_that_a_reload_replaced_is_in_memory_no_more() {
         )
     };
     let olds = [&*password, &shared, &nonce, &token];
-    let mut turnd = Turnd::start(&toml(olds));
+    let turnd = Turnd::start(&toml(olds));
     let address = turnd.address();
     let allocate = |password: &str| {
         let mut client = StunClient::new(address);
@@ -78,7 +65,7 @@ fn a_secret_that_a_reload_replaced_is_in_memory_no_more() {
 
     turnd.configure(&toml([&new; 4]));
     turnd.signal("HUP");
-    until(&mut turnd, "configuration reloaded");
+    wait_for("configuration reloaded", || turnd.log());
     allocate(&new);
     assert_eq!(occurrences(turnd.pid(), &olds), [0; 4]);
 }
