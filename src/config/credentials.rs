@@ -60,6 +60,24 @@ impl Checker<'_> {
         if clean && self.errors.is_empty() {
             self.somebody(file, &users, &secrets);
         }
+        let nonce_secret = self.secret(
+            "nonce-secret",
+            file.nonce_secret.as_ref(),
+            file.nonce_secret_file.as_deref(),
+        );
+        if !no_auth {
+            let passwords = users.iter().filter_map(|user| match &user.credential {
+                Credential::Password(password) => Some((user.name.as_str(), password)),
+                Credential::Key(_) => None,
+            });
+            self.passwords(passwords);
+            for secret in &secrets {
+                self.strength("static-auth-secret", secret);
+            }
+        }
+        if let Some(secret) = &nonce_secret {
+            self.strength("nonce-secret", secret);
+        }
         file.lt_cred_mech = Some(!users.is_empty());
         file.use_auth_secret = Some(!secrets.is_empty());
         Auth {
@@ -69,11 +87,7 @@ impl Checker<'_> {
             secrets,
             rest_separator: self.separator(file.rest_api_separator.as_deref()),
             stale_nonce: self.seconds("stale-nonce", file.stale_nonce, 1..=3600),
-            nonce_secret: self.secret(
-                "nonce-secret",
-                file.nonce_secret.as_ref(),
-                file.nonce_secret_file.as_deref(),
-            ),
+            nonce_secret,
         }
     }
 

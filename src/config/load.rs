@@ -25,8 +25,8 @@ pub const SEARCH: [&str; 2] = ["turnd.toml", "/etc/turnd/turnd.toml"];
 /// No configuration or credentials file is larger; `/dev/zero` is.
 const LARGEST: u64 = 16 << 20;
 
-/// The keys that hold secrets.
-const SECRETS: [&str; 5] = [
+/// The keys that hold secrets; each has another with `-file` behind its name.
+pub(crate) const SECRETS: [&str; 5] = [
     "user",
     "static-auth-secret",
     "nonce-secret",

@@ -12,6 +12,7 @@ mod operation;
 mod process;
 mod secret;
 mod transports;
+mod weak;
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;

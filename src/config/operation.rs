@@ -18,6 +18,9 @@ impl Checker<'_> {
             file.admin_token.as_ref(),
             file.admin_token_file.as_deref(),
         );
+        if let Some(token) = &admin_token {
+            self.strength("admin-token", token);
+        }
         let seconds = file.drain_timeout.filter(|seconds| *seconds > 0);
         Operation {
             alternates: self.alternate_servers(file.alternate_server.as_deref()),

@@ -68,6 +68,62 @@ fn the_unit_file_is_valid_and_tight() {
 }
 
 #[test]
+fn the_unit_restarts_what_fails_and_bounds_what_it_takes() {
+    let unit = text("deploy/systemd/turnd.service");
+    let (head, service) = unit.split_once("[Service]").unwrap();
+    assert!(head.lines().any(|line| line == "StartLimitIntervalSec=0"));
+    for line in [
+        "Restart=on-failure",
+        "RestartPreventExitStatus=2",
+        "LimitCORE=0",
+        "MemorySwapMax=0",
+        "MemoryMax=75%",
+    ] {
+        assert!(service.lines().any(|l| l == line), "no {line}");
+    }
+}
+
+#[test]
+fn base_images_are_pinned() {
+    let dockerfile = text("deploy/docker/Dockerfile");
+    let images = dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("FROM "));
+    let images: Vec<_> = images
+        .filter(|image| !image.starts_with("scratch"))
+        .collect();
+    assert!(!images.is_empty());
+    for image in images {
+        let tag = image.split(' ').next().unwrap().rsplit(':').next().unwrap();
+        let version = tag.split('-').next().unwrap();
+        let exact = version
+            .split('.')
+            .filter(|part| part.parse::<u32>().is_ok())
+            .count()
+            == 3;
+        assert!(exact || image.contains("@sha256:"), "{image}");
+    }
+}
+
+#[test]
+fn advisories_are_asked_every_day() {
+    let workflow = yaml(".github/workflows/audit.yml").remove(0);
+    // YAML 1.1, which Python reads, takes `on` for true.
+    let schedule = &workflow["true"]["schedule"][0]["cron"];
+    let cron = schedule.as_str().unwrap();
+    assert!(
+        cron.split(' ').count() == 5 && cron.ends_with("* * *"),
+        "{cron}"
+    );
+    let steps = workflow["jobs"]["advisories"]["steps"].as_array().unwrap();
+    let asks = |step: &Value| {
+        let run = step["run"].as_str();
+        run.is_some_and(|run| run.starts_with("cargo deny") && run.ends_with("check advisories"))
+    };
+    assert!(steps.iter().any(asks), "{steps:?}");
+}
+
+#[test]
 fn the_user_and_the_folder_of_the_package_are_made() {
     let scratch = Scratch::new();
     let root = format!("--root={}", scratch.path().display());
@@ -214,6 +270,39 @@ fn the_kubernetes_manifests_fit_the_server() {
         assert!(
             volumes.iter().any(|volume| volume["name"] == mount["name"]),
             "{mount}"
+        );
+    }
+}
+
+/// A cluster that applies the file as it is gets no server that anyone can make credentials for.
+#[test]
+fn the_kubernetes_manifests_do_not_serve_with_their_placeholder() {
+    let documents = yaml("deploy/kubernetes/turnd.yaml");
+    let of_kind = |kind: &str| documents.iter().find(|d| d["kind"] == kind).unwrap();
+    let scratch = Scratch::new();
+    let secret = scratch.path().join("turn-secret");
+    let placeholder = of_kind("Secret")["stringData"]["turn-secret"]
+        .as_str()
+        .unwrap();
+    fs::write(&secret, placeholder).unwrap();
+    let toml = of_kind("ConfigMap")["data"]["turnd.toml"].as_str().unwrap();
+    let toml = toml.replace("/run/secrets/turnd/turn-secret", secret.to_str().unwrap());
+    let file = scratch.path().join("turnd.toml");
+    fs::write(&file, toml).unwrap();
+    for command in ["check", "serve"] {
+        let mut turnd = Command::new(TURND);
+        turnd
+            .arg(command)
+            .arg("-c")
+            .arg(&file)
+            .env("HOST_IP", "127.0.0.1");
+        let mut running = Running::start(&mut turnd);
+        let code = running.wait(LIMIT).and_then(|status| status.code());
+        let told = running.stderr();
+        assert_eq!(code, Some(2), "{told}");
+        assert!(
+            told.contains("static-auth-secret-file: is the placeholder that turnd is shipped with; make one with `openssl rand -hex 32`"),
+            "{told}"
         );
     }
 }

@@ -245,7 +245,7 @@ fn separators() {
 #[test]
 fn what_is_not_used_is_warned_of() {
     let flags = FileConfig {
-        user: Some(vec![Secret::new("a:b")]),
+        user: Some(vec![Secret::new("a:correct horse")]),
         static_auth_secret: Some(vec![Secret::new("north")]),
         use_auth_secret: Some(false),
         ..FileConfig::default()

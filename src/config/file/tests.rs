@@ -61,6 +61,20 @@ fn the_shipped_file_holds_every_key_once_and_explains_it() {
 }
 
 #[test]
+fn no_secret_of_the_shipped_file_works_as_it_stands() {
+    let secrets = super::super::load::SECRETS;
+    let shown: Vec<_> = entries()
+        .into_iter()
+        .filter(|(key, ..)| secrets.contains(key))
+        .collect();
+    assert_eq!(shown.len(), secrets.len());
+    for (key, value, ..) in shown {
+        let variable = value.starts_with("\"${") && value.ends_with("}\"");
+        assert!(variable || value == "[]", "{key} = {value}");
+    }
+}
+
+#[test]
 fn the_keys_of_the_file_are_the_flags() {
     let whole: String = entries()
         .iter()

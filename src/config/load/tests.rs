@@ -1,7 +1,7 @@
 use super::*;
 
 fn env(name: &str) -> Option<OsString> {
-    (name == "SECRET").then(|| "n0rth".into())
+    (name == "SECRET").then(|| "n0rth-of-the-river".into())
 }
 
 fn source(bytes: &[u8]) -> Source {
@@ -184,12 +184,12 @@ fn flags_override_the_file_and_errors_name_the_flag() {
 fn variables_are_expanded_in_every_text() {
     let text = "user = ['a:${SECRET}', 'b:$${SECRET}']\nrealm = 'r-${SECRET}'";
     let auth = loaded(text).unwrap().config.auth;
-    assert_eq!(auth.realm, "r-n0rth");
+    assert_eq!(auth.realm, "r-n0rth-of-the-river");
     let password = |n: usize| match &auth.users[n].credential {
         super::super::Credential::Password(password) => password.reveal(),
         super::super::Credential::Key(_) => unreachable!(),
     };
-    assert_eq!(password(0), "n0rth");
+    assert_eq!(password(0), "n0rth-of-the-river");
     assert_eq!(password(1), "${SECRET}");
     assert_eq!(
         errors("user = [\n 'a:b',\n 'c:${MISSING}',\n]"),
@@ -218,7 +218,7 @@ fn a_file_that_shows_secrets_to_everyone_is_warned_of() {
         loaded.unwrap().warnings
     };
     assert_eq!(
-        warnings("user = 'a:b'"),
+        warnings("user = 'a:correct horse'"),
         [
             "turnd.toml: holds secrets and every user of this machine can read it; \
           run `chmod o= turnd.toml`"

@@ -2,6 +2,7 @@
 
 mod memory;
 mod user;
+mod weak;
 
 use std::thread;
 use std::time::{Duration, Instant};
