@@ -21,6 +21,7 @@ use turn::proto::reqtrans::RequestedTransport;
 
 use crate::auth::integrity;
 use crate::auth::key::Key;
+use crate::config::Secret;
 
 /// The number of the one channel that every allocation has.
 pub(super) const CHANNEL: u16 = 0x4000;
@@ -29,7 +30,7 @@ pub(super) const CHANNEL: u16 = 0x4000;
 #[derive(Clone)]
 pub(crate) struct Login {
     pub(crate) user: String,
-    pub(crate) password: String,
+    pub(crate) password: Secret,
 }
 
 impl fmt::Debug for Login {
@@ -175,7 +176,7 @@ impl Session {
         }
         Progress::Failed(match code {
             Ok(CODE_UNAUTHORIZED) => "the server wants other credentials (401); \
-                 give --user and --password, or --secret"
+                 give --user and --password, or --secret-file"
                 .to_owned(),
             Ok(_) => format!(
                 "the server refuses {} of allocation and peer: {error}",
@@ -250,6 +251,6 @@ fn challenge(login: &Login, reply: &Message) -> Option<Challenge> {
     if realm.len() > 763 || nonce.len() > 763 {
         return None;
     }
-    let key = Key::from_password(&login.user, &realm, &login.password).ok()?;
+    let key = Key::from_password(&login.user, &realm, login.password.reveal()).ok()?;
     Some(Challenge { realm, nonce, key })
 }

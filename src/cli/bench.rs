@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 
+use super::secret::LoginArgs;
 use super::{Failure, complain, say};
-use crate::auth::rest;
 use crate::bench::{self, LEAST_SIZE, Load, Login, NAMES, Options, Pace, Target};
 
 /// How long REST credentials for a run are good; a run is shorter.
@@ -22,10 +22,10 @@ const LONGEST: u64 = 240;
 /// --duration seconds and then stops by itself.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  turnd bench turn:192.0.2.1:3478 --user alice --password secret
-  turnd bench turn:127.0.0.1 --secret north --load gso-max --pid $(pidof turnd) --json
-  turnd bench turn:127.0.0.1 --user alice --password secret --load allocate --allocations 10000
-  turnd bench turns:turn.example.org --secret north --load video --allocations 4
+    after_help = "Examples:\n  turnd bench turn:192.0.2.1:3478 --user alice
+  turnd bench turn:127.0.0.1 --secret-file secret --load gso-max --pid $(pidof turnd) --json
+  turnd bench turn:127.0.0.1 --user alice --password-file password --load allocate --allocations 10000
+  turnd bench turns:turn.example.org --secret-file secret --load video --allocations 4
 
 Loads:
   allocate   allocations, as many at once as --allocations says
@@ -44,15 +44,8 @@ pub(super) struct Bench {
     /// several. The certificate is not checked.
     #[arg(required = true, value_name = "URI")]
     servers: Vec<Target>,
-    /// User name.
-    #[arg(long, requires = "password")]
-    user: Option<String>,
-    /// The user's password.
-    #[arg(long, requires = "user")]
-    password: Option<String>,
-    /// Secret (static-auth-secret) of the server, to make credentials from.
-    #[arg(long, conflicts_with = "user")]
-    secret: Option<String>,
+    #[command(flatten)]
+    login: LoginArgs,
     /// What to do; see below.
     #[arg(long, default_value = "voice", value_parser = PossibleValuesParser::new(NAMES))]
     load: String,
@@ -90,7 +83,7 @@ impl Bench {
             .map_err(Failure::Run)?;
         let options = Options {
             servers,
-            login: self.login(),
+            login: self.login()?,
             load: self.load()?,
             duration: Duration::from_secs(self.duration),
             pid: self.pid,
@@ -126,16 +119,9 @@ impl Bench {
         Ok(load)
     }
 
-    fn login(&self) -> Option<Login> {
-        if let Some(secret) = &self.secret {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            let expiry = now.unwrap_or_default() + CREDENTIALS;
-            let user = rest::username(expiry.as_secs(), Some("bench"), ':');
-            let password = rest::password(secret, &user);
-            return Some(Login { user, password });
-        }
-        let (user, password) = (self.user.clone()?, self.password.clone()?);
-        Some(Login { user, password })
+    fn login(&self) -> Result<Option<Login>, Failure> {
+        let found = self.login.read("bench", CREDENTIALS, true)?;
+        Ok(found.map(|(user, password)| Login { user, password }))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::secret::{self, SecretArgs};
 use super::{Failure, complain, say};
 use crate::config::file::FileConfig;
 use crate::config::{self, Config, SEARCH};
@@ -12,15 +13,14 @@ use crate::ice_servers::{Login, ice_servers, login};
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  turnd credentials --host turn.example.org --name alice --ttl 1h
-  turnd credentials --secret north --host 192.0.2.1"
+  turnd credentials --secret-file secret --host 192.0.2.1"
 )]
 pub(super) struct Credentials {
     /// Configuration file; otherwise turnd.toml here, then /etc/turnd/turnd.toml.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["secret", "secret_file"])]
     config: Option<PathBuf>,
-    /// Secret (static-auth-secret) of the server, in place of a configuration file.
-    #[arg(long, conflicts_with = "config")]
-    secret: Option<String>,
+    #[command(flatten)]
+    secret: SecretArgs,
     /// User to make credentials for, or the static user to print.
     #[arg(long)]
     name: Option<String>,
@@ -34,20 +34,17 @@ pub(super) struct Credentials {
 
 impl Credentials {
     pub(super) fn run(self) -> Result<(), Failure> {
-        if self.secret.as_deref() == Some("") {
-            let message = "--secret: is empty; give static-auth-secret of the server";
-            return Err(Failure::usage(message));
-        }
-        let flags = FileConfig {
-            static_auth_secret: self.secret.clone().map(|secret| vec![secret.into()]),
-            ..FileConfig::default()
+        let no_file = self.config.is_none() && config::search().is_none();
+        let secret = match self.secret.read()? {
+            None if no_file => Some(secret::variable(secret::SECRET)?.ok_or_else(none)?),
+            given => given,
         };
-        let loaded = if self.secret.is_some() {
-            config::from_flags(&flags)?
-        } else if self.config.is_none() && config::search().is_none() {
-            return Err(no_file());
-        } else {
-            config::load(self.config.as_deref(), &flags)?
+        let loaded = match secret {
+            Some(secret) => config::from_flags(&FileConfig {
+                static_auth_secret: Some(vec![secret]),
+                ..FileConfig::default()
+            })?,
+            None => config::load(self.config.as_deref(), &FileConfig::default())?,
         };
         for warning in &loaded.warnings {
             complain(format_args!("warning: {warning}"));
@@ -75,10 +72,11 @@ pub(super) fn pretty(
     serde_json::to_string_pretty(&servers).map_err(|error| Failure::Run(error.to_string()))
 }
 
-fn no_file() -> Failure {
+fn none() -> Failure {
     Failure::usage(format!(
-        "no configuration file ({}); name one with -c, or give --secret",
-        SEARCH.join(", ")
+        "no configuration file ({}); name one with -c, or give --secret-file, --secret - for standard input, or {}",
+        SEARCH.join(", "),
+        secret::SECRET
     ))
 }
 

@@ -1,28 +1,47 @@
 //! `turnd key`.
 
+use std::io::{self, IsTerminal};
+
+use super::secret::ask;
 use super::{Failure, say};
+use crate::config::Secret;
 
 /// Print the key to store in place of a password: user = "USER:0x…".
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  turnd key alice turn.example.org 'her password'")]
+#[command(
+    after_help = "Examples:\n  turnd key alice turn.example.org\n  turnd key alice turn.example.org <password-file"
+)]
 pub(super) struct Key {
     /// Name of the user.
     user: String,
     /// Realm of the server; a key is good for this realm only.
     realm: String,
-    /// Password of the user.
-    password: String,
+    /// Password of the user; absent or -: asked for on a terminal, read from standard input otherwise. Others on this
+    /// machine can read it here.
+    password: Option<Secret>,
 }
 
 impl Key {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let Self {
-            user,
-            realm,
-            password,
-        } = self;
-        let key = crate::auth::key::Key::from_password(&user, &realm, &password)
+        let Self { user, realm, .. } = &self;
+        let password = self.password()?;
+        let key = crate::auth::key::Key::from_password(user, realm, password.reveal())
             .map_err(|error| Failure::usage(format!("no key can be made: {error}")))?;
         say(key.to_hex())
+    }
+
+    fn password(&self) -> Result<Secret, Failure> {
+        match &self.password {
+            Some(password) if password.reveal() != "-" => Ok(password.clone()),
+            _ => {
+                let prompt = format!("Password of {}", self.user.escape_debug());
+                let password = ask(&prompt)?;
+                // Nobody saw what was typed, and a key does not show it either.
+                if io::stdin().is_terminal() && ask("Once more")? != password {
+                    return Err(Failure::usage("the two passwords differ; type them again"));
+                }
+                Ok(password)
+            }
+        }
     }
 }

@@ -11,6 +11,7 @@ mod nat;
 mod open_files;
 mod pidfile;
 mod probe;
+mod secret;
 mod serve;
 
 use std::ffi::OsString;
@@ -95,7 +96,7 @@ impl From<getrandom::Error> for Failure {
     }
 }
 
-/// The command line, with switches that take `=true` or `=false`, or nothing for true.
+/// The command line, with switches that take `=true` or `=false`, or nothing for true, and a word on flags that hold secrets.
 fn command_line() -> clap::Command {
     let is_switch = |arg: &Arg| {
         let parser = arg.get_value_parser().type_id();
@@ -112,7 +113,18 @@ fn command_line() -> clap::Command {
             .require_equals(true)
             .default_missing_value("true")
     };
-    Cli::command().mut_subcommands(|command| command.mut_args(switch))
+    let open = |arg: Arg| match (arg.get_long(), arg.get_help()) {
+        (Some(key), Some(help)) if config::SECRETS.contains(&key) => {
+            let help =
+                format!("{help}. Others on this machine can read it here; {key}-file hides it");
+            arg.help(help)
+        }
+        _ => arg,
+    };
+    Cli::command().mut_subcommands(|command| match command.get_name() {
+        "serve" | "check" => command.mut_args(switch).mut_args(open),
+        _ => command.mut_args(switch),
+    })
 }
 
 /// Reads a command line.

@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::credentials::duration;
+use super::secret::LoginArgs;
 use super::{Failure, complain, say};
 use crate::auth::key::Key;
-use crate::auth::rest;
 use crate::config::file::FileConfig;
 use crate::config::{self, Config};
 use crate::ice_servers;
@@ -23,8 +23,8 @@ const FRESH: Duration = Duration::from_secs(3600);
 /// Find out whether a STUN or TURN server would serve a browser, and what is wrong if not.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  turnd probe turn:turn.example.org --user alice --password secret
-  turnd probe stun:turn.example.org 'turns:turn.example.org:443?transport=tcp' --secret north
+  turnd probe turn:turn.example.org --user alice
+  turnd probe stun:turn.example.org 'turns:turn.example.org:443?transport=tcp' --secret-file secret
   turnd probe -c /etc/turnd/turnd.toml
 
 Exit code 0: a browser is served by every URI. 1: it is not. 2: wrong usage.")]
@@ -33,17 +33,10 @@ pub(super) struct Probe {
     #[arg(value_name = "URI", required_unless_present = "config", value_parser = str::parse::<Uri>)]
     uris: Vec<Uri>,
     /// Take addresses and a fresh credential from this configuration file.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["secret", "secret_file"])]
     config: Option<PathBuf>,
-    /// User name.
-    #[arg(long, value_name = "NAME", requires = "password")]
-    user: Option<String>,
-    /// Password, or a key as turnd key prints it.
-    #[arg(long, requires = "user")]
-    password: Option<String>,
-    /// The server's static-auth-secret, to make a credential of.
-    #[arg(long, conflicts_with_all = ["user", "config"])]
-    secret: Option<String>,
+    #[command(flatten)]
+    login: LoginArgs,
     /// Realm that the server should have.
     #[arg(long)]
     realm: Option<String>,
@@ -116,7 +109,7 @@ impl Probe {
         }
         if login.is_none() && uris.iter().any(|uri| uri.turn) {
             return Err(Failure::usage(
-                "turn: and turns: need credentials; give --user and --password, --secret, or -c",
+                "turn: and turns: need credentials; give --user, --secret-file, or -c",
             ));
         }
         let extra = self.ca_file.as_ref().map(|path| {
@@ -134,17 +127,8 @@ impl Probe {
     }
 
     fn login(&self) -> Result<Option<Login>, Failure> {
-        if let Some(secret) = &self.secret {
-            if secret.is_empty() {
-                let message = "--secret: is empty; give static-auth-secret of the server";
-                return Err(Failure::usage(message));
-            }
-            let user = rest::username(fresh().as_secs(), Some("probe"), ':');
-            let password = rest::password(secret, &user);
-            return Ok(Some(login(user, &password)));
-        }
-        let both = self.user.clone().zip(self.password.as_deref());
-        Ok(both.map(|(user, password)| login(user, password)))
+        let found = self.login.read("probe", FRESH, self.config.is_none())?;
+        Ok(found.map(|(user, password)| login(user, password.reveal())))
     }
 }
 

@@ -17,7 +17,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::check::check;
 use super::error::{ConfigError, Origin, Origins, shown};
 use super::file::FileConfig;
-use super::{ClearTable, Config, expand};
+use super::{ClearTable, Config, Secret, expand};
 
 /// Where a configuration file is looked for when none is named.
 pub const SEARCH: [&str; 2] = ["turnd.toml", "/etc/turnd/turnd.toml"];
@@ -131,6 +131,18 @@ impl Source {
         self.public.then(|| {
             format!("{path}: holds secrets and every user of this machine can read it; run `chmod o= {path}`")
         })
+    }
+}
+
+/// The secret on the first line of a file of secrets. The error is the problem, with the file and the remedy.
+pub(crate) fn first_secret(path: &Path) -> Result<Secret, String> {
+    let shown = path.display();
+    let source = read(path)
+        .map_err(|problem| format!("{shown} {problem}; name a file that this user may read"))?;
+    let lines = source.entries().map_err(|error| error.to_string())?;
+    match lines.first() {
+        Some((_, text)) => Ok(Secret::new(*text)),
+        None => Err(format!("{shown} is empty; write one secret")),
     }
 }
 

@@ -27,6 +27,7 @@ use self::certificate::{Certificate, CertificateFiles};
 
 pub use error::ConfigError;
 pub use load::{Loaded, SEARCH, from_flags, load, search};
+pub(crate) use load::{SECRETS, first_secret};
 pub use process::ProcUser;
 pub(crate) use secret::ClearTable;
 pub use secret::Secret;

@@ -365,7 +365,7 @@ impl Asker<'_> {
             return Err(Finding::fault(
                 "there are no credentials to try",
                 "turn: needs them",
-                "give --user and --password, --secret, or -c",
+                "give --user, --secret-file, or -c",
             ));
         };
         let challenge = match client.allocate().await {

@@ -120,7 +120,7 @@ impl FromStr for Uri {
             ));
         }
         if rest.contains('@') {
-            return Err("no user stands in it; give --user and --password".to_owned());
+            return Err("no user stands in it; give --user".to_owned());
         }
         let (place, query) = match rest.split_once('?') {
             Some((place, query)) => (place, Some(query)),

@@ -12,7 +12,8 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use self::client::{Client, encode};
-use super::{Failure, complain, credentials, say};
+use super::{Failure, complain, credentials, say, secret};
+use crate::config::Secret;
 
 /// How often a drain is looked at.
 const WAIT: Duration = Duration::from_millis(500);
@@ -42,15 +43,16 @@ struct Reach {
     /// Configuration file that says so; otherwise turnd.toml here, then /etc/turnd/turnd.toml.
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Its admin-token. Others on this machine can see it here.
+    /// Its admin-token, or - to read it from standard input. Others on this machine can read it here; --token-file or
+    /// the variable TURND_TOKEN hides it.
     #[arg(
         long,
         global = true,
         value_name = "TOKEN",
         conflicts_with = "token_file"
     )]
-    token: Option<String>,
-    /// File with that token on one line.
+    token: Option<Secret>,
+    /// File with that token on one line, or - for standard input.
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Print JSON for programs.

@@ -7,7 +7,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::client::Client;
-use super::{Failure, Reach, complain};
+use super::{Failure, Reach, complain, secret};
 use crate::admin::{DEFAULT_TCP, DEFAULT_UNIX};
 use crate::config::file::FileConfig;
 use crate::config::{self, AdminAddr, AdminListen, Secret};
@@ -31,16 +31,11 @@ impl Reach {
     }
 
     fn token(&self) -> Result<Option<Secret>, Failure> {
-        if let Some(path) = &self.token_file {
-            let text = fs::read_to_string(path).map_err(|error| {
-                Failure::usage(format!(
-                    "--token-file: {} cannot be read: {error}",
-                    path.display()
-                ))
-            })?;
-            return Ok(Some(Secret::new(text.trim())));
+        let file = self.token_file.as_deref();
+        match secret::given("token", self.token.as_ref(), file, "Token")? {
+            None => secret::variable("TURND_TOKEN"),
+            given => Ok(given),
         }
-        Ok(self.token.as_ref().map(Secret::new))
     }
 
     /// What the configuration file says. The server may be told to reload a broken one, or have

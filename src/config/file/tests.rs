@@ -62,7 +62,7 @@ fn the_shipped_file_holds_every_key_once_and_explains_it() {
 
 #[test]
 fn no_secret_of_the_shipped_file_works_as_it_stands() {
-    let secrets = super::super::load::SECRETS;
+    let secrets = super::super::SECRETS;
     let shown: Vec<_> = entries()
         .into_iter()
         .filter(|(key, ..)| secrets.contains(key))

@@ -1,0 +1,304 @@
+//! Every way to tell a command a secret but its command line, which other users can read.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use super::LIMIT;
+use crate::support::{Extras, Scratch, Turnd, run};
+
+const TURND: &str = env!("CARGO_BIN_EXE_turnd");
+const SECRET: &str = "a1f09c3de85b42761a3c5e7f9b2d4860";
+/// The example of RFC 5389 with this user and realm.
+const KEY: &str = "0x8493fbc53ba582fb4c044c456bdc40eb\n";
+
+/// Runs turnd with this standard input and these variables, in a folder without a configuration.
+fn turnd(words: &[&str], input: &str, variables: &[(&str, &str)]) -> Output {
+    let scratch = Scratch::new();
+    let mut command = Command::new(TURND);
+    command.args(words).envs(variables.iter().copied());
+    let mut child = command
+        .current_dir(scratch.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that does not want it may have ended.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+#[track_caller]
+fn succeeds(output: &Output) -> String {
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[track_caller]
+fn refused(output: &Output, message: &str) {
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains(message), "{told}");
+}
+
+/// A file with `text`, and its path.
+fn file(scratch: &Scratch, name: &str, text: &str) -> String {
+    let path = scratch.path().join(name);
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_key_is_made_of_what_standard_input_holds() {
+    for words in [
+        &["key", "user", "realm"][..],
+        &["key", "user", "realm", "-"],
+    ] {
+        for input in ["pass\n", "pass", "pass\r\nmore\n"] {
+            assert_eq!(succeeds(&turnd(words, input, &[])), KEY);
+        }
+    }
+    assert_eq!(
+        succeeds(&turnd(&["key", "user", "realm", "pass"], "", &[])),
+        KEY
+    );
+    refused(
+        &turnd(&["key", "user", "realm"], "", &[]),
+        "the password is empty",
+    );
+}
+
+/// On a terminal the password is asked for twice and not shown.
+#[test]
+fn a_prompt_does_not_echo() {
+    const SCRIPT: &str = r#"
+import os, pty, sys, termios
+def session(first, second):
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.argv[1], [sys.argv[1], "key", "user", "realm"])
+    shown = b""
+    def until(text):
+        nonlocal shown
+        while text not in shown:
+            shown += os.read(terminal, 1000)
+    until(b"Password of user: ")
+    assert not termios.tcgetattr(terminal)[3] & termios.ECHO, "it echoes"
+    os.write(terminal, first + b"\n")
+    until(b"Once more: ")
+    os.write(terminal, second + b"\n")
+    try:
+        while True:
+            more = os.read(terminal, 1000)
+            if not more:
+                break
+            shown += more
+    except OSError:
+        pass
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+code, shown = session(b"pass", b"pass")
+assert code == 0 and "0x8493fbc53ba582fb4c044c456bdc40eb" in shown, (code, shown)
+assert "pass" not in shown.replace("Password", ""), shown
+code, shown = session(b"pass", b"past")
+assert code == 2 and "the two passwords differ" in shown, (code, shown)
+"#;
+    run(Command::new("python3").args(["-c", SCRIPT, TURND]), LIMIT);
+}
+
+#[test]
+fn a_client_is_told_a_password_or_secret_by_file_variable_and_standard_input() {
+    let server = Turnd::start(&format!(
+        "user = 'alice:correct horse'\nstatic-auth-secret = '{SECRET}'"
+    ));
+    let uri = format!("turn:{}", server.address());
+    let scratch = Scratch::new();
+    let password = file(&scratch, "password", "correct horse\n");
+    let secret = file(
+        &scratch,
+        "secret",
+        &format!("# newest first\n{SECRET}\nolder\n"),
+    );
+    let bench = [
+        "bench",
+        &uri,
+        "--load",
+        "allocate",
+        "--duration",
+        "1",
+        "--allocations",
+        "1",
+    ];
+    for command in [&["probe", &uri][..], &bench] {
+        let ways: [(&[&str], &str, &[(&str, &str)]); 8] = [
+            (&["--user", "alice", "--password-file", &password], "", &[]),
+            (
+                &["--user", "alice", "--password-file", "-"],
+                "correct horse\n",
+                &[],
+            ),
+            (
+                &["--user", "alice", "--password", "-"],
+                "correct horse\n",
+                &[],
+            ),
+            (
+                &["--user", "alice"],
+                "",
+                &[("TURND_PASSWORD", "correct horse")],
+            ),
+            (&["--secret-file", &secret], "", &[]),
+            (&["--secret-file", "-"], SECRET, &[]),
+            (&["--secret", "-"], SECRET, &[]),
+            (&[], "", &[("TURND_SECRET", SECRET)]),
+        ];
+        for (words, input, variables) in ways {
+            succeeds(&turnd(&[command, words].concat(), input, variables));
+        }
+    }
+    refused(
+        &turnd(&["probe", &uri, "--user", "alice"], "", &[]),
+        "there is no password; give --password-file, --password - for standard input, or TURND_PASSWORD",
+    );
+    refused(
+        &turnd(&["probe", &uri, "--secret", "-"], "", &[]),
+        "--secret: is empty",
+    );
+    refused(
+        &turnd(&["probe", &uri, "--secret-file", "/nonexistent"], "", &[]),
+        "--secret-file: /nonexistent cannot be read: No such file or directory",
+    );
+}
+
+#[test]
+fn credentials_are_made_of_a_secret_from_anywhere() {
+    let scratch = Scratch::new();
+    let secret = file(&scratch, "secret", SECRET);
+    let ways: [(&[&str], &str, &[(&str, &str)]); 4] = [
+        (&["--secret-file", &secret], "", &[]),
+        (&["--secret-file", "-"], SECRET, &[]),
+        (&["--secret", "-"], SECRET, &[]),
+        (&[], "", &[("TURND_SECRET", SECRET)]),
+    ];
+    for (words, input, variables) in ways {
+        let words = [&["credentials", "--host", "192.0.2.1"], words].concat();
+        let shown = succeeds(&turnd(&words, input, variables));
+        assert!(
+            shown.contains("turn:192.0.2.1:3478?transport=udp"),
+            "{shown}"
+        );
+    }
+    refused(
+        &turnd(&["credentials"], "", &[]),
+        "--secret - for standard input, or TURND_SECRET",
+    );
+}
+
+#[test]
+fn ctl_is_told_the_token_by_file_variable_and_standard_input() {
+    let extras = Extras {
+        admin: true,
+        ..Extras::default()
+    };
+    let server = Turnd::start_with(&format!("admin-token = '{SECRET}'"), extras);
+    let admin = server.admin().to_string();
+    let scratch = Scratch::new();
+    let token = file(&scratch, "token", SECRET);
+    let ways: [(&[&str], &str, &[(&str, &str)]); 4] = [
+        (&["--token-file", &token], "", &[]),
+        (&["--token-file", "-"], SECRET, &[]),
+        (&["--token", "-"], SECRET, &[]),
+        (&[], "", &[("TURND_TOKEN", SECRET)]),
+    ];
+    for (words, input, variables) in ways {
+        let words = [&["ctl", "--admin", &admin, "log-level", "info"], words].concat();
+        succeeds(&turnd(&words, input, variables));
+    }
+    let without = turnd(&["ctl", "--admin", &admin, "log-level", "info"], "", &[]);
+    assert_eq!(without.status.code(), Some(1));
+}
+
+/// Every key that holds a secret has one that names a file, which may be a pipe, and may be a variable in the file.
+#[test]
+fn the_server_is_told_by_file_standard_input_and_variable() {
+    let scratch = Scratch::new();
+    let key = scratch.path().join("key.pem");
+    let certificate = scratch.path().join("cert.pem");
+    let mut openssl = Command::new("openssl");
+    openssl.args(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -subj /CN=x -days 2 -passout"
+            .split(' '),
+    );
+    openssl
+        .arg(format!("pass:{SECRET}"))
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate);
+    run(&mut openssl, LIMIT);
+    let (key, certificate) = (key.to_str().unwrap(), certificate.to_str().unwrap());
+    let file = file(&scratch, "secret", &format!("{SECRET}\n"));
+    let user = self::file(&scratch, "users", &format!("alice:{SECRET}\n"));
+    let config = self::file(
+        &scratch,
+        "turnd.toml",
+        "static-auth-secret = '${A}'\nuser = 'alice:${A}'\nnonce-secret = '${A}'\nadmin-token = '${A}'\npkey-pwd = '${A}'\n",
+    );
+    let tls = ["--cert", certificate, "--pkey", key];
+    for name in [
+        "user",
+        "static-auth-secret",
+        "nonce-secret",
+        "admin-token",
+        "pkey-pwd",
+    ] {
+        let (path, input) = match name {
+            "user" => (&user, format!("alice:{SECRET}")),
+            _ => (&file, SECRET.to_owned()),
+        };
+        let flag = format!("--{name}-file");
+        for path in [path, "/dev/stdin"] {
+            let mut words = vec!["check", &flag, path];
+            if name == "pkey-pwd" {
+                words.extend(tls);
+            }
+            if !["user", "static-auth-secret"].contains(&name) {
+                words.push("--no-auth");
+            }
+            let shown = succeeds(&turnd(&words, &input, &[]));
+            assert!(
+                shown.contains(&format!("{name}-file = \"{path}\"")),
+                "{shown}"
+            );
+            assert!(!shown.contains(SECRET), "{shown}");
+        }
+    }
+    let words = [&["check", "-c", &config][..], &tls].concat();
+    let shown = succeeds(&turnd(&words, "", &[("A", SECRET)]));
+    assert!(
+        shown.contains("pkey-pwd = \"***\"") && !shown.contains(SECRET),
+        "{shown}"
+    );
+}
+
+#[test]
+fn help_says_that_others_can_read_a_command_line() {
+    for (words, count) in [
+        (&["serve", "--help"][..], 5),
+        (&["check", "--help"], 5),
+        (&["credentials", "--help"], 1),
+        (&["key", "--help"], 1),
+        (&["probe", "--help"], 2),
+        (&["bench", "--help"], 2),
+        (&["ctl", "--help"], 1),
+    ] {
+        let shown = succeeds(&turnd(words, "", &[("COLUMNS", "1000")]));
+        let words_of_it: Vec<_> = shown.split_whitespace().collect();
+        let said = words_of_it
+            .join(" ")
+            .matches("Others on this machine can read it here")
+            .count();
+        assert_eq!(said, count, "{words:?}: {shown}");
+    }
+}
