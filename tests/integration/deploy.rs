@@ -225,7 +225,7 @@ fn alerts_and_dashboard_use_metrics_that_there_are() {
     serde_json::from_str::<Value>(&text("deploy/grafana/turnd.json")).unwrap();
 }
 
-/// Passes `turnd check`, where the secret that it names exists.
+/// Passes `turnd check`, where the secret and the user that it names exist.
 fn passes_check(toml: &str) {
     let scratch = Scratch::new();
     let secret = scratch.path().join("secret");
@@ -233,6 +233,8 @@ fn passes_check(toml: &str) {
     fs::write(&secret, "north:south\n").unwrap();
     let named = |line: &str| match line.split_once(" = ") {
         Some((key, _)) if key.ends_with("-file") => format!("{key} = '{}'\n", secret.display()),
+        // The package makes the user.
+        Some(("proc-user", _)) => "proc-user = 'nobody'\n".to_owned(),
         _ => format!("{line}\n"),
     };
     let toml: String = toml.lines().map(named).collect();

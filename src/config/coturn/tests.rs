@@ -381,6 +381,28 @@ fn credentials_that_are_elsewhere_are_missed() {
 }
 
 #[test]
+fn the_user_of_the_process_is_kept_where_it_exists() {
+    let kept = import("proc-user=nobody\nproc-group=mail\nno-auth");
+    assert!(
+        kept.entries
+            .iter()
+            .all(|entry| entry.verdict == Verdict::Kept),
+        "{:?}",
+        kept.entries
+    );
+    let config = Config::from_toml(&kept.toml).unwrap();
+    assert_eq!(config.user.unwrap().name, "nobody");
+    let gone = import("proc-user=nosuchuser\nproc-group=mail\nno-auth");
+    assert_eq!(gone.entries[0].verdict, Verdict::NotSupported);
+    assert!(
+        gone.entries[0].text.contains("useradd --system"),
+        "{:?}",
+        gone.entries
+    );
+    assert!(Config::from_toml(&gone.toml).unwrap().user.is_none());
+}
+
+#[test]
 fn dollars_stay_what_they_are() {
     let import = import("static-auth-secret=a${b}\nuser=x:${HOME}");
     let config = Config::from_toml(&import.toml).unwrap();

@@ -12,6 +12,9 @@ const SECRET: &str = "a1f09c3de85b42761a3c5e7f9b2d4860";
 /// The example of RFC 5389 with this user and realm.
 const KEY: &str = "0x8493fbc53ba582fb4c044c456bdc40eb\n";
 
+/// Flags, standard input and variables.
+type Way<'a> = (&'a [&'a str], &'a str, &'a [(&'a str, &'a str)]);
+
 /// Runs turnd with this standard input and these variables, in a folder without a configuration.
 fn turnd(words: &[&str], input: &str, variables: &[(&str, &str)]) -> Output {
     let scratch = Scratch::new();
@@ -131,7 +134,7 @@ fn a_client_is_told_a_password_or_secret_by_file_variable_and_standard_input() {
         "1",
     ];
     for command in [&["probe", &uri][..], &bench] {
-        let ways: [(&[&str], &str, &[(&str, &str)]); 8] = [
+        let ways: [Way<'_>; 8] = [
             (&["--user", "alice", "--password-file", &password], "", &[]),
             (
                 &["--user", "alice", "--password-file", "-"],
@@ -175,7 +178,7 @@ fn a_client_is_told_a_password_or_secret_by_file_variable_and_standard_input() {
 fn credentials_are_made_of_a_secret_from_anywhere() {
     let scratch = Scratch::new();
     let secret = file(&scratch, "secret", SECRET);
-    let ways: [(&[&str], &str, &[(&str, &str)]); 4] = [
+    let ways: [Way<'_>; 4] = [
         (&["--secret-file", &secret], "", &[]),
         (&["--secret-file", "-"], SECRET, &[]),
         (&["--secret", "-"], SECRET, &[]),
@@ -205,7 +208,7 @@ fn ctl_is_told_the_token_by_file_variable_and_standard_input() {
     let admin = server.admin().to_string();
     let scratch = Scratch::new();
     let token = file(&scratch, "token", SECRET);
-    let ways: [(&[&str], &str, &[(&str, &str)]); 4] = [
+    let ways: [Way<'_>; 4] = [
         (&["--token-file", &token], "", &[]),
         (&["--token-file", "-"], SECRET, &[]),
         (&["--token", "-"], SECRET, &[]),
