@@ -23,7 +23,7 @@ fn tell_panic(log: &LogTarget, panic: &PanicHookInfo<'_>) {
     log.say_beside_file(&format!("turnd: thread {name} {panic}"));
     let trace = Backtrace::capture();
     if trace.status() == BacktraceStatus::Captured {
-        log.queue().aside(trace.to_string());
+        log.queue().write_to_stderr(trace.to_string());
     }
     // A second panic while the first unwinds ends the process, and with it what is still queued.
     log.queue().flush();
@@ -32,7 +32,7 @@ fn tell_panic(log: &LogTarget, panic: &PanicHookInfo<'_>) {
 /// Ends the process, because a worker has ended unasked: its calls are lost, its share of new
 /// clients would get no answer, and a service manager starts a program again that fails.
 pub fn worker_ended(log: &LogTarget, worker: usize, reason: &str) -> ! {
-    log.queue().begin_end();
+    log.queue().prepare_exit();
     tracing::error!(worker, reason, "a worker ended, so turnd ends");
     log.say_beside_file(&format!("turnd: worker {worker} ended: {reason}"));
     log.queue().flush();

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
-/// Names the file that says which worker is to do what.
+/// The environment variable with the name of the file that says which worker is to do what.
 const VARIABLE: &str = "TURND_TEST_FAULT";
 
-/// How often a worker looks.
+/// Interval at which a worker looks into the file.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Where a worker looks for the fault that it is to have.
+/// The file in which a worker finds the fault that it is to have.
 #[derive(Debug)]
 pub(super) struct Fault {
     file: PathBuf,
@@ -19,20 +19,20 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    /// One that the environment asks for.
+    /// The file that the environment names, if it names one.
     pub(super) fn from_env(worker: usize) -> Option<Self> {
         let file = env::var_os(VARIABLE)?.into();
         let next = Instant::now();
         Some(Self { file, worker, next })
     }
 
-    /// When to look next.
+    /// The time to look next.
     pub(super) fn next(&self) -> Instant {
         self.next
     }
 
     /// Does what the file says: `panic 0`, `error 0` or `stall 0` for the first worker.
-    pub(super) fn strike(&mut self) -> io::Result<()> {
+    pub(super) fn apply(&mut self) -> io::Result<()> {
         let now = Instant::now();
         if now < self.next {
             return Ok(());

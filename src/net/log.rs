@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use crate::Now;
 use crate::server::output::{EndReason, Event, Session};
 
-/// How often it is told how many lines were suppressed.
+/// Interval at which the log tells how many lines were suppressed.
 const TELL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Lines with a budget of their own, so that whoever causes many of one kind hides no other.
+/// A kind of lines with a budget of its own, so that whoever causes many of one kind hides no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 enum Kind {
@@ -56,13 +56,13 @@ impl Kind {
     }
 }
 
-/// Lines that may be written now; more come with time.
+/// A token bucket of lines.
 #[derive(Debug)]
 struct Budget {
     burst: f64,
     per_second: f64,
     left: f64,
-    /// When `left` was right; `None`: never yet.
+    /// The time at which `left` was right; `None`: no line was asked for yet.
     at: Option<Instant>,
     suppressed: u64,
 }
@@ -113,9 +113,9 @@ macro_rules! lifetime_line {
 /// Writes events, and keeps floods of them short: no client can fill the disk.
 #[derive(Debug)]
 pub(super) struct EventLog {
-    /// In the order of [`Kind`].
+    /// Budgets in the order of [`Kind`].
     budgets: [Budget; Kind::ALL.len()],
-    /// When to tell what was suppressed.
+    /// The time to tell what was suppressed; `None`: nothing was.
     tell_at: Option<Instant>,
 }
 
@@ -130,7 +130,7 @@ impl EventLog {
 
     pub(super) fn write(&mut self, now: Now, event: &Event) {
         let kind = match event {
-            // It is not written unless it is asked for, and then costs nothing.
+            // It costs nothing while nobody wants to see it.
             Event::Refreshed { .. } if !tracing::enabled!(tracing::Level::DEBUG) => return,
             Event::Created { .. } | Event::Refreshed { .. } => Kind::Allocation,
             // Nobody makes a server stop, and these are as many as there are allocations.
@@ -218,7 +218,7 @@ impl EventLog {
         }
     }
 
-    /// When [`Self::tell_if_due`] has something to do.
+    /// The time at which [`Self::tell_if_due`] has something to do.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.tell_at
     }

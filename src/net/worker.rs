@@ -174,7 +174,7 @@ impl Worker {
             }
             #[cfg(debug_assertions)]
             if let Some(fault) = &mut self.fault {
-                fault.strike()?;
+                fault.apply()?;
             }
             self.io.streams.flush();
             self.displace(time);

@@ -15,10 +15,10 @@ const MAX_LINES: usize = 8192;
 /// Bytes of the waiting lines at the most.
 const MAX_BYTES: usize = 4 << 20;
 
-/// How long the end of the process waits for a sink that takes nothing.
+/// Time that the end of the process waits for a sink that takes nothing.
 const STALL: Duration = Duration::from_secs(1);
 
-/// How long it waits for one that takes little by little.
+/// Time that the end of the process waits for a sink that takes lines slowly.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The way to the log's thread, from anywhere in the process.
@@ -28,9 +28,9 @@ pub struct LogQueue(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// There is an item for the thread again.
+    /// Signalled when there is an item for the thread again.
     filled: Condvar,
-    /// The thread has done with an item.
+    /// Signalled when the thread has done with an item.
     done: Condvar,
 }
 
@@ -49,7 +49,7 @@ struct State {
     dropped: u64,
     /// Lost lines that the log does not tell of yet.
     untold: u64,
-    /// Until when a full queue makes its callers wait; `None`: not at all.
+    /// Time until which a full queue makes its callers wait; `None`: they never wait.
     patient_until: Option<Instant>,
 }
 
@@ -71,11 +71,11 @@ impl State {
 
 #[derive(Debug)]
 enum Item {
-    /// For the log.
+    /// A line of the log.
     Line(Vec<u8>),
-    /// For standard error, wherever the log goes.
-    Aside(String),
-    /// The log goes there from here on.
+    /// Text for standard error, wherever the log goes.
+    Stderr(String),
+    /// The place for all lines behind this item.
     Switch(Sink),
 }
 
@@ -116,8 +116,8 @@ impl LogQueue {
     }
 
     /// Writes to standard error, in turn with the lines of the log.
-    pub fn aside(&self, text: impl Into<String>) {
-        self.add(self.locked(), Item::Aside(text.into()));
+    pub fn write_to_stderr(&self, text: impl Into<String>) {
+        self.add(self.locked(), Item::Stderr(text.into()));
     }
 
     /// Lines that were lost since the start: there was no room, or the sink took them not.
@@ -126,8 +126,8 @@ impl LogQueue {
         self.locked().dropped
     }
 
-    /// Tells that the process is about to end: lines from now on wait for room, though not long.
-    pub fn begin_end(&self) {
+    /// Has lines wait for room from now on, though not long, because the process is about to end.
+    pub fn prepare_exit(&self) {
         self.locked().patient_until = Some(Instant::now() + PATIENCE);
     }
 
@@ -192,7 +192,7 @@ impl LogQueue {
                         tracing::warn!(lines = lost, "log lines were dropped");
                     }
                 }
-                Item::Aside(text) => {
+                Item::Stderr(text) => {
                     // There is no other place to say that it failed.
                     let _ = io::stderr().write_all(text.as_bytes());
                     self.finish(|_| ());
@@ -253,7 +253,7 @@ impl Drop for FlushAtEnd {
     }
 }
 
-/// Where lines go.
+/// The place where lines go.
 #[derive(Debug)]
 pub(super) struct Sink {
     /// `None`: standard error.
@@ -278,7 +278,7 @@ impl Sink {
         written == line.len()
     }
 
-    /// How much of it could be written.
+    /// Writes as much as can be written, and returns how many bytes that was.
     fn write_part(&mut self, bytes: &[u8]) -> usize {
         let mut written = 0;
         while written < bytes.len() {
@@ -346,7 +346,7 @@ mod tests {
         fill(&queue, 4096);
         queue.switch(Sink::new(Some(File::create("/dev/null").unwrap())));
         // These return, or the test never ends.
-        queue.begin_end();
+        queue.prepare_exit();
         for _ in 0..10_000 {
             queue.line(b"one too many\n");
         }
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn at_the_end_a_sink_that_flows_gets_every_line() {
         let (queue, mut reader) = queue();
-        queue.begin_end();
+        queue.prepare_exit();
         let count = 3 * MAX_LINES;
         let read = std::thread::spawn(move || {
             let mut text = String::new();
