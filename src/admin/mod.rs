@@ -4,24 +4,31 @@ mod access;
 mod api;
 mod metrics;
 mod page;
+mod unix_socket;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
+use self::access::{Access, Origin, Scope};
+use self::unix_socket::{BindError, UnixSocket};
 use crate::config::{AdminAddr, AdminListen};
 use crate::daemon::Daemon;
+use crate::daemon::audit::Actor;
 
 /// Where it listens when `admin-listen` is absent, as far as that is possible.
 pub const DEFAULT_TCP: &str = "127.0.0.1:9641";
@@ -39,20 +46,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// One bound place.
 enum Listener {
     Tcp(TcpListener),
-    Unix {
-        listener: UnixListener,
-        _file: SocketFile,
-    },
-}
-
-/// Removes the file of a unix socket at the end.
-struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // Somebody may have been faster; then it is gone, which is all that was wanted.
-        let _ = std::fs::remove_file(&self.0);
-    }
+    Unix(UnixSocket),
 }
 
 /// The bound listeners, not yet served.
@@ -85,7 +79,8 @@ impl Admin {
                             listeners.push(listener);
                         }
                         Err(error) => {
-                            tracing::info!(address = %place, %error, "admin not listening")
+                            let reason = explain(&place, &error);
+                            tracing::info!(address = %place, reason, "admin not listening");
                         }
                     }
                 }
@@ -94,14 +89,21 @@ impl Admin {
         Ok(Self { listeners })
     }
 
+    /// The transport addresses that it is bound to.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let tcp = self.listeners.iter().filter_map(|listener| match listener {
+            Listener::Tcp(listener) => listener.local_addr().ok(),
+            Listener::Unix(_) => None,
+        });
+        tcp.collect()
+    }
+
     /// The unix sockets among them.
     pub fn unix_sockets(&self) -> impl Iterator<Item = &Path> {
         self.listeners.iter().filter_map(|listener| match listener {
             Listener::Tcp(_) => None,
-            Listener::Unix {
-                _file: SocketFile(path),
-                ..
-            } => Some(path.as_path()),
+            Listener::Unix(socket) => Some(socket.path()),
         })
     }
 
@@ -113,61 +115,54 @@ impl Admin {
     }
 }
 
-async fn bind(place: &AdminAddr) -> io::Result<Listener> {
-    match place {
-        AdminAddr::Tcp(addr) => Ok(Listener::Tcp(TcpListener::bind(addr).await?)),
-        AdminAddr::Unix(path) => bind_unix(path),
-    }
+async fn bind(place: &AdminAddr) -> Result<Listener, BindError> {
+    Ok(match place {
+        AdminAddr::Tcp(addr) => Listener::Tcp(TcpListener::bind(addr).await?),
+        AdminAddr::Unix(path) => Listener::Unix(UnixSocket::bind(path)?),
+    })
 }
 
-fn bind_unix(path: &Path) -> io::Result<Listener> {
-    // A file that nobody listens on is what a crash has left behind.
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(io::ErrorKind::AddrInUse.into());
-    }
-    if path.exists() {
-        std::fs::remove_file(path)?;
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-    let _file = SocketFile(path.to_owned());
-    Ok(Listener::Unix { listener, _file })
-}
-
-fn explain(place: &AdminAddr, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!(
-                "admin-listen: {place} is in use by another program; stop it, or choose another place"
-            )
-        }
-        io::ErrorKind::NotFound => {
-            format!(
-                "admin-listen: the folder of {place} does not exist; make it, or choose another place"
-            )
-        }
-        _ => format!("admin-listen: {place} cannot be had: {error}; choose another place"),
-    }
+fn explain(place: &AdminAddr, error: &BindError) -> String {
+    let (problem, remedy) = match error {
+        BindError::NoSocket => (
+            "is a file of another kind, which stays".to_owned(),
+            "remove it yourself, or choose another place",
+        ),
+        BindError::Io(error) => match error.kind() {
+            io::ErrorKind::AddrInUse => (
+                "is in use by another program".to_owned(),
+                "stop it, or choose another place",
+            ),
+            io::ErrorKind::NotFound => (
+                "is in a folder that does not exist".to_owned(),
+                "make it, or choose another place",
+            ),
+            _ => (format!("cannot be had: {error}"), "choose another place"),
+        },
+    };
+    format!("admin-listen: {place} {problem}; {remedy}")
 }
 
 async fn accept(listener: Listener, daemon: Arc<Daemon>) {
-    let origin = match &listener {
-        Listener::Tcp(_) => access::Origin::Network,
-        Listener::Unix { .. } => access::Origin::UnixSocket,
-    };
-    let router = router(daemon, origin);
+    let router = router(&daemon);
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         let router = router.clone();
         let accepted = match &listener {
-            Listener::Tcp(listener) => listener
-                .accept()
-                .await
-                .map(|(stream, _)| tokio::spawn(connection(stream, router))),
-            Listener::Unix { listener, .. } => listener
-                .accept()
-                .await
-                .map(|(stream, _)| tokio::spawn(connection(stream, router))),
+            Listener::Tcp(listener) => listener.accept().await.map(|(stream, client)| {
+                tokio::spawn(connection(stream, Origin::Tcp(client), router))
+            }),
+            Listener::Unix(socket) => match socket.listener().accept().await {
+                Ok((stream, _)) => stream.peer_cred().map(|peer| {
+                    let actor = Actor::Unix {
+                        uid: peer.uid(),
+                        gid: peer.gid(),
+                        pid: peer.pid(),
+                    };
+                    tokio::spawn(connection(stream, Origin::UnixSocket(actor), router))
+                }),
+                Err(error) => Err(error),
+            },
         };
         open.retain(|connection| !connection.is_finished());
         match accepted {
@@ -186,24 +181,36 @@ async fn accept(listener: Listener, daemon: Arc<Daemon>) {
     }
 }
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    origin: Origin,
+    router: Router,
+) {
+    let answers = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(origin);
+        answers.call(request)
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     // A client that breaks the protocol or leaves early is no event.
     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
 }
 
-fn router(daemon: Arc<Daemon>, origin: access::Origin) -> Router {
-    let guarded = api::router(api::guarded()).layer(axum::middleware::from_fn_with_state(
-        access::Access::new(&daemon, origin),
-        access::check,
-    ));
+fn router(daemon: &Arc<Daemon>) -> Router {
+    let guarded = |routes, scope| {
+        api::router(routes).layer(axum::middleware::from_fn_with_state(
+            Access::new(daemon, scope),
+            access::check,
+        ))
+    };
     Router::new()
-        .merge(guarded)
+        .merge(guarded(api::guarded(), Scope::Api))
+        .merge(guarded(api::metrics(), Scope::Metrics))
         .merge(api::router(api::health()))
-        .with_state(daemon)
+        .with_state(Arc::clone(daemon))
         .merge(page::router())
         .layer(axum::extract::DefaultBodyLimit::max(api::MAX_BODY))
         .layer(axum::middleware::map_response(page::harden))
