@@ -139,7 +139,7 @@ fn start() -> Result<Service, StartError> {
     let loaded = turnd::config::from_flags(&flags).unwrap();
     let ended = |worker, reason: &str| panic!("worker {worker}: {reason}");
     let bound = Bound::new(&loaded.config)?;
-    Service::start(&loaded.config, bound, Arc::new(ended))
+    Service::start(&loaded.config, bound, &[], Arc::new(ended))
 }
 
 #[test]

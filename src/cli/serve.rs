@@ -12,6 +12,7 @@ use super::pidfile::PidFile;
 use super::{Failure, Settings, credentials, open_files, say};
 use crate::admin::Admin;
 use crate::config::{self, Config, Loaded, ProcUser};
+use crate::daemon::audit::{Actor, audit};
 use crate::daemon::log::LogControl;
 use crate::daemon::{Daemon, Origin, ended, notify, privileges};
 use crate::ice_servers::login;
@@ -73,6 +74,7 @@ impl Serve {
         }
         let failed = |error: StartError| Failure::Run(error.to_string());
         let bound = Bound::new(&config).map_err(failed)?;
+        // Before the first client comes, who must not reach it through a relay.
         let admin = runtime
             .block_on(Admin::bind(&config.operation.admin))
             .map_err(Failure::Run)?;
@@ -84,7 +86,7 @@ impl Serve {
         let ended: WorkerEnded =
             Arc::new(move |worker, reason| ended::worker_ended(&target, worker, reason));
         // Nothing that strangers send has been looked at until here.
-        let service = Service::start(&config, bound, ended).map_err(failed)?;
+        let service = Service::start(&config, bound, &admin.addresses(), ended).map_err(failed)?;
         for address in service.listening() {
             info!(%address, "listening");
         }
@@ -102,7 +104,7 @@ impl Serve {
         runtime.block_on(serve(admin, Arc::new(daemon), signals));
         notify::notify("STOPPING=1");
         // A line for each call that ends now: more at once than the queue holds, perhaps.
-        lines.prepare_exit();
+        lines.begin_end();
         // Closing sockets takes no time; the runtime that could wait for it has nothing left to do.
         service.stop();
         info!("stopped");
@@ -216,7 +218,9 @@ async fn look_after_certificates(daemon: Arc<Daemon>) {
     let mut day = interval_at(Instant::now() + DAY, DAY);
     loop {
         tokio::select! {
-            _ = look.tick() => certificates.reload_if_changed(),
+            _ = look.tick() => if certificates.reload_if_changed() {
+                audit!(Actor::File, "reload-certificates");
+            },
             _ = day.tick() => certificates.check_expiry(),
         }
     }
@@ -249,6 +253,9 @@ fn invite(config: &Config) -> Result<(), Failure> {
 const LOOK: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_secs(86400);
 
+const INTERRUPT: Actor = Actor::Signal("INT");
+const TERMINATE: Actor = Actor::Signal("TERM");
+
 struct Signals {
     hang_up: Signal,
     interrupt: Signal,
@@ -274,27 +281,26 @@ impl Signals {
         loop {
             tokio::select! {
                 _ = self.hang_up.recv() => hang_up(daemon).await,
-                _ = self.certificates.recv() => reload_certificates(daemon),
-                _ = self.interrupt.recv() => {
-                    info!("interrupted, stopping");
-                    break;
-                }
-                _ = self.terminate.recv() => {
-                    info!("asked to terminate, stopping");
-                    break;
-                }
-                _ = self.drain.recv() => return self.drain(daemon).await,
+                _ = self.certificates.recv() => daemon.reload_certificates(Actor::Signal("USR2")),
+                _ = self.interrupt.recv() => break self.stop(daemon, INTERRUPT).await,
+                _ = self.terminate.recv() => break self.stop(daemon, TERMINATE).await,
+                _ = self.drain.recv() => return self.drain(daemon, Actor::Signal("USR1")).await,
             }
         }
+    }
+
+    /// Ends at once, or waits for calls to end if `drain-timeout` says so.
+    async fn stop(&mut self, daemon: &Daemon, by: Actor) {
+        audit!(by, "stop");
         // Asked now: a reload may have changed it.
         if daemon.config().operation.drain_timeout.is_some() {
-            self.drain(daemon).await;
+            self.drain(daemon, by).await;
         }
     }
 
     /// Waits for calls to end; TERM or INT, now, mean at once.
-    async fn drain(&mut self, daemon: &Daemon) {
-        if let Err(error) = daemon.drain(true).await {
+    async fn drain(&mut self, daemon: &Daemon, by: Actor) {
+        if let Err(error) = daemon.drain(by, true).await {
             warn!(%error, "it drains when it can");
         }
         let drained = daemon.drained();
@@ -303,10 +309,10 @@ impl Signals {
             tokio::select! {
                 () = &mut drained => return,
                 _ = self.hang_up.recv() => hang_up(daemon).await,
-                _ = self.certificates.recv() => reload_certificates(daemon),
+                _ = self.certificates.recv() => daemon.reload_certificates(Actor::Signal("USR2")),
                 _ = self.drain.recv() => {}
-                _ = self.interrupt.recv() => return info!("interrupted, not waiting"),
-                _ = self.terminate.recv() => return info!("asked to terminate, not waiting"),
+                _ = self.interrupt.recv() => return audit!(INTERRUPT, "stop", waits = false),
+                _ = self.terminate.recv() => return audit!(TERMINATE, "stop", waits = false),
             }
         }
     }
@@ -314,19 +320,10 @@ impl Signals {
 
 /// Reopens the log, which may have been moved away, and reloads the configuration.
 async fn hang_up(daemon: &Daemon) {
-    match daemon.log().reopen() {
-        Ok(()) => info!("log reopened"),
-        Err(error) => warn!(%error, "log not reopened, the old one stays"),
-    }
+    let by = Actor::Signal("HUP");
+    daemon.reopen_log(by);
     notify::notify("RELOADING=1");
     // What came of it is in the log.
-    let _ = daemon.reload().await;
+    let _ = daemon.reload(by).await;
     notify::notify("READY=1");
-}
-
-fn reload_certificates(daemon: &Daemon) {
-    match daemon.control().certificates() {
-        Some(certificates) => certificates.reload(),
-        None => warn!("no certificate to reload: cert and pkey are not given"),
-    }
 }

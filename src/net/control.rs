@@ -22,7 +22,7 @@ use crate::server::counters::Counters;
 use crate::server::oversight::{Filter, SessionInfo};
 use crate::server::shared::Shared;
 
-/// Time that a worker has for an answer. It answers between two packets, so one that needs longer is stuck.
+/// The workers answer between two packets; one that takes longer is stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Asks and tells the workers of a running service.
@@ -40,15 +40,19 @@ pub(super) struct Settings {
     bound: Vec<SocketAddr>,
     /// Those, and all that there were since the start.
     known: Vec<SocketAddr>,
+    /// Services that no client reaches through a relay, as they are bound.
+    never: Vec<SocketAddr>,
     nonce_secret: Option<Secret>,
     nonces: NonceKey,
 }
 
 impl Settings {
-    /// Settings for sockets that are bound to `bound`; what is in use of `previous` stays so.
+    /// Settings for sockets that are bound to `bound`, beside services that are `never` peers; what
+    /// is in use of `previous` stays so.
     pub(super) fn new(
         config: &Config,
         bound: Vec<SocketAddr>,
+        never: &[SocketAddr],
         previous: Option<&Self>,
     ) -> Result<Self, StartError> {
         listen::check_relays(config)?;
@@ -69,8 +73,12 @@ impl Settings {
         let mut known = [&bound, before].concat();
         known.sort_unstable();
         known.dedup();
+        let shared = shared
+            .with_alternates(&config.listen, &bound)
+            .with_never(never);
         Ok(Self {
-            shared: Arc::new(shared.with_alternates(&config.listen, &bound)),
+            shared: Arc::new(shared),
+            never: never.to_vec(),
             known,
             bound,
             nonce_secret,
@@ -120,7 +128,7 @@ impl Status {
     }
 }
 
-/// The error of a worker that has ended or is stuck.
+/// A worker has ended, or is stuck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoAnswer {
     worker: usize,
@@ -271,7 +279,8 @@ impl Control {
                 .filter(|_| !config.tls.files.is_empty());
             let certificates = secure.map(|secure| secure.prepare(&config.tls));
             let certificates = certificates.transpose().map_err(StartError)?;
-            *settings = Settings::new(config, change.addresses, Some(&settings))?;
+            let never = &settings.never;
+            *settings = Settings::new(config, change.addresses, never, Some(&settings))?;
             // From here on nothing fails.
             if let (Some(secure), Some(certificates)) = (secure, certificates) {
                 secure.adopt(&config.tls, certificates);

@@ -8,7 +8,7 @@ mod fault;
 mod io;
 mod later;
 mod listen;
-mod log;
+pub(crate) mod log;
 mod peers;
 pub mod secure;
 mod session;
@@ -40,7 +40,7 @@ use crate::config::Config;
 use crate::policy::unallocated::Unallocated;
 use crate::server::shared::Shared;
 
-/// A callback for the end of a worker that nobody had asked for: which worker, and why.
+/// Told of a worker that ended though nobody had asked it to: which one, and why.
 ///
 /// It is called on that worker's thread. Clients of other workers are still served, new ones that
 /// fall to the ended one are not: better that it ends the process than that it returns.
@@ -67,17 +67,19 @@ impl Bound {
 }
 
 impl Service {
-    /// Starts the workers on the sockets that were bound for `config`; `ended` is told when one
-    /// ends unasked.
+    /// Starts the workers on the sockets that were bound for `config`, beside services that no
+    /// client may reach through a relay: the addresses that those are bound to are `never` peers.
+    /// `ended` is told when a worker ends unasked.
     ///
     /// # Errors
     /// What could not be started, with what to do about it.
     pub fn start(
         config: &Config,
         Bound(listeners): Bound,
+        never: &[SocketAddr],
         ended: WorkerEnded,
     ) -> Result<Self, StartError> {
-        let settings = Settings::new(config, listeners.addresses.clone(), None)?;
+        let settings = Settings::new(config, listeners.addresses.clone(), never, None)?;
         let secure = Secure::new(config).map_err(StartError)?;
         let all = Workers::default();
         let transports = &config.transports;

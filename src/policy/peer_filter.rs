@@ -44,6 +44,8 @@ pub enum Reason {
     Reserved,
     /// An IPv6 form that carries an IPv4 address.
     Embedded,
+    /// A service that turnd itself offers or uses, its admin listener among them.
+    Service,
 }
 
 impl Reason {
@@ -60,6 +62,7 @@ impl Reason {
             Self::Multicast => "multicast",
             Self::Reserved => "reserved",
             Self::Embedded => "embedded-ipv4",
+            Self::Service => "service",
         }
     }
 }
@@ -73,13 +76,25 @@ impl fmt::Display for Reason {
 /// A refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Denied {
-    /// The configuration key with which an operator would admit the peer.
+    /// The configuration key with which an operator would admit the peer; `nothing`: there is none.
     pub option: &'static str,
     /// Why.
     pub reason: Reason,
 }
 
 impl Denied {
+    /// The refusal of a transport address that no list opens.
+    pub const NEVER: Self = Self {
+        option: "nothing",
+        reason: Reason::Service,
+    };
+
+    /// The refusal of one of this server's own addresses with a port that is no relay's.
+    pub const NOT_RELAYED: Self = Self {
+        option: "allowed-peer-ip",
+        reason: Reason::Own,
+    };
+
     fn by_default(reason: Reason) -> Self {
         Self {
             option: "allowed-peer-ip",
@@ -98,6 +113,8 @@ pub struct PeerFilter {
     listed: Vec<(IpRange, bool)>,
     allow_loopback: bool,
     own: Vec<IpAddr>,
+    /// Transport addresses that are no peers whatever the lists say.
+    never: Vec<SocketAddr>,
 }
 
 impl PeerFilter {
@@ -112,6 +129,7 @@ impl PeerFilter {
             listed,
             allow_loopback: peers.allow_loopback,
             own: Vec::new(),
+            never: Vec::new(),
         }
     }
 
@@ -120,6 +138,48 @@ impl PeerFilter {
     pub fn with_own(mut self, own: &[IpAddr]) -> Self {
         self.own = own.iter().copied().map(canonical_ip).collect();
         self
+    }
+
+    /// The same policy beside services that no client may reach through a relay, whatever the
+    /// lists say: the addresses that they are bound to.
+    ///
+    /// A wildcard or loopback address stands for every own and every loopback address.
+    #[must_use]
+    pub fn with_never(mut self, never: &[SocketAddr]) -> Self {
+        self.never = never.iter().copied().map(canonical_socket).collect();
+        self
+    }
+
+    /// Whether some ports of `ip`, which [`Self::check`] admits, are never reached.
+    #[must_use]
+    pub fn has_never(&self, ip: IpAddr) -> bool {
+        self.never
+            .iter()
+            .any(|service| self.leads_to(ip, service.ip()))
+    }
+
+    /// Whether what is sent to `peer` may come to one of the services of [`Self::with_never`].
+    #[must_use]
+    pub fn is_never(&self, peer: SocketAddr) -> bool {
+        self.never
+            .iter()
+            .any(|service| service.port() == peer.port() && self.leads_to(peer.ip(), service.ip()))
+    }
+
+    /// Whether a packet for `ip` may come to a socket that is bound to `bound`.
+    fn leads_to(&self, ip: IpAddr, bound: IpAddr) -> bool {
+        let everywhere = bound.is_unspecified() || bound.is_loopback();
+        let leads = |ip: IpAddr| bound == ip || everywhere && self.is_this_host(ip);
+        let ip = canonical_ip(ip);
+        leads(ip)
+            || matches!(ip, IpAddr::V6(v6)
+                if embedded_ipv4(v6).is_some_and(|inner| leads(inner.into())))
+    }
+
+    /// Whether packets for `ip` stay on this host.
+    fn is_this_host(&self, ip: IpAddr) -> bool {
+        let unspecified = matches!(default_refusal(ip), Some(Reason::Unspecified));
+        ip.is_loopback() || unspecified || self.own.contains(&ip)
     }
 
     /// Whether a relay may send to `ip` and accept from it (RFC 8656 §21.2).

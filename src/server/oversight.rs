@@ -9,6 +9,8 @@ use super::allocation::Allocation;
 use super::deadlines::Subject;
 use super::five_tuple::{Path, PeerAddr};
 use super::output::{Channel, EndReason, Output, RelayId, Session, Traffic};
+use super::peer_table::Reach;
+use super::ports::Relayed;
 use super::shared::Shared;
 use crate::Now;
 use crate::policy::rate::PrefixLimiter;
@@ -150,7 +152,8 @@ impl Server {
             |binding| match shared.reach(binding.peer.ip()) {
                 Ok(reach) => {
                     binding.reach = reach;
-                    true
+                    // A relay that is not open now may be again.
+                    reach == Reach::RelayedOnly || shared.reaches(reach, binding.peer, Relayed::Udp)
                 }
                 Err(_) => false,
             },

@@ -11,6 +11,10 @@ use super::five_tuple::PeerAddr;
 pub enum Reach {
     /// All of them.
     Any,
+    /// All but those of services that no client reaches ([`PeerFilter::with_never`]).
+    ///
+    /// [`PeerFilter::with_never`]: crate::policy::peer_filter::PeerFilter::with_never
+    Guarded,
     /// The address is this server's: only ports that are relayed transport addresses now.
     RelayedOnly,
 }

@@ -144,6 +144,13 @@ impl Shared {
         self
     }
 
+    /// Refuses these transport addresses as peers, whatever the lists say.
+    #[must_use]
+    pub fn with_never(mut self, never: &[SocketAddr]) -> Self {
+        self.filter = self.filter.with_never(never);
+        self
+    }
+
     /// Whether a permission for `ip` may be made, and for which ports.
     ///
     /// # Errors
@@ -151,7 +158,13 @@ impl Shared {
     pub fn reach(&self, ip: IpAddr) -> Result<Reach, Denied> {
         self.filter
             .check(ip)
-            .map(|()| Reach::Any)
+            .map(|()| {
+                if self.filter.has_never(ip) {
+                    Reach::Guarded
+                } else {
+                    Reach::Any
+                }
+            })
             .or_else(|denied| {
                 // A call between two clients of this server goes from relay to relay, always.
                 if self.relays.contains(ip) {
@@ -165,7 +178,22 @@ impl Shared {
     /// Whether `peer`, to which `relayed` goes, is within `reach` right now.
     #[must_use]
     pub fn reaches(&self, reach: Reach, peer: PeerAddr, relayed: Relayed) -> bool {
-        reach == Reach::Any || self.relays.ports().is_open(peer.0, relayed)
+        let is_relay = || self.relays.ports().is_open(peer.0, relayed);
+        match reach {
+            Reach::Any => true,
+            // A relay socket of ours is no service, whatever has the port besides.
+            Reach::Guarded => !self.filter.is_never(peer.0) || is_relay(),
+            Reach::RelayedOnly => is_relay(),
+        }
+    }
+
+    /// The refusal of a peer that is not within `reach`.
+    #[must_use]
+    pub fn out_of_reach(reach: Reach) -> Denied {
+        match reach {
+            Reach::Guarded => Denied::NEVER,
+            Reach::Any | Reach::RelayedOnly => Denied::NOT_RELAYED,
+        }
     }
 
     /// Full token buckets of one allocation, if `max-bps` is set.

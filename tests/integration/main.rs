@@ -15,6 +15,7 @@ mod interop;
 mod layout;
 mod namespaces;
 mod nat;
+mod own_services;
 mod peers;
 mod probe;
 mod process;

@@ -386,3 +386,72 @@ proptest! {
         }
     }
 }
+
+/// Whether `peer` may be reached as far as [`PeerFilter::with_never`] is concerned.
+fn is_reached(filter: &PeerFilter, peer: &str) -> bool {
+    let peer: SocketAddr = peer.parse().unwrap();
+    let never = filter.is_never(canonical_socket(peer));
+    // Ports are compared only where this says so.
+    assert!(
+        filter.has_never(canonical_ip(peer.ip())) || !never,
+        "{peer}"
+    );
+    !never
+}
+
+#[test]
+fn a_service_is_not_reached_by_any_name_of_its_host() {
+    let everything = ["0.0.0.0/0", "::/0"];
+    let host = [ip("45.0.0.1"), ip("2a00::1"), ip("::ffff:45.0.0.2")];
+    for bound in ["127.0.0.1:9641", "[::1]:9641", "0.0.0.0:9641", "[::]:9641"] {
+        let f = filter(&everything, &[], true)
+            .with_own(&host)
+            .with_never(&[bound.parse().unwrap()]);
+        for name in [
+            "127.0.0.1",
+            "127.8.9.10",
+            "0.0.0.0",
+            "45.0.0.1",
+            "45.0.0.2",
+            "[::1]",
+            "[::]",
+            "[2a00::1]",
+            "[::ffff:127.0.0.1]",
+            "[::127.0.0.1]",
+            "[64:ff9b::45.0.0.1]",
+            "[64:ff9b:1::127.0.0.1]",
+            "[2002:7f00:1::]",
+        ] {
+            assert!(
+                !is_reached(&f, &format!("{name}:9641")),
+                "{bound} by {name}"
+            );
+            assert!(is_reached(&f, &format!("{name}:9640")), "{bound} by {name}");
+        }
+        for other in ["45.0.0.3", "[2a00::2]", "[64:ff9b::45.0.0.3]"] {
+            assert!(
+                is_reached(&f, &format!("{other}:9641")),
+                "{bound} by {other}"
+            );
+            assert!(!f.has_never(other.trim_matches(['[', ']']).parse().unwrap()));
+        }
+    }
+}
+
+#[test]
+fn a_service_on_one_address_is_there_only() {
+    let f = filter(&["10.0.0.0/8"], &[], true)
+        .with_own(&[ip("10.0.0.1"), ip("10.0.0.2")])
+        .with_never(&["[::ffff:10.0.0.1]:6379".parse().unwrap()]);
+    for (peer, reached) in [
+        ("10.0.0.1:6379", false),
+        ("[::ffff:10.0.0.1]:6379", false),
+        ("[64:ff9b::10.0.0.1]:6379", false),
+        ("10.0.0.1:6380", true),
+        ("10.0.0.2:6379", true),
+        ("127.0.0.1:6379", true),
+    ] {
+        assert_eq!(is_reached(&f, peer), reached, "{peer}");
+    }
+    assert!(!f.has_never(ip("10.0.0.2")));
+}

@@ -9,17 +9,11 @@ use super::super::output::{Channel, Output, RelayId};
 use super::super::peer_table::Binding;
 use super::super::ports::Relayed;
 use super::super::refusal::Refusal;
+use super::super::shared::Shared;
 use super::{optional, peer_addresses};
 use crate::Now;
-use crate::policy::peer_filter::{Denied, Reason};
 use crate::wire::channel_data::{MAX_NUMBER, MAX_NUMBER_RFC5766, MIN_NUMBER};
 use crate::wire::message::{Head, Reply};
-
-/// One of this server's own addresses, with a port that is no relay's.
-pub(super) const NOT_RELAYED: Denied = Denied {
-    option: "allowed-peer-ip",
-    reason: Reason::Own,
-};
 
 impl Server {
     pub(in crate::server) fn channel_bind(
@@ -56,7 +50,8 @@ impl Server {
         let reach = self.permit(now, relay, peer)?;
         if !self.shared.reaches(reach, peer, Relayed::Udp) {
             let (path, user) = self.owner(relay)?;
-            return Err(self.deny(now, &path, &user, peer, NOT_RELAYED));
+            let denied = Shared::out_of_reach(reach);
+            return Err(self.deny(now, &path, &user, peer, denied));
         }
 
         let allocation = self

@@ -6,7 +6,7 @@ use super::super::Server;
 use super::super::output::RelayId;
 use super::super::ports::Relayed;
 use super::super::refusal::Refusal;
-use super::channel_bind::NOT_RELAYED;
+use super::super::shared::Shared;
 use super::peer_addresses;
 use crate::Now;
 use crate::wire::message::Head;
@@ -38,7 +38,8 @@ impl Server {
         let reach = self.permit(now, relay, peer)?;
         if !self.shared.reaches(reach, peer, Relayed::Tcp) {
             let (path, user) = self.owner(relay)?;
-            return Err(self.deny(now, &path, &user, peer, NOT_RELAYED));
+            let denied = Shared::out_of_reach(reach);
+            return Err(self.deny(now, &path, &user, peer, denied));
         }
         self.begin_connection(now, relay, peer, head)
     }

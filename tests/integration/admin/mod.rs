@@ -87,7 +87,7 @@ fn is_alive(client: &StunClient) -> bool {
 }
 
 /// Waits until this holds.
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {
         assert!(Instant::now() < deadline, "not in time: {what}");

@@ -91,6 +91,15 @@ impl World {
 
     /// The same, reachable at these addresses, on a host that has more.
     pub(crate) fn at(toml: &str, reachable: &[&str], others: &[IpAddr]) -> Self {
+        Self::build(toml, reachable, others, &[])
+    }
+
+    /// The same as [`Self::new`], beside services that are never peers.
+    pub(crate) fn beside(toml: &str, never: &[&str]) -> Self {
+        Self::build(toml, &[SERVER_V4, SERVER_V6], &[], never)
+    }
+
+    fn build(toml: &str, reachable: &[&str], others: &[IpAddr], never: &[&str]) -> Self {
         let reachable: Vec<_> = reachable.iter().map(|text| addr(text).ip()).collect();
         let mut text = toml.to_owned();
         let says = |key: &str| toml.lines().any(|line| line.starts_with(key));
@@ -109,7 +118,9 @@ impl World {
             None => NonceKey::random().unwrap(),
         };
         let auth = Authenticator::new(&config.auth, nonces).unwrap();
-        let shared = Arc::new(Shared::new(&config, auth, &reachable, others));
+        let never: Vec<_> = never.iter().copied().map(addr).collect();
+        let shared = Shared::new(&config, auth, &reachable, others).with_never(&never);
+        let shared = Arc::new(shared);
         let start = Instant::now();
         let now = Now {
             mono: start,
