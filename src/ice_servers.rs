@@ -17,21 +17,13 @@ pub struct Login {
 }
 
 /// Credentials that the server accepts until `expiry` (since the Unix epoch), or always for a
-/// static user.
+/// static user: for the operator, who may read those passwords.
 ///
 /// # Errors
 /// Why there are none, with the remedy.
 pub fn login(auth: &Auth, name: Option<&str>, expiry: Duration) -> Result<Login, String> {
-    if auth.no_auth {
-        // Browsers insist on credentials, the server accepts any.
-        let any = || "any".to_owned();
-        return Ok(Login {
-            name: name.map_or_else(any, ToOwned::to_owned),
-            password: any(),
-        });
-    }
-    if let Some(secret) = auth.secrets.first() {
-        return rest_login(secret, name, expiry, auth.rest_separator);
+    if let Some(login) = issued(auth, name, expiry) {
+        return login;
     }
     let mut keyed = None;
     for user in &auth.users {
@@ -56,6 +48,50 @@ pub fn login(auth: &Auth, name: Option<&str>, expiry: Duration) -> Result<Login,
         (None, Some(name)) => format!("there is no user {name:?}; name one of the configuration"),
         (None, None) => "there are no users; add user or static-auth-secret".to_owned(),
     })
+}
+
+/// Credentials that the server accepts until `expiry` (since the Unix epoch), for whoever asks it:
+/// a static user's password never leaves it.
+///
+/// # Errors
+/// Why there are none, with the remedy.
+pub fn issue(auth: &Auth, name: Option<&str>, expiry: Duration) -> Result<Login, String> {
+    issued(auth, name, expiry).unwrap_or_else(|| {
+        let text = "there is no static-auth-secret to make credentials with, and a user's password \
+            stays in the server; add static-auth-secret, or use name and password of a user";
+        Err(text.to_owned())
+    })
+}
+
+/// Credentials that are nobody's own; `None`: there are only static users.
+fn issued(auth: &Auth, name: Option<&str>, expiry: Duration) -> Option<Result<Login, String>> {
+    if auth.no_auth {
+        // Browsers insist on credentials, the server accepts any.
+        let any = || "any".to_owned();
+        return Some(Ok(Login {
+            name: name.map_or_else(any, ToOwned::to_owned),
+            password: any(),
+        }));
+    }
+    let secret = auth.secrets.first()?;
+    Some(rest_login(secret, name, expiry, auth.rest_separator))
+}
+
+/// Fails if credentials are to be good for `ttl`, and `max` is less or `ttl` nothing.
+///
+/// # Errors
+/// The remedy as well.
+pub fn check_ttl(ttl: Duration, max: Duration) -> Result<(), String> {
+    let (ttl, max) = (ttl.as_secs(), max.as_secs());
+    if ttl == 0 {
+        Err("ttl: nothing is good for no time; ask for 1 second or more".to_owned())
+    } else if ttl > max {
+        Err(format!(
+            "ttl: {ttl} seconds are more than max-credential-ttl, {max}; ask for less, or raise that key"
+        ))
+    } else {
+        Ok(())
+    }
 }
 
 fn rest_login(
@@ -99,7 +135,7 @@ struct IceServer {
     credential: Option<String>,
 }
 
-/// The URLs of the server that `config` describes, with `login`; without one for STUN only.
+/// The URLs of the server that `config` describes, with `login` if there is one.
 ///
 /// # Errors
 /// A host that is none.
@@ -112,7 +148,7 @@ pub fn ice_servers(
         Some(host) => checked_host(host)?,
         None => default_host(config),
     };
-    let urls = urls(config, &host, login.is_some());
+    let urls = urls(config, &host);
     let (username, credential) = login.map(|l| (l.name, l.password)).unzip();
     Ok(IceServers {
         servers: [IceServer {
@@ -124,7 +160,8 @@ pub fn ice_servers(
 }
 
 /// What is really served, in the order in which a browser had best try it.
-fn urls(config: &Config, host: &str, turn: bool) -> Vec<String> {
+fn urls(config: &Config, host: &str) -> Vec<String> {
+    let turn = !config.protocol.stun_only;
     let (transports, port) = (&config.transports, config.listen.port);
     // Browsers refuse a certificate that came from no file.
     let secure = transports.tls && !config.tls.files.is_empty();
@@ -219,6 +256,38 @@ mod tests {
     }
 
     #[test]
+    fn a_static_password_is_for_the_operator_alone() {
+        let only = config("user = ['bob:hidden']");
+        let text = refusal(issue(&only.auth, Some("bob"), Duration::ZERO));
+        assert!(text.contains("add static-auth-secret"), "{text}");
+        assert!(!text.contains("hidden"), "{text}");
+        let both = config("user = ['bob:hidden']\nstatic-auth-secret = 'north'");
+        let login = issue(&both.auth, Some("bob"), Duration::from_secs(7)).unwrap();
+        assert_eq!(login.name, "7:bob");
+        assert_eq!(login.password, rest::password("north", "7:bob"));
+        // Whoever has a login needs the URLs only.
+        let servers = ice_servers(&only, Some("h"), None).unwrap();
+        let json = serde_json::to_value(&servers).unwrap();
+        assert_eq!(
+            json["iceServers"][0]["urls"][1],
+            "turn:h:3478?transport=udp"
+        );
+        assert_eq!(json["iceServers"][0].get("credential"), None);
+    }
+
+    #[test]
+    fn how_long_credentials_may_be_good() {
+        let check = |ttl, max| check_ttl(Duration::from_secs(ttl), Duration::from_secs(max));
+        assert_eq!(check(1, 1), Ok(()));
+        assert_eq!(check(86_400, 86_400), Ok(()));
+        assert_eq!(
+            check(86_401, 86_400).unwrap_err(),
+            "ttl: 86401 seconds are more than max-credential-ttl, 86400; ask for less, or raise that key"
+        );
+        assert!(check(0, 60).is_err());
+    }
+
+    #[test]
     fn rest_credentials_come_from_the_first_secret() {
         let config =
             config("static-auth-secret = ['north', 'old']\nuser = 'a:b'\nrest-api-separator = '|'");
@@ -250,7 +319,7 @@ mod tests {
         let listed = |text: &str| {
             let mut config = config(&format!("no-auth = true\n{text}"));
             config.transports.tls = text.contains("no-udp");
-            urls(&config, "h", true)
+            urls(&config, "h")
         };
         assert_eq!(
             listed("no-tcp = true"),

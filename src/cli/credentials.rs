@@ -6,8 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::secret::{self, SecretArgs};
 use super::{Failure, complain, say};
 use crate::config::file::FileConfig;
-use crate::config::{self, Config, SEARCH};
-use crate::ice_servers::{Login, ice_servers, login};
+use crate::config::{self, Config, Operation, SEARCH};
+use crate::ice_servers::{Login, check_ttl, ice_servers, login};
+
+/// How long credentials are good when nobody says.
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Print credentials as iceServers JSON, ready for an RTCPeerConnection.
 #[derive(clap::Args)]
@@ -24,9 +27,9 @@ pub(super) struct Credentials {
     /// User to make credentials for, or the static user to print.
     #[arg(long)]
     name: Option<String>,
-    /// How long the credentials are good for, as 90 (seconds), 30m, 24h or 7d.
-    #[arg(long, default_value = "24h", value_parser = duration)]
-    ttl: Duration,
+    /// How long the credentials are good for, as 90 (seconds), 30m, 24h or 7d; otherwise 24h, or max-credential-ttl if that is less.
+    #[arg(long, value_parser = duration)]
+    ttl: Option<Duration>,
     /// Host of the server; otherwise external-ip, listening-ip or 127.0.0.1.
     #[arg(long)]
     host: Option<String>,
@@ -55,10 +58,26 @@ impl Credentials {
         } else {
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
             let now = now.unwrap_or_default();
-            let expiry = now.saturating_add(self.ttl);
+            let expiry = now.saturating_add(self.ttl(&config.operation)?);
             Some(login(&config.auth, self.name.as_deref(), expiry).map_err(Failure::usage)?)
         };
         say(pretty(config, self.host.as_deref(), login)?)
+    }
+}
+
+impl Credentials {
+    fn ttl(&self, operation: &Operation) -> Result<Duration, Failure> {
+        let max = operation.max_credential_ttl;
+        let ttl = self.ttl.unwrap_or(DAY);
+        if self.secret.is_some() {
+            // No server's configuration says how long its secret may make credentials for.
+            return Ok(ttl);
+        }
+        if self.ttl.is_none() {
+            return Ok(ttl.min(max));
+        }
+        check_ttl(ttl, max).map_err(|why| Failure::usage(format!("--{why}")))?;
+        Ok(ttl)
     }
 }
 

@@ -224,12 +224,15 @@ pub struct FileConfig {
     #[arg(long, help_heading = "Operation", value_name = "ADDRESS")]
     #[serde(default, deserialize_with = "one_or_many")]
     pub admin_listen: Option<Vec<String>>,
-    /// Bearer token that they ask for; needed where they are reached from other machines.
+    /// Bearer token that they ask for over TCP, where only health and metrics are served without it.
     #[arg(long, help_heading = "Operation", value_name = "TEXT")]
     pub admin_token: Option<Secret>,
     /// File with that token on one line.
     #[arg(long, help_heading = "Operation", value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
+    /// Longest lifetime in seconds of credentials that turnd credentials and the admin listener give out.
+    #[arg(long, help_heading = "Operation", value_name = "N")]
+    pub max_credential_ttl: Option<u32>,
     /// Reload when the configuration file changes, and not only on HUP.
     #[arg(long, help_heading = "Operation")]
     pub reload_on_change: Option<bool>,
@@ -309,6 +312,7 @@ impl FileConfig {
             rfc5766_channel_numbers: Some(false),
             alternate_server: Some(Vec::new()),
             drain_timeout: Some(0),
+            max_credential_ttl: Some(86400),
             reload_on_change: Some(false),
             verbose: Some(false),
             log_format: Some("text".to_owned()),

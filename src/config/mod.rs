@@ -294,6 +294,8 @@ pub struct Operation {
     pub admin: AdminListen,
     /// `admin-token`.
     pub admin_token: Option<Secret>,
+    /// `max-credential-ttl`: how long credentials may be good that turnd gives out itself.
+    pub max_credential_ttl: Duration,
     /// `reload-on-change`.
     pub reload_on_change: bool,
 }

@@ -30,6 +30,11 @@ impl Checker<'_> {
                 None => AdminListen::Default,
             },
             admin_token,
+            max_credential_ttl: self.seconds(
+                "max-credential-ttl",
+                file.max_credential_ttl,
+                1..=u32::MAX,
+            ),
             reload_on_change: on(file.reload_on_change),
         }
     }
@@ -121,6 +126,18 @@ mod tests {
         assert_eq!(
             operation("admin-token = ''").unwrap_err(),
             "turnd.toml:2: admin-token: is empty; write a long random text, or leave it out\n"
+        );
+    }
+
+    #[test]
+    fn credentials_are_good_for_a_day_at_the_most_unless_it_says_so() {
+        let day = Duration::from_secs(86_400);
+        assert_eq!(operation("").unwrap().max_credential_ttl, day);
+        let most = operation("max-credential-ttl = 4294967295").unwrap();
+        assert_eq!(most.max_credential_ttl, Duration::from_secs(4_294_967_295));
+        assert_eq!(
+            operation("max-credential-ttl = 0").unwrap_err(),
+            "turnd.toml:2: max-credential-ttl: 0 is below 1; write 1 or more\n"
         );
     }
 
