@@ -1,8 +1,9 @@
 //! Who may use the API.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, Method, StatusCode};
@@ -12,53 +13,60 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::api::Problem;
+use crate::config::Secret;
 use crate::daemon::Daemon;
+use crate::daemon::audit::Actor;
 
-/// How a request came in.
+/// The refusal where there is no token.
+const NEEDS_TOKEN: &str = "this server has no admin-token, and without one it serves health and \
+    metrics over TCP, nothing else";
+/// The remedy for that.
+const NO_TOKEN: &str = "use turnd ctl, which takes the unix socket, or add admin-token to the \
+    configuration (openssl rand -hex 32 makes one), reload it, and give that token here";
+
+/// How a client has come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// The file's permissions say who may.
-    UnixSocket,
-    /// Loopback, or with a token.
-    Network,
+    /// By the unix socket: the file's permissions say who may, and what the system tells of them.
+    UnixSocket(Actor),
+    /// By TCP, from this address.
+    Tcp(SocketAddr),
 }
 
-/// What a request is checked against.
+/// What a route is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Seeing and changing everything.
+    Api,
+    /// Numbers for monitoring, which are no secret on this machine.
+    Metrics,
+}
+
+/// What requests for one scope are checked against.
 #[derive(Clone)]
 pub(super) struct Access {
     daemon: Arc<Daemon>,
-    origin: Origin,
+    scope: Scope,
 }
 
 impl Access {
-    pub(super) fn new(daemon: &Arc<Daemon>, origin: Origin) -> Self {
+    pub(super) fn new(daemon: &Arc<Daemon>, scope: Scope) -> Self {
         let daemon = Arc::clone(daemon);
-        Self { daemon, origin }
+        Self { daemon, scope }
     }
 
-    fn refusal(&self, request: &Request) -> Option<Problem> {
+    /// Who asks, if they may.
+    fn admit(&self, origin: Origin, request: &Request) -> Result<Actor, Problem> {
         let headers = request.headers();
-        if self.origin == Origin::Network {
-            // Read at each request: a reload may have changed it.
-            match self.daemon.config().operation.admin_token {
-                Some(token) if !bears(headers, token.reveal()) => {
-                    return Some(Problem::new(
-                        StatusCode::UNAUTHORIZED,
-                        "the token is missing or wrong",
-                    ));
-                }
-                Some(_) => {}
-                // Without a token only loopback is served, and a name that leads there could be
-                // the work of a web page that wants to reach it (DNS rebinding).
-                None if !is_literal_host(headers) => {
-                    return Some(Problem::new(
-                        StatusCode::FORBIDDEN,
-                        "use 127.0.0.1 or localhost as the host",
-                    ));
-                }
-                None => {}
+        let actor = match origin {
+            Origin::UnixSocket(actor) => actor,
+            Origin::Tcp(client) => {
+                // Read at each request: a reload may have changed it.
+                let token = self.daemon.config().operation.admin_token;
+                self.check_tcp(token.as_ref(), headers)?;
+                Actor::Tcp(client)
             }
-        }
+        };
         // A form of a foreign web page cannot send JSON without asking first.
         let changes = !matches!(
             *request.method(),
@@ -67,20 +75,51 @@ impl Access {
         let is_json = headers
             .get(CONTENT_TYPE)
             .is_some_and(|typ| typ.as_bytes().starts_with(b"application/json"));
-        (changes && !is_json).then(|| {
-            Problem::new(
+        if changes && !is_json {
+            return Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "send Content-Type: application/json",
-            )
-        })
+            ));
+        }
+        Ok(actor)
+    }
+
+    fn check_tcp(&self, token: Option<&Secret>, headers: &HeaderMap) -> Result<(), Problem> {
+        match (token, self.scope) {
+            (Some(token), _) if bears(headers, token.reveal()) => Ok(()),
+            (Some(_), _) => Err(Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "the token is missing or wrong",
+            )),
+            // Every user of this machine can connect.
+            (None, Scope::Api) => {
+                Err(Problem::new(StatusCode::UNAUTHORIZED, NEEDS_TOKEN)
+                    .with(vec![NO_TOKEN.to_owned()]))
+            }
+            // A name that leads to loopback could be the work of a web page that wants to reach
+            // it (DNS rebinding).
+            (None, Scope::Metrics) if !is_literal_host(headers) => Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "use 127.0.0.1 or localhost as the host",
+            )),
+            (None, Scope::Metrics) => Ok(()),
+        }
     }
 }
 
-/// Refuses who may not come in.
-pub(super) async fn check(State(access): State<Access>, request: Request, next: Next) -> Response {
-    match access.refusal(&request) {
-        Some(problem) => problem.into_response(),
-        None => next.run(request).await,
+/// Refuses who may not come in, and tells the handlers of the others.
+pub(super) async fn check(
+    State(access): State<Access>,
+    Extension(origin): Extension<Origin>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match access.admit(origin, &request) {
+        Ok(actor) => {
+            request.extensions_mut().insert(actor);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
     }
 }
 

@@ -9,14 +9,16 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::metrics;
 use crate::daemon::Daemon;
-use crate::ice_servers::{IceServers, ice_servers, login};
+use crate::daemon::audit::{Actor, audit};
+use crate::ice_servers::{IceServers, check_ttl, ice_servers, issue};
 use crate::net::control::NoAnswer;
+use crate::net::log::escape_name;
 use crate::server::oversight::{Filter, SessionInfo};
 
 /// The largest request body, in bytes.
@@ -25,6 +27,9 @@ pub(super) const MAX_BODY: usize = 16 << 10;
 /// Sessions on one page at the most, and without `limit`.
 const MAX_PAGE: usize = 1000;
 const DEFAULT_PAGE: usize = 100;
+
+/// How long credentials are good when nobody says.
+const DEFAULT_TTL: Duration = Duration::from_secs(600);
 
 /// Paths, and what answers there.
 pub(super) type Routes = Vec<(&'static str, MethodRouter<Arc<Daemon>>)>;
@@ -41,8 +46,12 @@ pub(super) fn guarded() -> Routes {
         ("/api/v1/log-level", put(log_level)),
         ("/api/v1/credentials", post(credentials)),
         ("/api/v1/openapi.json", get(openapi)),
-        ("/metrics", get(metrics::handler)),
     ]
+}
+
+/// What monitoring reads.
+pub(super) fn metrics() -> Routes {
+    vec![("/metrics", get(metrics::handler))]
 }
 
 /// What orchestrators ask, who have no token.
@@ -76,6 +85,11 @@ impl Problem {
             error: error.into(),
             details: Vec::new(),
         }
+    }
+
+    /// The same with what is wrong in particular, or the remedy.
+    pub(super) fn with(self, details: Vec<String>) -> Self {
+        Self { details, ..self }
     }
 }
 
@@ -333,11 +347,20 @@ struct Killed {
     killed: usize,
 }
 
+/// Does something as a whole: a client that leaves must not end it halfway, or unrecorded.
+async fn whole<T: Send + 'static>(
+    action: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = tokio::spawn(action).await;
+    done.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
 async fn kill_one(
     State(daemon): State<Arc<Daemon>>,
+    Extension(by): Extension<Actor>,
     Id(id): Id<u64>,
 ) -> Result<Json<Killed>, Problem> {
-    match daemon.control().kill(by_id(id)).await? {
+    match whole(async move { daemon.kill(by, by_id(id)).await }).await?? {
         0 => Err(no_such_session()),
         killed => Ok(Json(Killed { killed })),
     }
@@ -352,6 +375,7 @@ struct KillRequest {
 
 async fn kill(
     State(daemon): State<Arc<Daemon>>,
+    Extension(by): Extension<Actor>,
     Body(KillRequest { user, client }): Body<KillRequest>,
 ) -> Result<Json<Killed>, Problem> {
     if user.is_none() && client.is_none() {
@@ -360,14 +384,12 @@ async fn kill(
             "name a user or a client",
         ));
     }
-    let killed = daemon
-        .control()
-        .kill(Filter {
-            serial: None,
-            user,
-            client,
-        })
-        .await?;
+    let filter = Filter {
+        serial: None,
+        user,
+        client,
+    };
+    let killed = whole(async move { daemon.kill(by, filter).await }).await??;
     Ok(Json(Killed { killed }))
 }
 
@@ -379,10 +401,11 @@ struct Drain {
 
 async fn drain(
     State(daemon): State<Arc<Daemon>>,
-    Body(request): Body<Drain>,
+    Extension(by): Extension<Actor>,
+    Body(Drain { drain }): Body<Drain>,
 ) -> Result<Json<Drain>, Problem> {
-    daemon.drain(request.drain).await?;
-    Ok(Json(request))
+    whole(async move { daemon.drain(by, drain).await }).await??;
+    Ok(Json(Drain { drain }))
 }
 
 #[derive(Serialize)]
@@ -397,18 +420,14 @@ struct Change {
     new: String,
 }
 
-async fn reload(State(daemon): State<Arc<Daemon>>) -> Result<Json<Reloaded>, Problem> {
-    // In a task of its own: a client that leaves must not end it halfway.
-    let reload = tokio::spawn(async move { daemon.reload().await });
-    let outcome = reload
-        .await
-        .unwrap_or_else(|error| Err(vec![error.to_string()]));
-    let changes = outcome.map_err(|details| Problem {
-        details,
-        ..Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "not reloaded, the old configuration stays",
-        )
+async fn reload(
+    State(daemon): State<Arc<Daemon>>,
+    Extension(by): Extension<Actor>,
+) -> Result<Json<Reloaded>, Problem> {
+    let outcome = whole(async move { daemon.reload(by).await }).await?;
+    let changes = outcome.map_err(|details| {
+        let text = "not reloaded, the old configuration stays";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text).with(details)
     })?;
     let changes = changes.into_iter().map(|c| Change {
         key: c.key,
@@ -428,6 +447,7 @@ struct Level {
 
 async fn log_level(
     State(daemon): State<Arc<Daemon>>,
+    Extension(by): Extension<Actor>,
     Body(request): Body<Level>,
 ) -> Result<Json<Level>, Problem> {
     let level = match request.level.as_str() {
@@ -441,8 +461,7 @@ async fn log_level(
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text));
         }
     };
-    daemon.log().set_level(level);
-    tracing::warn!(level = request.level, "log level set");
+    daemon.set_log_level(by, level);
     Ok(Json(request))
 }
 
@@ -460,29 +479,37 @@ struct CredentialsRequest {
     name: Option<String>,
     host: Option<String>,
     /// For how long they are good.
-    #[serde(default = "default_ttl")]
-    ttl_seconds: u32,
+    ttl_seconds: Option<u32>,
+    /// Without credentials: the client has a user's own.
+    #[serde(default)]
+    urls_only: bool,
 }
 
-fn default_ttl() -> u32 {
-    600
-}
-
-/// Short-lived where there is a REST secret; a static user's where there is none.
+/// Credentials that expire, or none: a user's own never leave the server.
 async fn credentials(
     State(daemon): State<Arc<Daemon>>,
+    Extension(by): Extension<Actor>,
     Body(request): Body<CredentialsRequest>,
 ) -> Result<Json<IceServers>, Problem> {
     let refused = |text| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text);
     let config = daemon.config();
-    let login = if config.protocol.stun_only {
+    let login = if config.protocol.stun_only || request.urls_only {
         None
     } else {
+        let max = config.operation.max_credential_ttl;
+        let ttl = match request.ttl_seconds {
+            Some(seconds) => Duration::from_secs(seconds.into()),
+            None => DEFAULT_TTL.min(max),
+        };
+        check_ttl(ttl, max).map_err(refused)?;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let expiry = now.saturating_add(Duration::from_secs(request.ttl_seconds.into()));
-        Some(login(&config.auth, request.name.as_deref(), expiry).map_err(refused)?)
+        let expiry = now.saturating_add(ttl);
+        let login = issue(&config.auth, request.name.as_deref(), expiry).map_err(refused)?;
+        let user = escape_name(&login.name);
+        audit!(by, "credentials", user, ttl = ttl.as_secs());
+        Some(login)
     };
     ice_servers(&config, request.host.as_deref(), login)
         .map(Json)
@@ -508,6 +535,7 @@ mod tests {
             .collect();
         let routed: BTreeSet<&str> = guarded()
             .iter()
+            .chain(&metrics())
             .chain(&health())
             .map(|(path, _)| *path)
             .collect();

@@ -8,12 +8,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tracing::subscriber::Interest;
+use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::{Layer, Registry, reload};
 
 use self::queue::Sink;
+use super::audit;
 use crate::config::{Log, LogFormat};
 
 pub use self::queue::LogQueue;
@@ -24,7 +27,7 @@ type Lines = Box<dyn Layer<Registry> + Send + Sync>;
 pub struct LogControl {
     target: LogTarget,
     lines: reload::Handle<Lines, Registry>,
-    level: reload::Handle<LevelFilter, WithLines>,
+    level: reload::Handle<Threshold, WithLines>,
 }
 
 type WithLines = tracing_subscriber::layer::Layered<reload::Layer<Lines, Registry>, Registry>;
@@ -47,7 +50,7 @@ impl LogControl {
         })
     }
 
-    /// The place where the lines go.
+    /// Where its lines go.
     #[must_use]
     pub fn target(&self) -> &LogTarget {
         &self.target
@@ -75,16 +78,44 @@ impl LogControl {
 
     /// Sets the level until the next reload: `error`, `warn`, `info`, `debug` or `trace`.
     pub fn set_level(&self, level: LevelFilter) {
-        let _ = self.level.reload(level);
+        let _ = self.level.reload(Threshold(level));
     }
 }
 
-fn level(config: &Log) -> LevelFilter {
-    if config.verbose {
+/// Lets lines of a level pass, and those of [`audit::TARGET`] at every level.
+struct Threshold(LevelFilter);
+
+impl Threshold {
+    fn lets(&self, line: &Metadata<'_>) -> bool {
+        *line.level() <= self.0 || line.target() == audit::TARGET
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Threshold {
+    fn register_callsite(&self, line: &'static Metadata<'static>) -> Interest {
+        if self.lets(line) {
+            Interest::always()
+        } else {
+            Interest::never()
+        }
+    }
+
+    fn enabled(&self, line: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.lets(line)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        // The level of audit lines.
+        Some(self.0.max(LevelFilter::INFO))
+    }
+}
+
+fn level(config: &Log) -> Threshold {
+    Threshold(if config.verbose {
         LevelFilter::DEBUG
     } else {
         LevelFilter::INFO
-    }
+    })
 }
 
 fn lines(config: &Log, target: &LogTarget) -> Lines {
@@ -109,7 +140,7 @@ fn lines(config: &Log, target: &LogTarget) -> Lines {
     }
 }
 
-/// The place where log lines go. A line that cannot be written is lost and counted, and nothing else happens.
+/// Where log lines go. A line that cannot be written is lost and counted, and nothing else happens.
 #[derive(Clone, Debug)]
 pub struct LogTarget {
     queue: LogQueue,
@@ -127,7 +158,7 @@ impl LogTarget {
         })
     }
 
-    /// The queue of the lines.
+    /// The way of the lines.
     #[must_use]
     pub fn queue(&self) -> &LogQueue {
         &self.queue
@@ -136,7 +167,7 @@ impl LogTarget {
     /// Says something on standard error, unless the log's lines appear there.
     pub fn say_beside_file(&self, text: &str) {
         if self.path().is_some() {
-            self.queue.write_to_stderr(format!("{text}\n"));
+            self.queue.aside(format!("{text}\n"));
         }
     }
 
@@ -181,7 +212,7 @@ fn open_file(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// A writer of whole lines.
+/// Takes whole lines.
 #[derive(Debug)]
 pub struct LineWriter<'a>(&'a LogQueue);
 

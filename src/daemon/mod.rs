@@ -1,5 +1,6 @@
 //! The running program: what signals and the admin listener do to it.
 
+pub mod audit;
 pub mod ended;
 pub mod log;
 pub mod notify;
@@ -11,10 +12,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tracing_subscriber::filter::LevelFilter;
+
+use self::audit::{Actor, audit};
 use self::log::LogControl;
 use crate::config::file::FileConfig;
 use crate::config::{Config, Loaded};
 use crate::net::control::{Control, NoAnswer, Status};
+use crate::net::log::escape_name;
+use crate::server::oversight::Filter;
 
 pub use reload::Change;
 
@@ -67,7 +73,7 @@ impl Daemon {
         &self.control
     }
 
-    /// The log.
+    /// The log. Its level is set with [`Self::set_log_level`], which records who does.
     #[must_use]
     pub fn log(&self) -> &LogControl {
         &self.log
@@ -102,10 +108,52 @@ impl Daemon {
     ///
     /// # Errors
     /// When a worker does not answer; it does so as soon as it can.
-    pub async fn drain(&self, draining: bool) -> Result<(), NoAnswer> {
+    pub async fn drain(&self, by: Actor, draining: bool) -> Result<(), NoAnswer> {
         self.draining.store(draining, Ordering::Relaxed);
-        tracing::info!(draining, "drain");
+        audit!(by, "drain", draining);
         self.control.drain(draining).await
+    }
+
+    /// Ends the allocations that `filter` means and tells how many those were.
+    ///
+    /// # Errors
+    /// When a worker does not answer; it does so as soon as it can.
+    pub async fn kill(&self, by: Actor, filter: Filter) -> Result<usize, NoAnswer> {
+        let Filter {
+            serial,
+            user,
+            client,
+        } = &filter;
+        let (session, client) = (*serial, client.map(|ip| ip.to_string()));
+        let user = user.as_deref().map(escape_name);
+        let outcome = self.control.kill(filter).await;
+        let killed = outcome.as_ref().ok();
+        audit!(by, "kill", session, user, client, killed);
+        outcome
+    }
+
+    /// Sets the log level until the next reload.
+    pub fn set_log_level(&self, by: Actor, level: LevelFilter) {
+        self.log.set_level(level);
+        audit!(by, "log-level", %level);
+    }
+
+    /// Opens the log anew, which may have been moved away.
+    pub fn reopen_log(&self, by: Actor) {
+        match self.log.reopen() {
+            Ok(()) => tracing::info!("log reopened"),
+            Err(error) => tracing::warn!(%error, "log not reopened, the old one stays"),
+        }
+        audit!(by, "reopen-log");
+    }
+
+    /// Reads the certificates' files again.
+    pub fn reload_certificates(&self, by: Actor) {
+        audit!(by, "reload-certificates");
+        match self.control.certificates() {
+            Some(certificates) => certificates.reload(),
+            None => tracing::warn!("no certificate to reload: cert and pkey are not given"),
+        }
     }
 
     /// Returns when the last allocation has ended, or after `drain-timeout`.

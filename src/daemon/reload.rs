@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::Table;
 
 use super::Daemon;
+use super::audit::{Actor, audit};
 use crate::config::file::FileConfig;
 use crate::config::{self, ClearTable, Config};
 
@@ -75,11 +76,13 @@ impl Daemon {
     ///
     /// # Errors
     /// Everything that is in the way, a line each; nothing has changed then.
-    pub async fn reload(&self) -> Result<Vec<Change>, Vec<String>> {
+    pub async fn reload(&self, by: Actor) -> Result<Vec<Change>, Vec<String>> {
         let _one_at_a_time = self.reloading.lock().await;
         let outcome = self.try_reload().await;
         match &outcome {
             Ok(changes) => {
+                let keys: Vec<_> = changes.iter().map(|change| change.key.as_str()).collect();
+                audit!(by, "reload", done = true, changed = keys.join(" "));
                 self.reloads.fetch_add(1, Ordering::Relaxed);
                 for Change { key, old, new } in changes {
                     tracing::info!(key, old, new, "configuration changed");
@@ -87,6 +90,7 @@ impl Daemon {
                 tracing::info!(changes = changes.len(), "configuration reloaded");
             }
             Err(reasons) => {
+                audit!(by, "reload", done = false);
                 self.failed_reloads.fetch_add(1, Ordering::Relaxed);
                 for reason in reasons {
                     tracing::error!(reason, "configuration not reloaded, the old one stays");
@@ -114,7 +118,7 @@ impl Daemon {
             if now.is_some() && now == seen && now != loaded {
                 loaded = now;
                 // What came of it is in the log.
-                let _ = self.reload().await;
+                let _ = self.reload(Actor::File).await;
             }
             seen = now;
         }

@@ -273,12 +273,14 @@ impl Fields {
     }
 }
 
-/// A user name that cannot break a line or move a cursor; `-` for none. Quotes and backslashes are
-/// left to the log's format, which escapes them as it must.
+/// A user's name as [`escape_name`] shows it; `-` for none.
 fn escape(user: Option<&Arc<str>>) -> String {
-    let Some(name) = user else {
-        return "-".to_owned();
-    };
+    user.map_or_else(|| "-".to_owned(), |name| escape_name(name))
+}
+
+/// A name that cannot break a line or move a cursor. Quotes and backslashes are left to the log's
+/// format, which escapes them as it must.
+pub(crate) fn escape_name(name: &str) -> String {
     let mut shown = String::with_capacity(name.len());
     for c in name.chars() {
         match c {

@@ -1,5 +1,5 @@
 // The API, and the token that it may ask for.
-import { $ } from './dom.js';
+import { $, el, visible } from './dom.js';
 
 const LIMIT = 15_000;
 const KEY = 'turnd-admin-token';
@@ -23,7 +23,7 @@ export async function call(method, path, body) {
     }
     // Another request may have asked for the token meanwhile.
     if (token === sessionStorage.getItem(KEY)) {
-      await askToken(token !== null);
+      await askToken(token !== null, await lines(answer));
     }
   }
 }
@@ -57,12 +57,20 @@ async function read(answer) {
   return json;
 }
 
+/** What a server that has no token says to that, and how to come by one. */
+async function lines(answer) {
+  const { error, details = [] } = await answer.json().catch(() => ({}));
+  return details.length > 0 ? [error, ...details] : [];
+}
+
 let asking = null;
 
 /** Shows the dialog, once for all requests that wait for it. */
-function askToken(wrong) {
+function askToken(wrong, why) {
   asking ??= new Promise((resolve) => {
     const dialog = $('token-dialog');
+    $('token-why').replaceChildren(...why.map((line) => el('p', {}, visible(line))));
+    $('token-why').hidden = why.length === 0;
     $('token-wrong').hidden = !wrong;
     $('token').value = '';
     $('token-form').onsubmit = (event) => {

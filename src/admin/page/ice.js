@@ -68,7 +68,8 @@ async function test() {
   const host = $('ice-host').value.trim();
   const name = $('ice-user').value;
   const messages = Math.min(2000, Math.max(1, Number($('ice-messages').value) || 100));
-  const request = { ttl_seconds: 600 };
+  const password = $('ice-password').value;
+  const request = { urls_only: password !== '' };
   if (host !== '') {
     request.host = host;
   }
@@ -76,7 +77,9 @@ async function test() {
     request.name = name;
   }
   verdict('ice-verdict', 'busy', 'Asking for credentials…');
-  const { iceServers } = await call('POST', '/api/v1/credentials', request);
+  const answer = await call('POST', '/api/v1/credentials', request);
+  const own = password === '' ? {} : { username: name, credential: password };
+  const iceServers = answer.iceServers.map((server) => ({ ...server, ...own }));
   $('ice-server').textContent = visible(iceServers.flatMap(({ urls }) => urls).join(', '));
   $('ice-results').hidden = false;
   const relays = await gather(iceServers);

@@ -47,7 +47,9 @@ impl Client {
                     let answer = answer.unwrap_or_else(|_| Err("no answer in time".to_owned()));
                     let (status, bytes) =
                         answer.map_err(|error| Failure::Run(format!("{place}: {error}")))?;
-                    return judge(place, status, &bytes);
+                    let better = (status == StatusCode::UNAUTHORIZED && !unreachable.is_empty())
+                        .then(|| explain(&unreachable));
+                    return judge(place, status, &bytes, better);
                 }
                 Ok(Err(error)) => unreachable.push((place, error)),
                 Err(_) => unreachable.push((place, ErrorKind::TimedOut.into())),
@@ -115,29 +117,37 @@ async fn exchange(
     Ok((status, body.to_bytes()))
 }
 
-/// The answer, if it says yes; else what it says.
-fn judge(place: &AdminAddr, status: StatusCode, bytes: &[u8]) -> Result<Value, Failure> {
+/// The answer, if it says yes; else what it says, and why a `better` place was not asked.
+fn judge(
+    place: &AdminAddr,
+    status: StatusCode,
+    bytes: &[u8],
+    better: Option<String>,
+) -> Result<Value, Failure> {
     let answer: Option<Value> = serde_json::from_slice(bytes).ok();
-    match answer {
-        Some(answer) if status.is_success() => return Ok(answer),
-        Some(_) | None if status == StatusCode::UNAUTHORIZED => {
-            let text = format!(
-                "{place}: the token is missing or wrong; give the server's admin-token with --token-file or --token"
-            );
-            return Err(Failure::Run(text));
-        }
-        _ => {}
+    if let Some(answer) = &answer
+        && status.is_success()
+    {
+        return Ok(answer.clone());
     }
     let problem = answer.unwrap_or_default();
-    let Some(error) = problem["error"].as_str() else {
-        return Err(Failure::Run(format!(
-            "{place}: the answer is not turnd's ({status}); name its admin-listen with --admin"
-        )));
-    };
     let details = problem["details"].as_array().into_iter().flatten();
-    let mut text = error.to_owned();
-    for detail in details.filter_map(Value::as_str) {
-        let _ = write!(text, "\n{detail}");
+    let details: Vec<_> = details.filter_map(Value::as_str).collect();
+    let mut text = match problem["error"].as_str() {
+        // A server without a token says what else there is to do.
+        Some(error) if status == StatusCode::UNAUTHORIZED && !details.is_empty() => {
+            format!("{place}: {error}")
+        }
+        _ if status == StatusCode::UNAUTHORIZED => format!(
+            "{place}: the token is missing or wrong; give the server's admin-token with --token-file or --token"
+        ),
+        Some(error) => error.to_owned(),
+        None => format!(
+            "{place}: the answer is not turnd's ({status}); name its admin-listen with --admin"
+        ),
+    };
+    for line in details.into_iter().chain(better.as_deref()) {
+        let _ = write!(text, "\n{line}");
     }
     Err(Failure::Run(text))
 }
@@ -193,7 +203,7 @@ mod tests {
 
     fn said(status: StatusCode, body: &str) -> String {
         let place = AdminAddr::Tcp(([127, 0, 0, 1], 9641).into());
-        match judge(&place, status, body.as_bytes()) {
+        match judge(&place, status, body.as_bytes(), None) {
             Err(Failure::Run(text)) => text,
             other => panic!("{other:?}"),
         }
@@ -207,6 +217,11 @@ mod tests {
         assert_eq!(
             said(StatusCode::UNAUTHORIZED, "{}"),
             "127.0.0.1:9641: the token is missing or wrong; give the server's admin-token with --token-file or --token"
+        );
+        let body = r#"{"error": "no token here", "details": ["use the socket"]}"#;
+        assert_eq!(
+            said(StatusCode::UNAUTHORIZED, body),
+            "127.0.0.1:9641: no token here\nuse the socket"
         );
         assert_eq!(
             said(StatusCode::OK, "<html>"),

@@ -140,7 +140,7 @@ struct LogLevel {
 
 #[derive(clap::Args)]
 struct Credentials {
-    /// User to make credentials for, or the static user to print.
+    /// Name to make credentials for.
     #[arg(long)]
     name: Option<String>,
     /// How long the credentials are good for, as 90 (seconds), 30m, 24h or 7d.

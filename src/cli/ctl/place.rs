@@ -23,7 +23,9 @@ impl Reach {
             self.file()?
         };
         let places = named.map(|place| vec![place]).or(found.places);
-        let places = places.unwrap_or_else(default_places);
+        let mut places = places.unwrap_or_else(default_places);
+        // By the unix socket no token is needed.
+        places.sort_by_key(|place| matches!(place, AdminAddr::Tcp(_)));
         Ok(Client {
             places: places.into_iter().map(reachable).collect(),
             token: token.or(found.token),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Http, api, start, status, usual_session};
+use super::{Http, api, ctl, start, status, tcp, usual_session};
 use crate::support::Turnd;
 
 #[test]
@@ -14,15 +14,14 @@ fn the_network_needs_the_token_and_the_unix_socket_does_not() {
     let turnd = start("admin-token = 'north'");
     let paths = ["/api/v1/status", "/api/v1/sessions", "/metrics"];
     for path in paths {
-        assert_eq!(api(&turnd).get(path).status, 401, "{path}");
-        let answer = api(&turnd).with_token("nort").get(path);
+        assert_eq!(tcp(&turnd).get(path).status, 401, "{path}");
+        let answer = tcp(&turnd).with_token("nort").get(path);
         assert_eq!(answer.status, 401, "{path}");
         assert!(answer.any_json()["error"].is_string());
-        assert_eq!(api(&turnd).with_token("north").get(path).status, 200);
-        let unix = Http::unix(&turnd.admin_socket());
-        assert_eq!(unix.get(path).status, 200, "{path}");
+        assert_eq!(tcp(&turnd).with_token("north").get(path).status, 200);
+        assert_eq!(api(&turnd).get(path).status, 200, "{path}");
     }
-    let wrong = api(&turnd).with_token("south");
+    let wrong = tcp(&turnd).with_token("south");
     for (path, body) in [("kill", json!({"user": "alice"})), ("reload", json!({}))] {
         let answer = wrong.post(&format!("/api/v1/{path}"), &body);
         assert_eq!(answer.status, 401);
@@ -30,13 +29,65 @@ fn the_network_needs_the_token_and_the_unix_socket_does_not() {
     assert_eq!(wrong.delete("/api/v1/sessions/1").status, 401);
     // Probes and the page itself tell nothing.
     for open in ["/healthz", "/readyz", "/"] {
-        assert_eq!(api(&turnd).get(open).status, 200, "{open}");
+        assert_eq!(tcp(&turnd).get(open).status, 200, "{open}");
     }
     assert!(!turnd.log().contains("north"));
 }
 
+/// Every request that the API takes, with a body that it accepts.
+const REQUESTS: [(&str, &str, &str); 10] = [
+    ("GET", "/api/v1/status", ""),
+    ("GET", "/api/v1/sessions", ""),
+    ("GET", "/api/v1/sessions/1", ""),
+    ("DELETE", "/api/v1/sessions/1", ""),
+    ("POST", "/api/v1/kill", r#"{"user":"alice"}"#),
+    ("POST", "/api/v1/drain", r#"{"drain":true}"#),
+    ("POST", "/api/v1/reload", "{}"),
+    ("PUT", "/api/v1/log-level", r#"{"level":"error"}"#),
+    ("POST", "/api/v1/credentials", "{}"),
+    ("GET", "/api/v1/openapi.json", ""),
+];
+
 #[test]
-fn a_name_that_leads_to_loopback_is_not_served_without_a_token() {
+fn tcp_without_a_token_gives_health_and_metrics_and_says_how_to_get_more() {
+    let turnd = start("static-auth-secret = 'north'\nuser = 'alice:secret'");
+    let session = usual_session(&turnd);
+    for (method, path, body) in REQUESTS {
+        for http in [tcp(&turnd), tcp(&turnd).with_token("")] {
+            let answer = http.json(method, path, body);
+            assert_eq!(answer.status, 401, "{method} {path}: {answer:?}");
+            let problem = answer.any_json();
+            let error = problem["error"].as_str().unwrap();
+            assert!(error.contains("no admin-token"), "{error}");
+            let remedy = problem["details"][0].as_str().unwrap();
+            assert!(
+                remedy.contains("turnd ctl") && remedy.contains("add admin-token"),
+                "{remedy}"
+            );
+        }
+    }
+    for path in ["/healthz", "/readyz", "/metrics", "/", "/page.js"] {
+        assert_eq!(tcp(&turnd).get(path).status, 200, "{path}");
+    }
+    let status = status(&turnd);
+    assert_eq!(
+        (&status["draining"], &status["reloads"]),
+        (&json!(false), &json!(0))
+    );
+    assert!(super::is_alive(&session));
+    // A token that comes by a reload opens it, without a restart.
+    turnd.configure("static-auth-secret = 'north'\nuser = 'alice:secret'\nadmin-token = 'south'");
+    ctl(&turnd, &["reload"]).ok();
+    for (method, path, body) in REQUESTS {
+        let answer = tcp(&turnd).json(method, path, body);
+        assert_eq!(answer.status, 401, "{method} {path}: {answer:?}");
+    }
+    let answer = tcp(&turnd).with_token("south").get("/api/v1/status");
+    assert_eq!(answer.status, 200);
+}
+
+#[test]
+fn a_name_that_leads_to_loopback_gets_no_metrics_without_a_token() {
     let turnd = start("");
     for (host, expected) in [
         ("evil.example", 403),
@@ -45,16 +96,16 @@ fn a_name_that_leads_to_loopback_is_not_served_without_a_token() {
         ("[::1]", 200),
     ] {
         let line = format!("Host: {host}");
-        let answer = api(&turnd).send("GET", "/api/v1/sessions", &[&line], "");
+        let answer = tcp(&turnd).send("GET", "/metrics", &[&line], "");
         assert_eq!(answer.status, expected, "{host}");
     }
-    let answer = api(&turnd).send("GET", "/metrics", &[], "");
+    let answer = tcp(&turnd).send("GET", "/metrics", &[], "");
     assert_eq!(answer.status, 403, "no host at all");
 }
 
 #[test]
 fn a_form_of_a_foreign_page_cannot_act() {
-    let turnd = start("");
+    let turnd = start("admin-token = 'north'");
     let _session = usual_session(&turnd);
     let host = format!("Host: {}", turnd.admin());
     for content_type in [
@@ -62,15 +113,18 @@ fn a_form_of_a_foreign_page_cannot_act() {
         "Content-Type: text/plain",
         "Content-Type: application/x-www-form-urlencoded",
     ] {
-        let lines = [host.as_str(), content_type];
+        // As if a browser sent it along, which it does not.
+        let lines = [host.as_str(), "Authorization: Bearer north", content_type];
         for (method, path) in [
             ("POST", "/api/v1/kill"),
             ("POST", "/api/v1/reload"),
             ("POST", "/api/v1/drain"),
             ("PUT", "/api/v1/log-level"),
         ] {
-            let answer = api(&turnd).send(method, path, &lines, r#"{"user":"alice"}"#);
-            assert_eq!(answer.status, 415, "{method} {path} {content_type}");
+            for http in [tcp(&turnd), api(&turnd)] {
+                let answer = http.send(method, path, &lines, r#"{"user":"alice"}"#);
+                assert_eq!(answer.status, 415, "{method} {path} {content_type}");
+            }
         }
     }
     assert_eq!(status(&turnd)["allocations"], 1);
@@ -78,7 +132,7 @@ fn a_form_of_a_foreign_page_cannot_act() {
 
 #[test]
 fn bodies_that_make_no_sense_are_refused() {
-    let turnd = start("");
+    let turnd = start("static-auth-secret = 'north'");
     let http = api(&turnd);
     let large = format!(r#"{{"user":"{}"}}"#, "x".repeat(20_000));
     for (path, body, expected) in [
@@ -92,9 +146,12 @@ fn bodies_that_make_no_sense_are_refused() {
         ("kill", r#"{"client":"localhost"}"#, 422),
         ("drain", r#"{"drain":"yes"}"#, 422),
         ("credentials", r#"{"ttl_seconds":-1}"#, 422),
+        ("credentials", r#"{"ttl_seconds":0}"#, 422),
+        ("credentials", r#"{"ttl_seconds":86401}"#, 422),
+        ("credentials", r#"{"ttl_seconds":4294967295}"#, 422),
         ("credentials", r#"{"ttl_seconds":4294967296}"#, 422),
         ("credentials", r#"{"host":"a/b"}"#, 422),
-        ("credentials", r#"{"name":"mallory"}"#, 422),
+        ("credentials", r#"{"name":""}"#, 422),
     ] {
         let answer = http.json("POST", &format!("/api/v1/{path}"), body);
         assert_eq!(answer.status, expected, "{path} {body:.60}: {answer:?}");
@@ -152,7 +209,7 @@ fn every_answer_says_what_a_browser_may_do_with_it() {
         "/none",
     ];
     for path in paths {
-        let answer = api(&turnd).get(path);
+        let answer = tcp(&turnd).get(path);
         let policy = answer.header("content-security-policy").unwrap();
         assert!(
             policy.starts_with("default-src 'none'; script-src 'self'"),
@@ -165,7 +222,7 @@ fn every_answer_says_what_a_browser_may_do_with_it() {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(answer.header("x-frame-options"), Some("DENY"));
     }
-    let page = api(&turnd).get("/").body;
+    let page = tcp(&turnd).get("/").body;
     assert!(!page.contains("<style") && !page.contains(" style=") && !page.contains("onclick"));
     assert!(!page.contains("http:") && !page.contains("https:"));
 }
@@ -182,14 +239,14 @@ fn usage(turnd: &Turnd) -> (u64, usize) {
 
 #[test]
 fn clients_that_only_hold_connections_keep_nobody_out() {
-    let turnd = start("");
-    let http = api(&turnd);
+    let turnd = start("admin-token = 'north'");
+    let http = tcp(&turnd).with_token("north");
     assert_eq!(http.get("/healthz").status, 200);
     let (memory, files) = usage(&turnd);
     let head = format!("GET /page.js HTTP/1.1\r\nHost: {}\r\n", turnd.admin());
     let full = format!("{head}\r\n");
     let endless_body = format!(
-        "POST /api/v1/kill HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 15000\r\n\r\n{{",
+        "POST /api/v1/kill HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer north\r\nContent-Type: application/json\r\nContent-Length: 15000\r\n\r\n{{",
         turnd.admin()
     );
     let mut held = Vec::new();
@@ -207,7 +264,7 @@ fn clients_that_only_hold_connections_keep_nobody_out() {
         if round % 20 == 0 {
             let asked = Instant::now();
             assert_eq!(http.get("/healthz").status, 200);
-            assert_eq!(status(&turnd)["draining"], false);
+            assert_eq!(http.get("/api/v1/status").json()["draining"], false);
             assert!(asked.elapsed() < Duration::from_secs(5));
         }
     }

@@ -209,12 +209,53 @@ fn without_permission_it_says_so() {
     let scratch = Scratch::new();
     let program = scratch.path().join("turnd");
     fs::copy(env!("CARGO_BIN_EXE_turnd"), &program).unwrap();
-    let mut command = Command::new(&program);
-    command.uid(NOBODY).gid(NOBODY).args(["ctl", "--admin"]);
-    let outcome = Outcome::of(command.arg(turnd.admin_socket()).arg("status"));
+    let as_nobody = |words: &[&str]| {
+        let mut command = Command::new(&program);
+        Outcome::of(command.uid(NOBODY).gid(NOBODY).arg("ctl").args(words))
+    };
+    let socket = turnd.admin_socket();
+    let outcome = as_nobody(&["status", "--admin", socket.to_str().unwrap()]);
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
     assert!(
         outcome.err.contains("permission denied\nrun this as root"),
         "{outcome:?}"
     );
+    // Where TCP is there as well, but without a token, both say what to do.
+    let file = scratch.path().join("places.toml");
+    let places = format!(
+        "no-auth = true\nadmin-listen = ['{}', '{}']",
+        turnd.admin(),
+        socket.display()
+    );
+    fs::write(&file, places).unwrap();
+    let outcome = as_nobody(&["status", "-c", file.to_str().unwrap()]);
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    for part in [
+        "this server has no admin-token",
+        "or add admin-token to the configuration",
+        "permission denied\nrun this as root",
+    ] {
+        assert!(outcome.err.contains(part), "{part} is not in {outcome:?}");
+    }
+    // Those who may open the socket get in by it, though TCP is named first.
+    turnd_with(&["ctl", "status", "-c", file.to_str().unwrap()]).ok();
+    // TCP alone says what to do.
+    let place = turnd.admin().to_string();
+    for words in [
+        &["status"][..],
+        &["drain"],
+        &["reload"],
+        &["credentials"],
+        &["log-level", "error"],
+    ] {
+        let outcome = ctl_at(Path::new(&place), words);
+        assert_eq!((outcome.code, outcome.out.as_str()), (Some(1), ""));
+        let start = format!("{place}: this server has no admin-token");
+        assert!(outcome.err.starts_with(&start), "{outcome:?}");
+        assert!(
+            outcome
+                .err
+                .contains("use turnd ctl, which takes the unix socket")
+        );
+    }
 }

@@ -1,6 +1,8 @@
 //! The admin listener, `turnd ctl` and the page, on a server that relays.
 
 mod access;
+mod audit;
+mod credentials;
 mod ctl;
 mod drain;
 mod http;
@@ -11,6 +13,7 @@ mod names;
 mod notify;
 mod openapi;
 mod page;
+mod places;
 mod reload;
 mod sessions;
 mod workers;
@@ -39,7 +42,13 @@ fn start(toml: &str) -> Turnd {
     Turnd::start_with(toml, extras)
 }
 
+/// Its API, as those have it who may open the unix socket.
 fn api(turnd: &Turnd) -> Http {
+    Http::unix(&turnd.admin_socket())
+}
+
+/// The same as those have it who can connect to it over TCP.
+fn tcp(turnd: &Turnd) -> Http {
     Http::tcp(turnd.admin())
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Http, api, start, usual_session};
+use super::{Answer, Http, api, start, tcp, usual_session};
 use crate::support::Turnd;
 
 const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
@@ -129,7 +129,7 @@ fn live_id(turnd: &Turnd) -> String {
 #[test]
 fn every_documented_operation_answers_as_documented_and_no_other_does() {
     let document = document();
-    let turnd = start("");
+    let turnd = start("static-auth-secret = 'north'\nuser = 'alice:secret'");
     let http = api(&turnd);
     let mut operations = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -156,13 +156,24 @@ fn every_documented_operation_answers_as_documented_and_no_other_does() {
 #[test]
 fn refusals_are_as_documented_too() {
     let document = document();
-    let turnd = start("admin-token = 'north'");
-    let http = api(&turnd).with_token("north");
+    let (turnd, without) = (start("admin-token = 'north'"), start(""));
+    let http = tcp(&turnd).with_token("north");
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in METHODS.into_iter().filter(|m| item[*m].is_object()) {
             if item[method]["security"].is_null() {
-                let answer = request(&api(&turnd), method, path, &body(path));
+                let answer = request(&tcp(&turnd), method, path, &body(path));
                 assert_eq!(answer.status, 401, "{method} {path}");
+                check(&document, method, path, &answer);
+                let answer = request(&tcp(&without), method, path, &body(path));
+                if path == "/metrics" {
+                    assert_eq!(answer.status, 200);
+                    let answer = tcp(&without).send("GET", path, &["Host: evil.example"], "");
+                    assert_eq!(answer.status, 403);
+                    check(&document, method, path, &answer);
+                } else {
+                    assert_eq!(answer.status, 401, "{method} {path}");
+                    assert!(answer.any_json()["details"].is_array());
+                }
                 check(&document, method, path, &answer);
             }
             if matches!(method, "post" | "put") {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{api, session, start, status};
-use crate::support::{StunClient, Turnd, node};
+use super::{api, ctl, session, start, status, tcp};
+use crate::support::{PASSWORD, StunClient, Turnd, USER, node};
 
 const LIMIT: Duration = Duration::from_secs(240);
 const SECRET: &str = "north";
@@ -26,10 +26,7 @@ fn sessions(turnd: &Turnd) -> Vec<(String, StunClient)> {
         .map(|name| {
             // The name as a whole begins with the time, as the API makes it.
             let body = json!({ "name": name, "ttl_seconds": 600 });
-            let answer = api(turnd)
-                .with_token("token")
-                .post("/api/v1/credentials", &body)
-                .json();
+            let answer = api(turnd).post("/api/v1/credentials", &body).json();
             let server = &answer["iceServers"][0];
             let text = |key: &str| server[key].as_str().unwrap().to_owned();
             let client = session(turnd.address(), &text("username"), &text("credential"));
@@ -51,7 +48,7 @@ fn an_operator_sees_sessions_tests_the_relay_and_ends_a_call() {
         "static-auth-secret = '{SECRET}'\nadmin-token = 'token'"
     ));
     let sessions = sessions(&turnd);
-    let http = api(&turnd).with_token("token");
+    let http = tcp(&turnd).with_token("token");
     let listed = http.get("/api/v1/sessions").json();
     let kill = listed["sessions"][1]["id"].clone();
     let argument = json!({
@@ -119,17 +116,40 @@ fn an_operator_sees_sessions_tests_the_relay_and_ends_a_call() {
 }
 
 #[test]
-fn without_a_token_nobody_is_asked_and_failures_are_explained() {
+fn a_server_without_a_token_says_how_to_get_one_and_failures_are_explained() {
     let turnd = start("user-quota = 1");
     let _session = super::usual_session(&turnd);
+    let url = format!("http://{}/", turnd.admin());
+    let argument = json!({
+        "url": url, "token": "token", "folder": screenshots(), "milliseconds": 30_000,
+    });
+    let result = node(None, "page_token.mjs", &argument, LIMIT);
+    assert_eq!(result["pageErrors"], json!([]), "{result}");
+    for text in ["asked", "wrong"].map(|key| result[key].as_str().unwrap()) {
+        for part in [
+            "this server has no admin-token",
+            "turnd ctl",
+            "openssl rand",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+    }
+    let wrong = result["wrong"].as_str().unwrap();
+    assert!(wrong.contains("does not take that token"), "{wrong}");
+
+    turnd.configure("user-quota = 1\nadmin-token = 'token'");
+    ctl(&turnd, &["reload"]).ok();
     turnd.configure_raw("min-prot = 1");
     let argument = json!({
-        "url": format!("http://{}/", turnd.admin()),
-        "milliseconds": 30_000,
+        "url": url, "token": "token", "user": USER, "password": PASSWORD, "milliseconds": 30_000,
     });
     let result = node(None, "page_failures.mjs", &argument, LIMIT);
     assert_eq!(result["pageErrors"], json!([]), "{result}");
-    assert_eq!(result["asked"], false);
+    let asked = result["asked"].as_str().unwrap();
+    assert!(!asked.contains("no admin-token"), "{asked}");
+    // A user's own password does not come from the server, but may be typed.
+    let refused = result["refused"].as_str().unwrap();
+    assert!(refused.contains("add static-auth-secret"), "{refused}");
     // The one allocation that the quota allows is taken.
     let verdict = result["verdict"].as_str().unwrap();
     assert!(verdict.starts_with("No relay candidate: "), "{result}");

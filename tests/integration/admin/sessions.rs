@@ -94,7 +94,7 @@ fn killing_ends_exactly_those_that_are_meant() {
 
 #[test]
 fn credentials_of_the_api_allocate() {
-    let turnd = start("static-auth-secret = ['north', 'old']\nuser = 'alice:secret'");
+    let turnd = start("static-auth-secret = ['north', 'old']");
     let ask = |body| api(&turnd).post("/api/v1/credentials", &body);
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     for body in [
