@@ -79,7 +79,7 @@ impl CoturnOption {
 const DATABASE: &str = "write the users into user-file and the secrets into static-auth-secret-file, \
                         see docs/migrate-from-coturn.md";
 const CONSOLE: &str = "there is no telnet console; use `turnd ctl`";
-const WEB_ADMIN: &str = "the web page is on admin-listen";
+const WEB_ADMIN: &str = "the web page is on admin-listen, with admin-token";
 const SUITES: &str = "TLS has elliptic curves and authenticated ciphers only, and rustls chooses";
 const OLD_TLS: &str = "TLS 1.2 is the oldest that is spoken";
 const NO_DATABASE: &str = "there is no database to ask";
