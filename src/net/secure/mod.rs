@@ -89,8 +89,9 @@ impl Secure {
         self.exchange();
     }
 
-    /// Reloads when files have changed and now stay as they are; to be called every few seconds.
-    pub fn reload_if_changed(&self) {
+    /// Reloads when files have changed and now stay as they are, and tells whether they have; to be
+    /// called every few seconds.
+    pub fn reload_if_changed(&self) -> bool {
         let now = stamps(&self.tls());
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let [read, looked] = &mut *seen;
@@ -103,6 +104,7 @@ impl Secure {
             drop(seen);
             self.exchange();
         }
+        changed && settled
     }
 
     /// Says in the log which certificates are about to expire; to be called every day.

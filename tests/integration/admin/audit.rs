@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{api, eventually, session, start, status, tcp, usual_session};
-use crate::support::{PASSWORD, Running, Turnd, USER};
+use crate::support::{Authority, PASSWORD, Running, Turnd, USER};
 
 /// The audit lines so far.
 fn lines(turnd: &Turnd) -> Vec<Value> {
@@ -187,6 +187,25 @@ fn reloads_and_signals_are_logged_too() {
     expect(&line, &json!({ "action": "stop", "by": "signal TERM" }));
     assert_eq!(turnd.exit_code(Duration::from_secs(15)), Some(0));
     assert!(!turnd.log().contains("\"INFO\",\"message\":\"stopped\""));
+}
+
+#[test]
+fn certificates_that_are_replaced_are_logged_too() {
+    let authority = Authority::new();
+    authority.issue("one", "localhost", "rsa:2048", 30);
+    let turnd = start(&format!(
+        "log-format = 'json'\n{}",
+        authority.toml(&["one"])
+    ));
+    let quiet = json!({ "level": "error" });
+    assert_eq!(api(&turnd).put("/api/v1/log-level", &quiet).status, 200);
+    let ((), line) = after(&turnd, || {
+        authority.issue("one", "localhost", "rsa:2048", 60)
+    });
+    expect(
+        &line,
+        &json!({ "action": "reload-certificates", "by": "changed file" }),
+    );
 }
 
 /// Whoever hangs up before the answer is recorded all the same, if the request was read at all.
