@@ -16,7 +16,7 @@ const BACKLOG: i32 = 128;
 /// A listening unix socket; its file goes with it.
 pub(super) struct UnixSocket {
     /// Dropped first: while the socket is open, no other file gets the number of its inode.
-    _file: SocketFile,
+    file: SocketFile,
     listener: UnixListener,
 }
 
@@ -24,11 +24,16 @@ impl UnixSocket {
     /// Listens at `path`; a socket file there that nobody listens on is replaced, and nothing else.
     pub(super) fn bind(path: &Path) -> Result<Self, BindError> {
         make_room(path)?;
-        let (socket, _file) = bind_closed(path)?;
+        let (socket, file) = bind_closed(path)?;
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
         let listener = UnixListener::from_std(socket.into())?;
-        Ok(Self { _file, listener })
+        Ok(Self { file, listener })
+    }
+
+    /// The path of its file.
+    pub(super) fn path(&self) -> &Path {
+        &self.file.path
     }
 
     pub(super) fn listener(&self) -> &UnixListener {

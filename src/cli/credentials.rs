@@ -42,6 +42,8 @@ impl Credentials {
             None if no_file => Some(secret::variable(secret::SECRET)?.ok_or_else(none)?),
             given => given,
         };
+        // No server's configuration says how long a secret of its own may make credentials for.
+        let bounded = secret.is_none();
         let loaded = match secret {
             Some(secret) => config::from_flags(&FileConfig {
                 static_auth_secret: Some(vec![secret]),
@@ -58,26 +60,22 @@ impl Credentials {
         } else {
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
             let now = now.unwrap_or_default();
-            let expiry = now.saturating_add(self.ttl(&config.operation)?);
+            let expiry = now.saturating_add(self.ttl(&config.operation, bounded)?);
             Some(login(&config.auth, self.name.as_deref(), expiry).map_err(Failure::usage)?)
         };
         say(pretty(config, self.host.as_deref(), login)?)
     }
-}
 
-impl Credentials {
-    fn ttl(&self, operation: &Operation) -> Result<Duration, Failure> {
+    fn ttl(&self, operation: &Operation, bounded: bool) -> Result<Duration, Failure> {
         let max = operation.max_credential_ttl;
-        let ttl = self.ttl.unwrap_or(DAY);
-        if self.secret.is_some() {
-            // No server's configuration says how long its secret may make credentials for.
-            return Ok(ttl);
+        match self.ttl {
+            None if bounded => Ok(DAY.min(max)),
+            Some(ttl) if bounded => {
+                check_ttl(ttl, max).map_err(|why| Failure::usage(format!("--{why}")))?;
+                Ok(ttl)
+            }
+            ttl => Ok(ttl.unwrap_or(DAY)),
         }
-        if self.ttl.is_none() {
-            return Ok(ttl.min(max));
-        }
-        check_ttl(ttl, max).map_err(|why| Failure::usage(format!("--{why}")))?;
-        Ok(ttl)
     }
 }
 

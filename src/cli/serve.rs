@@ -104,7 +104,7 @@ impl Serve {
         runtime.block_on(serve(admin, Arc::new(daemon), signals));
         notify::notify("STOPPING=1");
         // A line for each call that ends now: more at once than the queue holds, perhaps.
-        lines.begin_end();
+        lines.prepare_exit();
         // Closing sockets takes no time; the runtime that could wait for it has nothing left to do.
         service.stop();
         info!("stopped");

@@ -50,7 +50,7 @@ impl LogControl {
         })
     }
 
-    /// Where its lines go.
+    /// The place where the lines go.
     #[must_use]
     pub fn target(&self) -> &LogTarget {
         &self.target
@@ -140,7 +140,7 @@ fn lines(config: &Log, target: &LogTarget) -> Lines {
     }
 }
 
-/// Where log lines go. A line that cannot be written is lost and counted, and nothing else happens.
+/// The place where log lines go. A line that cannot be written is lost and counted, and nothing else happens.
 #[derive(Clone, Debug)]
 pub struct LogTarget {
     queue: LogQueue,
@@ -158,7 +158,7 @@ impl LogTarget {
         })
     }
 
-    /// The way of the lines.
+    /// The queue of the lines.
     #[must_use]
     pub fn queue(&self) -> &LogQueue {
         &self.queue
@@ -167,7 +167,7 @@ impl LogTarget {
     /// Says something on standard error, unless the log's lines appear there.
     pub fn say_beside_file(&self, text: &str) {
         if self.path().is_some() {
-            self.queue.aside(format!("{text}\n"));
+            self.queue.write_to_stderr(format!("{text}\n"));
         }
     }
 
@@ -212,7 +212,7 @@ fn open_file(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Takes whole lines.
+/// A writer of whole lines.
 #[derive(Debug)]
 pub struct LineWriter<'a>(&'a LogQueue);
 

@@ -22,7 +22,7 @@ use crate::server::counters::Counters;
 use crate::server::oversight::{Filter, SessionInfo};
 use crate::server::shared::Shared;
 
-/// The workers answer between two packets; one that takes longer is stuck.
+/// Time that a worker has for an answer. It answers between two packets, so one that needs longer is stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Asks and tells the workers of a running service.
@@ -128,7 +128,7 @@ impl Status {
     }
 }
 
-/// A worker has ended, or is stuck.
+/// The error of a worker that has ended or is stuck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoAnswer {
     worker: usize,

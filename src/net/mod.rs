@@ -40,7 +40,7 @@ use crate::config::Config;
 use crate::policy::unallocated::Unallocated;
 use crate::server::shared::Shared;
 
-/// Told of a worker that ended though nobody had asked it to: which one, and why.
+/// A callback for the end of a worker that nobody had asked for: which worker, and why.
 ///
 /// It is called on that worker's thread. Clients of other workers are still served, new ones that
 /// fall to the ended one are not: better that it ends the process than that it returns.

@@ -192,16 +192,20 @@ fn reloads_and_signals_are_logged_too() {
 #[test]
 fn certificates_that_are_replaced_are_logged_too() {
     let authority = Authority::new();
-    authority.issue("one", "localhost", "rsa:2048", 30);
+    for name in ["one", "two"] {
+        authority.issue(name, "localhost", "rsa:2048", 30);
+    }
     let turnd = start(&format!(
         "log-format = 'json'\n{}",
         authority.toml(&["one"])
     ));
     let quiet = json!({ "level": "error" });
     assert_eq!(api(&turnd).put("/api/v1/log-level", &quiet).status, 200);
-    let ((), line) = after(&turnd, || {
-        authority.issue("one", "localhost", "rsa:2048", 60)
-    });
+    let replace = |kind: &str| {
+        let [two, one] = ["two", "one"].map(|name| authority.path(&format!("{name}.{kind}")));
+        std::fs::rename(two, one).unwrap();
+    };
+    let ((), line) = after(&turnd, || ["key", "pem"].into_iter().for_each(replace));
     expect(
         &line,
         &json!({ "action": "reload-certificates", "by": "changed file" }),
