@@ -34,38 +34,53 @@ fn occurrences(pid: u32, texts: &[&str]) -> Vec<usize> {
     found
 }
 
-/// A long text that occurs nowhere else.
-fn secret(name: &str) -> String {
-    format!("{name}-{}", "q7Zr".repeat(8))
+/// What is looked for of a secret. An allocator writes over the beginning of what is freed, so this is the end.
+fn end(name: &str) -> String {
+    format!("{name}-q7Zrq7Zrq7Zrq7Zr")
+}
+
+fn secret(name: &str, n: usize) -> String {
+    format!("{n:032}-{}", end(name))
+}
+
+/// So many that what is freed of them is not all used again.
+fn secrets(name: &str) -> Vec<String> {
+    (0..50).map(|n| secret(name, n)).collect()
 }
 
 #[test]
 fn a_secret_that_a_reload_replaced_is_in_memory_no_more() {
-    let [password, shared, nonce, token] = ["password", "shared", "nonce", "token"].map(secret);
-    let new = secret("new");
-    let toml = |[password, shared, nonce, token]: [&str; 4]| {
-        format!(
-            "user = 'alice:{password}'\nstatic-auth-secret = ['{shared}', 'another-{new}']\n\
-             nonce-secret = '{nonce}'\nadmin-token = '{token}'"
-        )
-    };
-    let olds = [&*password, &shared, &nonce, &token];
-    let turnd = Turnd::start(&toml(olds));
+    let quoted = |texts: Vec<String>| format!("['{}']", texts.join("', '"));
+    let [passwords, shared] = ["password", "shared"].map(secrets);
+    let users = passwords
+        .iter()
+        .enumerate()
+        .map(|(n, p)| format!("user{n}:{p}"));
+    let old = format!(
+        "user = {}\nstatic-auth-secret = {}\nnonce-secret = '{}'\nadmin-token = '{}'",
+        quoted(users.collect()),
+        quoted(shared),
+        secret("nonce", 0),
+        secret("token", 0)
+    );
+    let olds = ["password", "shared", "nonce", "token"].map(end);
+    let olds = olds.each_ref().map(String::as_str);
+    let turnd = Turnd::start(&old);
     let address = turnd.address();
-    let allocate = |password: &str| {
+    let allocate = |user: &str, password: &str| {
         let mut client = StunClient::new(address);
-        client.log_in("alice", password);
+        client.log_in(user, password);
         let reply = client.ask(&client.signed(METHOD_ALLOCATE, vec![])).unwrap();
         // A bad request, and no wrong password.
         assert_eq!(error_code(&reply), Some(400), "{reply}");
     };
-    allocate(&password);
+    allocate("user0", &passwords[0]);
     let before = occurrences(turnd.pid(), &olds);
     assert!(before.iter().all(|count| *count > 0), "{before:?}");
 
-    turnd.configure(&toml([&new; 4]));
+    turnd.configure("user = 'bob:correct horse'");
     turnd.signal("HUP");
     wait_for("configuration reloaded", || turnd.log());
-    allocate(&new);
+    allocate("bob", "correct horse");
     assert_eq!(occurrences(turnd.pid(), &olds), [0; 4]);
 }
