@@ -20,7 +20,7 @@ const PASSWORD: &str = "TURND_PASSWORD";
 /// The variable in place of `--secret`.
 pub(super) const SECRET: &str = "TURND_SECRET";
 
-/// Who to log in as.
+/// Flags that say who logs in.
 #[derive(clap::Args)]
 pub(super) struct LoginArgs {
     /// User name; the password is asked for unless something else says it.
@@ -42,7 +42,7 @@ pub(super) struct LoginArgs {
     secret: SecretArgs,
 }
 
-/// The secret to make credentials of.
+/// Flags that say of which secret credentials are made.
 #[derive(clap::Args)]
 pub(super) struct SecretArgs {
     /// Secret (static-auth-secret) of the server, to make a credential of, or - to read it from standard input. Others on
@@ -108,7 +108,7 @@ impl LoginArgs {
     }
 }
 
-/// What `--FLAG` or `--FLAG-file` says; `-` stands for standard input in both.
+/// Secret that `--FLAG` or `--FLAG-file` gives; `-` stands for standard input in both.
 pub(super) fn given(
     flag: &str,
     text: Option<&Secret>,
@@ -131,7 +131,7 @@ pub(super) fn given(
     Ok(Some(secret))
 }
 
-/// What a variable of the environment says; one that is empty says nothing.
+/// Secret in a variable of the environment; `None` when it is absent or empty.
 pub(super) fn variable(name: &str) -> Result<Option<Secret>, Failure> {
     let Some(value) = std::env::var_os(name) else {
         return Ok(None);

@@ -47,7 +47,7 @@ impl Checker<'_> {
         })
     }
 
-    /// What the system knows by this name.
+    /// Entry of the system's user or group database with this name; an absent one is an error of `key`.
     fn looked_up<T>(
         &mut self,
         key: &str,

@@ -117,7 +117,7 @@ impl Checker<'_> {
         }
     }
 
-    /// The same for the passwords of users, in one line for all of them.
+    /// Refuses the placeholders among the passwords of users, and warns of those that can be guessed in one line for all.
     pub(super) fn passwords<'u>(&mut self, users: impl Iterator<Item = (&'u str, &'u Secret)>) {
         const REMEDY: &str = "make others with `openssl rand -base64 18`";
         let key = self.origins.given(&["user", "user-file"]);

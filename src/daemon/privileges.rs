@@ -22,8 +22,7 @@ use crate::config::ProcUser;
 pub fn harden() -> io::Result<()> {
     // No effect on what root may do; and `execve` gives nothing to whoever takes the process over.
     set_no_new_privs(true)?;
-    // The limit alone would not stop a core that goes to a program (core(5)), and the flag alone not one of a future
-    // where something sets it back.
+    // The limit stops no core that goes to a program (core(5)), and the flag is set back when the user changes.
     Resource::CORE.set(0, 0)?;
     hide_memory()
 }
@@ -113,7 +112,7 @@ pub fn become_user(user: &ProcUser) -> io::Result<()> {
     hide_memory()
 }
 
-/// Those of `files` that this process may not read, each with the reason.
+/// Files that this process may not read, each with the reason.
 pub fn unreadable<'a>(
     files: impl Iterator<Item = &'a Path>,
 ) -> impl Iterator<Item = (&'a Path, io::Error)> {

@@ -34,7 +34,7 @@ fn occurrences(pid: u32, texts: &[&str]) -> Vec<usize> {
     found
 }
 
-/// What is looked for of a secret. An allocator writes over the beginning of what is freed, so this is the end.
+/// End of a secret: an allocator writes over the beginning of what is freed.
 fn end(name: &str) -> String {
     format!("{name}-q7Zrq7Zrq7Zrq7Zr")
 }
@@ -43,7 +43,7 @@ fn secret(name: &str, n: usize) -> String {
     format!("{n:032}-{}", end(name))
 }
 
-/// So many that what is freed of them is not all used again.
+/// More secrets than are overwritten by chance when their memory is used again.
 fn secrets(name: &str) -> Vec<String> {
     (0..50).map(|n| secret(name, n)).collect()
 }
