@@ -11,6 +11,7 @@ use stun::message::METHOD_ALLOCATE;
 
 use crate::support::messages::{relayed_address, send, status, transport};
 use crate::support::{PASSWORD, Peer, Ports, Running, Scratch, StunClient, Turnd, run};
+use crate::transports::datagrams;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -315,6 +316,8 @@ fn serve_without_a_file_prints_servers_that_a_client_can_use() {
         200
     );
     client.deallocate();
+    // DTLS is not among the ways in.
+    assert_eq!(datagrams(address), (true, false));
     // Nobody else gets in.
     let mut stranger = StunClient::new(address);
     stranger.log_in(text("username"), "guess");

@@ -108,7 +108,7 @@ fn dtls_is_served_when_asked_for_and_without_udp_too() {
         ("no-tls = true", (true, true)),
     ] {
         let turnd = Turnd::start(&format!("{keys}\n{toml}"));
-        assert_eq!(super::datagrams(&turnd), expected, "{keys}");
+        assert_eq!(super::datagrams(turnd.address()), expected, "{keys}");
         StreamClient::new(turnd.address()).binding();
     }
 }

@@ -12,6 +12,7 @@ mod streams;
 mod unallocated;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,9 +37,9 @@ fn memory(turnd: &Turnd) -> u64 {
         .unwrap()
 }
 
-/// Whether the server answers plain datagrams, and DTLS.
-fn datagrams(turnd: &Turnd) -> (bool, bool) {
-    let client = StunClient::new(turnd.address()).with_patience(Duration::from_millis(500));
+/// Whether a server answers plain datagrams, and DTLS.
+pub(crate) fn datagrams(server: SocketAddr) -> (bool, bool) {
+    let client = StunClient::new(server).with_patience(Duration::from_millis(500));
     client.send(&client_hello());
     let dtls = client.receive().is_some();
     (client.binding().is_some(), dtls)

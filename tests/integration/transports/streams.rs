@@ -136,10 +136,14 @@ fn what_is_switched_off_is_not_served() {
     assert!(StreamClient::over(secure).try_receive().is_err(), "no-tls");
 
     let turnd = Turnd::start(&toml);
-    assert_eq!(datagrams(&turnd), (true, false), "no dtls");
+    assert_eq!(datagrams(turnd.address()), (true, false), "no dtls");
     StreamClient::secure(turnd.address(), &authority.certificate(), "localhost").binding();
     let turnd = Turnd::start("no-udp = true");
-    assert_eq!(datagrams(&turnd), (false, false), "nothing listens");
+    assert_eq!(
+        datagrams(turnd.address()),
+        (false, false),
+        "nothing listens"
+    );
     StreamClient::new(turnd.address()).binding();
 
     let turnd = Turnd::start("no-tcp = true");
