@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SigningKey;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::x509::SubjectPublicKeyInfo;
+use zeroize::Zeroizing;
 
 use super::Secret;
 use super::load::read;
@@ -28,8 +29,8 @@ pub struct CertificateFiles {
 pub struct Certificate {
     /// The certificate and its chain.
     pub chain: Vec<CertificateDer<'static>>,
-    /// The key.
-    pub key: Arc<PrivateKeyDer<'static>>,
+    /// The key; its memory is overwritten with the last copy.
+    pub key: Arc<Zeroizing<PrivateKeyDer<'static>>>,
     /// The key as TLS signs with it.
     pub signer: Arc<dyn SigningKey>,
     /// The names that it is for, in lower case; a first label of `*` stands for any one.
@@ -146,6 +147,7 @@ impl Certificate {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Result<Self, Unfit> {
+        let key = Zeroizing::new(key);
         let leaf = chain.first().map_or(&[][..], |leaf| leaf);
         let (_, leaf) = X509Certificate::from_der(leaf)
             .map_err(|error| Unfit::Certificate(error.to_string()))?;

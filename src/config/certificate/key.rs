@@ -12,6 +12,7 @@ use pem::Pem;
 use pkcs8::der::{Decode, SecretDocument};
 use pkcs8::{EncryptedPrivateKeyInfoRef, Error, pkcs5};
 use rustls::pki_types::PrivateKeyDer;
+use zeroize::Zeroizing;
 
 use super::{CertificateError, Part};
 use crate::config::Secret;
@@ -156,14 +157,14 @@ fn decrypt_cbc<C: KeyIvInit + BlockModeDecrypt>(
 ) -> Option<Vec<u8>> {
     let salt = iv.get(..8)?;
     // OpenSSL's EVP_BytesToKey with MD5 and one round.
-    let mut key = Vec::with_capacity(48);
-    let mut last = Vec::new();
+    let mut key = Zeroizing::new(Vec::with_capacity(48));
+    let mut last = Zeroizing::new(Vec::new());
     while key.len() < key_len {
         let mut hash = Md5::new();
-        hash.update(&last);
+        hash.update(&*last);
         hash.update(password);
         hash.update(salt);
-        last = hash.finalize().to_vec();
+        last = Zeroizing::new(hash.finalize().to_vec());
         key.extend_from_slice(&last);
     }
     let cipher = C::new_from_slices(&key[..key_len], iv).ok()?;
