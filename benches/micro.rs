@@ -88,6 +88,7 @@ fn path(n: u32) -> Path {
             server: ([192, 0, 2, 1], 3478).into(),
         },
         socket: SocketId(0),
+        proxied: false,
     }
 }
 

@@ -38,7 +38,7 @@ fuzz_target!(|input: &[u8]| {
         if how & 1 == 0 {
             let client = addr(40_000 + u16::from(how & 2));
             let tuple = FiveTuple { transport: Transport::Udp, client, server: addr(3478) };
-            let path = Path { tuple, socket: SocketId(0) };
+            let path = Path { tuple, socket: SocketId(0), proxied: false };
             let _ = server.handle_client(now, &path, packet);
         } else {
             let relay = RelayId(u32::from(how & 2));

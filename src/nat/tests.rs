@@ -192,6 +192,7 @@ impl World {
                 server: to,
             },
             socket: SocketId(index as u32),
+            proxied: false,
         };
         let now = Now {
             mono: self.now,

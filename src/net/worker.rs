@@ -423,7 +423,11 @@ impl Worker {
                 client: datagram.source,
                 server: local,
             };
-            let plain = Path { tuple, socket };
+            let plain = Path {
+                tuple,
+                socket,
+                proxied: false,
+            };
             if retired && !serving.server.has_allocation(&plain) && !io.sessions.knows(route) {
                 continue;
             }

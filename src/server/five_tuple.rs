@@ -69,6 +69,8 @@ pub struct Path {
     pub tuple: FiveTuple,
     /// Opaque to the server.
     pub socket: SocketId,
+    /// Whether the client's address is a proxy's word (`trusted-proxies`).
+    pub proxied: bool,
 }
 
 /// A peer's transport address as the relay's socket sees it.

@@ -256,12 +256,21 @@ impl Server {
                 .connection_bind(path, message, head, identity)
                 .map(|()| None);
         }
-        let relay = match self.allocations.by_path_mut(path) {
+        let relay = match self.allocations.by_tuple_mut(&path.tuple) {
             Some(allocation) if allocation.opening.is_some() => return Ok(None),
             Some(allocation) if allocation.identity != *identity => {
                 return Err(Refusal::wrong_credentials());
             }
-            Some(allocation) => allocation.relay,
+            // A client that reaches the server itself is not the one that a proxy speaks of.
+            Some(allocation) if allocation.path.proxied != path.proxied => {
+                return Err(Refusal::no_allocation());
+            }
+            Some(allocation) => {
+                // A client whose proxy uses another port is answered there from now on. Only a
+                // request moves it: data is not signed.
+                allocation.path.socket = path.socket;
+                allocation.relay
+            }
             None => return Err(Refusal::no_allocation()),
         };
         match head.typ.method {

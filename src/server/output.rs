@@ -57,7 +57,8 @@ pub enum DropReason {
     Malformed,
     /// A method or class that a server does not take.
     UnknownMethod,
-    /// Data on a five-tuple without an allocation.
+    /// Data on a five-tuple without an allocation, or by another port of the client's proxy than
+    /// the last signed request.
     NoAllocation,
     /// Channel data on a number that is not bound.
     NoChannel,

@@ -49,14 +49,18 @@ impl Allocations {
         self.slab.get(self.by_tuple.get(tuple)?.0 as usize)
     }
 
-    /// The allocation of a client that has just been heard. One that comes by another way than
-    /// before, as from another port of its proxy, is answered there from now on.
+    /// The allocation on a five-tuple, to change it.
+    #[must_use]
+    pub fn by_tuple_mut(&mut self, tuple: &FiveTuple) -> Option<&mut Allocation> {
+        self.slab.get_mut(self.by_tuple.get(tuple)?.0 as usize)
+    }
+
+    /// The allocation of the client whose way to the server is `path`. A proxy says which client a
+    /// datagram is from, so data by any other way than the client's last signed request is nobody's.
     #[must_use]
     pub fn by_path_mut(&mut self, path: &Path) -> Option<&mut Allocation> {
-        let relay = self.by_tuple.get(&path.tuple)?;
-        let allocation = self.slab.get_mut(relay.0 as usize)?;
-        allocation.path.socket = path.socket;
-        Some(allocation)
+        self.by_tuple_mut(&path.tuple)
+            .filter(|allocation| allocation.path.socket == path.socket)
     }
 
     /// Every allocation.

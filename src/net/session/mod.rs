@@ -167,6 +167,7 @@ impl Sessions {
         named: Addresses,
         association: Option<(Association, [u8; 32])>,
     ) -> usize {
+        let proxied = self.trusts(route.client.ip());
         let entry = self.slab.vacant_entry();
         let id = entry.key();
         let way = Way::Session(id);
@@ -191,6 +192,7 @@ impl Sessions {
             path: Path {
                 tuple,
                 socket: way.id(),
+                proxied,
             },
             random: random.unwrap_or_default(),
             begun: now.mono,

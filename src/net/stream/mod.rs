@@ -153,6 +153,7 @@ impl Streams {
             path: Path {
                 tuple,
                 socket: way.id(),
+                proxied,
             },
             layer: None,
             proxied,

@@ -3,9 +3,6 @@
 use stun::attributes::{ATTR_EVEN_PORT, ATTR_RESERVATION_TOKEN};
 use stun::message::METHOD_ALLOCATE;
 
-use turnd::server::five_tuple::SocketId;
-use turnd::server::output::{PeerVerdict, RelayId};
-
 use crate::support::messages::{raw, status, transport};
 use crate::support::world::{CLIENT, PEER, World};
 
@@ -149,34 +146,4 @@ fn nothing_is_due_when_nothing_is_there() {
     assert!(world.server.poll_timeout().is_some());
     world.refresh(&caller, Some(0));
     assert_eq!(world.server.poll_timeout(), None);
-}
-
-/// Behind a proxy a client can come by another port or connection of the proxy from one moment to the next.
-#[test]
-fn a_client_that_comes_by_another_way_is_answered_there_and_not_ended_with_the_old_one() {
-    let mut world = World::new("");
-    let (mut caller, _) = world.allocated(CLIENT);
-    assert_eq!(world.permit(&caller, &[PEER]), 200);
-    let before = caller.path;
-    let relay = RelayId(*world.open.keys().next().unwrap());
-    let answered_by = |world: &mut World| {
-        let from = PEER.parse().unwrap();
-        match world.server.handle_peer(world.now, relay, from, 4) {
-            PeerVerdict::ToClient { path, .. } => path.socket,
-            PeerVerdict::Drop(reason) => panic!("{reason:?}"),
-        }
-    };
-    assert_eq!(answered_by(&mut world), before.socket);
-    caller.path.socket = SocketId(71);
-    assert!(world.send(&caller, PEER, "data"));
-    assert_eq!(answered_by(&mut world), SocketId(71));
-    caller.path.socket = SocketId(72);
-    assert_eq!(status(&world.refresh(&caller, Some(600))), 200);
-    assert_eq!(answered_by(&mut world), SocketId(72));
-
-    assert!(!world.server.has_allocation(&before));
-    world.after(|server, now| server.handle_disconnect(now, &before));
-    assert_eq!(answered_by(&mut world), SocketId(72));
-    world.after(|server, now| server.handle_disconnect(now, &caller.path));
-    world.expect_empty();
 }

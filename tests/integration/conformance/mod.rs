@@ -7,6 +7,7 @@ mod channels;
 mod decisions;
 mod indications;
 mod lifetimes;
+mod paths;
 mod permissions;
 mod ports;
 mod refresh;

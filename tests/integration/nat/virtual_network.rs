@@ -201,6 +201,7 @@ async fn serve(net: &Arc<Net>) {
                     server: bound[index],
                 },
                 socket: SocketId(index as u32),
+                proxied: false,
             };
             server.handle_client(now(), &path, &bytes);
             while let Some(output) = server.poll_output() {

@@ -311,7 +311,11 @@ impl World {
 
     /// Learns realm and nonce for `user` at `client`, which reaches the server's address of the same family.
     pub(crate) fn log_in(&mut self, client: &str, user: &str, password: &str) -> Caller {
-        let path = path(client);
+        self.log_in_on(path(client), user, password)
+    }
+
+    /// The same, for one that comes by this path.
+    pub(crate) fn log_in_on(&mut self, path: Path, user: &str, password: &str) -> Caller {
         let reply = self.reply(&path, &request(METHOD_ALLOCATE, vec![]));
         assert_eq!(error_code(&reply), Some(401));
         let login = Login::answer(&reply, user, password);
@@ -349,7 +353,12 @@ impl World {
 
     /// A client with an allocation: the client and its relayed transport address.
     pub(crate) fn allocated(&mut self, client: &str) -> (Caller, SocketAddr) {
-        let caller = self.caller(client);
+        self.allocated_on(path(client))
+    }
+
+    /// The same, for one that comes by this path.
+    pub(crate) fn allocated_on(&mut self, path: Path) -> (Caller, SocketAddr) {
+        let caller = self.log_in_on(path, USER, PASSWORD);
         let relayed = self.allocate(&caller);
         (caller, relayed)
     }
@@ -428,6 +437,7 @@ pub(crate) fn path_to(client: SocketAddr, server: SocketAddr) -> Path {
             server,
         },
         socket: SocketId(0),
+        proxied: false,
     }
 }
 

@@ -69,6 +69,7 @@ impl Bench {
                 server,
             },
             socket: SocketId(socket as u32),
+            proxied: false,
         };
         self.server.handle_client(self.now, &path, bytes);
         match self.server.poll_output()? {
