@@ -188,6 +188,8 @@ async fn serve(admin: Admin, daemon: Arc<Daemon>, mut signals: Signals) {
     notify::notify("READY=1");
     tokio::spawn(watchdog(Arc::clone(&daemon)));
     tokio::spawn(look_after_certificates(Arc::clone(&daemon)));
+    let host_follower = Arc::clone(&daemon);
+    tokio::spawn(async move { host_follower.follow_host().await });
     if daemon.config().operation.reload_on_change {
         let daemon = Arc::clone(&daemon);
         tokio::spawn(async move { daemon.reload_on_change().await });

@@ -10,6 +10,7 @@ use super::Daemon;
 use super::audit::{Actor, audit};
 use crate::config::file::FileConfig;
 use crate::config::{self, ClearTable, Config};
+use crate::net::host;
 
 /// Keys that a running process cannot follow.
 const NEED_RESTART: &[&str] = &[
@@ -121,6 +122,32 @@ impl Daemon {
                 let _ = self.reload(Actor::File).await;
             }
             seen = now;
+        }
+    }
+
+    /// Keeps up with the addresses of the host, for as long as it is polled.
+    pub async fn follow_host(&self) {
+        let mut changes = host::Changes::watch();
+        let mut warned = false;
+        loop {
+            // At once, too: an address may have come between the start and the watch.
+            let followed = {
+                let _one_at_a_time = self.reloading.lock().await;
+                self.control.follow_host(&self.config()).await
+            };
+            match followed {
+                Ok(()) => {
+                    warned = false;
+                    changes.next().await;
+                }
+                Err(error) => {
+                    if !warned {
+                        tracing::warn!(%error, "peers at new addresses of this host are not refused");
+                    }
+                    warned = true;
+                    tokio::time::sleep(host::LOOK).await;
+                }
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use super::listen;
 use super::secure::Secure;
 use super::udp::SendCounters;
 use super::worker::{Command, Commands};
-use super::{StartError, host_addresses};
+use super::{StartError, host};
 use crate::Now;
 use crate::auth::Authenticator;
 use crate::auth::nonce::NonceKey;
@@ -42,20 +42,22 @@ pub(super) struct Settings {
     known: Vec<SocketAddr>,
     /// Services that no client reaches through a relay, as they are bound.
     never: Vec<SocketAddr>,
+    /// The addresses of this host.
+    host: Vec<IpAddr>,
     nonce_secret: Option<Secret>,
     nonces: NonceKey,
 }
 
 impl Settings {
-    /// Settings for sockets that are bound to `bound`, beside services that are `never` peers; what
-    /// is in use of `previous` stays so.
+    /// Settings for sockets that are bound to `bound`, on a host with these addresses, beside
+    /// services that are `never` peers; what is in use of `previous` stays so.
     pub(super) fn new(
         config: &Config,
         bound: Vec<SocketAddr>,
+        host: Vec<IpAddr>,
         never: &[SocketAddr],
         previous: Option<&Self>,
     ) -> Result<Self, StartError> {
-        listen::check_relays(config)?;
         let nonce_secret = config.auth.nonce_secret.clone();
         let nonces = match previous {
             Some(previous) if previous.nonce_secret == nonce_secret => previous.nonces.clone(),
@@ -63,7 +65,6 @@ impl Settings {
         };
         let auth = Authenticator::new(&config.auth, nonces.clone())
             .map_err(|error| StartError(error.to_string()))?;
-        let host = host_addresses();
         let reachable = reachable(config, &host);
         let shared = match previous {
             Some(previous) => previous.shared.renew(config, auth, reachable, &host),
@@ -81,9 +82,20 @@ impl Settings {
             never: never.to_vec(),
             known,
             bound,
+            host,
             nonce_secret,
             nonces,
         })
+    }
+
+    /// The settings that follow these.
+    fn renew(
+        &self,
+        config: &Config,
+        bound: Vec<SocketAddr>,
+        host: Vec<IpAddr>,
+    ) -> Result<Self, StartError> {
+        Self::new(config, bound, host, &self.never, Some(self))
     }
 }
 
@@ -279,8 +291,11 @@ impl Control {
                 .filter(|_| !config.tls.files.is_empty());
             let certificates = secure.map(|secure| secure.prepare(&config.tls));
             let certificates = certificates.transpose().map_err(StartError)?;
-            let never = &settings.never;
-            *settings = Settings::new(config, change.addresses, never, Some(&settings))?;
+            listen::check_relays(config)?;
+            // Where they cannot be listed now, as without file descriptors, the old ones are better
+            // than none.
+            let host = host::addresses().unwrap_or_else(|_| settings.host.clone());
+            *settings = settings.renew(config, change.addresses, host)?;
             // From here on nothing fails.
             if let (Some(secure), Some(certificates)) = (secure, certificates) {
                 secure.adopt(&config.tls, certificates);
@@ -297,11 +312,45 @@ impl Control {
             }
             Arc::clone(&settings.shared)
         };
+        self.adopt(shared).await;
+        Ok(())
+    }
+
+    /// Goes on with the addresses that the host has now; `config` is the one in force. Peers at new
+    /// ones are refused from now on, and taken from the allocations that have them.
+    ///
+    /// # Errors
+    /// Why the addresses are not known; those that were stay in force then.
+    pub async fn follow_host(&self, config: &Config) -> Result<(), StartError> {
+        let shared = {
+            let mut settings = self.settings();
+            let host = host::addresses().map_err(|error| {
+                StartError(format!("the host's addresses cannot be listed: {error}"))
+            })?;
+            let added = host::beyond(&host, &settings.host);
+            let removed = host::beyond(&settings.host, &host);
+            if added.is_empty() && removed.is_empty() {
+                return Ok(());
+            }
+            *settings = settings.renew(config, settings.bound.clone(), host)?;
+            for address in added {
+                tracing::info!(%address, "the host has a new address");
+            }
+            for address in removed {
+                tracing::info!(%address, "the host no longer has an address");
+            }
+            Arc::clone(&settings.shared)
+        };
+        self.adopt(shared).await;
+        Ok(())
+    }
+
+    /// Has every worker go on with other settings.
+    async fn adopt(&self, shared: Arc<Shared>) {
         let told = self.ask(move |now, server, _| server.handle_reload(now, shared));
         if let Err(error) = told.await {
             tracing::error!(%error, "it follows the reload when it can");
         }
-        Ok(())
     }
 
     pub(super) fn stop(&self) {

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::StartError;
+use super::host::beyond;
 use super::stream::Acceptor;
 use super::udp::{self, UdpSocket};
 use super::worker::Listening;
@@ -49,12 +50,6 @@ pub(super) fn change(
     workers: usize,
 ) -> Result<Change, StartError> {
     let addresses = addresses(config, bound, known)?;
-    let beyond = |all: &[SocketAddr], known: &[SocketAddr]| -> Vec<_> {
-        all.iter()
-            .filter(|addr| !known.contains(addr))
-            .copied()
-            .collect()
-    };
     let added = beyond(&addresses, bound);
     let by_worker = (0..workers).map(|_| sockets(config, &added));
     Ok(Change {
@@ -186,7 +181,7 @@ fn ips(config: &Config) -> Vec<(IpAddr, bool)> {
         return ips;
     }
     // A wildcard socket could not answer from the address that was asked.
-    let host = super::host_addresses();
+    let host = super::host::addresses_or_none();
     let expand = |(ip, optional): (IpAddr, bool)| {
         if !ip.is_unspecified() {
             return vec![(ip, optional)];

@@ -5,6 +5,7 @@ mod alarm;
 pub mod control;
 #[cfg(debug_assertions)]
 mod fault;
+pub mod host;
 mod io;
 mod later;
 mod listen;
@@ -21,7 +22,7 @@ mod worker;
 
 use std::any::Any;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -79,7 +80,10 @@ impl Service {
         never: &[SocketAddr],
         ended: WorkerEnded,
     ) -> Result<Self, StartError> {
-        let settings = Settings::new(config, listeners.addresses.clone(), never, None)?;
+        listen::check_relays(config)?;
+        let bound = listeners.addresses.clone();
+        let host = host::addresses_or_none();
+        let settings = Settings::new(config, bound, host, never, None)?;
         let secure = Secure::new(config).map_err(StartError)?;
         let all = Workers::default();
         let transports = &config.transports;
@@ -206,18 +210,4 @@ fn now() -> Now {
             .duration_since(UNIX_EPOCH)
             .map_or(u64::MAX, |since| since.as_secs()),
     }
-}
-
-/// The addresses of this host's interfaces, as far as they mean something without an interface.
-fn host_addresses() -> Vec<IpAddr> {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
-        tracing::warn!(%error, "the host's addresses cannot be listed; set relay-ip");
-        Vec::new()
-    });
-    let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    interfaces
-        .iter()
-        .map(if_addrs::Interface::ip)
-        .filter(|ip| !link_local(ip))
-        .collect()
 }

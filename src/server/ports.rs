@@ -1,8 +1,8 @@
 //! The relay ports: one pool for all workers, without a lock.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use crate::random;
 
@@ -90,6 +90,8 @@ pub struct PortPool {
     min: u16,
     max: u16,
     addresses: Vec<(IpAddr, Arc<Ports>)>,
+    /// Addresses that relays no longer bind, as long as some port there is leased.
+    former: Vec<(IpAddr, Weak<Ports>)>,
 }
 
 impl PortPool {
@@ -100,17 +102,31 @@ impl PortPool {
             min,
             max,
             addresses: ips.iter().map(|ip| (*ip, Ports::new())).collect(),
+            former: Vec::new(),
         }
     }
 
     /// A pool of other ports or addresses that knows what is in use in this one.
     #[must_use]
     pub fn renew(&self, ips: &[IpAddr], min: u16, max: u16) -> Self {
-        let known = |ip| self.ports(ip).map_or_else(Ports::new, Arc::clone);
+        let current = self.addresses.iter();
+        let mut former: Vec<_> = current
+            .map(|(ip, ports)| (*ip, Arc::downgrade(ports)))
+            .chain(self.former.iter().cloned())
+            .collect();
+        // An address can come back, and then its sockets are still there.
+        let known = |ip| {
+            let ports = former.iter().find(|(own, _)| *own == ip);
+            let ports = ports.and_then(|(_, ports)| ports.upgrade());
+            ports.unwrap_or_else(Ports::new)
+        };
+        let addresses = ips.iter().map(|ip| (*ip, known(*ip))).collect();
+        former.retain(|(ip, ports)| !ips.contains(ip) && ports.strong_count() > 0);
         Self {
             min,
             max,
-            addresses: ips.iter().map(|ip| (*ip, known(*ip))).collect(),
+            addresses,
+            former,
         }
     }
 
@@ -299,6 +315,24 @@ mod tests {
         drop(old);
         assert_eq!(renewed.taken(), 0);
         assert!(renewed.take(IP, Parity::Even).is_some());
+    }
+
+    #[test]
+    fn an_address_that_comes_back_has_what_was_in_use_there() {
+        let pool = PortPool::new(&[IP], 50_000, 50_001);
+        let old = pool.take(IP, Parity::Even).unwrap();
+        let gone = pool.renew(&[], 50_000, 50_001);
+        assert!(!gone.is_taken(old.addr()));
+        drop(pool);
+        let back = gone.renew(&[], 50_000, 50_001).renew(&[IP], 50_000, 50_001);
+        assert!(back.is_taken(old.addr()));
+        assert!(back.take(IP, Parity::Even).is_none());
+
+        drop(old);
+        drop(gone);
+        let gone = back.renew(&[], 50_000, 50_001);
+        drop(back);
+        assert_eq!(gone.renew(&[], 50_000, 50_001).former.len(), 0);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod conformance;
 mod deploy;
 mod fairness;
 mod faults;
+mod host_addresses;
 mod import;
 mod interop;
 mod layout;

@@ -1,9 +1,14 @@
 //! Network namespaces of the test's own, removed with it.
 
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::run;
 
@@ -37,6 +42,20 @@ impl Namespace {
             .args(["netns", "exec", &self.0])
             .arg(program.as_ref());
         command
+    }
+
+    /// What `make` makes inside: a socket stays in the namespace that it was made in.
+    pub(crate) fn inside<T: Send>(&self, make: impl FnOnce() -> T + Send) -> T {
+        let name = Path::new("/run/netns").join(&self.0);
+        let namespace = File::open(&name).unwrap();
+        let network = Some(LinkNameSpaceType::Network);
+        thread::scope(|scope| {
+            let made = scope.spawn(|| {
+                move_into_link_name_space(namespace.as_fd(), network).unwrap();
+                make()
+            });
+            made.join().unwrap()
+        })
     }
 
     /// `ip` with these words, inside.

@@ -38,7 +38,11 @@ impl StunClient {
 
     /// A client on this address.
     pub(crate) fn from(ip: impl Into<IpAddr>, server: SocketAddr) -> Self {
-        let socket = UdpSocket::bind((ip.into(), 0)).unwrap();
+        Self::on(UdpSocket::bind((ip.into(), 0)).unwrap(), server)
+    }
+
+    /// A client on a socket of the test's.
+    pub(crate) fn on(socket: UdpSocket, server: SocketAddr) -> Self {
         Self {
             socket,
             server,
