@@ -18,7 +18,7 @@ pub(super) const HAS_LOCAL_ADDRESS: bool = false;
 pub struct Batch(Vec<(SocketAddr, usize)>);
 
 impl super::receiver::Batch for Batch {
-    fn new(_: &mut Slab) -> Self {
+    fn new() -> Self {
         Self(Vec::with_capacity(Slab::SLOTS))
     }
 

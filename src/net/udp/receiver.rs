@@ -7,10 +7,11 @@ use super::{Datagram, UdpSocket, platform};
 
 /// How a system fills the slots of a slab.
 pub trait Batch {
-    /// A batch that is empty; `slab` stays where it is for as long as the batch lives.
-    fn new(slab: &mut Slab) -> Self;
+    /// A batch that is empty.
+    fn new() -> Self;
 
-    /// Takes what waits in `socket`, a slot for each at the most; `true` when there may be more.
+    /// Takes what waits in `socket` into `slab`, a slot for each at the most; `true` when there may
+    /// be more.
     ///
     /// # Errors
     /// What the system says, except that an empty socket is no error.
@@ -22,7 +23,7 @@ pub trait Batch {
     /// How many slots are filled.
     fn filled(&self) -> usize;
 
-    /// The datagrams of what came, in order; what the kernel has joined is taken apart.
+    /// The datagrams of what came into `slab`, in order; what the kernel has joined is taken apart.
     fn datagrams<'a>(&'a self, slab: &'a Slab) -> impl Iterator<Item = Datagram<'a>>;
 }
 
@@ -44,9 +45,10 @@ impl<B: Batch> Receiver<B> {
     /// Buffers for one batch; pages that no datagram has touched cost nothing.
     #[must_use]
     pub fn new() -> Self {
-        let mut slab = Slab::new();
-        let batch = B::new(&mut slab);
-        Self { slab, batch }
+        Self {
+            slab: Slab::new(),
+            batch: B::new(),
+        }
     }
 
     /// Takes what waits in `socket`, one batch at the most; `true` when there may be more.

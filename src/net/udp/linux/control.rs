@@ -1,6 +1,6 @@
 //! Control messages: what comes with a datagram, and what is said of one that is sent.
 
-use std::mem::size_of;
+use std::mem::{size_of, zeroed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use libc::{c_int, cmsghdr, msghdr};
@@ -30,17 +30,21 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    /// Reads the control messages of `header`.
+    /// Reads the control messages in the first `len` bytes of `control`.
     ///
     /// # Safety
-    /// `msg_control` and `msg_controllen` are as `recvmmsg` has left them, and the buffer lives.
-    pub(super) unsafe fn read(header: &msghdr) -> Self {
+    /// The kernel has written `control`, and said that `len` bytes are control messages.
+    pub(super) unsafe fn read(control: &Control, len: usize) -> Self {
         let mut arrival = Self::default();
-        // SAFETY: the kernel has filled `msg_controllen` bytes with well-formed control messages,
-        // and the CMSG functions stay within them; each payload is read unaligned and with the
-        // type that its level and type stand for.
+        // SAFETY: all-zero bytes are valid for this plain C structure.
+        let mut header: msghdr = unsafe { zeroed() };
+        header.msg_control = (&raw const *control).cast_mut().cast();
+        header.msg_controllen = len.min(Control::LEN) as _;
+        // SAFETY: these are well-formed control messages within `control`, which is aligned for
+        // their headers, and the CMSG functions stay within them; each payload is read unaligned and
+        // with the type that its level and type stand for. Nothing is written.
         unsafe {
-            let mut cmsg = libc::CMSG_FIRSTHDR(header);
+            let mut cmsg = libc::CMSG_FIRSTHDR(&raw const header);
             while let Some(message) = cmsg.as_ref() {
                 let data = libc::CMSG_DATA(cmsg);
                 match (message.cmsg_level, message.cmsg_type) {
@@ -63,7 +67,7 @@ impl Arrival {
                     }
                     _ => {}
                 }
-                cmsg = libc::CMSG_NXTHDR(header, cmsg);
+                cmsg = libc::CMSG_NXTHDR(&raw const header, cmsg);
             }
         }
         arrival
