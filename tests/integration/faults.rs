@@ -1,5 +1,8 @@
 //! Faults that turnd must live through, and those with which it must not start.
 
+mod restart;
+mod sending;
+
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;

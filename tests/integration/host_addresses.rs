@@ -14,7 +14,7 @@ use crate::support::{Namespace, PASSWORD, StunClient, Turnd, USER, link, run};
 const LIMIT: Duration = Duration::from_secs(20);
 /// Public addresses; nothing of them leaves the namespaces.
 const SERVER: &str = "5.6.7.1:3478";
-const CLIENT: &str = "5.6.7.2";
+const CLIENT: &str = "5.6.7.2:0";
 /// An address that the server's host does not have at first, and a service there.
 const COMING: &str = "11.0.0.7";
 const SERVICE: &str = "11.0.0.7:7000";
@@ -43,9 +43,7 @@ impl Network {
     }
 
     fn client(&self, server: SocketAddr) -> StunClient {
-        let ip: Ipv4Addr = CLIENT.parse().unwrap();
-        let socket = self.client.inside(|| UdpSocket::bind((ip, 0)).unwrap());
-        let mut client = StunClient::on(socket, server);
+        let mut client = StunClient::on(self.client.socket(CLIENT), server);
         client.log_in(USER, PASSWORD);
         client
     }
@@ -56,7 +54,7 @@ struct Service(UdpSocket);
 
 impl Service {
     fn on(host: &Namespace) -> Self {
-        let socket = host.inside(|| UdpSocket::bind("0.0.0.0:7000").unwrap());
+        let socket = host.socket("0.0.0.0:7000");
         socket.set_read_timeout(Some(LIMIT)).unwrap();
         Self(socket)
     }

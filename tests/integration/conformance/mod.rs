@@ -4,6 +4,7 @@
 mod allocate;
 mod authentication;
 mod channels;
+mod clock;
 mod decisions;
 mod indications;
 mod lifetimes;

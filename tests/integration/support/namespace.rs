@@ -1,6 +1,7 @@
 //! Network namespaces of the test's own, removed with it.
 
 use std::fs::File;
+use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::Command;
@@ -56,6 +57,11 @@ impl Namespace {
             });
             made.join().unwrap()
         })
+    }
+
+    /// A UDP socket inside, bound to this transport address.
+    pub(crate) fn socket(&self, address: &str) -> UdpSocket {
+        self.inside(|| UdpSocket::bind(address).unwrap())
     }
 
     /// `ip` with these words, inside.

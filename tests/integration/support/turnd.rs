@@ -198,6 +198,14 @@ impl Turnd {
         assert!(sent.unwrap().success());
     }
 
+    /// Kills it in the middle of its work, and starts another on its ports at once.
+    pub(crate) fn killed_and_restarted(mut self, toml: &str) -> Self {
+        self.signal("KILL");
+        assert_eq!(self.exit_code(START_LIMIT), None, "{}", self.log());
+        let ports = self.ports.take().expect("a namespace has all ports");
+        Self::start_on(ports, toml)
+    }
+
     /// The exit code; panics when it is still there after `limit`.
     pub(crate) fn exit_code(&mut self, limit: Duration) -> Option<i32> {
         let status = self.running.wait(limit);

@@ -70,6 +70,8 @@ pub(crate) struct World {
     pub(crate) shared: Arc<Shared>,
     pub(crate) now: Now,
     start: Instant,
+    /// The calendar time at the start, by what the calendar says now.
+    calendar: u64,
     /// Local addresses of the relay sockets that are open.
     pub(crate) open: BTreeMap<u32, SocketAddr>,
     /// What the driver answers to OpenRelay.
@@ -131,6 +133,7 @@ impl World {
             shared,
             now,
             start,
+            calendar: UNIX,
             open: BTreeMap::new(),
             bind: |_| Ok(()),
             binds: Vec::new(),
@@ -160,8 +163,14 @@ impl World {
         self.set_clock(target);
     }
 
+    /// Somebody sets the calendar, by so many seconds.
+    pub(crate) fn set_calendar(&mut self, seconds: i64) {
+        self.calendar = self.calendar.saturating_add_signed(seconds);
+        self.set_clock(self.now.mono);
+    }
+
     fn set_clock(&mut self, mono: Instant) {
-        let unix = UNIX + (mono - self.start).as_secs();
+        let unix = self.calendar.saturating_add((mono - self.start).as_secs());
         self.now = Now { mono, unix };
     }
 
