@@ -34,6 +34,7 @@ use stun::textattrs::TextAttribute;
 use stun::xoraddr::XorMappedAddress;
 
 pub use self::methods::allocate::OpenError;
+use self::methods::binding::check_binding;
 use self::methods::connection_bind::connection_id;
 
 use self::connections::ConnectionId;
@@ -196,8 +197,8 @@ impl Server {
                     ip: client.ip(),
                     port: client.port(),
                 };
-                let reply = match check_understood(message, &[]) {
-                    Ok(()) => Reply::success(head).with(&mapped),
+                let reply = match check_binding(message, vec![]) {
+                    Ok(_) => Reply::success(head).with(&mapped),
                     Err(refusal) => refusal.reply(head),
                 };
                 self.transmit(path, reply, &identity);

@@ -2,7 +2,7 @@
 
 use stun::attributes::{
     ATTR_CHANGE_REQUEST, ATTR_CHANGED_ADDRESS, ATTR_MAPPED_ADDRESS, ATTR_OTHER_ADDRESS,
-    ATTR_PADDING, ATTR_RESPONSE_ORIGIN, ATTR_RESPONSE_PORT, ATTR_SOURCE_ADDRESS,
+    ATTR_PADDING, ATTR_RESPONSE_ORIGIN, ATTR_RESPONSE_PORT, ATTR_SOURCE_ADDRESS, AttrType,
 };
 use stun::message::{BINDING_REQUEST, MESSAGE_HEADER_SIZE, METHOD_BINDING, Message};
 use stun::xoraddr::XorMappedAddress;
@@ -71,7 +71,7 @@ impl Server {
             port: client.port(),
         });
         let Some(alternates) = &self.shared.alternates else {
-            check_understood(message, &[])?;
+            check_binding(message, vec![])?;
             return Ok((*path, reply));
         };
         let reply = reply.with(&PlainAddress(ATTR_MAPPED_ADDRESS, client));
@@ -81,12 +81,11 @@ impl Server {
         let mut known = Vec::new();
         if steered {
             known.extend([ATTR_RESPONSE_PORT, ATTR_PADDING]);
-            // Without an alternate, any CHANGE-REQUEST gets 420 (RFC 5780 §6.1).
+            // Without an alternate, a change cannot be had and gets 420 (RFC 5780 §6.1).
             known.extend(other.map(|_| ATTR_CHANGE_REQUEST));
         }
-        check_understood(message, &known)?;
+        let change = check_binding(message, known)?;
 
-        let change = optional(message, ATTR_CHANGE_REQUEST, "malformed CHANGE-REQUEST")?;
         let port = optional(message, ATTR_RESPONSE_PORT, "malformed RESPONSE-PORT")?;
         let padding = message
             .get(ATTR_PADDING)
@@ -96,7 +95,7 @@ impl Server {
             // Together they would aim long replies at a port (RFC 5780 §10).
             return Err(Refusal::bad_request("RESPONSE-PORT with PADDING").into());
         }
-        let mut path = depart(alternates, path, change.unwrap_or_default())?;
+        let mut path = depart(alternates, path, change)?;
         let public = |addr| self.shared.relays.public(addr);
         let mut reply = reply.with(&PlainAddress(
             ATTR_RESPONSE_ORIGIN,
@@ -186,6 +185,22 @@ impl Server {
             .as_mut()
             .is_none_or(|limiter| limiter.allow(now.mono, source))
     }
+}
+
+/// CHANGE-REQUEST of a message in which all attributes are understood or `known`; 420 for others.
+///
+/// One that asks for no change is as if it were not there, also where none can be had: there are
+/// clients that always send it.
+pub(in crate::server) fn check_binding(
+    message: &Message,
+    mut known: Vec<AttrType>,
+) -> Result<ChangeRequest, Refusal> {
+    let asked = optional(message, ATTR_CHANGE_REQUEST, "malformed CHANGE-REQUEST")?;
+    if asked.is_some_and(ChangeRequest::is_none) {
+        known.push(ATTR_CHANGE_REQUEST);
+    }
+    check_understood(message, &known)?;
+    Ok(asked.unwrap_or_default())
 }
 
 /// The way back from the socket that CHANGE-REQUEST asks for, which stays with this worker.

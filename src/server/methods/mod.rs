@@ -1,7 +1,7 @@
 //! One file for each STUN and TURN method that a client requests.
 
 pub mod allocate;
-mod binding;
+pub(super) mod binding;
 mod channel_bind;
 mod classic;
 mod connect;

@@ -5,13 +5,15 @@ use std::net::Ipv4Addr;
 use std::thread;
 use std::time::Duration;
 
-use stun::attributes::ATTR_XORMAPPED_ADDRESS;
+use stun::attributes::{ATTR_CHANGE_REQUEST, ATTR_XORMAPPED_ADDRESS};
 use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND, METHOD_REFRESH};
 use turn::proto::channum::ChannelNumber;
 use turnd::wire::channel_data;
 
 use super::datagrams;
-use crate::support::messages::{channel_data as frame, decode, lifetime, peer, status, transport};
+use crate::support::messages::{
+    channel_data as frame, decode, lifetime, peer, raw, status, transport,
+};
 use crate::support::{
     Authority, PASSWORD, Peer, StreamClient, StunClient, Turnd, USER, connect, request, xor_address,
 };
@@ -159,9 +161,12 @@ fn secure_stun_wants_credentials_for_binding() {
     let mut client = StreamClient::new(turnd.address());
     assert_eq!(status(&client.binding()), 401);
     client.log_in(USER, PASSWORD);
-    let reply = client.ask_signed(METHOD_BINDING, vec![]);
-    assert_eq!(status(&reply), 200);
-    assert!(xor_address(&reply, ATTR_XORMAPPED_ADDRESS).is_some());
+    // The second asks for no change (RFC 5780 §7.2).
+    for attributes in [vec![], vec![raw(ATTR_CHANGE_REQUEST, &[0; 4])]] {
+        let reply = client.ask_signed(METHOD_BINDING, attributes);
+        assert_eq!(status(&reply), 200);
+        assert!(xor_address(&reply, ATTR_XORMAPPED_ADDRESS).is_some());
+    }
     assert_eq!(
         status(&client.ask_signed(METHOD_REFRESH, vec![lifetime(0)])),
         437

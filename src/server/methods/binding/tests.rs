@@ -23,6 +23,7 @@ struct Bench {
     server: Server,
     bound: Vec<SocketAddr>,
     now: Now,
+    transport: Transport,
 }
 
 impl Bench {
@@ -42,6 +43,7 @@ impl Bench {
             server: Server::new(shared, now),
             bound,
             now,
+            transport: Transport::Udp,
         }
     }
 
@@ -64,7 +66,7 @@ impl Bench {
         };
         let path = Path {
             tuple: FiveTuple {
-                transport: Transport::Udp,
+                transport: self.transport,
                 client: client.parse().unwrap(),
                 server,
             },
@@ -180,7 +182,7 @@ fn n2_change_request_picks_the_socket() {
 }
 
 #[test]
-fn n2_without_an_alternate_change_request_is_unknown() {
+fn n2_without_an_alternate_no_change_can_be_had() {
     for (toml, server) in [
         ("listening-ip = '198.51.100.1'", "198.51.100.1:3478"),
         (
@@ -192,18 +194,45 @@ fn n2_without_an_alternate_change_request_is_unknown() {
         let (.., reply) = bench.binding(server, vec![]);
         assert_eq!(code(&reply), None);
         assert!(!reply.contains(ATTR_OTHER_ADDRESS));
-        for change in [
-            ChangeRequest::default(),
-            ChangeRequest {
-                ip: false,
-                port: true,
-            },
-        ] {
-            let (from, _, reply) = bench.binding(server, vec![Box::new(change)]);
+        for (ip, port) in [(false, true), (true, false), (true, true)] {
+            let change = Box::new(ChangeRequest { ip, port });
+            let (from, _, reply) = bench.binding(server, vec![change]);
             assert_eq!(from.to_string(), server);
             assert_eq!(code(&reply), Some(420));
             assert_eq!(reply.get(ATTR_UNKNOWN_ATTRIBUTES).unwrap(), [0, 3]);
             assert!(!reply.contains(ATTR_OTHER_ADDRESS));
+        }
+        let (.., reply) = bench.binding(server, vec![Box::new(ChangeRequest::default())]);
+        assert_eq!(code(&reply), None);
+    }
+}
+
+#[test]
+fn n2_a_request_for_no_change_is_a_plain_one_on_every_transport() {
+    for mut bench in [
+        Bench::paired(""),
+        Bench::new("listening-ip = '198.51.100.1'"),
+    ] {
+        for transport in Transport::ALL {
+            bench.transport = transport;
+            let server = "198.51.100.1:3478";
+            let types = |reply: &Message| -> Vec<_> {
+                let types = reply.attributes.0.iter().map(|a| (a.typ, a.value.clone()));
+                types
+                    .filter(|(typ, _)| *typ != ATTR_XORMAPPED_ADDRESS)
+                    .collect()
+            };
+            let (.., plain) = bench.binding(server, vec![]);
+            let none = Box::new(ChangeRequest::default());
+            let (from, to, reply) = bench.binding(server, vec![none]);
+            assert_eq!(code(&reply), None, "{transport:?}");
+            assert_eq!(types(&reply), types(&plain));
+            assert_eq!(
+                (from.to_string(), to.to_string()),
+                (server.into(), CLIENT.into())
+            );
+            let short = Box::new(Raw(ATTR_CHANGE_REQUEST, &[0, 0]));
+            assert_eq!(code(&bench.binding(server, vec![short]).2), Some(400));
         }
     }
 }
@@ -294,8 +323,15 @@ fn without_the_key_nothing_of_it_is_known_or_told() {
     let (.., reply) = bench.binding("198.51.100.1:3478", vec![]);
     let types: Vec<_> = reply.attributes.0.iter().map(|a| a.typ).collect();
     assert_eq!(types, [ATTR_XORMAPPED_ADDRESS]);
+    let no_change = vec![Box::new(ChangeRequest::default()) as Box<dyn Setter>];
+    let (.., reply) = bench.binding("198.51.100.1:3478", no_change);
+    let types: Vec<_> = reply.attributes.0.iter().map(|a| a.typ).collect();
+    assert_eq!(types, [ATTR_XORMAPPED_ADDRESS]);
     let setters: [Box<dyn Setter>; 3] = [
-        Box::new(ChangeRequest::default()),
+        Box::new(ChangeRequest {
+            ip: false,
+            port: true,
+        }),
         Box::new(ResponsePort(5000)),
         Box::new(Padding(8)),
     ];
