@@ -99,6 +99,15 @@ impl Settings {
     }
 }
 
+fn tell_host_changes(before: &[IpAddr], now: &[IpAddr]) {
+    for address in host::beyond(now, before) {
+        tracing::info!(%address, "the host has a new address");
+    }
+    for address in host::beyond(before, now) {
+        tracing::info!(%address, "the host no longer has an address");
+    }
+}
+
 fn nonce_key(secret: Option<&Secret>) -> Result<NonceKey, StartError> {
     secret.map_or_else(
         || {
@@ -295,7 +304,8 @@ impl Control {
             // Where they cannot be listed now, as without file descriptors, the old ones are better
             // than none.
             let host = host::addresses().unwrap_or_else(|_| settings.host.clone());
-            *settings = settings.renew(config, change.addresses, host)?;
+            let renewed = settings.renew(config, change.addresses, host)?;
+            let old = std::mem::replace(&mut *settings, renewed);
             // From here on nothing fails.
             if let (Some(secure), Some(certificates)) = (secure, certificates) {
                 secure.adopt(&config.tls, certificates);
@@ -310,6 +320,7 @@ impl Control {
             for address in change.removed {
                 tracing::info!(%address, "no longer listening for new clients");
             }
+            tell_host_changes(&old.host, &settings.host);
             Arc::clone(&settings.shared)
         };
         self.adopt(shared).await;
@@ -327,18 +338,13 @@ impl Control {
             let host = host::addresses().map_err(|error| {
                 StartError(format!("the host's addresses cannot be listed: {error}"))
             })?;
-            let added = host::beyond(&host, &settings.host);
-            let removed = host::beyond(&settings.host, &host);
-            if added.is_empty() && removed.is_empty() {
+            // In their order, which says what relays stand for a public address.
+            if host == settings.host {
                 return Ok(());
             }
-            *settings = settings.renew(config, settings.bound.clone(), host)?;
-            for address in added {
-                tracing::info!(%address, "the host has a new address");
-            }
-            for address in removed {
-                tracing::info!(%address, "the host no longer has an address");
-            }
+            let renewed = settings.renew(config, settings.bound.clone(), host)?;
+            let old = std::mem::replace(&mut *settings, renewed);
+            tell_host_changes(&old.host, &settings.host);
             Arc::clone(&settings.shared)
         };
         self.adopt(shared).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-/// How long to wait for more changes: addresses come in groups.
+/// Least time between two changes that are told: addresses come in groups.
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// How often to look at the addresses where the system does not tell of changes.
@@ -61,8 +61,9 @@ impl Changes {
     /// Returns when there may be other addresses than at the last call.
     pub async fn next(&mut self) {
         if let Some(socket) = &self.0 {
+            sleep(SETTLE).await;
             match socket.news().await {
-                Ok(()) => return sleep(SETTLE).await,
+                Ok(()) => return,
                 Err(error) => {
                     without_news(error);
                     self.0 = None;

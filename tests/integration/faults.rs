@@ -6,26 +6,16 @@ mod sending;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use stun::message::METHOD_ALLOCATE;
 
 use crate::support::messages::{relayed_address, send, status, transport};
-use crate::support::{PASSWORD, Peer, Ports, Running, Scratch, StunClient, Turnd, run};
+use crate::support::{PASSWORD, Peer, Ports, Running, Scratch, StunClient, Turnd, run, wait_until};
 use crate::transports::datagrams;
 
 const LIMIT: Duration = Duration::from_secs(20);
-
-/// Waits until `met` is.
-fn wait_until(what: &str, mut met: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !met() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// Ports enough for a listener and two relays, and the configuration for the two.
 fn two_relay_ports() -> (Ports, u16, String) {

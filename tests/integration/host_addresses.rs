@@ -1,15 +1,15 @@
 //! Addresses that come to the server's host, and go, while it runs.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stun::attributes::ATTR_DATA;
 use stun::message::{METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION};
 use turn::proto::channum::ChannelNumber;
 
 use crate::support::messages::{addr, channel_data, decode, peer, relayed_address, send, status};
-use crate::support::{Namespace, PASSWORD, StunClient, Turnd, USER, link, run};
+use crate::support::{Namespace, PASSWORD, StunClient, Turnd, USER, link, run, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// Public addresses; nothing of them leaves the namespaces.
@@ -93,15 +93,10 @@ fn send_both(client: &StunClient, to: &str) {
 
 /// Waits until the server has said so for the `count`th time of this address.
 fn wait_for(turnd: &Turnd, what: &str, address: &str, count: usize) {
-    let deadline = Instant::now() + LIMIT;
-    let said = |log: &str| {
-        let of_it = |line: &&str| line.contains(what) && line.ends_with(&format!("={address}"));
-        log.lines().filter(of_it).count()
-    };
-    while said(&turnd.log()) < count {
-        assert!(Instant::now() < deadline, "not said: {what} {address}");
-        thread::sleep(Duration::from_millis(20));
-    }
+    let of_it = |line: &&str| line.contains(what) && line.ends_with(&format!("={address}"));
+    wait_until(&format!("not said: {what} {address}"), || {
+        turnd.log().lines().filter(of_it).count() >= count
+    });
 }
 
 const NEW: &str = "the host has a new address";
@@ -191,6 +186,41 @@ fn on_a_wildcard_clients_are_served_and_relayed_at_a_new_address() {
     network.server.ip("address add 11.0.0.8/32 dev net");
     wait_for(&turnd, NEW, NEW_IP, 2);
     call((&early, early_relayed), (&late, late_relayed));
+}
+
+#[test]
+fn a_reload_in_the_same_moment_loses_neither() {
+    let network = Network::new();
+    let turnd = network.serve("listening-ip = '5.6.7.1'\nrelay-ip = '5.6.7.1'");
+    let client = network.client(addr(SERVER));
+    assert_eq!(status(&client.try_allocate()), 200);
+    let config = fs::read_to_string(turnd.config()).unwrap();
+    let mut denied = Vec::new();
+    for round in 1..=20 {
+        let own = format!("11.2.0.{round}");
+        let listed = format!("11.3.0.{round}");
+        denied.push(format!("'{listed}'"));
+        turnd.configure_raw(&format!(
+            "denied-peer-ip = [{}]\n{config}",
+            denied.join(",")
+        ));
+        let add = || network.server.ip(&format!("address add {own}/32 dev net"));
+        if round % 2 == 0 {
+            add();
+            turnd.signal("HUP");
+        } else {
+            turnd.signal("HUP");
+            add();
+        }
+        wait_for(&turnd, NEW, &own, 1);
+        wait_until("no reload", || {
+            turnd.log().matches("configuration reloaded").count() == round
+        });
+        for refused in [own, listed] {
+            let code = permit(&client, &format!("{refused}:1"));
+            assert_eq!(code, 403, "{refused}\n{}", turnd.log());
+        }
+    }
 }
 
 #[test]

@@ -10,13 +10,13 @@ use socket2::{Domain, Socket, Type};
 use stun::attributes::ATTR_DATA;
 use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, METHOD_CREATE_PERMISSION};
 
-use super::{LIMIT, wait_until};
+use super::LIMIT;
 use crate::support::messages::{
     addr, decode, peer, relayed_address, request, send, status, transport,
 };
 use crate::support::{
     Extras, Namespace, PASSWORD, Peer, Scratch, StreamClient, StunClient, Turnd, USER, connect,
-    link, run,
+    link, run, wait_until,
 };
 
 /// Public addresses; nothing of them leaves the namespaces.

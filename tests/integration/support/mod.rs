@@ -11,6 +11,7 @@ mod process;
 mod stream_client;
 mod stun_client;
 mod turnd;
+mod wait;
 pub(crate) mod world;
 
 pub(crate) use authority::Authority;
@@ -24,3 +25,4 @@ pub(crate) use process::{Running, Scratch, run};
 pub(crate) use stream_client::{StreamClient, connect, trusting};
 pub(crate) use stun_client::{StunClient, mark};
 pub(crate) use turnd::{Extras, PASSWORD, REALM, Turnd, USER};
+pub(crate) use wait::wait_until;
