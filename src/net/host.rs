@@ -144,3 +144,21 @@ mod news {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_does_not_tell_is_looked_at_again_and_again() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let limit = 10 * LOOK;
+            let next = tokio::time::timeout(limit, async { Changes(None).next().await });
+            next.await.expect("nobody looks");
+        });
+    }
+}
