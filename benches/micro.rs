@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use stun::agent::TransactionId;
+use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME};
 use stun::fingerprint::FINGERPRINT;
 use stun::message::{
     BINDING_REQUEST, CLASS_REQUEST, METHOD_ALLOCATE, METHOD_CHANNEL_BIND, Message, MessageType,
@@ -146,6 +147,51 @@ fn auth(c: &mut Criterion) {
     });
 }
 
+/// A refused name costs what its length says, whatever it holds: within 3 times an ASCII one's.
+fn names(c: &mut Criterion) {
+    let flags = FileConfig {
+        user: Some(vec!["alice:secret".into()]),
+        realm: Some("example.org".into()),
+        ..FileConfig::default()
+    };
+    let config = turnd::config::from_flags(&flags).unwrap().config;
+    let auth = Authenticator::new(&config.auth, NonceKey::random().unwrap()).unwrap();
+    let key = Key::from_password("alice", "example.org", "guess").unwrap();
+    for (kind, part, end) in [
+        ("ASCII", "a", ""),
+        ("katakana middle dots", "\u{30fb}", "\u{30ab}"),
+        ("Arabic-Indic digits", "\u{660}", ""),
+        ("Hebrew geresh", "\u{5d0}\u{5f3}", ""),
+        ("middle dots", "l\u{b7}l", ""),
+        ("composed vowels", "\u{390}", ""),
+        ("spaces", "\u{3000}", ""),
+        ("combining marks", "\u{301}\u{323}\u{344}\u{338}", ""),
+        ("marks in the wrong order", "\u{345}\u{301}\u{5b0}", ""),
+    ] {
+        let room = 513 - end.len();
+        let name = part.repeat(room / part.len()) + end;
+        let mut message = Message::new();
+        message.write_header();
+        for (typ, value) in [
+            (ATTR_USERNAME, &*name),
+            (ATTR_REALM, "example.org"),
+            (ATTR_NONCE, "x"),
+        ] {
+            message.add(typ, value.as_bytes());
+        }
+        integrity::sign(&mut message, &key).unwrap();
+        let mut request = Message::new();
+        message::decode(&message.raw, &mut request).unwrap();
+        let (now, source) = (now(), [192, 0, 2, 1].into());
+        c.bench_function(&format!("refused name, 513 bytes of {kind}"), |b| {
+            b.iter(|| {
+                let refused = auth.authenticate(now, source, black_box(&mut request), None);
+                assert!(refused.is_err());
+            });
+        });
+    }
+}
+
 /// Allocates for client `n` and binds its channel.
 fn allocated(server: &mut Server, now: Now, n: u32) -> (Path, RelayId) {
     let path = path(n);
@@ -214,5 +260,5 @@ fn relay(c: &mut Criterion) {
     });
 }
 
-criterion_group!(micro, wire, auth, relay);
+criterion_group!(micro, wire, auth, names, relay);
 criterion_main!(micro);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use md5::{Digest, Md5};
-use precis_core::profile::PrecisFastInvocation;
+use precis_core::profile::{PrecisFastInvocation, Rules};
 use precis_profiles::OpaqueString;
 use precis_profiles::precis_core;
 use zeroize::Zeroizing;
@@ -143,6 +143,22 @@ pub(super) fn prepare(text: &str, part: Part) -> Result<Cow<'_, str>, PrepareErr
     })
 }
 
+/// A client's user name as it is looked up, in time linear in its length; `None`: no user has it.
+///
+/// OpaqueString without its checks, of which those of the context take the square of the length:
+/// the names that it is compared with have passed them.
+pub(super) fn lookup_form(name: &str) -> Option<Cow<'_, str>> {
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return None;
+    }
+    if name.is_ascii() {
+        return Some(Cow::Borrowed(name));
+    }
+    let profile = OpaqueString::new();
+    let spaced = profile.additional_mapping_rule(name).ok()?;
+    profile.normalization_rule(spaced).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -214,6 +230,29 @@ mod tests {
     }
 
     #[test]
+    fn a8_a_name_is_looked_up_without_the_checks_of_the_profile() {
+        for name in [
+            "alice",
+            "a b",
+            "Jos\u{e9}",
+            "Jose\u{301}",
+            "a\u{a0}b",
+            "\u{212b}",
+        ] {
+            let prepared = prepare(name, Part::UserName).unwrap();
+            assert_eq!(lookup_form(name), Some(prepared), "{name:?}");
+        }
+        // What the context rules refuse is a name like any other, and nobody's.
+        for name in ["a\u{b7}b", "\u{30fb}", "\u{660}\u{6f0}", "\u{5f3}"] {
+            assert!(prepare(name, Part::UserName).is_err(), "{name:?}");
+            assert_eq!(lookup_form(name).as_deref(), Some(name));
+        }
+        for name in ["", "a\n", "\u{85}", "\u{7f}"] {
+            assert_eq!(lookup_form(name), None, "{name:?}");
+        }
+    }
+
+    #[test]
     fn debug_does_not_show_the_key() {
         assert_eq!(format!("{:?}", Key::new([7; 16])), "Key(…)");
     }
@@ -223,6 +262,14 @@ mod tests {
         fn preparing_never_panics_and_is_stable(text: String) {
             if let Ok(once) = prepare(&text, Part::Password) {
                 prop_assert_eq!(prepare(&once, Part::Password).unwrap(), once.clone());
+            }
+        }
+
+        #[test]
+        fn every_name_that_can_be_configured_is_found(text: String) {
+            if let Ok(name) = prepare(&text, Part::UserName) {
+                prop_assert_eq!(lookup_form(&text), Some(name.clone()));
+                prop_assert_eq!(lookup_form(&name), Some(name.clone()));
             }
         }
 

@@ -19,7 +19,7 @@ use stun::message::Message;
 
 use crate::Now;
 use crate::config::{Auth, Credential, Secret};
-use key::{Key, Part, PrepareError, prepare};
+use key::{Key, Part, PrepareError, lookup_form, prepare};
 use nonce::NonceKey;
 
 pub use outcome::{Identity, Rejected, Rejection, Unauthorized};
@@ -169,9 +169,8 @@ impl Authenticator {
         username: &str,
         msg: &mut Message,
     ) -> Result<Identity, Unauthorized> {
-        let prepared =
-            prepare(username, Part::UserName).map_err(|_| Unauthorized::MalformedName)?;
-        let known = self.users.get_key_value::<str>(&prepared);
+        let name = lookup_form(username).ok_or(Unauthorized::MalformedName)?;
+        let known = self.users.get_key_value::<str>(&name);
         let static_key = known.map_or(&self.nobody, |(_, key)| key);
         // The order matters: nobody's key is tried like any other, and then counts for nothing.
         if integrity::verify(msg, static_key)

@@ -78,7 +78,7 @@ pub enum Unauthorized {
     NoIntegrity,
     /// REALM is not this server's.
     Realm,
-    /// USERNAME is too long, not UTF-8 or not allowed by OpaqueString.
+    /// USERNAME is empty, too long, not UTF-8 or holds a control character.
     MalformedName,
     /// There is no such user.
     UnknownUser,

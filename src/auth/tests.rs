@@ -282,6 +282,19 @@ fn a_name_that_no_user_can_have_is_401() {
     }
 }
 
+/// The checks would take the square of the name's length, before anything is known of its sender.
+#[test]
+fn a3_a_name_that_the_context_rules_refuse_is_that_of_an_unknown_user() {
+    for name in ["a\u{b7}b", "\u{660}\u{6f0}", "\u{5f3}", "\u{30fb}"] {
+        let result = authenticate(&config(), now(), login(name, &key("alice", "guess")));
+        assert_eq!(
+            unauthorized(result),
+            Some(Unauthorized::UnknownUser),
+            "{name:?}"
+        );
+    }
+}
+
 fn rest_login(secret: &str, name: &str) -> Message {
     login(name, &key(name, &rest::password(secret, name)))
 }
