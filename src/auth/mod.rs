@@ -18,11 +18,11 @@ use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME};
 use stun::message::Message;
 
 use crate::Now;
-use crate::config::{Auth, Credential, Secret};
+use crate::config::{Auth, Credential, RestExpiry, Secret};
 use key::{Key, Part, PrepareError, lookup_form, prepare};
 use nonce::NonceKey;
 
-pub use outcome::{Identity, Rejected, Rejection, Unauthorized};
+pub use outcome::{Identity, Rejected, Rejection, Standing, Unauthorized};
 
 /// The longest USERNAME that is looked at, in bytes (RFC 5389 §15.3).
 const MAX_USERNAME: usize = 513;
@@ -36,6 +36,7 @@ pub struct Authenticator {
     users: HashMap<Arc<str>, Key>,
     secrets: Vec<Secret>,
     rest_separator: char,
+    rest_expiry: RestExpiry,
     stale_nonce: Duration,
     nonces: NonceKey,
     /// Stands in for the key of a user who does not exist.
@@ -72,6 +73,7 @@ impl Authenticator {
             users,
             secrets: auth.secrets.clone(),
             rest_separator: auth.rest_separator,
+            rest_expiry: auth.rest_expiry,
             stale_nonce: auth.stale_nonce,
             nonces,
             nobody: Key::new([0; 16]),
@@ -93,7 +95,8 @@ impl Authenticator {
     /// Finds out who sent a request, in the order of RFC 8489 §9.2.4 (D2).
     ///
     /// `owner` made the allocation that the request is about, if there is one: REST credentials
-    /// say until when an allocation may be made, and a call that outlives them goes on.
+    /// say until when an allocation may be made, and a call that outlives them goes on, unless
+    /// `rest-expiry` ends it.
     ///
     /// Attributes after MESSAGE-INTEGRITY are not looked at. With `no-auth`, a request without
     /// MESSAGE-INTEGRITY is anyone's; one that has it is held to it, because its sender will
@@ -148,7 +151,9 @@ impl Authenticator {
             Err(_) => return Err(unauthorized(Unauthorized::MalformedName)),
         };
         let identity = match owner {
-            Some(owner) if owner.signed(&username, msg) => owner.clone(),
+            Some(owner) if !self.has_run_out(now, owner) && owner.signed(&username, msg) => {
+                owner.clone()
+            }
             _ => self.identify(now, &username, msg).map_err(unauthorized)?,
         };
         // 5. The age of the nonce: 438 (A4, A5).
@@ -180,10 +185,7 @@ impl Authenticator {
         }
         let rest = rest::parse(username, self.rest_separator);
         for secret in &self.secrets {
-            let password = rest::password(secret.reveal(), username);
-            // The name is taken as it came: RFC 8489 §14.3 has the client prepare it, and
-            // browsers, which do not, sign with what they send.
-            let key = Key::from_prepared(username, &self.realm, &password);
+            let key = self.rest_key(secret, username);
             if integrity::verify(msg, &key)
                 && let Some(rest) = rest
             {
@@ -200,6 +202,58 @@ impl Authenticator {
         } else {
             Unauthorized::UnknownUser
         })
+    }
+
+    /// The key that `secret` gives a REST user name.
+    ///
+    /// The name is taken as it came: RFC 8489 §14.3 has the client prepare it, and browsers, which
+    /// do not, sign with what they send.
+    fn rest_key(&self, secret: &Secret, username: &str) -> Key {
+        let password = rest::password(secret.reveal(), username);
+        Key::from_prepared(username, &self.realm, &password)
+    }
+
+    /// Whether an identity that was made for this realm, perhaps by another authenticator, would be
+    /// made now.
+    #[must_use]
+    pub fn standing(&self, now: Now, identity: &Identity) -> Standing {
+        let good = match (&identity.user, &identity.key) {
+            (Some(user), Some(key)) => match identity.expires {
+                None => self.users.get(user) == Some(key),
+                Some(expiry) => {
+                    let parsed = rest::parse(user, self.rest_separator);
+                    parsed.is_some_and(|rest| rest.expiry == expiry)
+                        && (self.secrets.iter()).any(|secret| self.rest_key(secret, user) == *key)
+                }
+            },
+            _ => self.no_auth,
+        };
+        if !good {
+            Standing::Revoked
+        } else if self.has_run_out(now, identity) {
+            Standing::RunOut
+        } else {
+            Standing::Good
+        }
+    }
+
+    /// How long an allocation of this identity may live at the most; `None`: as long as it likes.
+    ///
+    /// RFC 7635 §9 has the same of an access token.
+    #[must_use]
+    pub fn time_left(&self, now: Now, identity: &Identity) -> Option<Duration> {
+        let last = identity
+            .expires
+            .filter(|_| self.rest_expiry == RestExpiry::End)?;
+        Some(Duration::from_secs(
+            last.saturating_add(1).saturating_sub(now.unix),
+        ))
+    }
+
+    /// Whether the time of an identity's credentials is over, and with it that of its allocations.
+    #[must_use]
+    pub fn has_run_out(&self, now: Now, identity: &Identity) -> bool {
+        self.time_left(now, identity) == Some(Duration::ZERO)
     }
 }
 

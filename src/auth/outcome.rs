@@ -71,6 +71,17 @@ impl PartialEq for Identity {
 
 impl Eq for Identity {}
 
+/// What has become of the credentials of an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// They are good.
+    Good,
+    /// The user is gone, or has another key.
+    Revoked,
+    /// Their time is over, and with it that of what was made with them (`rest-expiry`).
+    RunOut,
+}
+
 /// Why a request is answered 401; for logs, and never part of the answer (A3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unauthorized {

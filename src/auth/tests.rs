@@ -6,7 +6,7 @@ use stun::fingerprint::FINGERPRINT;
 use stun::message::Setter;
 
 use super::*;
-use crate::config::User;
+use crate::config::{RestExpiry, User};
 
 const T: u64 = 1_800_000_000;
 const REALM: &str = "example.org";
@@ -47,6 +47,7 @@ fn config() -> Auth {
         ],
         secrets: vec![Secret::new("new"), Secret::new("old")],
         rest_separator: ':',
+        rest_expiry: RestExpiry::Keep,
         stale_nonce: Duration::from_secs(600),
         nonce_secret: None,
     }

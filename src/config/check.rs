@@ -299,6 +299,7 @@ impl Checker<'_> {
         Limits {
             user_quota: limit(file.user_quota),
             total_quota: limit(file.total_quota),
+            user_allocate_rate: limit(file.user_allocate_rate),
             max_bps: file.max_bps.filter(|n| *n > 0),
             permissions: self.count("max-permissions", file.max_permissions, 1..=u32::MAX),
             peer_connections: self.count(
@@ -369,7 +370,7 @@ impl Checker<'_> {
         value
     }
 
-    fn one_of<T: Copy>(
+    pub(super) fn one_of<T: Copy>(
         &mut self,
         key: &str,
         text: Option<&str>,

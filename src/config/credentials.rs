@@ -13,7 +13,7 @@ use super::check::{Checker, on};
 use super::error::{ConfigError, shown};
 use super::file::FileConfig;
 use super::load::{Source, read};
-use super::{Auth, Credential, Secret, User};
+use super::{Auth, Credential, RestExpiry, Secret, User};
 use crate::auth::key::Key;
 
 /// REALM has fewer than 128 characters (RFC 8489 §14.9).
@@ -86,6 +86,12 @@ impl Checker<'_> {
             users,
             secrets,
             rest_separator: self.separator(file.rest_api_separator.as_deref()),
+            rest_expiry: self.one_of(
+                "rest-expiry",
+                file.rest_expiry.as_deref(),
+                &[("keep", RestExpiry::Keep), ("end", RestExpiry::End)],
+                RestExpiry::Keep,
+            ),
             stale_nonce: self.seconds("stale-nonce", file.stale_nonce, 1..=3600),
             nonce_secret,
         }

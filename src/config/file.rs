@@ -139,6 +139,9 @@ pub struct FileConfig {
     /// Character between time and name in the user name of a TURN REST credential.
     #[arg(long, help_heading = "Credentials", value_name = "TEXT")]
     pub rest_api_separator: Option<String>,
+    /// When TURN REST credentials run out in mid-call: "keep" the call, or "end" it.
+    #[arg(long, help_heading = "Credentials", value_name = "TEXT")]
+    pub rest_expiry: Option<String>,
     /// Seconds that a nonce is good for, 1 to 3600.
     #[arg(long, help_heading = "Credentials", value_name = "N")]
     pub stale_nonce: Option<u32>,
@@ -157,6 +160,9 @@ pub struct FileConfig {
     /// Allocations at a time; 0: no limit.
     #[arg(long, help_heading = "Limits", value_name = "N")]
     pub total_quota: Option<u32>,
+    /// Allocations that one user makes per second, those of ten seconds at once if need be; 0: no limit.
+    #[arg(long, help_heading = "Limits", value_name = "N")]
+    pub user_allocate_rate: Option<u32>,
     /// Bytes per second of one allocation in each direction; 0: no limit.
     #[arg(long, help_heading = "Limits", value_name = "N", value_parser = clap::value_parser!(u64).range(..=MOST))]
     pub max_bps: Option<u64>,
@@ -169,10 +175,10 @@ pub struct FileConfig {
     /// TCP connections of one allocation with peers.
     #[arg(long, help_heading = "Limits", value_name = "N")]
     pub max_peer_connections: Option<u32>,
-    /// Error replies per second to one source network before it has authenticated; 0: no limit.
+    /// Error replies per second, by UDP and for all workers together, to one source network before it has authenticated; 0: no limit.
     #[arg(long, help_heading = "Limits", value_name = "N")]
     pub unauthenticated_rate: Option<u32>,
-    /// Binding replies per second to one source network; 0: no limit.
+    /// Binding replies per second, by UDP and for all workers together, to one source network; 0: no limit.
     #[arg(long, help_heading = "Limits", value_name = "N")]
     pub binding_rate: Option<u32>,
     /// Peers to allow besides public addresses: address, CIDR block, or first-last.
@@ -288,10 +294,12 @@ impl FileConfig {
             user: Some(Vec::new()),
             static_auth_secret: Some(Vec::new()),
             rest_api_separator: Some(":".to_owned()),
+            rest_expiry: Some("keep".to_owned()),
             stale_nonce: Some(600),
             no_auth: Some(false),
             user_quota: Some(0),
             total_quota: Some(0),
+            user_allocate_rate: Some(100),
             max_bps: Some(0),
             max_permissions: Some(1024),
             max_channels: Some(1024),

@@ -186,10 +186,21 @@ pub struct Auth {
     pub secrets: Vec<Secret>,
     /// `rest-api-separator`.
     pub rest_separator: char,
+    /// `rest-expiry`.
+    pub rest_expiry: RestExpiry,
     /// `stale-nonce`.
     pub stale_nonce: Duration,
     /// `nonce-secret`; `None`: a random one at each start.
     pub nonce_secret: Option<Secret>,
+}
+
+/// The end of a call whose TURN REST credentials run out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestExpiry {
+    /// The call's own: credentials say until when it may begin.
+    Keep,
+    /// That of the credentials.
+    End,
 }
 
 /// A static user.
@@ -217,6 +228,8 @@ pub struct Limits {
     pub user_quota: Option<u32>,
     /// `total-quota`: allocations at a time.
     pub total_quota: Option<u32>,
+    /// `user-allocate-rate`: allocations of one user per second, those of ten seconds at once.
+    pub user_allocate_rate: Option<u32>,
     /// `max-bps`: bytes per second of one allocation in each direction, coturn's unit.
     pub max_bps: Option<u64>,
     /// `max-permissions` of one allocation.

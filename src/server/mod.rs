@@ -11,6 +11,7 @@ pub mod output;
 pub mod oversight;
 pub mod peer_table;
 pub mod ports;
+pub mod rates;
 mod refusal;
 pub mod relay_addresses;
 mod relaying;
@@ -40,8 +41,9 @@ use self::methods::connection_bind::connection_id;
 use self::connections::ConnectionId;
 use self::counters::Counters;
 use self::deadlines::{Deadlines, Subject};
-use self::five_tuple::{Path, PeerAddr, SocketId};
+use self::five_tuple::{Path, PeerAddr, SocketId, Transport};
 use self::output::{Channel, ClientVerdict, DropReason, EndReason, Event, Output, RelayId};
+use self::rates::Proof;
 use self::refusal::Refusal;
 use self::shared::Shared;
 use self::table::Allocations;
@@ -49,7 +51,6 @@ use crate::Now;
 use crate::auth::key::Key;
 use crate::auth::{Identity, Rejected, Rejection, Unauthorized};
 use crate::policy::peer_filter::{Denied, canonical_socket};
-use crate::policy::rate::PrefixLimiter;
 use crate::wire::attributes::is_understood;
 use crate::wire::classify::{Class, classify_with};
 use crate::wire::message::{self, Head, Malformed, Reply};
@@ -57,8 +58,6 @@ use crate::wire::message::{self, Head, Malformed, Reply};
 /// A refused peer is logged so often for each reason.
 const DENIED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Replies per second to a port that a client of one source network names (N3).
-const REDIRECT_RATE: u32 = 50;
 /// Bytes of a user name that is not proved, in the log.
 const MAX_CLAIMED_USER: usize = 128;
 
@@ -70,9 +69,6 @@ pub struct Server {
     outputs: VecDeque<Output>,
     /// Decoding reuses its buffers.
     scratch: Message,
-    unauthenticated: Option<PrefixLimiter>,
-    binding: Option<PrefixLimiter>,
-    redirects: Option<PrefixLimiter>,
     denied_logged: Vec<(Denied, Instant)>,
     draining: bool,
     /// Of the next Data indication; a random start, then counted on.
@@ -88,12 +84,8 @@ impl Server {
     /// A server without allocations.
     #[must_use]
     pub fn new(shared: Arc<Shared>, now: Now) -> Self {
-        let limits = &shared.limits;
-        let limiter = |rate| PrefixLimiter::new(rate, now.mono);
+        shared.rates.begin(now.mono);
         Self {
-            unauthenticated: limits.unauthenticated_rate.map(limiter),
-            binding: limits.binding_rate.map(limiter),
-            redirects: shared.alternates.as_ref().map(|_| limiter(REDIRECT_RATE)),
             allocations: Allocations::default(),
             deadlines: Deadlines::default(),
             outputs: VecDeque::new(),
@@ -284,27 +276,34 @@ impl Server {
     }
 
     /// Answers whoever could not be authenticated: 400, 401 or 438.
+    ///
+    /// Replies are limited over UDP alone, where a dropped one is asked for again, and not where
+    /// the key was right: neither a stream's client nor the holder of a key is a forger's victim.
     fn reject<'a>(
         &mut self,
         now: Now,
         path: &Path,
         message: &Message,
         head: &Head,
-        Rejected {
+        rejected: &Rejected,
+    ) -> ClientVerdict<'a> {
+        let Rejected {
             rejection,
             fresh_nonce,
-        }: &Rejected,
-    ) -> ClientVerdict<'a> {
+        } = rejected;
         let source = path.tuple.client.ip();
         if let Rejection::Unauthorized(reason) = rejection {
             self.counters.unauthorized_requests += 1;
             self.counters.auth_failures[*reason as usize] += 1;
         }
-        if self
-            .unauthenticated
-            .as_mut()
-            .is_some_and(|limiter| !limiter.allow(now.mono, source))
-        {
+        let limited = path.tuple.transport == Transport::Udp
+            && !matches!(rejection, Rejection::StaleNonce(_));
+        let proof = if *fresh_nonce {
+            Proof::Nonce
+        } else {
+            Proof::None
+        };
+        if limited && !self.shared.rates.allow_error(now.mono, source, proof) {
             self.counters.unauthorized_dropped +=
                 u64::from(matches!(rejection, Rejection::Unauthorized(_)));
             return ClientVerdict::Drop(DropReason::ReplyRate);
@@ -327,7 +326,10 @@ impl Server {
                 .with(&TextAttribute::new(ATTR_REALM, realm))
                 .with(&TextAttribute::new(ATTR_NONCE, nonce));
         }
-        self.finish(path, reply, rejection.key());
+        let len = self.finish(path, reply, rejection.key());
+        if limited {
+            self.shared.rates.sent_error(now.mono, source, proof, len);
+        }
         ClientVerdict::Handled
     }
 
@@ -352,10 +354,13 @@ impl Server {
         self.finish(path, reply, identity.key.as_ref());
     }
 
-    fn finish(&mut self, path: &Path, reply: Reply, key: Option<&Key>) {
+    /// Sends a reply and tells how long it is.
+    fn finish(&mut self, path: &Path, reply: Reply, key: Option<&Key>) -> usize {
         self.counters.response(reply.method(), reply.code());
         let message = self.encode(reply, key);
+        let len = message.len();
         self.send_message(path, message);
+        len
     }
 
     fn send_message(&mut self, path: &Path, message: Vec<u8>) {
@@ -389,7 +394,12 @@ impl Server {
             return;
         };
         if allocation.expires <= now.mono {
-            return self.end(now, relay, EndReason::Expired);
+            let reason = if self.shared.auth.has_run_out(now, &allocation.identity) {
+                EndReason::CredentialsExpired
+            } else {
+                EndReason::Expired
+            };
+            return self.end(now, relay, reason);
         }
         let tuple = allocation.path.tuple;
         let outputs = &mut self.outputs;

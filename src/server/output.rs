@@ -290,6 +290,10 @@ pub enum EndReason {
     Killed,
     /// The client's connection is closed.
     Disconnected,
+    /// A reload took the user's credentials away.
+    Revoked,
+    /// The user's credentials ran out (`rest-expiry`).
+    CredentialsExpired,
 }
 
 impl EndReason {
@@ -302,6 +306,8 @@ impl EndReason {
             Self::Shutdown => "shutdown",
             Self::Killed => "killed",
             Self::Disconnected => "disconnected",
+            Self::Revoked => "revoked",
+            Self::CredentialsExpired => "credentials-expired",
         }
     }
 }

@@ -13,7 +13,7 @@ use super::peer_table::Reach;
 use super::ports::Relayed;
 use super::shared::Shared;
 use crate::Now;
-use crate::policy::rate::PrefixLimiter;
+use crate::auth::Standing;
 
 /// Which allocations are meant; what is `None` excludes none.
 #[derive(Clone, Debug, Default)]
@@ -117,20 +117,43 @@ impl Server {
         self.draining = draining;
     }
 
-    /// Goes on with other settings. Allocations live on, without the peers that are now denied.
+    /// Goes on with other settings. Allocations live on, without the peers that are now denied and
+    /// unless their users are gone.
     pub fn handle_reload(&mut self, now: Now, shared: Arc<Shared>) {
-        let limiter = |rate| PrefixLimiter::new(rate, now.mono);
-        let (old, new) = (&self.shared.limits, &shared.limits);
-        if old.unauthenticated_rate != new.unauthenticated_rate {
-            self.unauthenticated = new.unauthenticated_rate.map(limiter);
-        }
-        if old.binding_rate != new.binding_rate {
-            self.binding = new.binding_rate.map(limiter);
-        }
+        shared.rates.begin(now.mono);
+        let same_realm = self.shared.auth.realm() == shared.auth.realm();
         self.shared = shared;
         for relay in self.allocations.relays() {
-            self.review(now, relay);
+            if self.review_owner(now, relay, same_realm) {
+                self.review(now, relay);
+            }
         }
+    }
+
+    /// Ends an allocation whose owner would not be let in now, or bounds its lifetime by that of
+    /// the credentials; `false` when it has ended. A key is good for one realm.
+    fn review_owner(&mut self, now: Now, relay: RelayId, same_realm: bool) -> bool {
+        let Some(allocation) = self.allocations.get_mut(relay) else {
+            return false;
+        };
+        let identity = &allocation.identity;
+        let standing = if same_realm || identity.user.is_none() {
+            self.shared.auth.standing(now, identity)
+        } else {
+            Standing::Revoked
+        };
+        let reason = match standing {
+            Standing::Good => {
+                if let Some(left) = self.shared.auth.time_left(now, identity) {
+                    allocation.expires = allocation.expires.min(now.mono + left);
+                }
+                return true;
+            }
+            Standing::Revoked => EndReason::Revoked,
+            Standing::RunOut => EndReason::CredentialsExpired,
+        };
+        self.end(now, relay, reason);
+        false
     }
 
     /// Takes from an allocation what the settings no longer allow it.

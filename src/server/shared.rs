@@ -15,9 +15,11 @@ use super::connections::Connections;
 use super::five_tuple::PeerAddr;
 use super::peer_table::Reach;
 use super::ports::Relayed;
+use super::rates::Rates;
 use super::relay_addresses::RelayAddresses;
 use super::reservations::Reservations;
-use crate::auth::Authenticator;
+use crate::Now;
+use crate::auth::{Authenticator, Identity};
 use crate::config::{Config, Limits, Listen, Protocol};
 use crate::policy::peer_filter::{Denied, PeerFilter};
 use crate::policy::quota::Quota;
@@ -48,6 +50,8 @@ pub struct Shared {
     pub alternate_servers: Vec<SocketAddr>,
     /// Limits.
     pub limits: Limits,
+    /// Rates of replies and requests.
+    pub rates: Rates,
     /// Longest lifetime of an allocation.
     pub max_lifetime: Duration,
     /// Lifetime of a channel.
@@ -120,6 +124,7 @@ impl Shared {
             serials: previous.map(|p| Arc::clone(&p.serials)).unwrap_or_default(),
             alternate_servers: config.operation.alternates.clone(),
             limits: config.limits.clone(),
+            rates: Rates::new(&config.limits, previous.map(|p| &p.rates)),
             max_lifetime: config.lifetimes.max_allocate,
             channel_lifetime: config.lifetimes.channel,
             permission_lifetime: config.lifetimes.permission,
@@ -215,11 +220,14 @@ impl Shared {
         Some(TextAttribute::new(ATTR_SOFTWARE, text))
     }
 
-    /// The lifetime that is granted (L10): `max(default, min(requested, max))`.
+    /// The lifetime that is granted (L10): `max(default, min(requested, max))`, but no longer than
+    /// the credentials last where they bound it.
     #[must_use]
-    pub fn lifetime(&self, requested: Option<Duration>) -> Duration {
-        requested.map_or(DEFAULT_LIFETIME, |wanted| {
+    pub fn lifetime(&self, now: Now, owner: &Identity, requested: Option<Duration>) -> Duration {
+        let granted = requested.map_or(DEFAULT_LIFETIME, |wanted| {
             wanted.min(self.max_lifetime).max(DEFAULT_LIFETIME)
-        })
+        });
+        let left = self.auth.time_left(now, owner);
+        left.map_or(granted, |left| granted.min(left))
     }
 }

@@ -14,6 +14,7 @@ mod host_addresses;
 mod import;
 mod interop;
 mod layout;
+mod limits;
 mod namespaces;
 mod nat;
 mod own_services;

@@ -1,8 +1,10 @@
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::table::SLOTS;
 use super::*;
 
 fn ip(text: &str) -> IpAddr {
@@ -95,7 +97,7 @@ proptest! {
 #[test]
 fn a_network_shares_its_replies_and_another_has_its_own() {
     let start = Instant::now();
-    let mut limiter = PrefixLimiter::new(4, start);
+    let limiter = PrefixLimiter::new(4, start);
     for host in 1..=4 {
         assert!(limiter.allow(start, Ipv4Addr::new(192, 0, 2, host).into()));
     }
@@ -118,7 +120,7 @@ fn a_network_shares_its_replies_and_another_has_its_own() {
 #[test]
 fn loopback_is_exempt() {
     let start = Instant::now();
-    let mut limiter = PrefixLimiter::new(1, start);
+    let limiter = PrefixLimiter::new(1, start);
     for source in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
         assert!(
             (0..100).all(|_| limiter.allow(start, ip(source))),
@@ -130,11 +132,11 @@ fn loopback_is_exempt() {
 #[test]
 fn rates_at_the_edges_and_a_clock_that_stands_still_or_steps_back() {
     let start = Instant::now() + Duration::from_secs(100);
-    let mut none = PrefixLimiter::new(0, start);
+    let none = PrefixLimiter::new(0, start);
     assert!(!none.allow(start, ip("192.0.2.1")));
-    let mut all = PrefixLimiter::new(u32::MAX, start);
+    let all = PrefixLimiter::new(u32::MAX, start);
     assert!((0..10_000).all(|_| all.allow(start, ip("192.0.2.1"))));
-    let mut one = PrefixLimiter::new(1, start);
+    let one = PrefixLimiter::new(1, start);
     assert!(one.allow(start, ip("192.0.2.1")));
     assert!(!one.allow(start - Duration::from_secs(50), ip("192.0.2.1")));
     assert!(one.allow(start + Duration::from_secs(1), ip("192.0.2.1")));
@@ -147,13 +149,13 @@ fn rates_at_the_edges_and_a_clock_that_stands_still_or_steps_back() {
 #[test]
 fn a_flood_from_many_networks_grows_nothing_and_stops_nobody_for_long() {
     let start = Instant::now();
-    let mut limiter = PrefixLimiter::new(10, start);
+    let limiter = PrefixLimiter::new(10, start);
     let mut answered = 0;
     for n in 0..200_000u32 {
         let flood = Ipv6Addr::from(u128::from(n) << 72 | 0x2a00 << 112);
         answered += usize::from(limiter.allow(start, flood.into()));
     }
-    assert_eq!(limiter.slots.len(), SLOTS);
+    assert_eq!(limiter.0.slots.len(), SLOTS);
     assert!(answered <= SLOTS * 10, "{answered} replies");
     assert!(limiter.allow(start + Duration::from_secs(1), ip("192.0.2.1")));
 }
@@ -161,19 +163,67 @@ fn a_flood_from_many_networks_grows_nothing_and_stops_nobody_for_long() {
 #[test]
 fn an_idle_slot_is_handed_on_and_a_busy_one_is_not() {
     let start = Instant::now();
-    let mut limiter = PrefixLimiter::new(1, start);
+    let limiter = PrefixLimiter::new(1, start);
     // With every slot busy for its owner, a newcomer shares, and is refused.
-    for slot in &mut limiter.slots {
-        *slot = Slot {
-            owner: 1,
-            busy_until: NANOS,
-        };
+    let slots = &limiter.0.slots;
+    for slot in slots {
+        slot.owner.store(1, Ordering::Relaxed);
+        slot.busy_until.store(NANOS, Ordering::Relaxed);
     }
+    let given_away = || {
+        let owners = slots.iter().map(|slot| slot.owner.load(Ordering::Relaxed));
+        owners.filter(|owner| *owner != 1).count()
+    };
     assert!(!limiter.allow(start, ip("192.0.2.1")));
-    assert!(limiter.slots.iter().all(|slot| slot.owner == 1));
+    assert_eq!(given_away(), 0);
     assert!(limiter.allow(start + Duration::from_secs(1), ip("192.0.2.1")));
+    assert_eq!(given_away(), 1);
+}
+
+#[test]
+fn a_long_reply_counts_for_as_many_as_it_is_longer() {
+    let start = Instant::now();
+    let limiter = PrefixLimiter::new(10, start);
+    let source = ip("192.0.2.1");
+    let answered = |now: Instant, len| {
+        let allowed = (0..100).take_while(|_| limiter.allow(now, source));
+        allowed
+            .inspect(|_| limiter.charge_length(now, source, len, 100))
+            .count()
+    };
+    assert_eq!(answered(start, 100), 10);
     assert_eq!(
-        limiter.slots.iter().filter(|slot| slot.owner != 1).count(),
-        1
+        answered(start + ms(1000), 40),
+        10,
+        "a short one counts whole"
     );
+    assert_eq!(answered(start + ms(2000), 250), 4, "1,000 bytes");
+    // One that is longer than all that a second holds is sent, and paid for afterwards.
+    assert_eq!(answered(start + ms(4000), 3000), 1);
+    assert!(!limiter.allow(start + ms(6000), source));
+    assert!(limiter.allow(start + ms(6100), source));
+}
+
+#[test]
+fn holders_have_their_bursts_and_then_their_rate() {
+    let start = Instant::now();
+    let table = RateTable::new(10, Duration::from_secs(10), start);
+    let passed = |now, holder: &str| (0..1000).filter(|_| table.allow(now, holder)).count();
+    assert_eq!(passed(start, "alice"), 100);
+    assert_eq!(passed(start, "bob"), 100);
+    assert_eq!(passed(start + ms(1000), "alice"), 10);
+    assert_eq!(passed(start + ms(11_000), "alice"), 100);
+}
+
+#[test]
+fn workers_share_a_rate() {
+    let start = Instant::now();
+    let table = RateTable::new(1000, Duration::from_secs(1), start);
+    assert!(table.allow(start, "alice"));
+    let count = || (0..1000).filter(|_| table.allow(start, "alice")).count();
+    let passed: usize = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..4).map(|_| scope.spawn(count)).collect();
+        workers.into_iter().map(|w| w.join().unwrap()).sum()
+    });
+    assert_eq!(passed, 999);
 }

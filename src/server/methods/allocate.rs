@@ -123,7 +123,7 @@ impl Server {
                 self.place(path, family, wish, quota, partner)?
             }
         };
-        let lifetime = self.shared.lifetime(lifetime);
+        let lifetime = self.shared.lifetime(now, identity, lifetime);
         let terms = Terms {
             wish,
             lifetime,

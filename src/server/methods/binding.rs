@@ -49,11 +49,12 @@ impl Server {
         if !self.may_answer_binding(now, path) {
             return ClientVerdict::Drop(DropReason::ReplyRate);
         }
-        match self.binding_reply(now, path, message, head) {
+        let len = match self.binding_reply(now, path, message, head) {
             Ok((path, reply)) => self.finish(&path, reply, None),
             Err(Refused::With(refusal)) => self.finish(path, refusal.reply(head), None),
             Err(Refused::Rate) => return ClientVerdict::Drop(DropReason::ReplyRate),
-        }
+        };
+        self.answered_binding(now, path, len);
         ClientVerdict::Handled
     }
 
@@ -111,7 +112,7 @@ impl Server {
         }
         if let Some(ResponsePort(port)) = port {
             let source = path.tuple.client.ip();
-            if !(self.redirects.as_mut()).is_none_or(|limiter| limiter.allow(now.mono, source)) {
+            if !self.shared.rates.allow_redirect(now.mono, source) {
                 return Err(Refused::Rate);
             }
             path.tuple.client.set_port(port);
@@ -132,15 +133,16 @@ impl Server {
         if !self.may_answer_binding(now, path) {
             return ClientVerdict::Drop(DropReason::ReplyRate);
         }
-        let (path, message, code) = match self.classic_reply(path, frame) {
-            Ok((path, reply)) => (path, reply.finish(), 0),
+        let (way, message, code) = match self.classic_reply(path, frame) {
+            Ok((way, reply)) => (way, reply.finish(), 0),
             Err(refusal) => {
                 let reply = ClassicReply::error(frame, &refusal);
                 (*path, reply.finish(), refusal.code)
             }
         };
         self.counters.response(METHOD_BINDING, code);
-        self.send_message(&path, message);
+        self.answered_binding(now, path, message.len());
+        self.send_message(&way, message);
         ClientVerdict::Handled
     }
 
@@ -178,12 +180,18 @@ impl Server {
         Ok((path, reply))
     }
 
+    /// Over UDP the sender may be forged, and asks again.
     fn may_answer_binding(&mut self, now: Now, path: &Path) -> bool {
         self.counters.binding_requests += 1;
         let source = path.tuple.client.ip();
-        self.binding
-            .as_mut()
-            .is_none_or(|limiter| limiter.allow(now.mono, source))
+        path.tuple.transport != Transport::Udp || self.shared.rates.allow_binding(now.mono, source)
+    }
+
+    fn answered_binding(&self, now: Now, path: &Path, len: usize) {
+        if path.tuple.transport == Transport::Udp {
+            let source = path.tuple.client.ip();
+            self.shared.rates.sent_binding(now.mono, source, len);
+        }
     }
 }
 

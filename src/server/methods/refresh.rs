@@ -24,11 +24,11 @@ impl Server {
         head: &Head,
     ) -> Result<Reply, Refusal> {
         let requested = lifetime(message)?;
-        let granted = self.shared.lifetime(requested);
         let allocation = self
             .allocations
             .get_mut(relay)
             .ok_or_else(Refusal::no_allocation)?;
+        let granted = self.shared.lifetime(now, &allocation.identity, requested);
         let own = match allocation.family() {
             Family::V4 => REQUESTED_FAMILY_IPV4,
             Family::V6 => REQUESTED_FAMILY_IPV6,

@@ -28,6 +28,10 @@ fn a_good_file_is_taken_over_and_shown() {
         "{log}"
     );
 
+    assert_eq!(status(&turnd)["allocations"], 0, "her call ends too");
+    let refresh = old.signed(stun::message::METHOD_REFRESH, vec![]);
+    assert_eq!(error_code(&old.ask(&refresh).unwrap()), Some(401));
+    eventually("a log line", || turnd.log().contains("reason=\"revoked\""));
     let _bob = session(turnd.address(), "bob", "hidden");
     let mut gone = StunClient::new(turnd.address());
     gone.log_in(USER, PASSWORD);
@@ -35,7 +39,6 @@ fn a_good_file_is_taken_over_and_shown() {
         .ask(&gone.signed(stun::message::METHOD_ALLOCATE, vec![]))
         .unwrap();
     assert_eq!(error_code(&refused), Some(401));
-    assert!(is_alive(&old), "a call of a user who is gone goes on");
 
     turnd.configure("user = ['bob:hidden']");
     let answer = api(&turnd).post("/api/v1/reload", &json!({})).json();

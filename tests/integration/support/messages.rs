@@ -52,6 +52,13 @@ impl Login {
         }
     }
 
+    /// The same with another password.
+    pub(crate) fn with_password(self, password: &str) -> Self {
+        let (user, realm) = (self.user.clone(), self.realm.clone());
+        let integrity = MessageIntegrity::new_long_term_integrity(user, realm, password.to_owned());
+        Self { integrity, ..self }
+    }
+
     /// A request with these attributes, signed.
     pub(crate) fn sign(&self, method: Method, mut attributes: Attributes) -> Message {
         attributes.extend(self.credentials());

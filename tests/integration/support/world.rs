@@ -68,6 +68,9 @@ pub(crate) struct Caller {
 pub(crate) struct World {
     pub(crate) server: Server,
     pub(crate) shared: Arc<Shared>,
+    nonces: NonceKey,
+    /// Addresses at which clients reach the server, and others of its host.
+    hosts: (Vec<IpAddr>, Vec<IpAddr>),
     pub(crate) now: Now,
     start: Instant,
     /// The calendar time at the start, by what the calendar says now.
@@ -103,23 +106,12 @@ impl World {
 
     fn build(toml: &str, reachable: &[&str], others: &[IpAddr], never: &[&str]) -> Self {
         let reachable: Vec<_> = reachable.iter().map(|text| addr(text).ip()).collect();
-        let mut text = toml.to_owned();
-        let says = |key: &str| toml.lines().any(|line| line.starts_with(key));
-        if !says("realm") {
-            text += &format!("\nrealm = '{REALM}'");
-        }
-        if !["user =", "static-auth-secret", "no-auth"]
-            .iter()
-            .any(|key| says(key))
-        {
-            text += &format!("\nuser = '{USER}:{PASSWORD}'");
-        }
-        let config = Config::from_toml(&text).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let config = config(toml);
         let nonces = match &config.auth.nonce_secret {
             Some(secret) => NonceKey::from_secret(secret),
             None => NonceKey::random().unwrap(),
         };
-        let auth = Authenticator::new(&config.auth, nonces).unwrap();
+        let auth = Authenticator::new(&config.auth, nonces.clone()).unwrap();
         let never: Vec<_> = never.iter().copied().map(addr).collect();
         let shared = Shared::new(&config, auth, &reachable, others).with_never(&never);
         let shared = Arc::new(shared);
@@ -131,6 +123,8 @@ impl World {
         Self {
             server: Server::new(Arc::clone(&shared), now),
             shared,
+            nonces,
+            hosts: (reachable, others.to_vec()),
             now,
             start,
             calendar: UNIX,
@@ -142,6 +136,18 @@ impl World {
             replies: Vec::new(),
             peer_outputs: Vec::new(),
         }
+    }
+
+    /// Goes on with another configuration, as after a HUP.
+    pub(crate) fn reload(&mut self, toml: &str) {
+        let config = config(toml);
+        let auth = Authenticator::new(&config.auth, self.nonces.clone()).unwrap();
+        let (reachable, others) = &self.hosts;
+        let shared = self.shared.renew(&config, auth, reachable, others);
+        self.shared = Arc::new(shared);
+        self.server
+            .handle_reload(self.now, Arc::clone(&self.shared));
+        self.drain();
     }
 
     /// Moves the clock to `seconds` after the start, as the real driver does: deadline by deadline.
@@ -427,6 +433,22 @@ impl World {
     }
 }
 
+/// A configuration whose realm and user are the usual ones unless `toml` says otherwise.
+fn config(toml: &str) -> Config {
+    let mut text = toml.to_owned();
+    let says = |key: &str| toml.lines().any(|line| line.starts_with(key));
+    if !says("realm") {
+        text += &format!("\nrealm = '{REALM}'");
+    }
+    if !["user =", "static-auth-secret", "no-auth"]
+        .iter()
+        .any(|key| says(key))
+    {
+        text += &format!("\nuser = '{USER}:{PASSWORD}'");
+    }
+    Config::from_toml(&text).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
 /// The way from `client` to the server's address of the same family.
 pub(crate) fn path(client: &str) -> Path {
     let client = addr(client);
@@ -448,6 +470,13 @@ pub(crate) fn path_to(client: SocketAddr, server: SocketAddr) -> Path {
         socket: SocketId(0),
         proxied: false,
     }
+}
+
+/// The same by another transport.
+pub(crate) fn path_by(transport: Transport, client: &str) -> Path {
+    let mut path = path(client);
+    path.tuple.transport = transport;
+    path
 }
 
 /// Takes what the client got from a peer apart.

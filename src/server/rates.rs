@@ -1,0 +1,155 @@
+//! Rates of the whole process: replies before authentication, and Allocates of a user.
+
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use crate::config::Limits;
+use crate::policy::rate::{PrefixLimiter, RateTable};
+
+/// Replies per second to a port that a client of one source network names (N3).
+const REDIRECT_RATE: u32 = 50;
+
+/// Bytes of a 401, five times a bare Allocate: a longer one counts for more than one.
+const ORDINARY_REPLY: usize = 100;
+
+/// Bytes of a Binding response with an IPv6 address, 2.2 times a bare request.
+const ORDINARY_BINDING: usize = 44;
+
+/// Time in whose Allocates a user may make them all at once: those of a site that comes back.
+const ALLOCATE_BURST: Duration = Duration::from_secs(10);
+
+/// What all workers count against.
+#[derive(Debug)]
+pub struct Rates {
+    unproven: Rate<PrefixLimiter>,
+    challenged: Rate<PrefixLimiter>,
+    binding: Rate<PrefixLimiter>,
+    redirects: Rate<PrefixLimiter>,
+    allocates: Rate<RateTable>,
+}
+
+/// What the sender of a refused request over UDP has shown of its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing: it may be forged.
+    None,
+    /// A nonce that was sent there.
+    Nonce,
+}
+
+impl Rates {
+    /// The configured rates; `previous` ones that are the same go on as they are.
+    #[must_use]
+    pub fn new(limits: &Limits, previous: Option<&Self>) -> Self {
+        let replies = limits.unauthenticated_rate;
+        Self {
+            unproven: Rate::new(replies, previous.map(|p| &p.unproven)),
+            challenged: Rate::new(replies, previous.map(|p| &p.challenged)),
+            binding: Rate::new(limits.binding_rate, previous.map(|p| &p.binding)),
+            redirects: Rate::new(Some(REDIRECT_RATE), previous.map(|p| &p.redirects)),
+            allocates: Rate::new(limits.user_allocate_rate, previous.map(|p| &p.allocates)),
+        }
+    }
+
+    /// Makes the tables, so that no packet has to.
+    pub fn begin(&self, now: Instant) {
+        for rate in [
+            &self.unproven,
+            &self.challenged,
+            &self.binding,
+            &self.redirects,
+        ] {
+            let _ = rate.limiter(now);
+        }
+        let _ = self.allocates(now);
+    }
+
+    /// Whether an error may be sent to `source`, which has not authenticated.
+    #[must_use]
+    pub fn allow_error(&self, now: Instant, source: IpAddr, proof: Proof) -> bool {
+        self.errors(proof).allow(now, source)
+    }
+
+    /// Tells of an error of `len` bytes that was allowed.
+    pub fn sent_error(&self, now: Instant, source: IpAddr, proof: Proof, len: usize) {
+        let errors = self.errors(proof);
+        errors.sent(now, source, len, ORDINARY_REPLY);
+    }
+
+    fn errors(&self, proof: Proof) -> &Rate<PrefixLimiter> {
+        match proof {
+            Proof::None => &self.unproven,
+            Proof::Nonce => &self.challenged,
+        }
+    }
+
+    /// Whether a Binding request of `source` may be answered.
+    #[must_use]
+    pub fn allow_binding(&self, now: Instant, source: IpAddr) -> bool {
+        self.binding.allow(now, source)
+    }
+
+    /// Tells of a Binding response of `len` bytes that was allowed.
+    pub fn sent_binding(&self, now: Instant, source: IpAddr, len: usize) {
+        self.binding.sent(now, source, len, ORDINARY_BINDING);
+    }
+
+    /// Whether a Binding response may go to another port of `source`.
+    #[must_use]
+    pub fn allow_redirect(&self, now: Instant, source: IpAddr) -> bool {
+        self.redirects.allow(now, source)
+    }
+
+    /// Whether `holder` may make another allocation now.
+    #[must_use]
+    pub fn allow_allocate(&self, now: Instant, holder: &str) -> bool {
+        self.allocates(now)
+            .is_none_or(|table| table.allow(now, holder))
+    }
+
+    fn allocates(&self, now: Instant) -> Option<&RateTable> {
+        self.allocates
+            .table(|per_second| RateTable::new(per_second, ALLOCATE_BURST, now))
+    }
+}
+
+/// One rate, and the table of who has used how much of it.
+#[derive(Debug)]
+struct Rate<T> {
+    per_second: Option<u32>,
+    table: Arc<OnceLock<T>>,
+}
+
+impl<T> Rate<T> {
+    fn new(per_second: Option<u32>, previous: Option<&Self>) -> Self {
+        let same = previous.filter(|previous| previous.per_second == per_second);
+        Self {
+            per_second,
+            table: same.map(|same| Arc::clone(&same.table)).unwrap_or_default(),
+        }
+    }
+
+    /// The table, which `make` makes if it is the first to need it; `None`: there is no limit.
+    fn table(&self, make: impl FnOnce(u32) -> T) -> Option<&T> {
+        let per_second = self.per_second?;
+        Some(self.table.get_or_init(|| make(per_second)))
+    }
+}
+
+impl Rate<PrefixLimiter> {
+    fn limiter(&self, now: Instant) -> Option<&PrefixLimiter> {
+        self.table(|per_second| PrefixLimiter::new(per_second, now))
+    }
+
+    fn allow(&self, now: Instant, source: IpAddr) -> bool {
+        self.limiter(now)
+            .is_none_or(|limiter| limiter.allow(now, source))
+    }
+
+    fn sent(&self, now: Instant, source: IpAddr, len: usize, ordinary: usize) {
+        if let Some(limiter) = self.limiter(now) {
+            limiter.charge_length(now, source, len, ordinary);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Which replies are limited, and for whom.
+
+use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, METHOD_REFRESH, Message};
+use turnd::server::five_tuple::Transport;
+
+use crate::support::messages::{Login, request, status, transport};
+use crate::support::world::{Caller, World, path, path_by};
+use crate::support::{PASSWORD, USER};
+
+const STREAMS: [Transport; 3] = [Transport::Tcp, Transport::Tls, Transport::Dtls];
+
+fn bare() -> Message {
+    request(METHOD_ALLOCATE, vec![transport()])
+}
+
+/// Forged datagrams from all over the network of the clients, until none is answered any more.
+fn flood(world: &mut World) {
+    for host in 1..=200 {
+        let forged = path(&format!("192.0.2.{host}:7"));
+        world.handle(&forged, &bare().raw);
+        world.handle(&forged, &request(METHOD_BINDING, vec![]).raw);
+    }
+    let forged = path("192.0.2.201:7");
+    assert!(world.is_silent(&forged, &bare().raw));
+    assert!(world.is_silent(&forged, &request(METHOD_BINDING, vec![]).raw));
+}
+
+/// The code of the answer to a signed request with this password.
+fn sign(world: &mut World, caller: &Caller, password: &str) -> u16 {
+    let login = caller.login.clone().with_password(password);
+    status(&world.reply(&caller.path, &login.sign(METHOD_REFRESH, vec![])))
+}
+
+#[test]
+fn a_flood_over_udp_costs_the_streams_of_its_network_no_reply() {
+    for transport in STREAMS {
+        let mut world =
+            World::new("unauthenticated-rate = 10\nbinding-rate = 10\nstale-nonce = 60");
+        flood(&mut world);
+        for port in 1000..1050 {
+            let path = path_by(transport, &format!("192.0.2.10:{port}"));
+            assert_eq!(status(&world.reply(&path, &bare())), 401, "{transport:?}");
+            let binding = request(METHOD_BINDING, vec![]);
+            assert_eq!(status(&world.reply(&path, &binding)), 200);
+        }
+        let path = path_by(transport, "192.0.2.10:1");
+        let challenge = world.reply(&path, &bare());
+        let login = Login::answer(&challenge, USER, PASSWORD);
+        let caller = Caller { path, login };
+        world.allocate(&caller);
+        assert_eq!(sign(&mut world, &caller, "guess"), 401);
+        // Its nonce grows old in the middle of the call.
+        world.at_second(61);
+        flood(&mut world);
+        assert_eq!(sign(&mut world, &caller, PASSWORD), 438, "{transport:?}");
+    }
+}
+
+#[test]
+fn a_flood_costs_no_udp_client_a_reply_whose_key_is_right() {
+    let mut world = World::new("unauthenticated-rate = 10\nbinding-rate = 10\nstale-nonce = 60");
+    let (caller, _) = world.allocated("192.0.2.10:1");
+    world.at_second(61);
+    flood(&mut world);
+    for _ in 0..50 {
+        assert_eq!(sign(&mut world, &caller, PASSWORD), 438);
+    }
+}
+
+#[test]
+fn whoever_has_a_genuine_nonce_is_limited_apart_from_whoever_has_none() {
+    let mut world = World::new("unauthenticated-rate = 10\nbinding-rate = 10");
+    let caller = world.caller("192.0.2.10:1");
+    flood(&mut world);
+    let guess = caller.login.clone().with_password("guess");
+    let guess = || guess.sign(METHOD_ALLOCATE, vec![transport()]);
+    let answered = (0..50).filter(|_| !world.is_silent(&caller.path, &guess().raw));
+    assert_eq!(answered.count(), 10, "401 with a genuine nonce");
+    // The nonce is another address's, and so is no proof.
+    let elsewhere = path("192.0.2.11:1");
+    assert!(world.is_silent(&elsewhere, &guess().raw));
+    world.at_second(1);
+    let answered = (0..50).filter(|_| !world.is_silent(&path("192.0.2.12:1"), &bare().raw));
+    assert_eq!(
+        answered.count(),
+        10,
+        "its use takes nothing from the others"
+    );
+}
