@@ -150,7 +150,7 @@ fn auth(c: &mut Criterion) {
 /// A refused name costs what its length says, whatever it holds: within 3 times an ASCII one's.
 fn names(c: &mut Criterion) {
     let flags = FileConfig {
-        user: Some(vec!["alice:secret".into()]),
+        user: Some(vec!["alice:secret".to_owned().into()]),
         realm: Some("example.org".into()),
         ..FileConfig::default()
     };

@@ -10,7 +10,7 @@ use super::api::Problem;
 use crate::auth::Unauthorized;
 use crate::daemon::Daemon;
 use crate::net::control::Status;
-use crate::server::counters::{CODES, Counters, Flow, METHODS};
+use crate::server::counters::{CODES, Counters, Flow, Limit, METHODS};
 use crate::server::five_tuple::Transport;
 use crate::server::output::DropReason;
 use stun::message::METHOD_BINDING;
@@ -197,8 +197,8 @@ fn unauthorized(page: &mut Page, counters: &Counters) {
         page.sample(name, &labels, counters.auth_failures[reason as usize]);
     }
     let name = "turnd_quota_refusals_total";
-    page.metric(name, "counter", "Allocations refused because of a quota.");
-    for (quota, count) in ["user", "total"].into_iter().zip(counters.quota_refusals) {
+    page.metric(name, "counter", "Requests refused because of a quota.");
+    for ((_, quota), count) in Limit::ALL.into_iter().zip(counters.quota_refusals) {
         page.sample(name, &format!("{{quota=\"{quota}\"}}"), count);
     }
 }

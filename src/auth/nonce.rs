@@ -17,9 +17,10 @@ const COOKIE: &str = "obMatJos2AAAA";
 
 /// Time of issue and port of the client, which the tag vouches for.
 const STAMP_LEN: usize = 4 + 2;
-const TAG_LEN: usize = 12;
-/// The length of every nonce's text: three bytes are four characters.
-const TEXT_LEN: usize = COOKIE.len() + (STAMP_LEN + TAG_LEN) / 3 * 4;
+const TAG_LEN: usize = 11;
+/// The length of every nonce's text: three bytes are four characters. 36 in all, without padding
+/// in the attribute.
+const TEXT_LEN: usize = COOKIE.len() + ((STAMP_LEN + TAG_LEN) * 4).div_ceil(3);
 
 /// The key that makes nonces this server's own (A5).
 ///

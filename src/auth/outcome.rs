@@ -1,7 +1,7 @@
 //! What comes of authenticating a request.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use stun::message::Message;
@@ -25,11 +25,18 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Anyone; quotas then count by address.
+    /// Anyone; quotas then count by address, or by the /64 that one IPv6 host has.
     pub(super) fn anonymous(source: IpAddr) -> Self {
+        let host = match canonical_ip(source) {
+            IpAddr::V4(v4) => v4.to_string(),
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, ..] = v6.segments();
+                format!("{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+            }
+        };
         Self {
             user: None,
-            quota_id: format!("anonymous@{}", canonical_ip(source)).into(),
+            quota_id: format!("anonymous@{host}").into(),
             key: None,
             expires: None,
         }

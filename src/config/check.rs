@@ -111,7 +111,7 @@ impl Checker<'_> {
             tls,
             workers: self.workers(file.relay_threads),
             auth: self.auth(file),
-            limits: self.limits(file),
+            limits: self.limits(file, &listen, &relay),
             lifetimes: self.lifetimes(file),
             peers: Peers {
                 allowed: self.ranges("allowed-peer-ip", file.allowed_peer_ip.as_deref()),
@@ -294,13 +294,20 @@ impl Checker<'_> {
         ranges
     }
 
-    fn limits(&mut self, file: &FileConfig) -> Limits {
+    fn limits(&mut self, file: &mut FileConfig, listen: &Listen, relay: &Relay) -> Limits {
         let limit = |value: Option<u32>| value.filter(|n| *n > 0);
+        let rate = |value: Option<u64>| value.filter(|n| *n > 0);
+        file.user_quota
+            .get_or_insert_with(|| usual_user_quota(listen, relay));
         Limits {
             user_quota: limit(file.user_quota),
+            user_bps: rate(file.user_bps),
+            bps_capacity: rate(file.bps_capacity),
+            total_permissions: limit(file.total_permissions),
+            total_channels: limit(file.total_channels),
             total_quota: limit(file.total_quota),
             user_allocate_rate: limit(file.user_allocate_rate),
-            max_bps: file.max_bps.filter(|n| *n > 0),
+            max_bps: rate(file.max_bps),
             permissions: self.count("max-permissions", file.max_permissions, 1..=u32::MAX),
             peer_connections: self.count(
                 "max-peer-connections",
@@ -389,6 +396,24 @@ impl Checker<'_> {
         self.wrong(key, None, problem, format!("write {}", names.join(" or ")));
         otherwise
     }
+}
+
+/// A share of the relay ports. Few ports are not shared: a small server often has one user for all.
+fn usual_user_quota(listen: &Listen, relay: &Relay) -> u32 {
+    const LEAST: u32 = 100;
+    let named = if relay.ips.is_empty() {
+        &listen.ips
+    } else {
+        &relay.ips
+    };
+    let ips = named
+        .iter()
+        .filter(|ip| !ip.is_unspecified())
+        .count()
+        .max(1);
+    let ports = u32::from(relay.max_port.saturating_sub(relay.min_port)) + 1;
+    let ports = u32::try_from(ips).map_or(u32::MAX, |ips| ips.saturating_mul(ports));
+    (ports / Limits::SHARE).max(LEAST)
 }
 
 /// Whether a switch is on.

@@ -22,6 +22,12 @@ const LONGEST_REALM: usize = 127;
 /// In bytes, so that no 401 or 438 grows to 548 bytes (S13); a domain name has 253 at the most.
 const LONGEST_REALM_BYTES: usize = 255;
 
+/// Bytes of a 401 without its realm: header, ERROR-CODE, NONCE and REALM's own header.
+const CHALLENGE: usize = 72;
+
+/// In bytes: a 401 is five times as long as a request of 20 bytes, the promise of docs/security.md.
+const LONGEST_HARMLESS_REALM: usize = 28;
+
 /// USERNAME has fewer than 509 bytes (RFC 8489 §14.3).
 const LONGEST_NAME: usize = 508;
 
@@ -149,6 +155,15 @@ impl Checker<'_> {
         };
         if let Some((problem, remedy)) = wrong {
             self.wrong(key, None, problem, remedy);
+        } else if realm.len() > LONGEST_HARMLESS_REALM {
+            let reply = CHALLENGE + realm.len().next_multiple_of(4);
+            self.warnings.push(format!(
+                "{key}: has {} bytes, which makes a 401 {}.{} times as long as the shortest \
+                 request; with {LONGEST_HARMLESS_REALM} or fewer it is at most 5 times",
+                realm.len(),
+                reply / 20,
+                reply % 20 / 2,
+            ));
         }
         realm
     }

@@ -154,7 +154,7 @@ pub struct FileConfig {
     /// Let anyone allocate, without credentials.
     #[arg(long, help_heading = "Credentials")]
     pub no_auth: Option<bool>,
-    /// Allocations of one user at a time; 0: no limit.
+    /// Allocations of one user at a time; absent: a tenth of the relay ports, at least 100; 0: no limit.
     #[arg(long, help_heading = "Limits", value_name = "N")]
     pub user_quota: Option<u32>,
     /// Allocations at a time; 0: no limit.
@@ -166,6 +166,18 @@ pub struct FileConfig {
     /// Bytes per second of one allocation in each direction; 0: no limit.
     #[arg(long, help_heading = "Limits", value_name = "N", value_parser = clap::value_parser!(u64).range(..=MOST))]
     pub max_bps: Option<u64>,
+    /// Bytes per second of all allocations of one user in each direction; 0: no limit.
+    #[arg(long, help_heading = "Limits", value_name = "N", value_parser = clap::value_parser!(u64).range(..=MOST))]
+    pub user_bps: Option<u64>,
+    /// Bytes per second of all allocations in each direction; 0: no limit.
+    #[arg(long, help_heading = "Limits", value_name = "N", value_parser = clap::value_parser!(u64).range(..=MOST))]
+    pub bps_capacity: Option<u64>,
+    /// Permissions of all allocations, of which one user has at most a tenth unless user-quota is 0; 0: no limit.
+    #[arg(long, help_heading = "Limits", value_name = "N")]
+    pub total_permissions: Option<u32>,
+    /// Channels of all allocations, of which one user has at most a tenth unless user-quota is 0; 0: no limit.
+    #[arg(long, help_heading = "Limits", value_name = "N")]
+    pub total_channels: Option<u32>,
     /// Permissions of one allocation.
     #[arg(long, help_heading = "Limits", value_name = "N")]
     pub max_permissions: Option<u32>,
@@ -297,10 +309,13 @@ impl FileConfig {
             rest_expiry: Some("keep".to_owned()),
             stale_nonce: Some(600),
             no_auth: Some(false),
-            user_quota: Some(0),
             total_quota: Some(0),
             user_allocate_rate: Some(100),
             max_bps: Some(0),
+            user_bps: Some(0),
+            bps_capacity: Some(0),
+            total_permissions: Some(500_000),
+            total_channels: Some(250_000),
             max_permissions: Some(1024),
             max_channels: Some(1024),
             max_peer_connections: Some(64),

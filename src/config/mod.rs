@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::auth::key::Key;
+use crate::policy::account::Cap;
 use crate::policy::peer_filter::IpRange;
 use crate::policy::unallocated::UnallocatedLimits;
 
@@ -232,6 +233,14 @@ pub struct Limits {
     pub user_allocate_rate: Option<u32>,
     /// `max-bps`: bytes per second of one allocation in each direction, coturn's unit.
     pub max_bps: Option<u64>,
+    /// `user-bps`: of all allocations of one user.
+    pub user_bps: Option<u64>,
+    /// `bps-capacity`: of all allocations.
+    pub bps_capacity: Option<u64>,
+    /// `total-permissions`, of all allocations.
+    pub total_permissions: Option<u32>,
+    /// `total-channels`, of all allocations.
+    pub total_channels: Option<u32>,
     /// `max-permissions` of one allocation.
     pub permissions: usize,
     /// `max-channels` of one allocation.
@@ -242,6 +251,39 @@ pub struct Limits {
     pub unauthenticated_rate: Option<u32>,
     /// `binding-rate`: Binding replies per second to one source network.
     pub binding_rate: Option<u32>,
+}
+
+impl Limits {
+    /// A user's part of the relay ports, permissions and channels: one in so many.
+    pub(crate) const SHARE: u32 = 10;
+
+    /// Whether bytes per second are limited at all.
+    #[must_use]
+    pub fn any_bps(&self) -> bool {
+        self.max_bps.is_some() || self.user_bps.is_some() || self.bps_capacity.is_some()
+    }
+
+    /// Permissions of a user and in all.
+    #[must_use]
+    pub fn permission_cap(&self) -> Cap {
+        self.cap(self.total_permissions, self.permissions)
+    }
+
+    /// Channels of a user and in all.
+    #[must_use]
+    pub fn channel_cap(&self) -> Cap {
+        self.cap(self.total_channels, self.channels)
+    }
+
+    /// A share for a user whose allocations are limited, but what one allocation may have.
+    fn cap(&self, total: Option<u32>, of_one: usize) -> Cap {
+        let share = total.filter(|_| self.user_quota.is_some());
+        let least = u32::try_from(of_one).unwrap_or(u32::MAX);
+        Cap {
+            user: share.map(|total| (total / Self::SHARE).max(least)),
+            total,
+        }
+    }
 }
 
 /// Lifetimes.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::Registry;
 use mio::net::{TcpListener, TcpStream};
@@ -26,8 +26,8 @@ use crate::server::output::RelayId;
 const BACKLOG: i32 = 64;
 /// Connections that one turn takes at the most.
 const AT_ONCE: usize = 16;
-/// How soon `max-bps` is asked again.
-const HELD_PAUSE: Duration = Duration::from_millis(20);
+/// How soon the limits are asked again at the latest, as a reload may have raised them.
+const HELD_PAUSE: Duration = Duration::from_secs(1);
 
 /// Every worker, once all have started.
 pub(super) type Workers = Arc<OnceLock<Arc<[Commands]>>>;
@@ -153,15 +153,24 @@ struct Metered<'a> {
     server: &'a mut Server,
     now: Now,
     id: ConnectionId,
+    /// When the first direction that was held is to be asked again.
+    again: Option<Instant>,
 }
 
 impl Meter for Metered<'_> {
     fn is_open(&mut self, to_peer: bool) -> bool {
-        self.server.may_carry(self.now, self.id, to_peer)
+        match self.server.may_carry(self.now, self.id, to_peer) {
+            Ok(()) => true,
+            Err(again) => {
+                self.again = Some(self.again.map_or(again, |first| first.min(again)));
+                false
+            }
+        }
     }
 
     fn count(&mut self, to_peer: bool, len: usize) {
-        self.server.handle_connection_data(self.id, to_peer, len);
+        self.server
+            .handle_connection_data(self.now, self.id, to_peer, len);
     }
 }
 
@@ -239,11 +248,20 @@ impl Worker {
             State::Joined(joint) => {
                 let buffers = peers.buffers.get_or_insert_default();
                 let server = &mut self.server;
-                let mut meter = Metered { server, now, id };
+                let mut meter = Metered {
+                    server,
+                    now,
+                    id,
+                    again: None,
+                };
                 match joint.carry(buffers, &mut meter) {
                     Ok(Progress::Idle) => {}
                     Ok(Progress::More) => return Turn::More,
-                    Ok(Progress::Held) => return Turn::Later(HELD_PAUSE),
+                    Ok(Progress::Held) => {
+                        let again = meter.again.unwrap_or(now.mono);
+                        let pause = again.saturating_duration_since(now.mono);
+                        return Turn::Later(pause.min(HELD_PAUSE));
+                    }
                     // A failure is an end like any other: both sides are closed.
                     Ok(Progress::Done) | Err(_) => {
                         peers.close(id);

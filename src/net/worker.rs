@@ -180,7 +180,7 @@ impl Worker {
             self.displace(time);
             self.close_failed_streams(time);
             while let Some(source) = self.io.peers.next_stirred() {
-                self.wants_turn(source);
+                self.ready.push_back(source);
             }
             self.flush();
         }
@@ -220,12 +220,6 @@ impl Worker {
             }
         }
         Ok(())
-    }
-
-    fn wants_turn(&mut self, source: Source) {
-        if !self.ready.contains(&source) {
-            self.ready.push_back(source);
-        }
     }
 
     /// Gives everything that is ready one turn; what floods waits for its next one behind all
@@ -358,8 +352,9 @@ impl Worker {
         if self.retired_check.is_some_and(|at| at <= now.mono) {
             self.close_retired(now);
         }
+        // One that is ready as well has two turns, which costs less than to look for it.
         while let Some(source) = self.later.take_due(now.mono) {
-            self.wants_turn(source);
+            self.ready.push_back(source);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Limits: which peers, how many allocations, how many bytes and replies.
 
+pub mod account;
 pub mod ip_range;
 pub mod peer_filter;
 pub mod quota;

@@ -11,6 +11,7 @@ use super::peer_table::PeerTable;
 use super::ports::PortLease;
 use super::tcp_relay::PeerConnections;
 use crate::auth::Identity;
+use crate::policy::account::{Directions, Holding};
 use crate::policy::quota::QuotaGuard;
 use crate::policy::rate::TokenBucket;
 use crate::wire::message::Head;
@@ -24,15 +25,6 @@ pub struct Replay {
     pub reply: Box<[u8]>,
     /// From then on the transaction id means a new request.
     pub until: Instant,
-}
-
-/// `max-bps`, each direction by itself.
-#[derive(Debug)]
-pub struct Bandwidth {
-    /// Client to peers.
-    pub to_peers: TokenBucket,
-    /// Peers to client.
-    pub to_client: TokenBucket,
 }
 
 /// Which port a client asks for.
@@ -94,8 +86,10 @@ pub struct Allocation {
     pub tcp: Option<Box<PeerConnections>>,
     /// What it carried.
     pub traffic: Traffic,
-    /// `max-bps`, if set.
-    pub bandwidth: Option<Box<Bandwidth>>,
+    /// What it may carry (`max-bps`).
+    pub bandwidth: Directions<TokenBucket>,
+    /// Its share of what its user and all have.
+    pub holding: Holding,
 }
 
 impl Allocation {
@@ -103,6 +97,13 @@ impl Allocation {
     #[must_use]
     pub fn family(&self) -> Family {
         Family::of(self.lease.addr().ip())
+    }
+
+    /// Gives back the permissions and channels that it has no longer.
+    pub fn settle(&mut self) {
+        let peers = &self.peers;
+        self.holding
+            .settle(peers.permitted().len(), peers.channels().count());
     }
 
     /// What a log line says of it.

@@ -50,6 +50,33 @@ impl Flow {
     }
 }
 
+/// A limit that a request may meet. The discriminant indexes [`Counters::quota_refusals`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Limit {
+    /// `user-quota`.
+    UserQuota,
+    /// `total-quota`.
+    TotalQuota,
+    /// `user-allocate-rate`.
+    AllocateRate,
+    /// `total-permissions`, or a user's share.
+    Permissions,
+    /// `total-channels`, or a user's share.
+    Channels,
+}
+
+impl Limit {
+    /// Every limit and its word for metric labels, in the order of their numbers.
+    pub const ALL: [(Self, &str); 5] = [
+        (Self::UserQuota, "user"),
+        (Self::TotalQuota, "total"),
+        (Self::AllocateRate, "allocate-rate"),
+        (Self::Permissions, "permissions"),
+        (Self::Channels, "channels"),
+    ];
+}
+
 /// Counts since the start, and two gauges.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counters {
@@ -65,8 +92,8 @@ pub struct Counters {
     pub auth_failures: [u64; Unauthorized::COUNT],
     /// Responses by method and outcome, see [`METHODS`] and [`CODES`].
     pub responses: [[u64; CODES.len()]; METHODS.len()],
-    /// Allocations refused because of `user-quota` and `total-quota`.
-    pub quota_refusals: [u64; 2],
+    /// Requests refused because of a [`Limit`].
+    pub quota_refusals: [u64; Limit::ALL.len()],
     /// Allocations made.
     pub created: u64,
     /// Refreshes that were granted.
@@ -90,6 +117,10 @@ impl Counters {
         if let (Some(method), Some(code)) = (method, code) {
             self.responses[method][code] += 1;
         }
+    }
+
+    pub(super) fn refuse(&mut self, limit: Limit) {
+        self.quota_refusals[limit as usize] += 1;
     }
 
     pub(super) fn active(&mut self, transport: Transport, family: Family) -> &mut u64 {

@@ -2,6 +2,7 @@
 
 pub mod allocation;
 pub mod alternates;
+mod bandwidth;
 pub mod connections;
 pub mod counters;
 mod deadlines;
@@ -84,7 +85,7 @@ impl Server {
     /// A server without allocations.
     #[must_use]
     pub fn new(shared: Arc<Shared>, now: Now) -> Self {
-        shared.rates.begin(now.mono);
+        shared.begin(now);
         Self {
             allocations: Allocations::default(),
             deadlines: Deadlines::default(),
@@ -415,6 +416,7 @@ impl Server {
                 }));
             },
         );
+        allocation.settle();
         allocation.replay.take_if(|replay| replay.until <= now.mono);
         allocation.armed = allocation.next_deadline();
         self.deadlines

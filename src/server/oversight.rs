@@ -120,12 +120,12 @@ impl Server {
     /// Goes on with other settings. Allocations live on, without the peers that are now denied and
     /// unless their users are gone.
     pub fn handle_reload(&mut self, now: Now, shared: Arc<Shared>) {
-        shared.rates.begin(now.mono);
+        shared.begin(now);
         let same_realm = self.shared.auth.realm() == shared.auth.realm();
         self.shared = shared;
         for relay in self.allocations.relays() {
             if self.review_owner(now, relay, same_realm) {
-                self.review(now, relay);
+                self.review(relay);
             }
         }
     }
@@ -157,7 +157,7 @@ impl Server {
     }
 
     /// Takes from an allocation what the settings no longer allow it.
-    fn review(&mut self, now: Now, relay: RelayId) {
+    fn review(&mut self, relay: RelayId) {
         let shared = Arc::clone(&self.shared);
         let Some(allocation) = self.allocations.get_mut(relay) else {
             return;
@@ -189,7 +189,7 @@ impl Server {
                 }))
             },
         );
-        allocation.bandwidth = shared.bandwidth(now.mono);
+        allocation.settle();
         self.deadlines
             .disarm(allocation.armed, Subject::Allocation(relay.0));
         allocation.armed = allocation.next_deadline();

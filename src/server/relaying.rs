@@ -40,8 +40,13 @@ impl Server {
         if !self.shared.reaches(reach, peer, Relayed::Udp) {
             return ClientVerdict::Drop(DropReason::OwnAddress);
         }
-        let counters = &mut self.counters;
-        to_peer(allocation, counters, now, peer, payload, false)
+        if !self
+            .shared
+            .carries(now, allocation, true, payload.len() as u64)
+        {
+            return ClientVerdict::Drop(DropReason::Bandwidth);
+        }
+        to_peer(allocation, &mut self.counters, peer, payload, false)
     }
 
     pub(super) fn send<'a>(&mut self, now: Now, path: &Path, bytes: &'a [u8]) -> ClientVerdict<'a> {
@@ -64,8 +69,14 @@ impl Server {
         if !self.shared.reaches(permission.reach, peer, Relayed::Udp) {
             return ClientVerdict::Drop(DropReason::OwnAddress);
         }
+        if !self
+            .shared
+            .carries(now, allocation, true, send.data.len() as u64)
+        {
+            return ClientVerdict::Drop(DropReason::Bandwidth);
+        }
         let (counters, df) = (&mut self.counters, send.dont_fragment);
-        to_peer(allocation, counters, now, peer, send.data, df)
+        to_peer(allocation, counters, peer, send.data, df)
     }
 
     /// Takes a datagram of `len` bytes that came to a relay socket.
@@ -95,11 +106,7 @@ impl Server {
         if !self.shared.reaches(reach, peer, Relayed::Udp) {
             return PeerVerdict::Drop(DropReason::OwnAddress);
         }
-        if allocation
-            .bandwidth
-            .as_mut()
-            .is_some_and(|b| !b.to_client.take(now.mono, u64::from(len)))
-        {
+        if !self.shared.carries(now, allocation, false, len.into()) {
             return PeerVerdict::Drop(DropReason::Bandwidth);
         }
         let header = match channel {
@@ -127,26 +134,17 @@ impl Server {
     }
 }
 
-/// Sends `payload` to a peer within reach, unless `max-bps` is reached.
+/// Sends `payload` to a peer within reach.
 fn to_peer<'a>(
     allocation: &mut Allocation,
     counters: &mut Counters,
-    now: Now,
     peer: PeerAddr,
     payload: &'a [u8],
     dont_fragment: bool,
 ) -> ClientVerdict<'a> {
-    let len = payload.len() as u64;
-    if allocation
-        .bandwidth
-        .as_mut()
-        .is_some_and(|b| !b.to_peers.take(now.mono, len))
-    {
-        return ClientVerdict::Drop(DropReason::Bandwidth);
-    }
     counters.peers.send(payload.len());
     allocation.traffic.to_peers += 1;
-    allocation.traffic.to_peers_bytes += len;
+    allocation.traffic.to_peers_bytes += payload.len() as u64;
     ClientVerdict::ToPeer {
         relay: allocation.relay,
         peer,

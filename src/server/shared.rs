@@ -4,12 +4,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stun::attributes::ATTR_SOFTWARE;
 use stun::textattrs::TextAttribute;
 
-use super::allocation::Bandwidth;
 use super::alternates::Alternates;
 use super::connections::Connections;
 use super::five_tuple::PeerAddr;
@@ -21,9 +20,10 @@ use super::reservations::Reservations;
 use crate::Now;
 use crate::auth::{Authenticator, Identity};
 use crate::config::{Config, Limits, Listen, Protocol};
+use crate::policy::account::{Account, Accounts, Holding};
 use crate::policy::peer_filter::{Denied, PeerFilter};
 use crate::policy::quota::Quota;
-use crate::policy::rate::TokenBucket;
+use crate::policy::rate::Clock;
 
 /// Lifetime of an allocation for which the client asks nothing (RFC 8656 §3.2).
 pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
@@ -52,6 +52,12 @@ pub struct Shared {
     pub limits: Limits,
     /// Rates of replies and requests.
     pub rates: Rates,
+    /// What the time of bytes per second is counted from.
+    pub(super) clock: Arc<Clock>,
+    /// What all allocations have together.
+    pub total: Arc<Account>,
+    /// What those of one user have together.
+    pub accounts: Arc<Accounts>,
     /// Longest lifetime of an allocation.
     pub max_lifetime: Duration,
     /// Lifetime of a channel.
@@ -125,12 +131,31 @@ impl Shared {
             alternate_servers: config.operation.alternates.clone(),
             limits: config.limits.clone(),
             rates: Rates::new(&config.limits, previous.map(|p| &p.rates)),
+            clock: previous.map(|p| Arc::clone(&p.clock)).unwrap_or_default(),
+            total: previous.map(|p| Arc::clone(&p.total)).unwrap_or_default(),
+            accounts: previous
+                .map(|p| Arc::clone(&p.accounts))
+                .unwrap_or_default(),
             max_lifetime: config.lifetimes.max_allocate,
             channel_lifetime: config.lifetimes.channel,
             permission_lifetime: config.lifetimes.permission,
             protocol: config.protocol.clone(),
             alternates: None,
         }
+    }
+
+    /// Has the time of all rates begin, unless it has.
+    pub fn begin(&self, now: Now) {
+        self.clock.begin(now.mono);
+        self.rates.begin(now.mono);
+    }
+
+    /// A new allocation's share of what its user and all have.
+    #[must_use]
+    pub fn holding(&self, now: Now, owner: &Identity) -> Holding {
+        let now = self.clock.ticks(now.mono);
+        let user = self.accounts.open(now, &owner.quota_id);
+        Holding::new(Arc::clone(&self.total), user)
     }
 
     /// A number that no other allocation of this process has.
@@ -199,18 +224,6 @@ impl Shared {
             Reach::Guarded => Denied::NEVER,
             Reach::Any | Reach::RelayedOnly => Denied::NOT_RELAYED,
         }
-    }
-
-    /// Full token buckets of one allocation, if `max-bps` is set.
-    #[must_use]
-    pub fn bandwidth(&self, now: Instant) -> Option<Box<Bandwidth>> {
-        let bucket = |rate| TokenBucket::new(rate, now);
-        self.limits.max_bps.map(|rate| {
-            Box::new(Bandwidth {
-                to_peers: bucket(rate),
-                to_client: bucket(rate),
-            })
-        })
     }
 
     /// The SOFTWARE attribute, if it is sent.

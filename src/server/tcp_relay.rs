@@ -21,7 +21,6 @@ use super::ports::Relayed;
 use super::refusal::Refusal;
 use crate::Now;
 use crate::policy::peer_filter::canonical_socket;
-use crate::policy::rate::TokenBucket;
 use crate::random;
 use crate::wire::message::{Head, Reply};
 
@@ -197,22 +196,36 @@ impl Server {
         true
     }
 
-    /// Whether `max-bps` lets more bytes pass now.
-    pub fn may_carry(&mut self, now: Now, connection: ConnectionId, to_peer: bool) -> bool {
-        let allocation = self.allocation_of(connection);
-        let bucket = allocation.and_then(|allocation| bucket(allocation, to_peer));
-        bucket.is_none_or(|bucket| bucket.has_some(now.mono))
+    /// Whether the limits let more bytes pass now.
+    ///
+    /// # Errors
+    /// When to ask again.
+    pub fn may_carry(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        to_peer: bool,
+    ) -> Result<(), Instant> {
+        let relay = self.connections.get(&connection);
+        let allocation = relay.and_then(|relay| self.allocations.get_mut(*relay));
+        let again = allocation.and_then(|a| self.shared.carries_again(now, a, to_peer));
+        again.map_or(Ok(()), Err)
     }
 
     /// Counts `len` bytes that are relayed.
-    pub fn handle_connection_data(&mut self, connection: ConnectionId, to_peer: bool, len: usize) {
-        let Some(allocation) = self.allocation_of(connection) else {
+    pub fn handle_connection_data(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        to_peer: bool,
+        len: usize,
+    ) {
+        let relay = self.connections.get(&connection);
+        let Some(allocation) = relay.and_then(|relay| self.allocations.get_mut(*relay)) else {
             return;
         };
         let len = len as u64;
-        if let Some(bucket) = bucket(allocation, to_peer) {
-            bucket.owe(len);
-        }
+        self.shared.carried(now, allocation, to_peer, len);
         let traffic = &mut allocation.traffic;
         let (packets, bytes) = if to_peer {
             (&mut traffic.to_peers, &mut traffic.to_peers_bytes)
@@ -304,16 +317,6 @@ impl Server {
         self.outputs
             .push_back(Output::CloseConnection { connection });
     }
-}
-
-/// What `max-bps` leaves one direction of an allocation.
-fn bucket(allocation: &mut Allocation, to_peer: bool) -> Option<&mut TokenBucket> {
-    let both = allocation.bandwidth.as_mut()?;
-    Some(if to_peer {
-        &mut both.to_peers
-    } else {
-        &mut both.to_client
-    })
 }
 
 /// CONNECTION-ID (RFC 6062 §6.2.1).

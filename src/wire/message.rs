@@ -248,7 +248,8 @@ pub fn reason(code: ErrorCode) -> &'static str {
     match code {
         error_code::CODE_TRY_ALTERNATE => "Try Alternate",
         error_code::CODE_BAD_REQUEST => "Bad Request",
-        error_code::CODE_UNAUTHORIZED => "Unauthorized",
+        // Nothing, as this is the reply that can be had with a forged address.
+        error_code::CODE_UNAUTHORIZED => "",
         error_code::CODE_FORBIDDEN => "Forbidden",
         // Shorter than the registry has it: to a Binding request of 24 bytes it is much already.
         error_code::CODE_UNKNOWN_ATTRIBUTE => "Unknown",

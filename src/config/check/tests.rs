@@ -253,7 +253,7 @@ fn the_defaults() {
     );
     assert_eq!(config.auth.realm, "turnd");
     assert_eq!(config.auth.stale_nonce, Duration::from_secs(600));
-    assert_eq!(config.limits.user_quota, None);
+    assert_eq!(config.limits.user_quota, Some(1638));
     assert_eq!(config.limits.max_bps, None);
     assert_eq!(config.limits.unauthenticated_rate, Some(500));
     assert_eq!(config.lifetimes.max_allocate, Duration::from_secs(3600));

@@ -159,7 +159,7 @@ const OPTIONS: &[CoturnOption] = &[
     value("user-quota", Keep(NotYet)).or('q'),
     value("total-quota", Keep(NotYet)).or('Q'),
     value("max-bps", Keep(NotYet)).or('s'),
-    value("bps-capacity", Keep(Instead("limit each allocation with max-bps"))).or('B'),
+    value("bps-capacity", Keep(NotYet)).or('B'),
     flag("max-allocate-lifetime", By(to::max_allocate_lifetime)),
     flag("channel-lifetime", By(to::channel_lifetime)),
     flag("permission-lifetime", By(to::permission_lifetime)),

@@ -289,6 +289,12 @@ impl Work<'_> {
                     .to_owned(),
             );
         }
+        if self.given("user-quota").is_none() {
+            notes.push(
+                "one user has a tenth of the relay ports at the most, where coturn has no limit: where all clients share one user, write user-quota = 0"
+                    .to_owned(),
+            );
+        }
         if self.given("allowed-peer-ip").is_none() {
             notes.push(
                 "peers at private addresses are refused: name a bridge or SFU that has one in allowed-peer-ip"

@@ -15,17 +15,52 @@ fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
+const RATE: u64 = 1000;
+
+/// A bucket of one rate, and its clock.
+struct Metered {
+    bucket: TokenBucket,
+    clock: Clock,
+    rate: u64,
+}
+
+impl Metered {
+    fn new(rate: u64, start: Instant) -> Self {
+        let clock = Clock::default();
+        clock.begin(start);
+        Self {
+            bucket: TokenBucket::default(),
+            clock,
+            rate,
+        }
+    }
+
+    fn take(&self, now: Instant, bytes: u64) -> bool {
+        self.bucket.take(self.clock.ticks(now), self.rate, bytes)
+    }
+
+    fn owe(&self, now: Instant, bytes: u64) {
+        self.bucket.owe(self.clock.ticks(now), self.rate, bytes);
+    }
+
+    /// How long whoever asks now has to wait.
+    fn wait(&self, now: Instant) -> Duration {
+        let turn = self.bucket.turn(self.clock.ticks(now), self.rate);
+        turn.map_or(Duration::ZERO, |turn| self.clock.until(now, turn))
+    }
+}
+
 #[test]
 fn the_bucket_holds_one_second_and_refills_by_the_nanosecond() {
     let start = Instant::now();
-    let mut bucket = TokenBucket::new(1000, start);
     assert!(
-        !bucket.clone().take(start + ms(1000), 1001),
+        !Metered::new(RATE, start).take(start + ms(1000), 1001),
         "a full one takes no more"
     );
+    let bucket = Metered::new(RATE, start);
     assert!(bucket.take(start, 1000));
     assert!(!bucket.take(start, 1));
-    assert!(!bucket.take(start + Duration::from_micros(999), 1));
+    assert!(!bucket.take(start + Duration::from_nanos(999_999), 1));
     assert!(bucket.take(start + ms(1), 1));
     assert!(!bucket.take(start + ms(1), 1));
     // An hour's silence saves up no more than the burst.
@@ -38,23 +73,99 @@ fn the_bucket_holds_one_second_and_refills_by_the_nanosecond() {
 #[test]
 fn what_is_owed_is_paid_before_more_is_there() {
     let start = Instant::now();
-    let mut bucket = TokenBucket::new(1000, start);
-    assert!(bucket.has_some(start));
-    bucket.owe(3000);
-    assert!(!bucket.has_some(start + ms(2000)));
+    let bucket = Metered::new(RATE, start);
+    assert!(bucket.wait(start).is_zero());
+    bucket.owe(start, 3000);
     assert!(!bucket.take(start + ms(2000), 1));
-    assert!(bucket.has_some(start + ms(2001)));
+    let wait = bucket.wait(start);
+    assert_eq!(wait, ms(2000) + Duration::from_nanos(1), "exactly then");
+    assert!(!bucket.wait(start + ms(2000)).is_zero());
+    assert!(bucket.wait(start + wait).is_zero());
     assert!(bucket.take(start + ms(2001), 1));
     for _ in 0..3 {
-        bucket.owe(u64::MAX);
+        bucket.owe(start, u64::MAX);
     }
-    assert!(!bucket.has_some(start + Duration::from_secs(1 << 40)));
+    assert!(!bucket.wait(start + Duration::from_secs(1 << 28)).is_zero());
+}
+
+#[test]
+fn what_is_given_back_was_never_taken() {
+    let start = Instant::now();
+    let bucket = Metered::new(RATE, start);
+    assert!(bucket.take(start, 600));
+    assert!(bucket.take(start + ms(100), 400));
+    bucket.bucket.give_back(RATE, 400);
+    assert!(!bucket.take(start + ms(100), 501));
+    assert!(bucket.take(start + ms(100), 500));
+    // From a full one too.
+    let later = start + Duration::from_secs(9);
+    assert!(bucket.take(later, 1000));
+    bucket.bucket.give_back(RATE, 1000);
+    assert!(!bucket.take(later, 1001));
+    assert!(bucket.take(later, 1000));
+}
+
+#[test]
+fn another_rate_holds_at_once() {
+    let start = Instant::now();
+    let mut bucket = Metered::new(RATE, start);
+    assert!(bucket.take(start, 1000));
+    bucket.rate = 10 * RATE;
+    assert!(!bucket.take(start, 1));
+    assert!(bucket.take(start + ms(1), 10));
+    assert!(!bucket.take(start + ms(1), 1));
+}
+
+/// Connections of one bucket that always have more to send, for ten seconds: how often they are
+/// woken, and how much they carry.
+fn wake_ups(connections: usize, rate: u64) -> (u64, u64) {
+    let start = Instant::now();
+    let bucket = Metered::new(rate, start);
+    let mut due: std::collections::BTreeSet<_> = (0..connections).map(|n| (start, n)).collect();
+    let (mut woken, mut carried) = (0, 0);
+    while let Some((now, connection)) = due.pop_first() {
+        if now > start + Duration::from_secs(10) {
+            break;
+        }
+        woken += 1;
+        loop {
+            let wait = bucket.wait(now);
+            if !wait.is_zero() {
+                due.insert((now + wait, connection));
+                break;
+            }
+            bucket.owe(now, TURN);
+            carried += TURN;
+        }
+    }
+    (woken, carried)
+}
+
+#[test]
+fn whoever_waits_is_woken_once_for_what_it_carries() {
+    for (connections, rate) in [
+        (1, 10_000),
+        (1, 1_000_000),
+        (64, 100_000),
+        (4000, 1_000_000),
+    ] {
+        let (woken, carried) = wake_ups(connections, rate);
+        // Ten seconds, the burst, and what is owed at the end.
+        let expected = 11 * rate;
+        assert!(
+            carried.abs_diff(expected) <= TURN,
+            "{carried} of {expected} bytes"
+        );
+        let turns = carried / TURN;
+        let most = 2 * turns + connections as u64;
+        assert!(woken <= most, "{woken} for {turns} turns of {connections}");
+    }
 }
 
 #[test]
 fn a_clock_that_steps_back_gives_nothing_and_takes_nothing() {
     let start = Instant::now() + Duration::from_secs(100);
-    let mut bucket = TokenBucket::new(1000, start);
+    let bucket = Metered::new(RATE, start);
     assert!(bucket.take(start, 1000));
     assert!(!bucket.take(start - Duration::from_secs(50), 1));
     assert!(!bucket.take(start, 1), "the way back is not paid twice");
@@ -64,12 +175,28 @@ fn a_clock_that_steps_back_gives_nothing_and_takes_nothing() {
 #[test]
 fn the_largest_numbers_do_not_overflow() {
     let start = Instant::now();
-    let mut bucket = TokenBucket::new(u64::MAX, start);
+    let bucket = Metered::new(u64::MAX, start);
     assert!(bucket.take(start, u64::MAX));
-    assert!(!bucket.take(start, 1));
-    assert!(bucket.take(start + Duration::from_secs(u32::MAX.into()), u64::MAX));
-    let mut nothing = TokenBucket::new(0, start);
-    assert!(!nothing.take(start + Duration::from_secs(9), 1));
+    assert!(!bucket.take(start, u64::MAX / 1000));
+    let far = start + Duration::from_secs(u32::MAX.into());
+    let _ = bucket.take(far, u64::MAX);
+    let _ = bucket.wait(far);
+    let slow = Metered::new(1, start);
+    assert!(!slow.take(start, u64::MAX));
+    slow.owe(start, u64::MAX);
+    assert!(slow.wait(start) > Duration::from_secs(1 << 28));
+}
+
+#[test]
+fn workers_share_a_bucket() {
+    let start = Instant::now();
+    let bucket = Metered::new(1_000_000, start);
+    let count = || (0..1000).filter(|_| bucket.take(start, 1000)).count();
+    let passed: usize = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..4).map(|_| scope.spawn(count)).collect();
+        workers.into_iter().map(|w| w.join().unwrap()).sum()
+    });
+    assert_eq!(passed, 1000);
 }
 
 proptest! {
@@ -80,7 +207,7 @@ proptest! {
         packets in prop::collection::vec((0u64..50_000_000, 0u64..1500), 1..200),
     ) {
         let start = Instant::now();
-        let mut bucket = TokenBucket::new(rate, start);
+        let bucket = Metered::new(rate, start);
         let mut now = start;
         let mut passed = 0;
         for (gap, bytes) in packets {
@@ -89,8 +216,9 @@ proptest! {
                 passed += u128::from(bytes);
             }
         }
-        let nanos = (now - start).as_nanos() + u128::from(NANOS);
-        prop_assert!(passed * u128::from(NANOS) <= u128::from(rate) * nanos);
+        // A tick is let go for each packet.
+        let ticks = ((now - start).as_nanos() + u128::from(NANOS)) * u128::from(PER_NANO) + 200;
+        prop_assert!(passed * u128::from(SECOND) <= u128::from(rate) * ticks);
     }
 }
 

@@ -19,6 +19,7 @@ use turn::proto::{PROTO_TCP, PROTO_UDP};
 
 use super::super::Server;
 use super::super::allocation::{Allocation, Opening, Replay, Wish};
+use super::super::counters::Limit;
 use super::super::deadlines::Subject;
 use super::super::five_tuple::{Family, Path};
 use super::super::output::{Event, Output, RelayId, Traffic};
@@ -30,6 +31,7 @@ use super::{lifetime, optional};
 use crate::Now;
 use crate::auth::Identity;
 use crate::config::DefaultFamily;
+use crate::policy::account::Directions;
 use crate::policy::peer_filter::{canonical_ip, canonical_socket};
 use crate::policy::quota::{QuotaGuard, QuotaRefusal};
 use crate::wire::attributes::ATTR_ADDITIONAL_ADDRESS_FAMILY;
@@ -114,6 +116,7 @@ impl Server {
                     return Err(Refusal::family_not_supported());
                 }
                 // 10. Quota, before a port is looked for.
+                self.check_rate(now, identity)?;
                 let quota = self.acquire(identity)?;
                 let partner = if wish == Wish::Pair {
                     Some(self.acquire(identity)?)
@@ -164,14 +167,23 @@ impl Server {
         })
     }
 
+    fn check_rate(&mut self, now: Now, identity: &Identity) -> Result<(), Refusal> {
+        let rates = &self.shared.rates;
+        if rates.allow_allocate(now.mono, &identity.quota_id) {
+            return Ok(());
+        }
+        self.counters.refuse(Limit::AllocateRate);
+        Err(Refusal::quota("user-allocate-rate reached"))
+    }
+
     fn acquire(&mut self, identity: &Identity) -> Result<QuotaGuard, Refusal> {
         let acquired = self.shared.quota.acquire(&identity.quota_id);
         acquired.map_err(|refusal| {
-            let (quota, reason) = match refusal {
-                QuotaRefusal::Holder => (0, "user-quota reached"),
-                QuotaRefusal::Total => (1, "total-quota reached"),
+            let (limit, reason) = match refusal {
+                QuotaRefusal::Holder => (Limit::UserQuota, "user-quota reached"),
+                QuotaRefusal::Total => (Limit::TotalQuota, "total-quota reached"),
             };
-            self.counters.quota_refusals[quota] += 1;
+            self.counters.refuse(limit);
             Refusal::quota(reason)
         })
     }
@@ -252,7 +264,7 @@ impl Server {
         let addr = place.lease.addr();
         let expires = now.mono + lifetime;
         let serial = self.shared.next_serial();
-        let bandwidth = self.shared.bandwidth(now.mono);
+        let holding = self.shared.holding(now, identity);
         let public = self.shared.relays.public(addr);
         let relay = self.allocations.insert(path.tuple, |relay| Allocation {
             serial,
@@ -275,7 +287,8 @@ impl Server {
             peers: PeerTable::default(),
             tcp: tcp.then(Box::default),
             traffic: Traffic::default(),
-            bandwidth,
+            bandwidth: Directions::default(),
+            holding,
         });
         self.deadlines.arm(expires, Subject::Allocation(relay.0));
         self.outputs.push_back(open_relay(relay, addr, tcp));

@@ -5,6 +5,7 @@ use stun::message::Message;
 use turn::proto::channum::ChannelNumber;
 
 use super::super::Server;
+use super::super::counters::Limit;
 use super::super::output::{Channel, Output, RelayId};
 use super::super::peer_table::Binding;
 use super::super::ports::Relayed;
@@ -76,11 +77,22 @@ impl Server {
             (None, None) if channels.count() >= self.shared.limits.channels => {
                 return Err(Refusal::no_capacity("max-channels reached"));
             }
+            (None, None) => {
+                let cap = self.shared.limits.channel_cap();
+                if !allocation.holding.add_channels(1, cap) {
+                    self.counters.refuse(Limit::Channels);
+                    return Err(Refusal::no_capacity("total-channels reached"));
+                }
+            }
             _ => {}
         }
-        self.install(now, relay, &[(peer.ip(), reach)])?;
+        let installed = self.install(now, relay, &[(peer.ip(), reach)]);
         let expires = now.mono + self.shared.channel_lifetime;
         if let Some(allocation) = self.allocations.get_mut(relay) {
+            if let Err(refusal) = installed {
+                allocation.settle();
+                return Err(refusal);
+            }
             allocation.peers.bind(
                 number,
                 Binding {
@@ -89,6 +101,8 @@ impl Server {
                     reach,
                 },
             );
+            // An expired one may have had the number.
+            allocation.settle();
             let tuple = allocation.path.tuple;
             self.outputs.push_back(Output::ChannelUp(Channel {
                 tuple,

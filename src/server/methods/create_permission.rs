@@ -6,6 +6,7 @@ use std::sync::Arc;
 use stun::message::Message;
 
 use super::super::Server;
+use super::super::counters::Limit;
 use super::super::five_tuple::{Family, Path, PeerAddr};
 use super::super::output::RelayId;
 use super::super::peer_table::{Permission, Reach};
@@ -87,8 +88,14 @@ impl Server {
             .collect();
         new.sort_unstable();
         new.dedup();
-        if allocation.peers.permitted().len() + new.len() > self.shared.limits.permissions {
+        let limits = &self.shared.limits;
+        if allocation.peers.permitted().len() + new.len() > limits.permissions {
             return Err(Refusal::no_capacity("max-permissions reached"));
+        }
+        let cap = limits.permission_cap();
+        if !allocation.holding.add_permissions(new.len(), cap) {
+            self.counters.refuse(Limit::Permissions);
+            return Err(Refusal::no_capacity("total-permissions reached"));
         }
         let expires = now.mono + self.shared.permission_lifetime;
         for (ip, reach) in permitted {

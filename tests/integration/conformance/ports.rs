@@ -242,7 +242,7 @@ fn l9_ports_that_cannot_be_bound_are_passed_over() {
 
 #[test]
 fn l12_no_port_is_handed_out_twice_and_none_is_lost() {
-    let mut world = World::new("min-port = 50000\nmax-port = 50099");
+    let mut world = World::new("min-port = 50000\nmax-port = 50099\nuser-quota = 0");
     let mut second = 0;
     for round in 0..5 {
         let mut ports = HashSet::new();

@@ -1,5 +1,7 @@
 //! TCP allocations (RFC 6062), and what streams change.
 
+use std::time::Duration;
+
 use stun::attributes::{
     ATTR_CONNECTION_ID, ATTR_DONT_FRAGMENT, ATTR_EVEN_PORT, ATTR_RESERVATION_TOKEN,
     ATTR_XOR_PEER_ADDRESS,
@@ -309,6 +311,36 @@ fn t6_an_end_closes_everything_and_leaves_nothing() {
 }
 
 #[test]
+fn t6_connections_of_one_user_and_of_all_share_what_they_may_carry() {
+    for (limit, shared) in [
+        ("user-bps", true),
+        ("bps-capacity", true),
+        ("max-bps", false),
+    ] {
+        let mut world = World::new(&format!("{limit} = 1000"));
+        let calls = [CLIENT, "192.0.2.10:40009"].map(|client| {
+            let caller = over(&mut world, client, Transport::Tcp);
+            let reply = world.ask(&caller, METHOD_ALLOCATE, protocol(PROTO_TCP.0));
+            assert_eq!(status(&reply), 200);
+            connected(&mut world, &caller, PEER).0
+        });
+        let (now, server) = (world.now, &mut world.server);
+        for to_peer in [true, false] {
+            server.handle_connection_data(now, calls[0], to_peer, 1500);
+            let other = server.may_carry(now, calls[1], to_peer);
+            assert_eq!(other.is_err(), shared, "{limit}");
+        }
+        world.at_milli(510);
+        let now = world.now;
+        for call in calls {
+            for to_peer in [true, false] {
+                assert_eq!(world.server.may_carry(now, call, to_peer), Ok(()));
+            }
+        }
+    }
+}
+
+#[test]
 fn t6_expiry_closes_all_and_bandwidth_holds_for_connections() {
     let mut world = World::new("max-bps = 1000");
     let (caller, _) = allocated(&mut world);
@@ -318,16 +350,22 @@ fn t6_expiry_closes_all_and_bandwidth_holds_for_connections() {
     assert!(world.server.handle_joined(connection));
     let now = world.now;
     let server = &mut world.server;
-    assert!(server.may_carry(now, connection, true));
-    server.handle_connection_data(connection, true, 1200);
-    assert!(!server.may_carry(now, connection, true));
-    assert!(
+    assert_eq!(server.may_carry(now, connection, true), Ok(()));
+    server.handle_connection_data(now, connection, true, 1200);
+    let again = now.mono + Duration::from_millis(200) + Duration::from_nanos(1);
+    assert_eq!(
+        server.may_carry(now, connection, true),
+        Err(again),
+        "when there is something again"
+    );
+    assert_eq!(
         server.may_carry(now, connection, false),
+        Ok(()),
         "the other direction has its own"
     );
     world.at_milli(201);
     let now = world.now;
-    assert!(world.server.may_carry(now, connection, true));
+    assert_eq!(world.server.may_carry(now, connection, true), Ok(()));
     world.at_second(601);
     assert_eq!(closed(&mut world), [connection]);
 }

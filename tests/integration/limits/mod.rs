@@ -1,4 +1,7 @@
 //! What is limited: replies to senders who may be forged, users whose credentials are gone, quotas, bandwidth.
 
+mod amplification;
+mod bandwidth;
+mod quotas;
 mod replies;
 mod revocation;

@@ -138,6 +138,25 @@ impl World {
         }
     }
 
+    /// Another worker of the same process.
+    pub(crate) fn beside(other: &Self) -> Self {
+        Self {
+            server: Server::new(Arc::clone(&other.shared), other.now),
+            shared: Arc::clone(&other.shared),
+            nonces: other.nonces.clone(),
+            hosts: other.hosts.clone(),
+            now: other.now,
+            start: other.start,
+            open: BTreeMap::new(),
+            bind: other.bind,
+            binds: Vec::new(),
+            events: Vec::new(),
+            channels: Vec::new(),
+            replies: Vec::new(),
+            peer_outputs: Vec::new(),
+        }
+    }
+
     /// Goes on with another configuration, as after a HUP.
     pub(crate) fn reload(&mut self, toml: &str) {
         let config = config(toml);
