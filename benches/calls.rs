@@ -252,7 +252,8 @@ impl Server {
             command
                 .arg(env!("CARGO_BIN_EXE_turnd"))
                 .arg("serve")
-                .args(common);
+                .args(common)
+                .args(["--user-quota", "0", "--user-allocate-rate", "0"]);
         } else {
             command
                 .arg("turnserver")

@@ -132,6 +132,10 @@ fn start() -> Result<Service, StartError> {
         no_auth: Some(true),
         allow_loopback_peers: Some(true),
         relay_threads: Some(1),
+        // Limits that are looked at for every packet and never reached.
+        max_bps: Some(1 << 40),
+        user_bps: Some(1 << 40),
+        bps_capacity: Some(1 << 40),
         // Above the ports that the system gives away.
         min_port: Some(61_000),
         ..FileConfig::default()

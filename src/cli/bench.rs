@@ -18,7 +18,8 @@ const LONGEST: u64 = 240;
 /// Put load on a server and measure what comes back.
 ///
 /// Clients and peers are sockets of this process: the server has to reach this host, and to allow
-/// its address as a peer (on one host: allow-loopback-peers). It keeps one processor busy for
+/// its address as a peer (on one host: allow-loopback-peers). Its limits hold for the load too: more
+/// than 1,000 allocations at once need user-quota = 0 and user-allocate-rate = 0. It keeps one processor busy for
 /// --duration seconds and then stops by itself.
 #[derive(clap::Args)]
 #[command(

@@ -218,6 +218,7 @@ fn dtls_arrives_with_a_certificate() {
 #[test]
 fn numbers_end_where_digits_end() {
     assert_eq!(toml("max-bps=64000;"), "max-bps = 64000");
+    assert_eq!(toml("bps-capacity=1000000"), "bps-capacity = 1000000");
     for (text, problem) in [
         ("listening-port=x", "is not a number"),
         ("listening-port=-1", "is not a number"),
@@ -364,6 +365,16 @@ fn one_port_for_everything_becomes_two() {
         toml("listening-port=5349"),
         "listening-port = 5349\ntls-listening-port = 3478"
     );
+}
+
+#[test]
+fn one_user_for_all_clients_is_told_of_the_quota() {
+    let told = |text: &str| {
+        let notes = import(text).notes;
+        notes.iter().any(|note| note.contains("user-quota = 0"))
+    };
+    assert!(told("user=jun:123456"));
+    assert!(!told("user=jun:123456\nuser-quota=12"));
 }
 
 #[test]

@@ -9,6 +9,20 @@ fn errors(text: &str) -> String {
     lines.join("\n")
 }
 
+/// What is said of a configuration that works.
+fn warnings(text: &str) -> Vec<String> {
+    let flags: crate::config::file::FileConfig = toml::from_str(text).unwrap();
+    crate::config::from_flags(&flags).unwrap().warnings
+}
+
+#[test]
+fn a_realm_that_makes_replies_long_is_told_of() {
+    let told = |length| warnings(&format!("user = 'a:b'\nrealm = '{}'", "x".repeat(length)));
+    assert!(told(28).is_empty());
+    assert!(told(29)[0].starts_with("realm: has 29 bytes, which makes a 401 5.2 times as long"));
+    assert!(told(127)[0].contains(" 10.0 times"));
+}
+
 fn auth(text: &str) -> Auth {
     Config::from_toml(text).unwrap().auth
 }

@@ -56,7 +56,10 @@ fn more_sessions_than_a_page_come_whole() {
         relays: 1100,
         ..Default::default()
     };
-    let turnd = Turnd::start_with("no-auth = true", extras);
+    let turnd = Turnd::start_with(
+        "no-auth = true\nuser-quota = 0\nuser-allocate-rate = 0",
+        extras,
+    );
     let clients: Vec<_> = (0..1050)
         .map(|_| {
             let client = crate::support::StunClient::new(turnd.address());

@@ -20,9 +20,9 @@ fn a_good_file_is_taken_over_and_shown() {
     );
     turnd.configure("user = ['bob:hidden']\nuser-quota = 3");
     let text = ctl(&turnd, &["reload"]).ok();
-    let expected = "reloaded\n  user: [\"alice:***\"] -> [\"bob:***\"]\n  user-quota: 0 -> 3\n";
+    let expected = "reloaded\n  user: [\"alice:***\"] -> [\"bob:***\"]\n  user-quota: 100 -> 3\n";
     assert_eq!(text, expected);
-    let log = turnd.log_with("configuration changed key=\"user-quota\" old=\"0\" new=\"3\"");
+    let log = turnd.log_with("configuration changed key=\"user-quota\" old=\"100\" new=\"3\"");
     assert!(
         !log.contains("hidden") && !log.contains("alice:secret"),
         "{log}"
@@ -42,7 +42,7 @@ fn a_good_file_is_taken_over_and_shown() {
 
     turnd.configure("user = ['bob:hidden']");
     let answer = api(&turnd).post("/api/v1/reload", &json!({})).json();
-    let change = json!({ "key": "user-quota", "old": "3", "new": "0" });
+    let change = json!({ "key": "user-quota", "old": "3", "new": "100" });
     assert_eq!(answer, json!({ "changes": [change] }));
     assert_eq!(status(&turnd)["reloads"], 3);
 }
