@@ -98,7 +98,7 @@ fn workers_share_what_a_user_and_all_may_carry() {
         ("max-bps = 1000", 0, 10),
     ] {
         let mut one = World::new(&format!("{USERS}\n{toml}"));
-        let mut two = World::beside(&one);
+        let mut two = World::sharing(&one);
         let first = call(&mut one, 1, PASSWORDS[0]);
         let second = call(&mut two, 2, PASSWORDS[second_user]);
         assert_eq!(passed(&mut one, &first), (10, 10), "{toml}");

@@ -86,7 +86,7 @@ fn a_user_who_allocates_without_pause_is_slowed_down() {
     world.at_second(1);
     assert_eq!((0..50).filter(|_| again(&mut world) == 200).count(), 2);
     // All workers count together.
-    let mut other = World::beside(&world);
+    let mut other = World::sharing(&world);
     assert_eq!(allocate(&mut other, 2, USER, PASSWORD), 486);
     world.reload("user-allocate-rate = 0\nuser = ['alice:secret', 'bob:hidden']");
     assert_eq!((0..50).filter(|_| again(&mut world) == 200).count(), 50);
@@ -123,7 +123,7 @@ fn peer(n: u16) -> String {
 fn all_allocations_have_no_more_permissions_and_channels_than_there_are() {
     let toml = format!("{CAPS}\nuser-quota = 0");
     let mut world = World::new(&toml);
-    let mut other = World::beside(&world);
+    let mut other = World::sharing(&world);
     for n in 0..7 {
         let caller = call(&mut world, n, USER, PASSWORD);
         assert_eq!(world.permit(&caller, &[&peer(1), &peer(2)]), 200);

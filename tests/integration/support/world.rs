@@ -139,7 +139,7 @@ impl World {
     }
 
     /// Another worker of the same process.
-    pub(crate) fn beside(other: &Self) -> Self {
+    pub(crate) fn sharing(other: &Self) -> Self {
         Self {
             server: Server::new(Arc::clone(&other.shared), other.now),
             shared: Arc::clone(&other.shared),
@@ -147,6 +147,7 @@ impl World {
             hosts: other.hosts.clone(),
             now: other.now,
             start: other.start,
+            calendar: other.calendar,
             open: BTreeMap::new(),
             bind: other.bind,
             binds: Vec::new(),
