@@ -51,3 +51,5 @@ pub mod server;
 pub mod wire;
 
 pub use now::Now;
+#[cfg(fuzzing)]
+pub use random::start_over;

@@ -69,32 +69,44 @@ impl Dns for SystemDns {
 
     async fn srv(&self, name: &str) -> Vec<Srv> {
         let records = self.lookup(name, RecordType::SRV).await;
-        let srv = |data| match data {
-            RData::SRV(srv) => Some(Srv {
-                priority: srv.priority,
-                weight: srv.weight,
-                port: srv.port,
-                target: srv.target.to_ascii(),
-            }),
-            _ => None,
-        };
-        records.into_iter().filter_map(srv).collect()
+        records.iter().filter_map(Srv::of).collect()
     }
 
     async fn naptr(&self, name: &str) -> Vec<Naptr> {
         let records = self.lookup(name, RecordType::NAPTR).await;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let naptr = |data| match data {
-            RData::NAPTR(naptr) => Some(Naptr {
-                order: naptr.order,
-                preference: naptr.preference,
-                flags: text(&naptr.flags),
-                services: text(&naptr.services),
-                replacement: naptr.replacement.to_ascii(),
-            }),
-            _ => None,
+        records.iter().filter_map(Naptr::of).collect()
+    }
+}
+
+impl Srv {
+    /// The record within an answer; `None` for one of another type.
+    #[must_use]
+    pub fn of(data: &RData) -> Option<Self> {
+        let RData::SRV(srv) = data else { return None };
+        Some(Self {
+            priority: srv.priority,
+            weight: srv.weight,
+            port: srv.port,
+            target: srv.target.to_ascii(),
+        })
+    }
+}
+
+impl Naptr {
+    /// The record within an answer; `None` for one of another type.
+    #[must_use]
+    pub fn of(data: &RData) -> Option<Self> {
+        let RData::NAPTR(naptr) = data else {
+            return None;
         };
-        records.into_iter().filter_map(naptr).collect()
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Some(Self {
+            order: naptr.order,
+            preference: naptr.preference,
+            flags: text(&naptr.flags),
+            services: text(&naptr.services),
+            replacement: naptr.replacement.to_ascii(),
+        })
     }
 }
 

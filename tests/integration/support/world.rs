@@ -96,24 +96,33 @@ impl World {
 
     /// The same, reachable at these addresses, on a host that has more.
     pub(crate) fn at(toml: &str, reachable: &[&str], others: &[IpAddr]) -> Self {
-        Self::build(toml, reachable, others, &[])
+        Self::with(&config(toml), &ips(reachable), others)
     }
 
     /// The same as [`Self::new`], beside services that are never peers.
     pub(crate) fn beside(toml: &str, never: &[&str]) -> Self {
-        Self::build(toml, &[SERVER_V4, SERVER_V6], &[], never)
+        let never: Vec<_> = never.iter().copied().map(addr).collect();
+        let reachable = ips(&[SERVER_V4, SERVER_V6]);
+        Self::made(&config(toml), &reachable, &[], &never)
     }
 
-    fn build(toml: &str, reachable: &[&str], others: &[IpAddr], never: &[&str]) -> Self {
-        let reachable: Vec<_> = reachable.iter().map(|text| addr(text).ip()).collect();
-        let config = config(toml);
+    /// The same with a configuration that was checked before.
+    pub(crate) fn with(config: &Config, reachable: &[IpAddr], others: &[IpAddr]) -> Self {
+        Self::made(config, reachable, others, &[])
+    }
+
+    fn made(
+        config: &Config,
+        reachable: &[IpAddr],
+        others: &[IpAddr],
+        never: &[SocketAddr],
+    ) -> Self {
         let nonces = match &config.auth.nonce_secret {
             Some(secret) => NonceKey::from_secret(secret),
             None => NonceKey::random().unwrap(),
         };
         let auth = Authenticator::new(&config.auth, nonces.clone()).unwrap();
-        let never: Vec<_> = never.iter().copied().map(addr).collect();
-        let shared = Shared::new(&config, auth, &reachable, others).with_never(&never);
+        let shared = Shared::new(config, auth, reachable, others).with_never(never);
         let shared = Arc::new(shared);
         let start = Instant::now();
         let now = Now {
@@ -124,7 +133,7 @@ impl World {
             server: Server::new(Arc::clone(&shared), now),
             shared,
             nonces,
-            hosts: (reachable, others.to_vec()),
+            hosts: (reachable.to_vec(), others.to_vec()),
             now,
             start,
             calendar: UNIX,
@@ -451,6 +460,10 @@ impl World {
         assert_eq!(self.holds(), (0, 0, 0, 0));
         assert!(self.open.is_empty() && self.channels.is_empty());
     }
+}
+
+fn ips(addresses: &[&str]) -> Vec<IpAddr> {
+    addresses.iter().map(|text| addr(text).ip()).collect()
 }
 
 /// A configuration whose realm and user are the usual ones unless `toml` says otherwise.
