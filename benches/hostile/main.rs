@@ -1,0 +1,41 @@
+//! What strangers can do to a server: floods, streams that never become clients, and what each kind of
+//! message costs it. Prints tables for docs/security.md, and ends with 1 if a limit is passed.
+//!
+//!     cargo bench --bench hostile [-- [floods] [streams] [costs] [DIVISOR]]
+//!
+//! DIVISOR makes everything so many times smaller. Wants root, for a network namespace of its own, and
+//! 20,000 file descriptors.
+
+#![allow(clippy::unwrap_used)]
+
+mod costs;
+mod floods;
+mod messages;
+mod streams;
+// Not every load uses all of it.
+#[allow(dead_code)]
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    support::isolate();
+    let divisor = support::numbers().first().copied().unwrap_or(1).max(1);
+    let parts = ["floods", "streams", "costs"];
+    let named: Vec<String> = std::env::args()
+        .filter(|word| parts.contains(&word.as_str()))
+        .collect();
+    let wanted = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
+    let mut good = true;
+    if wanted("floods") {
+        good &= floods::run(divisor);
+    }
+    if wanted("streams") {
+        good &= streams::run(divisor);
+    }
+    if wanted("costs") {
+        good &= costs::run(divisor);
+    }
+    ExitCode::from(u8::from(!good))
+}
