@@ -1,6 +1,7 @@
 //! Who changed what, and from where: one line each, at every log level.
 
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -229,6 +230,8 @@ fn a_client_that_does_not_wait_is_recorded() {
             body.len()
         )
         .unwrap();
+        // Sometimes the server has begun, sometimes it has not even read.
+        thread::sleep(Duration::from_millis(round % 10));
         drop(stream);
         if was != drain && status(&turnd)["draining"] == drain {
             eventually("a line", || lines(&turnd).len() > before);
