@@ -27,8 +27,26 @@ pub(super) struct AdmissionOptions {
     pub(super) all: Arc<Unallocated>,
     /// `max-allocate-timeout`: how long a client may stay without an allocation.
     pub(super) patience: Duration,
-    /// Handshakes per second of one source network on this worker; `None`: no limit.
-    pub(super) handshake_rate: Option<u32>,
+    /// `handshake-rate`; `None`: no limit.
+    pub(super) rates: Option<Arc<HandshakeRates>>,
+}
+
+/// Rates of what source networks begin.
+#[derive(Debug)]
+pub(super) struct HandshakeRates {
+    handshakes: PrefixLimiter,
+    /// Answers to ClientHellos without a good cookie.
+    hellos: PrefixLimiter,
+}
+
+impl HandshakeRates {
+    pub(super) fn new(handshakes_per_second: u32, now: Instant) -> Self {
+        let hellos = handshakes_per_second.saturating_mul(HELLOS_PER_HANDSHAKE);
+        Self {
+            handshakes: PrefixLimiter::new(handshakes_per_second, now),
+            hellos: PrefixLimiter::new(hellos, now),
+        }
+    }
 }
 
 /// Takes in clients of one worker.
@@ -36,8 +54,6 @@ pub(super) struct AdmissionOptions {
 pub(super) struct Admission {
     options: AdmissionOptions,
     worker: usize,
-    handshakes: Option<PrefixLimiter>,
-    hellos: Option<PrefixLimiter>,
     /// Clients of any worker that have to end, and have not been told.
     displaced: Vec<Displaced>,
 }
@@ -55,12 +71,8 @@ pub(super) struct Idle {
 }
 
 impl Admission {
-    pub(super) fn new(options: AdmissionOptions, worker: usize, now: Instant) -> Self {
-        let limiter = |rate: u32| PrefixLimiter::new(rate, now);
-        let rate = options.handshake_rate;
+    pub(super) fn new(options: AdmissionOptions, worker: usize) -> Self {
         Self {
-            handshakes: rate.map(limiter),
-            hellos: rate.map(|rate| limiter(rate.saturating_mul(HELLOS_PER_HANDSHAKE))),
             options,
             worker,
             displaced: Vec::new(),
@@ -92,13 +104,15 @@ impl Admission {
     }
 
     /// Whether `source`, whose address is proven, may begin a handshake: each costs a signature.
-    pub(super) fn may_begin_handshake(&mut self, now: Now, source: IpAddr) -> bool {
-        allows(&mut self.handshakes, now, source)
+    pub(super) fn may_begin_handshake(&self, now: Now, source: IpAddr) -> bool {
+        let rates = self.options.rates.as_ref();
+        rates.is_none_or(|rates| rates.handshakes.allow(now.mono, source))
     }
 
     /// Whether a ClientHello without a good cookie is answered; its sender may be forged.
-    pub(super) fn may_answer_hello(&mut self, now: Now, source: IpAddr) -> bool {
-        allows(&mut self.hellos, now, source)
+    pub(super) fn may_answer_hello(&self, now: Now, source: IpAddr) -> bool {
+        let rates = self.options.rates.as_ref();
+        rates.is_none_or(|rates| rates.hellos.allow(now.mono, source))
     }
 
     /// Ends one client, so that the next has the descriptor that is lacking.
@@ -153,12 +167,6 @@ impl Idle {
     }
 }
 
-fn allows(limiter: &mut Option<PrefixLimiter>, now: Now, source: IpAddr) -> bool {
-    limiter
-        .as_mut()
-        .is_none_or(|limiter| limiter.allow(now.mono, source))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,16 +180,17 @@ mod tests {
             per_source: 100,
             bytes: 1 << 20,
         };
-        let options = AdmissionOptions {
-            all: Arc::new(Unallocated::new(limits)),
-            patience: PATIENCE,
-            handshake_rate,
-        };
         let now = Now {
             mono: Instant::now(),
             unix: 0,
         };
-        (Admission::new(options, 1, now.mono), now)
+        let rates = handshake_rate.map(|rate| Arc::new(HandshakeRates::new(rate, now.mono)));
+        let options = AdmissionOptions {
+            all: Arc::new(Unallocated::new(limits)),
+            patience: PATIENCE,
+            rates,
+        };
+        (Admission::new(options, 1), now)
     }
 
     fn later(now: Now, seconds: u64) -> Now {
@@ -197,21 +206,21 @@ mod tests {
 
     #[test]
     fn a_network_begins_so_many_handshakes_and_hears_so_many_cookies() {
-        let (mut admission, now) = admission(Some(5), 10);
-        let allowed = |admission: &mut Admission, now, source| {
+        let (admission, now) = admission(Some(5), 10);
+        let allowed = |admission: &Admission, now, source| {
             let source = ip(source);
             let handshakes = (0..100).filter(|_| admission.may_begin_handshake(now, source));
             let handshakes = handshakes.count();
             let hellos = (0..100).filter(|_| admission.may_answer_hello(now, source));
             (handshakes, hellos.count())
         };
-        assert_eq!(allowed(&mut admission, now, "198.51.100.1"), (5, 50));
-        assert_eq!(allowed(&mut admission, now, "198.51.100.2"), (0, 0));
-        assert_eq!(allowed(&mut admission, now, "203.0.113.1"), (5, 50));
+        assert_eq!(allowed(&admission, now, "198.51.100.1"), (5, 50));
+        assert_eq!(allowed(&admission, now, "198.51.100.2"), (0, 0));
+        assert_eq!(allowed(&admission, now, "203.0.113.1"), (5, 50));
         let now = later(now, 1);
-        assert_eq!(allowed(&mut admission, now, "198.51.100.1"), (5, 50));
-        let (mut unlimited, now) = self::admission(None, 10);
-        assert_eq!(allowed(&mut unlimited, now, "198.51.100.1"), (100, 100));
+        assert_eq!(allowed(&admission, now, "198.51.100.1"), (5, 50));
+        let (unlimited, now) = self::admission(None, 10);
+        assert_eq!(allowed(&unlimited, now, "198.51.100.1"), (100, 100));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use self::admission::AdmissionOptions;
+use self::admission::{AdmissionOptions, HandshakeRates};
 use self::control::{Control, Settings};
 use self::listen::Listeners;
 use self::peers::Workers;
@@ -90,10 +90,9 @@ impl Service {
         let admission = AdmissionOptions {
             all: Arc::new(Unallocated::new(transports.unallocated)),
             patience: transports.patience,
-            // The kernel deals a network's clients out to all workers.
-            handshake_rate: transports
+            rates: transports
                 .handshake_rate
-                .map(|rate| rate.div_ceil(config.workers.get() as u32)),
+                .map(|rate| Arc::new(HandshakeRates::new(rate, Instant::now()))),
         };
         let mut threads = Vec::new();
         let mut workers = Vec::new();

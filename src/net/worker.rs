@@ -140,7 +140,7 @@ impl Worker {
                 acceptors,
                 streams: Streams::new(registry()?, options.streams),
                 sessions: Sessions::new(options.sessions),
-                admission: Admission::new(options.admission, options.index, time.mono),
+                admission: Admission::new(options.admission, index),
                 peers: Peers::new(registry()?, options.workers),
                 plain_datagrams: options.plain_datagrams,
                 log: EventLog::new(options.count),

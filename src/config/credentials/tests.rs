@@ -17,7 +17,12 @@ fn warnings(text: &str) -> Vec<String> {
 
 #[test]
 fn a_realm_that_makes_replies_long_is_told_of() {
-    let told = |length| warnings(&format!("user = 'a:b'\nrealm = '{}'", "x".repeat(length)));
+    let told = |length| {
+        warnings(&format!(
+            "user = 'a:correct horse battery'\nrealm = '{}'",
+            "x".repeat(length)
+        ))
+    };
     assert!(told(28).is_empty());
     assert!(told(29)[0].starts_with("realm: has 29 bytes, which makes a 401 5.2 times as long"));
     assert!(told(127)[0].contains(" 10.0 times"));
