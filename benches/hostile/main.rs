@@ -1,16 +1,19 @@
 //! What strangers can do to a server: floods, streams that never become clients, and what each kind of
 //! message costs it. Prints tables for docs/security.md, and ends with 1 if a limit is passed.
 //!
-//!     cargo bench --bench hostile [-- [floods] [streams] [costs] [DIVISOR]]
+//!     cargo bench --bench hostile [-- [floods] [streams] [openings] [costs] [live] [DIVISOR]]
 //!
-//! DIVISOR makes everything so many times smaller. Wants root, for a network namespace of its own, and
+//! The openings want `--features dtls`. DIVISOR makes everything so many times smaller. Wants root, for a network namespace of its own, and
 //! 20,000 file descriptors.
 
 #![allow(clippy::unwrap_used)]
 
 mod costs;
 mod floods;
+mod live;
 mod messages;
+#[cfg(feature = "dtls")]
+mod openings;
 mod streams;
 // Not every load uses all of it.
 #[allow(dead_code)]
@@ -22,7 +25,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     support::isolate();
     let divisor = support::numbers().first().copied().unwrap_or(1).max(1);
-    let parts = ["floods", "streams", "costs"];
+    let parts = ["floods", "streams", "openings", "costs", "live"];
     let named: Vec<String> = std::env::args()
         .filter(|word| parts.contains(&word.as_str()))
         .collect();
@@ -34,8 +37,15 @@ fn main() -> ExitCode {
     if wanted("streams") {
         good &= streams::run(divisor);
     }
+    #[cfg(feature = "dtls")]
+    if wanted("openings") {
+        good &= openings::run(divisor);
+    }
     if wanted("costs") {
         good &= costs::run(divisor);
+    }
+    if wanted("live") {
+        good &= live::run(divisor);
     }
     ExitCode::from(u8::from(!good))
 }

@@ -25,7 +25,7 @@ const WAYS: [(&str, Kind); 3] = [("UDP", Kind::Udp), ("TCP", Kind::Tcp), ("TLS",
 
 /// Calls of the honest client over one transport.
 #[derive(Default)]
-struct Calls {
+pub(crate) struct Calls {
     made: u32,
     failed: Vec<String>,
     retransmitted: u32,
@@ -51,8 +51,13 @@ pub(crate) fn run(divisor: u64) -> bool {
     println!("| connections that failed at once | {refused} |");
     println!("| memory before, most, after, KiB | {memory}, {most}, {after} |");
     println!("| descriptors before, after | {descriptors}, {left} |");
-    let mut good = left <= descriptors;
-    for ((name, _), calls) in WAYS.iter().zip(&calls) {
+    print_calls(&calls) && left <= descriptors
+}
+
+/// Prints how the honest client fared; whether every call was served.
+pub(crate) fn print_calls(all: &[Calls; 3]) -> bool {
+    let mut good = true;
+    for ((name, _), calls) in WAYS.iter().zip(all) {
         println!(
             "| honest calls over {name}: made, failed, requests sent again, longest | {}, {}, {}, {:.0} ms |",
             calls.made,
@@ -62,7 +67,7 @@ pub(crate) fn run(divisor: u64) -> bool {
         );
         good &= calls.made > 0 && calls.failed.is_empty();
     }
-    for error in calls.iter().flat_map(|calls| &calls.failed).take(5) {
+    for error in all.iter().flat_map(|calls| &calls.failed).take(5) {
         println!("\nan honest call: {error}");
     }
     println!();
@@ -113,7 +118,7 @@ fn begin(
 }
 
 /// Makes calls in turn over every transport until it is told to stop.
-fn honest(server: &Server, stop: &AtomicBool) -> [Calls; 3] {
+pub(crate) fn honest(server: &Server, stop: &AtomicBool) -> [Calls; 3] {
     let (trusted, echo) = (trust(&server.certificate), echo());
     let mut all = <[Calls; 3]>::default();
     while !stop.load(Ordering::Relaxed) {

@@ -23,7 +23,7 @@ const SENDS: u32 = 7;
 pub(crate) const PATIENCE: Duration = Duration::from_millis(39_500);
 
 /// The channel of every client.
-const CHANNEL: u16 = 0x4000;
+pub(crate) const CHANNEL: u16 = 0x4000;
 
 /// A way to the server.
 pub(crate) enum Link {
@@ -158,6 +158,14 @@ impl Client {
                     return Ok(reply);
                 }
             }
+        }
+    }
+
+    /// The socket of a client over UDP, for what is not asked and answered in turn.
+    pub(crate) fn into_socket(self) -> Option<UdpSocket> {
+        match self.link {
+            Link::Udp(socket) => Some(socket),
+            Link::Tcp(_) | Link::Tls(_) => None,
         }
     }
 

@@ -1,6 +1,10 @@
 //! What the loads share: a turnd of this build, clients of it, and a network of their own.
 
 pub(crate) mod client;
+#[cfg(feature = "dtls")]
+#[allow(dead_code)]
+#[path = "../../tests/integration/support/half_open.rs"]
+pub(crate) mod half_open;
 #[allow(dead_code)]
 #[path = "../../tests/integration/support/messages.rs"]
 pub(crate) mod messages;

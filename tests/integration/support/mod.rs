@@ -2,6 +2,8 @@
 
 mod authority;
 mod coturn;
+#[cfg(feature = "dtls")]
+pub(crate) mod half_open;
 pub(crate) mod messages;
 mod namespace;
 mod node;
