@@ -1,6 +1,7 @@
 //! Malformed datagrams and requests without credentials, by the million.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use stun::attributes::ATTR_NONCE;
@@ -14,12 +15,19 @@ use crate::support::{Dice, echo};
 
 /// Datagrams between two questions that see whether the server has taken them.
 const BATCH: u64 = 64;
+/// Where the server is asked whether it has taken everything.
+const ASKED: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 3478);
+/// Wait for an answer before a question is put again.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Memory may grow by so much, in KiB.
 const LIMIT: i64 = 1024;
 
 /// A socket that sends what it likes, at the pace at which the server takes it.
 pub(crate) struct Source {
     socket: UdpSocket,
+    /// Asks whether everything was taken: from another address, to which no limit applies that the
+    /// flood has used up.
+    question: UdpSocket,
     buffer: [u8; 2048],
     /// Goes before everything that is sent.
     header: Vec<u8>,
@@ -28,14 +36,20 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// Sends from `from`. The server has one worker, so that what is asked from another socket is
+    /// answered when all that came before is taken.
     pub(crate) fn new(from: [u8; 4], server: SocketAddr) -> Self {
-        let socket = UdpSocket::bind(SocketAddr::from((from, 0))).unwrap();
-        socket.connect(server).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_millis(500)))
-            .unwrap();
+        let socket = |from: [u8; 4], server: SocketAddr| {
+            let socket = UdpSocket::bind(SocketAddr::from((from, 0))).unwrap();
+            socket.connect(server).unwrap();
+            socket
+        };
+        let (flood, question) = (socket(from, server), socket([127, 6, 6, 6], ASKED));
+        flood.set_nonblocking(true).unwrap();
+        question.set_read_timeout(Some(PATIENCE)).unwrap();
         Self {
-            socket,
+            socket: flood,
+            question,
             buffer: [0; 2048],
             header: Vec::new(),
             lost: 0,
@@ -47,21 +61,26 @@ impl Source {
         Self { header, ..self }
     }
 
-    pub(crate) fn send(&self, bytes: &[u8]) {
+    fn send_by(&self, socket: &UdpSocket, bytes: &[u8]) {
         // A buffer that is full for a moment loses it, as on the way.
         let _ = match self.header.is_empty() {
-            true => self.socket.send(bytes),
-            false => self.socket.send(&[&self.header, bytes].concat()),
+            true => socket.send(bytes),
+            false => socket.send(&[&self.header, bytes].concat()),
         };
+    }
+
+    pub(crate) fn send(&self, bytes: &[u8]) {
+        self.send_by(&self.socket, bytes);
     }
 
     /// Waits until the server has taken everything that was sent before; its answers are dropped.
     pub(crate) fn settle(&mut self) {
         let question = request(METHOD_BINDING, vec![]).raw;
         for _ in 0..20 {
-            self.send(&question);
-            while let Ok(count) = self.socket.recv(&mut self.buffer) {
+            self.send_by(&self.question, &question);
+            while let Ok(count) = self.question.recv(&mut self.buffer) {
                 if count > 20 && self.buffer[8..20] == question[8..20] {
+                    while self.socket.recv(&mut self.buffer).is_ok() {}
                     return;
                 }
             }
@@ -70,12 +89,17 @@ impl Source {
         panic!("the server does not answer any more");
     }
 
-    /// The server's nonce for this address.
+    /// The server's nonce for this address, asked for until a limit on replies allows it.
     pub(crate) fn nonce(&mut self) -> String {
-        self.send(&request(METHOD_ALLOCATE, vec![transport()]).raw);
-        let count = self.socket.recv(&mut self.buffer).unwrap();
-        let nonce = decode(&self.buffer[..count]).get(ATTR_NONCE).unwrap();
-        String::from_utf8(nonce).unwrap()
+        loop {
+            self.send(&request(METHOD_ALLOCATE, vec![transport()]).raw);
+            thread::sleep(Duration::from_millis(20));
+            while let Ok(count) = self.socket.recv(&mut self.buffer) {
+                if let Ok(nonce) = decode(&self.buffer[..count]).get(ATTR_NONCE) {
+                    return String::from_utf8(nonce).unwrap();
+                }
+            }
+        }
     }
 }
 
@@ -118,14 +142,14 @@ fn flood(
 }
 
 pub(crate) fn run(divisor: u64) -> bool {
-    let server = Server::start("");
+    let server = Server::start("relay-threads = 1");
     let mut sources: Vec<_> = (1..=16)
         .map(|n| Source::new([127, 9, n, 1], server.address()))
         .collect();
     let nonce = sources[0].nonce();
     let (kinds, mut dice): (Vec<Kind>, _) = (kinds(&nonce, &nonce), Dice(5));
     println!(
-        "| flood | a second | taken | memory before, KiB | after | grown |\n|---|---|---|---|---|---|"
+        "| flood | a second | packets counted | memory before, KiB | after | grown |\n|---|---|---|---|---|---|"
     );
     let mut good = flood(
         &server,

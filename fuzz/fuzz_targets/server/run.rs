@@ -175,12 +175,7 @@ impl Run {
 
     pub(crate) fn step(&mut self, step: Step) {
         match step {
-            Step::Wait(millis) => {
-                self.millis += millis;
-                self.world.at_milli(self.millis);
-                // Takes what the server has said of its own accord: a Connect that came to nothing.
-                self.world.after(|_, _| ());
-            }
+            Step::Wait(millis) => self.wait(millis),
             Step::LogIn(client) => self.log_in(client),
             Step::Request {
                 client,
@@ -246,6 +241,13 @@ impl Run {
             Step::Drain(on) => self.world.after(|server, _| server.handle_drain(on)).0,
         }
         self.look();
+    }
+
+    fn wait(&mut self, millis: u64) {
+        self.millis += millis;
+        self.world.at_milli(self.millis);
+        // Takes what the server has said of its own accord: a Connect that came to nothing.
+        self.world.after(|_, _| ());
     }
 
     /// What holds after every step.
@@ -409,7 +411,7 @@ impl Run {
     pub(crate) fn finish(mut self) {
         self.reload(0);
         self.world.after(|server, _| server.handle_drain(false));
-        self.world.at_milli(self.millis + 3_600_000);
+        self.wait(3_600_000);
         self.look();
         self.world.expect_empty();
         assert!(self.connections.is_empty() && self.world.shared.connections.is_empty());
