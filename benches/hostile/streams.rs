@@ -15,7 +15,7 @@ use crate::support::server::{PASSWORD, Server, USER};
 use crate::support::{Dice, echo};
 
 /// Streams that are kept open at a time: more than the server keeps of strangers by default.
-const OPEN: usize = 12_000;
+const OPEN: usize = 16_000;
 /// How long the server may take to give up the last of them.
 const GRACE: Duration = Duration::from_secs(90);
 /// The beginning of a TLS ClientHello.

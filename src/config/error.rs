@@ -121,3 +121,17 @@ pub(super) fn shown(text: &str) -> String {
     let rest = if cut.len() < text.len() { "…" } else { "" };
     format!("\"{}{rest}\"", cut.escape_debug())
 }
+
+/// The known name that is nearest to one that is not known, if any is near.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = name.to_lowercase().replace('_', "-");
+    let len = plain.chars().count();
+    let near = |known: &str| 1 + known.len() / 4;
+    // Names cannot be nearer than their lengths are, and a long one takes long to compare.
+    let (_, nearest) = known
+        .filter(|known| known.len().abs_diff(len) <= near(known))
+        .map(|known| (strsim::damerau_levenshtein(known, &plain), known))
+        .filter(|(distance, known)| *distance <= near(known))
+        .min()?;
+    Some(nearest)
+}

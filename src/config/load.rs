@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue, Deserializer};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::check::check;
-use super::error::{ConfigError, Origin, Origins, shown};
+use super::error::{ConfigError, Origin, Origins, nearest, shown};
 use super::file::FileConfig;
 use super::{ClearTable, Config, Secret, expand};
 
@@ -404,22 +404,13 @@ impl Keys {
             let problem = format!("section {} is not known", shown(name));
             return (problem, "write all keys without sections".to_owned());
         }
-        let plain = name.to_lowercase().replace('_', "-");
-        if plain == "no-dtls" {
+        if name.to_lowercase().replace('_', "-") == "no-dtls" {
             let remedy = "leave it out: DTLS is off unless `dtls = true`".to_owned();
             return (format!("unknown key {}", shown(name)), remedy);
         }
-        let nearest = self
-            .0
-            .get_arguments()
-            .filter_map(Arg::get_long)
-            .map(|key| (strsim::damerau_levenshtein(key, &plain), key))
-            .min();
-        let remedy = match nearest {
-            Some((distance, key)) if distance <= 1 + key.len() / 4 => {
-                format!("did you mean `{key}`?")
-            }
-            _ => "`turnd serve --help` lists every key".to_owned(),
+        let remedy = match nearest(name, self.0.get_arguments().filter_map(Arg::get_long)) {
+            Some(key) => format!("did you mean `{key}`?"),
+            None => "`turnd serve --help` lists every key".to_owned(),
         };
         (format!("unknown key {}", shown(name)), remedy)
     }

@@ -2,6 +2,7 @@
 
 use super::read::Given;
 use super::translate::{self as to, Outcome};
+use crate::config::error;
 
 /// An option of coturn.
 pub(super) struct CoturnOption {
@@ -277,17 +278,7 @@ pub(super) fn by_letter(letter: char) -> Option<&'static CoturnOption> {
 
 /// The option whose name is nearest to one that is not known.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
-    let plain = name.to_lowercase().replace('_', "-");
-    let near = OPTIONS
-        .iter()
-        .map(|option| {
-            (
-                strsim::damerau_levenshtein(option.name, &plain),
-                option.name,
-            )
-        })
-        .min()?;
-    (near.0 <= 1 + near.1.len() / 4).then_some(near.1)
+    error::nearest(name, OPTIONS.iter().map(|option| option.name))
 }
 
 #[cfg(test)]

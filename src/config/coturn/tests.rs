@@ -431,6 +431,22 @@ fn unknown_options_get_a_suggestion() {
     assert_eq!(text, "coturn ignores it too; was listening-port meant?");
 }
 
+/// A file that is no configuration at all: one word of this length.
+#[test]
+fn a_long_unknown_name_takes_no_longer_than_a_long_value() {
+    let long = "a".repeat(200_000);
+    let time = |text: &str| {
+        let start = std::time::Instant::now();
+        assert_eq!(import(text).entries.len(), 1);
+        start.elapsed()
+    };
+    let (value, name) = (time(&format!("realm={long}")), time(&long));
+    assert!(
+        name < 20 * value,
+        "{name:?} for a name, {value:?} for a value"
+    );
+}
+
 #[test]
 fn command_lines() {
     let expected = "listening-port = 3479\nlistening-ip = [\"127.0.0.1\"]\nrealm = \"example.org\"\n\
