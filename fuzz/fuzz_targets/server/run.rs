@@ -118,7 +118,11 @@ impl Client {
         let socket = SocketId(client.port().into());
         let (user, password) = (user.to_owned(), password.to_owned());
         Self {
-            path: Path { tuple, socket },
+            path: Path {
+                tuple,
+                socket,
+                proxied: false,
+            },
             user,
             password,
             login: None,
@@ -383,8 +387,13 @@ impl Run {
         self.world.after(|server, now| match what % 4 {
             0 => server.handle_connected(now, connection, false),
             1 => server.handle_connected(now, connection, true),
-            2 if server.may_carry(now, connection, what & 4 == 0) => {
-                server.handle_connection_data(connection, what & 4 == 0, usize::from(what) * 100);
+            2 if server.may_carry(now, connection, what & 4 == 0).is_ok() => {
+                server.handle_connection_data(
+                    now,
+                    connection,
+                    what & 4 == 0,
+                    usize::from(what) * 100,
+                );
             }
             2 => {}
             _ => server.handle_connection_closed(connection),
