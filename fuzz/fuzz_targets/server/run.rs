@@ -279,10 +279,15 @@ impl Run {
                 _ => {}
             }
         }
-        let (allocations, ports, reserved, _) = self.world.holds();
+        let (allocations, ports, reserved, deadlines) = self.world.holds();
         assert_eq!(allocations, self.world.open.len());
         assert_eq!(ports as usize, allocations + reserved);
         assert!(ports <= 5, "more than total-quota");
+        let most = allocations + reserved + self.connections.len();
+        assert!(
+            (allocations..=most).contains(&deadlines),
+            "{deadlines} deadlines"
+        );
         let counters = self.world.server.counters();
         assert_eq!(counters.created - counters.ended, allocations as u64);
         assert_eq!(
