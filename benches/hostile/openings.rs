@@ -16,7 +16,7 @@ const GRACE: Duration = Duration::from_secs(15);
 const BUDGET: u64 = 64 << 10;
 
 pub(crate) fn run(divisor: u64) -> bool {
-    let server = Server::start("dtls = true");
+    let server = Server::start("dtls = true\nuser-allocate-rate = 0");
     let (count, stop) = (10_000 / divisor, AtomicBool::new(false));
     let memory = server.memory();
     let (most, served, calls) = thread::scope(|scope| {

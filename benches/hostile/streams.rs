@@ -33,7 +33,7 @@ pub(crate) struct Calls {
 }
 
 pub(crate) fn run(divisor: u64) -> bool {
-    let server = Server::start("");
+    let server = Server::start("user-allocate-rate = 0");
     let (count, stop) = (100_000 / divisor, AtomicBool::new(false));
     let (memory, descriptors) = (server.memory(), server.descriptors());
     let (most, refused, calls) = thread::scope(|scope| {
