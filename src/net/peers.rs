@@ -132,18 +132,19 @@ impl Peers {
 
     /// Tells the worker of a client that it has to end.
     pub(super) fn displace(&self, displaced: Displaced) {
-        let workers = self.workers.get();
-        if let Some(worker) = workers.and_then(|workers| workers.get(displaced.client.worker)) {
-            worker.send(Command::Displace(displaced));
-        }
+        self.tell(displaced.client.worker, Command::Displace(displaced));
     }
 
     /// Sends a data connection to the worker that has its peer connection.
     pub(super) fn hand_over(&self, worker: usize, connection: ConnectionId, data: DataStream) {
+        // A worker that is gone closes the connection by dropping it.
+        self.tell(worker, Command::Join(connection, Box::new(data)));
+    }
+
+    fn tell(&self, worker: usize, command: Command) {
         let workers = self.workers.get();
         if let Some(worker) = workers.and_then(|workers| workers.get(worker)) {
-            // A worker that is gone closes the connection by dropping it.
-            worker.send(Command::Join(connection, Box::new(data)));
+            worker.send(command);
         }
     }
 }

@@ -40,7 +40,7 @@ impl fmt::Debug for Association {
 }
 
 /// Point that a handshake has reached, by what the server waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// The rest of the ClientHello.
     Hello,

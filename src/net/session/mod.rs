@@ -171,10 +171,11 @@ impl Sessions {
         let entry = self.slab.vacant_entry();
         let id = entry.key();
         let way = Way::Session(id);
-        let (kind, transport, bytes) = match association {
-            Some(_) => (Kind::Dtls, Transport::Dtls, association::BYTES),
-            None => (Kind::Plain, Transport::Udp, PROXIED_BYTES),
+        let (kind, transport) = match association {
+            Some(_) => (Kind::Dtls, Transport::Dtls),
+            None => (Kind::Plain, Transport::Udp),
         };
+        let bytes = bytes(association.as_ref().map(|(association, _)| association));
         let idle = admission.admit(now, named.client.ip(), way, bytes);
         let check = match association {
             Some(_) => now.mono + RETRANSMIT,
@@ -256,10 +257,7 @@ impl Sessions {
         let Some(session) = self.slab.get_mut(id) else {
             return;
         };
-        let bytes = match session.association {
-            Some(_) => association::BYTES,
-            None => PROXIED_BYTES,
-        };
+        let bytes = bytes(session.association.as_ref());
         let client = session.path.tuple.client.ip();
         let mut idle = admission.admit(now, client, Way::Session(id), bytes);
         idle.hear(now);
@@ -552,6 +550,11 @@ impl Io {
         serving.server.handle_disconnect(serving.now, &session.path);
         self.apply_outputs(serving);
     }
+}
+
+/// Bytes of memory of a session.
+fn bytes(association: Option<&Association>) -> usize {
+    association.map_or(PROXIED_BYTES, |_| association::BYTES)
 }
 
 /// Whether a datagram is for DTLS (RFC 7983 §7).
