@@ -133,14 +133,24 @@ pub(super) fn prepare(text: &str, part: Part) -> Result<Cow<'_, str>, PrepareErr
     if !text.is_empty() && text.bytes().all(|b| matches!(b, b' '..=b'~')) {
         return Ok(Cow::Borrowed(text));
     }
-    OpaqueString::enforce(text).map_err(|error| PrepareError {
+    let prepared = OpaqueString::enforce(text).map_err(|error| PrepareError {
         part,
         problem: match error {
             precis_core::Error::BadCodepoint(info) => Problem::Character(info.position + 1),
             precis_core::Error::Invalid => Problem::Empty,
             precis_core::Error::Unexpected(_) => Problem::Context,
         },
-    })
+    })?;
+    // Normalization can make a forbidden character of an allowed one (U+0387 becomes U+00B7); RFC 8264 §7 refuses
+    // what the rules do not leave as it is.
+    if OpaqueString::enforce(prepared.as_ref()).is_ok_and(|again| again == prepared) {
+        Ok(prepared)
+    } else {
+        Err(PrepareError {
+            part,
+            problem: Problem::Context,
+        })
+    }
 }
 
 /// A client's user name as it is looked up, in time linear in its length; `None`: no user has it.
@@ -198,6 +208,12 @@ mod tests {
             ("u\n", "r", "p", "character 2 of the user name"),
             ("u", "r", "The\u{ad}M", "character 4 of the password"),
             ("u", "r", "\u{7f}", "character 1 of the password"),
+            (
+                "u",
+                "r",
+                "\u{387}",
+                "the password holds a character that STUN does not allow where it stands",
+            ),
         ] {
             let error = Key::from_password(user, realm, password)
                 .unwrap_err()
