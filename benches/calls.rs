@@ -31,8 +31,8 @@ use turn::proto::PROTO_UDP;
 use turn::proto::channum::ChannelNumber;
 use turn::proto::peeraddr::PeerAddress;
 use turn::proto::reqtrans::RequestedTransport;
-use turnd::wire::channel_data;
-use turnd::wire::framing::{self, Next, Rules};
+use turnd_proto::wire::channel_data;
+use turnd_proto::wire::framing::{self, Next, Rules};
 
 const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 34_781);
 const CHANNEL: u16 = 0x4000;

@@ -18,17 +18,17 @@ use turn::proto::PROTO_UDP;
 use turn::proto::channum::ChannelNumber;
 use turn::proto::peeraddr::PeerAddress;
 use turn::proto::reqtrans::RequestedTransport;
-use turnd::Now;
-use turnd::auth::key::Key;
-use turnd::auth::nonce::NonceKey;
-use turnd::auth::{Authenticator, integrity};
 use turnd::config::file::FileConfig;
-use turnd::server::Server;
-use turnd::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
-use turnd::server::output::{ClientVerdict, Output, PeerVerdict, RelayId};
-use turnd::server::shared::Shared;
-use turnd::wire::indication::{Header, parse_send};
-use turnd::wire::{channel_data, classify, message};
+use turnd_proto::Now;
+use turnd_proto::auth::key::Key;
+use turnd_proto::auth::nonce::NonceKey;
+use turnd_proto::auth::{Authenticator, integrity};
+use turnd_proto::server::Server;
+use turnd_proto::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
+use turnd_proto::server::output::{ClientVerdict, Output, PeerVerdict, RelayId};
+use turnd_proto::server::shared::Shared;
+use turnd_proto::wire::indication::{Header, parse_send};
+use turnd_proto::wire::{channel_data, classify, message};
 
 fn now() -> Now {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -74,7 +74,7 @@ fn server() -> Server {
     let config = turnd::config::from_flags(&flags).unwrap().config;
     let auth = Authenticator::new(&config.auth, NonceKey::random().unwrap()).unwrap();
     let reachable = [[192, 0, 2, 1].into()];
-    let shared = Arc::new(Shared::new(&config, auth, &reachable, &reachable));
+    let shared = Arc::new(Shared::new(&config.server, auth, &reachable, &reachable));
     Server::new(shared, now())
 }
 

@@ -21,10 +21,10 @@ use turn::proto::channum::ChannelNumber;
 use turn::proto::peeraddr::PeerAddress;
 use turn::proto::relayaddr::RelayedAddress;
 use turnd::net::udp::{Outgoing, Receiver, SendQueue, UdpSocket, Via};
-use turnd::server::five_tuple::SocketId;
-use turnd::server::output::RelayId;
-use turnd::wire::channel_data;
-use turnd::wire::indication::Header;
+use turnd_proto::server::five_tuple::SocketId;
+use turnd_proto::server::output::RelayId;
+use turnd_proto::wire::channel_data;
+use turnd_proto::wire::indication::Header;
 
 const LISTENER: Token = Token(0);
 

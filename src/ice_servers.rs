@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::auth::rest;
-use crate::config::{Auth, Config, Credential, Secret};
+use turnd_proto::auth::rest;
+use turnd_proto::auth::{Credential, Settings};
+
+use crate::config::{Config, Secret};
 
 /// What a browser logs in with.
 pub struct Login {
@@ -21,7 +23,7 @@ pub struct Login {
 ///
 /// # Errors
 /// Why there are none, with the remedy.
-pub fn login(auth: &Auth, name: Option<&str>, expiry: Duration) -> Result<Login, String> {
+pub fn login(auth: &Settings, name: Option<&str>, expiry: Duration) -> Result<Login, String> {
     if let Some(login) = issued(auth, name, expiry) {
         return login;
     }
@@ -55,7 +57,7 @@ pub fn login(auth: &Auth, name: Option<&str>, expiry: Duration) -> Result<Login,
 ///
 /// # Errors
 /// Why there are none, with the remedy.
-pub fn issue(auth: &Auth, name: Option<&str>, expiry: Duration) -> Result<Login, String> {
+pub fn issue(auth: &Settings, name: Option<&str>, expiry: Duration) -> Result<Login, String> {
     issued(auth, name, expiry).unwrap_or_else(|| {
         let text = "there is no static-auth-secret to make credentials with, and a user's password \
             stays in the server; add static-auth-secret, or use name and password of a user";
@@ -64,7 +66,7 @@ pub fn issue(auth: &Auth, name: Option<&str>, expiry: Duration) -> Result<Login,
 }
 
 /// Credentials that are nobody's own; `None`: there are only static users.
-fn issued(auth: &Auth, name: Option<&str>, expiry: Duration) -> Option<Result<Login, String>> {
+fn issued(auth: &Settings, name: Option<&str>, expiry: Duration) -> Option<Result<Login, String>> {
     if auth.no_auth {
         // Browsers insist on credentials, the server accepts any.
         let any = || "any".to_owned();
@@ -161,7 +163,7 @@ pub fn ice_servers(
 
 /// What is really served, in the order in which a browser had best try it.
 fn urls(config: &Config, host: &str) -> Vec<String> {
-    let turn = !config.protocol.stun_only;
+    let turn = !config.server.protocol.stun_only;
     let (transports, port) = (&config.transports, config.listen.port);
     // Browsers refuse a certificate that came from no file.
     let secure = transports.tls && !config.tls.files.is_empty();
@@ -186,7 +188,7 @@ fn urls(config: &Config, host: &str) -> Vec<String> {
 }
 
 fn default_host(config: &Config) -> String {
-    let external = config.relay.external.iter().map(|e| e.public);
+    let external = config.server.relay.external.iter().map(|e| e.public);
     let listening = config.listen.ips.iter().copied();
     let known = external.chain(listening).find(|ip| !ip.is_unspecified());
     bracketed(known.unwrap_or(IpAddr::from([127, 0, 0, 1])))

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use stun::message::METHOD_ALLOCATE;
-use turnd::wire::channel_data;
+use turnd_proto::wire::channel_data;
 
 use crate::support::client::{CHANNEL, Client, Kind as Way, trust};
 use crate::support::echo;

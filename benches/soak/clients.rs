@@ -11,7 +11,7 @@ use rustls::ClientConfig;
 use socket2::SockRef;
 use stun::attributes::{ATTR_REALM, ATTR_USERNAME};
 use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, METHOD_REFRESH};
-use turnd::auth::rest;
+use turnd_proto::auth::rest;
 
 use crate::Counts;
 use crate::support::Dice;

@@ -10,8 +10,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use socket2::{Domain, Socket, Type};
 use stun::message::{METHOD_ALLOCATE, METHOD_CHANNEL_BIND, METHOD_REFRESH, Message, Method};
 use turn::proto::channum::ChannelNumber;
-use turnd::wire::channel_data;
-use turnd::wire::framing::{self, Next, Rules};
+use turnd_proto::wire::channel_data;
+use turnd_proto::wire::framing::{self, Next, Rules};
 
 use super::messages::{Attributes, Login, decode, error_code, lifetime, peer, request, transport};
 

@@ -11,7 +11,7 @@ fuzz_target!(|text: &str| {
     }
     match Config::from_toml(text) {
         Ok(config) => {
-            assert!(config.relay.min_port <= config.relay.max_port);
+            assert!(config.server.relay.min_port <= config.server.relay.max_port);
             assert!(!format!("{config:?}").is_empty());
         }
         Err(errors) => {

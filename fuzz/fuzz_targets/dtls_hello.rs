@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use turnd::wire::dtls_hello::ClientHello;
-use turnd::wire::dtls_record::{Fragment, MAX_HELLO, RECORD_HEADER, Record};
+use turnd_proto::wire::dtls_hello::ClientHello;
+use turnd_proto::wire::dtls_record::{Fragment, MAX_HELLO, RECORD_HEADER, Record};
 
 fuzz_target!(|datagram: &[u8]| {
     if let Some(hello) = ClientHello::parse(datagram) {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use turnd::wire::framing::{MAX_FRAME, Next, Rules, next};
+use turnd_proto::wire::framing::{MAX_FRAME, Next, Rules, next};
 
 fuzz_target!(|input: &[u8]| {
     // The rules and where to cut, then the stream.

@@ -8,9 +8,9 @@ use libfuzzer_sys::fuzz_target;
 use stun::agent::TransactionId;
 use stun::attributes::{ATTR_DATA, ATTR_XOR_PEER_ADDRESS};
 use stun::message::Message;
-use turnd::wire::address::decode_xor;
-use turnd::wire::indication::{self, Header};
-use turnd::wire::{channel_data, message};
+use turnd_proto::wire::address::decode_xor;
+use turnd_proto::wire::indication::{self, Header};
+use turnd_proto::wire::{channel_data, message};
 
 fuzz_target!(|datagram: &[u8]| {
     let inside = |part: &[u8]| datagram.as_ptr_range().contains(&part.as_ptr()) || part.is_empty();

@@ -8,11 +8,11 @@ use libfuzzer_sys::fuzz_target;
 use stun::agent::TransactionId;
 use stun::attributes::AttrType;
 use stun::message::{Getter, Message};
-use turnd::auth::integrity::{sign, verify};
-use turnd::auth::key::Key;
-use turnd::wire::address::{MAX_LEN, decode_plain, decode_xor, encode_plain, encode_xor};
-use turnd::wire::discovery::{ChangeRequest, ResponsePort};
-use turnd::wire::message::{attributes, decode, frame};
+use turnd_proto::auth::integrity::{sign, verify};
+use turnd_proto::auth::key::Key;
+use turnd_proto::wire::address::{MAX_LEN, decode_plain, decode_xor, encode_plain, encode_xor};
+use turnd_proto::wire::discovery::{ChangeRequest, ResponsePort};
+use turnd_proto::wire::message::{attributes, decode, frame};
 
 fuzz_target!(|datagram: &[u8]| {
     let mut message = Message::new();

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use turnd::wire::proxy::{Parsed, is_header, parse_datagram, parse_stream};
+use turnd_proto::wire::proxy::{Parsed, is_header, parse_datagram, parse_stream};
 
 fuzz_target!(|bytes: &[u8]| {
     let on_stream = parse_stream(bytes);

@@ -19,7 +19,7 @@ use crate::daemon::audit::{Actor, audit};
 use crate::ice_servers::{IceServers, check_ttl, ice_servers, issue};
 use crate::net::control::NoAnswer;
 use crate::net::log::escape_name;
-use crate::server::oversight::{Filter, SessionInfo};
+use turnd_proto::server::oversight::{Filter, SessionInfo};
 
 /// The largest request body, in bytes.
 pub(super) const MAX_BODY: usize = 16 << 10;
@@ -180,8 +180,8 @@ struct Flow {
     sent_bytes: u64,
 }
 
-impl From<crate::server::counters::Flow> for Flow {
-    fn from(flow: crate::server::counters::Flow) -> Self {
+impl From<turnd_proto::server::counters::Flow> for Flow {
+    fn from(flow: turnd_proto::server::counters::Flow) -> Self {
         Self {
             received_packets: flow.received,
             received_bytes: flow.received_bytes,
@@ -493,7 +493,7 @@ async fn credentials(
 ) -> Result<Json<IceServers>, Problem> {
     let refused = |text| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text);
     let config = daemon.config();
-    let login = if config.protocol.stun_only || request.urls_only {
+    let login = if config.server.protocol.stun_only || request.urls_only {
         None
     } else {
         let max = config.operation.max_credential_ttl;

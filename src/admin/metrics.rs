@@ -7,13 +7,13 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
 use super::api::Problem;
-use crate::auth::Unauthorized;
 use crate::daemon::Daemon;
 use crate::net::control::Status;
-use crate::server::counters::{CODES, Counters, Flow, Limit, METHODS};
-use crate::server::five_tuple::Transport;
-use crate::server::output::DropReason;
 use stun::message::METHOD_BINDING;
+use turnd_proto::auth::Unauthorized;
+use turnd_proto::server::counters::{CODES, Counters, Flow, Limit, METHODS};
+use turnd_proto::server::five_tuple::Transport;
+use turnd_proto::server::output::DropReason;
 
 pub(super) async fn handler(State(daemon): State<Arc<Daemon>>) -> Result<Response, Problem> {
     // Without one worker's numbers the sums would seem to go back.

@@ -12,7 +12,7 @@ use super::secure::Secure;
 use super::target::Server;
 use crate::net::udp::{Burst, Receiver, UdpSocket};
 use crate::probe::Transport;
-use crate::wire::framing::{self, Next, Rules};
+use turnd_proto::wire::framing::{self, Next, Rules};
 
 /// How long a connection and its handshake may take.
 const PATIENCE: Duration = Duration::from_secs(5);

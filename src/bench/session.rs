@@ -19,9 +19,9 @@ use turn::proto::peeraddr::PeerAddress;
 use turn::proto::reqfamily::REQUESTED_FAMILY_IPV6;
 use turn::proto::reqtrans::RequestedTransport;
 
-use crate::auth::integrity;
-use crate::auth::key::Key;
 use crate::config::Secret;
+use turnd_proto::auth::integrity;
+use turnd_proto::auth::key::Key;
 
 /// The number of the one channel that every allocation has.
 pub(super) const CHANNEL: u16 = 0x4000;

@@ -22,9 +22,9 @@ use super::session::CHANNEL;
 use super::setup::Client;
 use super::stamp::Stamp;
 use crate::net::udp::{Receiver, UdpSocket};
-use crate::wire::address::{self, encode_xor};
-use crate::wire::classify::{Class, classify};
-use crate::wire::{channel_data, message};
+use turnd_proto::wire::address::{self, encode_xor};
+use turnd_proto::wire::classify::{Class, classify};
+use turnd_proto::wire::{channel_data, message};
 
 /// Bursts that leave between two looks at what came in.
 const BURSTS_PER_LOOK: usize = 8;
@@ -491,7 +491,7 @@ fn transaction(datagram: &[u8]) -> Option<[u8; 12]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::indication::parse_send;
+    use turnd_proto::wire::indication::parse_send;
 
     #[test]
     fn what_clients_send_is_what_servers_read() {
@@ -516,7 +516,7 @@ mod tests {
 
     #[test]
     fn what_servers_send_is_read() {
-        use crate::wire::indication::Header;
+        use turnd_proto::wire::indication::Header;
         let peer: SocketAddr = "[2001:db8::1]:9".parse().unwrap();
         for header in [
             Header::channel_data(CHANNEL, 4),

@@ -55,7 +55,7 @@ impl Credentials {
             complain(format_args!("warning: {warning}"));
         }
         let config = &loaded.config;
-        let login = if config.protocol.stun_only {
+        let login = if config.server.protocol.stun_only {
             None
         } else {
             let now = SystemTime::now().duration_since(UNIX_EPOCH);

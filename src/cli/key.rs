@@ -25,7 +25,7 @@ impl Key {
     pub(super) fn run(self) -> Result<(), Failure> {
         let Self { user, realm, .. } = &self;
         let password = self.password()?;
-        let key = crate::auth::key::Key::from_password(user, realm, password.reveal())
+        let key = turnd_proto::auth::key::Key::from_password(user, realm, password.reveal())
             .map_err(|error| Failure::usage(format!("no key can be made: {error}")))?;
         say(key.to_hex())
     }

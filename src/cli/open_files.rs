@@ -9,10 +9,16 @@ const OTHERS: u64 = 256;
 
 /// What the configuration can need at most.
 fn needed(config: &Config) -> u64 {
-    let ports = u64::from(config.relay.max_port.saturating_sub(config.relay.min_port)) + 1;
-    let addresses = config.relay.ips.len().max(1) as u64;
-    let sockets = match config.limits.total_quota {
-        _ if config.protocol.stun_only => 0,
+    let ports = u64::from(
+        config
+            .server
+            .relay
+            .max_port
+            .saturating_sub(config.server.relay.min_port),
+    ) + 1;
+    let addresses = config.server.relay.ips.len().max(1) as u64;
+    let sockets = match config.server.limits.total_quota {
+        _ if config.server.protocol.stun_only => 0,
         // An allocation has up to two addresses (RFC 8656 §7), or holds one in reserve.
         Some(quota) => (ports * addresses).min(2 * u64::from(quota)),
         None => ports * addresses,
@@ -50,7 +56,7 @@ fn advice(config: &Config, now: u64, needed: u64) -> String {
         "this process may open {now} files, but relay ports {} to {} and their connections need {needed}; \
          raise it (systemd: LimitNOFILE={needed}, shell: ulimit -n {needed}), \
          set total-quota, lower max-idle-streams, or narrow min-port and max-port",
-        config.relay.min_port, config.relay.max_port
+        config.server.relay.min_port, config.server.relay.max_port
     )
 }
 

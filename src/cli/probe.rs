@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use super::credentials::duration;
 use super::secret::LoginArgs;
 use super::{Failure, complain, say};
-use crate::auth::key::Key;
 use crate::config::file::FileConfig;
 use crate::config::{self, Config};
 use crate::ice_servers;
 use crate::probe::{
     Candidate, Finding, Gathered, Login, Means, Probed, Proof, Roots, SystemDns, Target, Uri, probe,
 };
+use turnd_proto::auth::key::Key;
 
 /// Fresh credentials are good for this long.
 const FRESH: Duration = Duration::from_secs(3600);
@@ -153,7 +153,7 @@ struct Found {
 
 /// What `turnd credentials` would print for a browser.
 fn from_config(config: &Config) -> Result<Found, Failure> {
-    let login = if config.protocol.stun_only {
+    let login = if config.server.protocol.stun_only {
         None
     } else {
         Some(ice_servers::login(&config.auth, None, fresh()).map_err(Failure::usage)?)

@@ -8,8 +8,8 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use zeroize::Zeroizing;
 
 use super::Failure;
-use crate::auth::rest;
 use crate::config::{self, Secret};
+use turnd_proto::auth::rest;
 
 /// Longest line in bytes that is read as a secret.
 const LONGEST: u64 = 64 << 10;

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use super::error::{ConfigError, Origins, shown};
 use super::file::FileConfig;
-use super::{
-    Config, DefaultFamily, ExternalIp, Lifetimes, Limits, Listen, Log, LogFormat, Peers, Protocol,
-    Relay,
+use super::{Config, Log, LogFormat};
+use turnd_proto::policy::peer_filter::{IpRange, PeerRules};
+use turnd_proto::server;
+use turnd_proto::server::settings::{
+    DefaultFamily, ExternalIp, Lifetimes, Limits, Listen, Protocol, RelaySettings,
 };
-use crate::policy::peer_filter::IpRange;
 
 /// More threads than this is a typing error.
 const MOST_WORKERS: u32 = 1024;
@@ -97,7 +98,7 @@ impl Checker<'_> {
                 );
             }
         }
-        let relay = Relay {
+        let relay = RelaySettings {
             external: self.external(file.external_ip.as_deref(), &relay_ips),
             ips: relay_ips,
             min_port: self.port("min-port", file.min_port),
@@ -111,32 +112,7 @@ impl Checker<'_> {
             tls,
             workers: self.workers(file.relay_threads),
             auth: self.auth(file),
-            limits: self.limits(file, &listen, &relay),
-            lifetimes: self.lifetimes(file),
-            peers: Peers {
-                allowed: self.ranges("allowed-peer-ip", file.allowed_peer_ip.as_deref()),
-                denied: self.ranges("denied-peer-ip", file.denied_peer_ip.as_deref()),
-                allow_loopback: on(file.allow_loopback_peers),
-            },
-            protocol: Protocol {
-                fingerprint: on(file.fingerprint),
-                software: on(file.software_attribute)
-                    .then(|| concat!("turnd ", env!("CARGO_PKG_VERSION")).to_owned()),
-                stun_only,
-                secure_stun: on(file.secure_stun),
-                rfc3489: on(file.rfc3489_compatibility),
-                rfc5766_channels: on(file.rfc5766_channel_numbers),
-                default_family: self.one_of(
-                    "allocation-default-address-family",
-                    file.allocation_default_address_family.as_deref(),
-                    &[
-                        ("ipv4", DefaultFamily::Ipv4),
-                        ("ipv6", DefaultFamily::Ipv6),
-                        ("keep", DefaultFamily::Client),
-                    ],
-                    DefaultFamily::Ipv4,
-                ),
-            },
+            server: self.server(file, &listen, relay),
             operation: self.operation(file),
             log: Log {
                 file: file.log_file.clone(),
@@ -151,6 +127,44 @@ impl Checker<'_> {
             pidfile: file.pidfile.clone(),
             user: self.proc_user(file),
             listen,
+        }
+    }
+
+    fn server(
+        &mut self,
+        file: &mut FileConfig,
+        listen: &Listen,
+        relay: RelaySettings,
+    ) -> server::Settings {
+        server::Settings {
+            limits: self.limits(file, listen, &relay),
+            lifetimes: self.lifetimes(file),
+            peers: PeerRules {
+                allowed: self.ranges("allowed-peer-ip", file.allowed_peer_ip.as_deref()),
+                denied: self.ranges("denied-peer-ip", file.denied_peer_ip.as_deref()),
+                allow_loopback: on(file.allow_loopback_peers),
+            },
+            tcp_relay: !on(file.no_tcp_relay),
+            alternate_servers: self.alternate_servers(file.alternate_server.as_deref()),
+            protocol: Protocol {
+                fingerprint: on(file.fingerprint),
+                software: on(file.software_attribute)
+                    .then(|| concat!("turnd ", env!("CARGO_PKG_VERSION")).to_owned()),
+                stun_only: on(file.stun_only),
+                secure_stun: on(file.secure_stun),
+                rfc3489: on(file.rfc3489_compatibility),
+                rfc5766_channels: on(file.rfc5766_channel_numbers),
+                default_family: self.one_of(
+                    "allocation-default-address-family",
+                    file.allocation_default_address_family.as_deref(),
+                    &[
+                        ("ipv4", DefaultFamily::Ipv4),
+                        ("ipv6", DefaultFamily::Ipv6),
+                        ("keep", DefaultFamily::Client),
+                    ],
+                    DefaultFamily::Ipv4,
+                ),
+            },
             relay,
         }
     }
@@ -163,7 +177,7 @@ impl Checker<'_> {
         port
     }
 
-    fn ports(&mut self, listen: &Listen, relay: &Relay, stun_only: bool) {
+    fn ports(&mut self, listen: &Listen, relay: &RelaySettings, stun_only: bool) {
         let (plain, tls, min, max) = (listen.port, listen.tls_port, relay.min_port, relay.max_port);
         let keys = [
             "listening-port",
@@ -294,7 +308,7 @@ impl Checker<'_> {
         ranges
     }
 
-    fn limits(&mut self, file: &mut FileConfig, listen: &Listen, relay: &Relay) -> Limits {
+    fn limits(&mut self, file: &mut FileConfig, listen: &Listen, relay: &RelaySettings) -> Limits {
         let limit = |value: Option<u32>| value.filter(|n| *n > 0);
         let rate = |value: Option<u64>| value.filter(|n| *n > 0);
         file.user_quota
@@ -399,7 +413,7 @@ impl Checker<'_> {
 }
 
 /// A share of the relay ports. Few ports are not shared: a small server often has one user for all.
-fn usual_user_quota(listen: &Listen, relay: &Relay) -> u32 {
+fn usual_user_quota(listen: &Listen, relay: &RelaySettings) -> u32 {
     const LEAST: u32 = 100;
     let named = if relay.ips.is_empty() {
         &listen.ips

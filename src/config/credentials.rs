@@ -9,12 +9,13 @@ use precis_profiles::precis_core::Error as PrecisError;
 use precis_profiles::precis_core::profile::PrecisFastInvocation;
 use zeroize::Zeroizing;
 
+use super::Secret;
 use super::check::{Checker, on};
 use super::error::{ConfigError, shown};
 use super::file::FileConfig;
 use super::load::{Source, read};
-use super::{Auth, Credential, RestExpiry, Secret, User};
-use crate::auth::key::Key;
+use turnd_proto::auth::key::Key;
+use turnd_proto::auth::{Credential, RestExpiry, Settings, User};
 
 /// REALM has fewer than 128 characters (RFC 8489 §14.9).
 const LONGEST_REALM: usize = 127;
@@ -41,7 +42,7 @@ enum Place<'a> {
 }
 
 impl Checker<'_> {
-    pub(super) fn auth(&mut self, file: &mut FileConfig) -> Auth {
+    pub(super) fn auth(&mut self, file: &mut FileConfig) -> Settings {
         let realm = self.realm(file);
         let users_before = self.errors.len();
         let mut users = self.users(file);
@@ -86,7 +87,7 @@ impl Checker<'_> {
         }
         file.lt_cred_mech = Some(!users.is_empty());
         file.use_auth_secret = Some(!secrets.is_empty());
-        Auth {
+        Settings {
             realm,
             no_auth,
             users,

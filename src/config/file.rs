@@ -3,12 +3,14 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use toml::Table;
 
 use super::{ClearTable, Secret};
+use turnd_proto::{auth, server};
 
 /// What `turnd check` shows in place of a secret.
 const MASK: &str = "***";
@@ -278,6 +280,9 @@ impl FileConfig {
     /// The defaults; a key whose default is to be absent is `None`.
     #[must_use]
     pub fn defaults() -> Self {
+        let auth = auth::Settings::default();
+        let server = server::Settings::default();
+        let (limits, lifetimes) = (server.limits, server.lifetimes);
         Self {
             listening_port: Some(3478),
             tls_listening_port: Some(5349),
@@ -291,7 +296,7 @@ impl FileConfig {
             no_tls: Some(false),
             dtls: Some(false),
             trusted_proxies: Some(Vec::new()),
-            no_tcp_relay: Some(false),
+            no_tcp_relay: Some(!server.tcp_relay),
             max_allocate_timeout: Some(60),
             max_idle_streams: Some(10000),
             max_idle_streams_per_ip: Some(1000),
@@ -299,40 +304,40 @@ impl FileConfig {
             handshake_rate: Some(100),
             relay_ip: Some(Vec::new()),
             external_ip: Some(Vec::new()),
-            min_port: Some(49152),
-            max_port: Some(65535),
+            min_port: Some(server.relay.min_port),
+            max_port: Some(server.relay.max_port),
             allocation_default_address_family: Some("ipv4".to_owned()),
-            realm: Some("turnd".to_owned()),
+            realm: Some(auth.realm),
             user: Some(Vec::new()),
             static_auth_secret: Some(Vec::new()),
-            rest_api_separator: Some(":".to_owned()),
+            rest_api_separator: Some(auth.rest_separator.to_string()),
             rest_expiry: Some("keep".to_owned()),
-            stale_nonce: Some(600),
-            no_auth: Some(false),
-            total_quota: Some(0),
-            user_allocate_rate: Some(100),
-            max_bps: Some(0),
-            user_bps: Some(0),
-            bps_capacity: Some(0),
-            total_permissions: Some(500_000),
-            total_channels: Some(250_000),
-            max_permissions: Some(1024),
-            max_channels: Some(1024),
-            max_peer_connections: Some(64),
-            unauthenticated_rate: Some(500),
-            binding_rate: Some(5000),
+            stale_nonce: seconds(auth.stale_nonce),
+            no_auth: Some(auth.no_auth),
+            total_quota: or_zero(limits.total_quota),
+            user_allocate_rate: or_zero(limits.user_allocate_rate),
+            max_bps: or_zero(limits.max_bps),
+            user_bps: or_zero(limits.user_bps),
+            bps_capacity: or_zero(limits.bps_capacity),
+            total_permissions: or_zero(limits.total_permissions),
+            total_channels: or_zero(limits.total_channels),
+            max_permissions: number(limits.permissions),
+            max_channels: number(limits.channels),
+            max_peer_connections: number(limits.peer_connections),
+            unauthenticated_rate: or_zero(limits.unauthenticated_rate),
+            binding_rate: or_zero(limits.binding_rate),
             allowed_peer_ip: Some(Vec::new()),
             denied_peer_ip: Some(Vec::new()),
-            allow_loopback_peers: Some(false),
-            max_allocate_lifetime: Some(3600),
-            channel_lifetime: Some(600),
-            permission_lifetime: Some(300),
-            fingerprint: Some(false),
-            software_attribute: Some(false),
-            stun_only: Some(false),
-            secure_stun: Some(false),
-            rfc3489_compatibility: Some(false),
-            rfc5766_channel_numbers: Some(false),
+            allow_loopback_peers: Some(server.peers.allow_loopback),
+            max_allocate_lifetime: seconds(lifetimes.max_allocate),
+            channel_lifetime: seconds(lifetimes.channel),
+            permission_lifetime: seconds(lifetimes.permission),
+            fingerprint: Some(server.protocol.fingerprint),
+            software_attribute: Some(server.protocol.software.is_some()),
+            stun_only: Some(server.protocol.stun_only),
+            secure_stun: Some(server.protocol.secure_stun),
+            rfc3489_compatibility: Some(server.protocol.rfc3489),
+            rfc5766_channel_numbers: Some(server.protocol.rfc5766_channels),
             alternate_server: Some(Vec::new()),
             drain_timeout: Some(0),
             max_credential_ttl: Some(86400),
@@ -410,6 +415,19 @@ impl FileConfig {
     pub(crate) fn to_table(&self) -> Result<ClearTable, toml::ser::Error> {
         Table::try_from(self).map(ClearTable::from)
     }
+}
+
+/// A limit as the file has it: no limit is 0.
+fn or_zero<N: Default>(limit: Option<N>) -> Option<N> {
+    Some(limit.unwrap_or_default())
+}
+
+fn seconds(time: Duration) -> Option<u32> {
+    u32::try_from(time.as_secs()).ok()
+}
+
+fn number(count: usize) -> Option<u32> {
+    u32::try_from(count).ok()
 }
 
 impl fmt::Debug for FileConfig {

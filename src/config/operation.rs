@@ -23,7 +23,6 @@ impl Checker<'_> {
         }
         let seconds = file.drain_timeout.filter(|seconds| *seconds > 0);
         Operation {
-            alternates: self.alternate_servers(file.alternate_server.as_deref()),
             drain_timeout: seconds.map(|seconds| Duration::from_secs(seconds.into())),
             admin: match &file.admin_listen {
                 Some(texts) => AdminListen::At(self.admin_listen(texts, admin_token.is_some())),
@@ -39,7 +38,7 @@ impl Checker<'_> {
         }
     }
 
-    fn alternate_servers(&mut self, texts: Option<&[String]>) -> Vec<SocketAddr> {
+    pub(super) fn alternate_servers(&mut self, texts: Option<&[String]>) -> Vec<SocketAddr> {
         let mut servers = Vec::new();
         for (n, text) in texts.unwrap_or_default().iter().enumerate() {
             let with_port = || {
@@ -98,12 +97,13 @@ mod tests {
     fn addresses_are_read() {
         let text = "alternate-server = ['192.0.2.1', '[2001:db8::1]:443']\n\
                     admin-listen = ['127.0.0.1:1', '/run/x.sock']\ndrain-timeout = 60";
-        let read = operation(text).unwrap();
+        let read = Config::from_toml(&format!("no-auth = true\n{text}")).unwrap();
         let expected: Vec<SocketAddr> = vec![
             "192.0.2.1:3478".parse().unwrap(),
             "[2001:db8::1]:443".parse().unwrap(),
         ];
-        assert_eq!(read.alternates, expected);
+        assert_eq!(read.server.alternate_servers, expected);
+        let read = read.operation;
         let places = ["127.0.0.1:1", "/run/x.sock"];
         match read.admin {
             AdminListen::At(at) => assert_eq!(

@@ -7,7 +7,7 @@ use super::check::{Checker, on};
 use super::error::shown;
 use super::file::FileConfig;
 use super::{Tls, Transports};
-use crate::policy::unallocated::UnallocatedLimits;
+use turnd_proto::policy::unallocated::UnallocatedLimits;
 
 /// Bytes below which `max-idle-memory` leaves no room for a few handshakes.
 const LEAST_IDLE_MEMORY: u32 = 1 << 20;
@@ -37,7 +37,6 @@ impl Checker<'_> {
             tcp: !on(file.no_tcp),
             tls: certified && !on(file.no_tls),
             dtls: certified && on(file.dtls) && DTLS_IS_BUILT,
-            tcp_relay: !on(file.no_tcp_relay),
             proxies: self.ranges("trusted-proxies", file.trusted_proxies.as_deref()),
             patience: self.seconds("max-allocate-timeout", file.max_allocate_timeout, 1..=86400),
             unallocated: UnallocatedLimits {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::report::Oddity;
-use crate::wire::discovery::ChangeRequest;
+use turnd_proto::wire::discovery::ChangeRequest;
 
 /// Names a UDP port of this host; each is bound when it is first used, and stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

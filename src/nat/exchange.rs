@@ -13,11 +13,11 @@ use stun::message::{
 
 use super::ask::{Answer, Ask, End, Port, Reply, Step};
 use super::report::Oddity;
-use crate::policy::peer_filter::canonical_socket;
-use crate::wire::address;
-use crate::wire::classify::{Class, classify};
-use crate::wire::discovery::ResponsePort;
-use crate::wire::message::decode;
+use turnd_proto::policy::peer_filter::canonical_socket;
+use turnd_proto::wire::address;
+use turnd_proto::wire::classify::{Class, classify};
+use turnd_proto::wire::discovery::ResponsePort;
+use turnd_proto::wire::message::decode;
 
 /// The first request is repeated after this time, and then after twice the time each.
 const FIRST_RTO: Duration = Duration::from_millis(250);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::ask::{Ask, Port, Reply, Step};
 use super::mapping::failed;
 use super::report::{Filtering, Learned, Unknown};
-use crate::wire::discovery::ChangeRequest;
+use turnd_proto::wire::discovery::ChangeRequest;
 
 /// Has the server answer from elsewhere to a port that has sent to nobody else.
 #[derive(Clone, Debug)]

@@ -16,7 +16,7 @@ use super::driver::local_ip;
 use super::exchange::{answer, request};
 use super::mapping::MappingTest;
 use super::report::{Learned, Mapping, Oddity, Unknown};
-use crate::wire::message::decode;
+use turnd_proto::wire::message::decode;
 
 /// Finds out how TCP ports are mapped towards `server`, each connection within `patience`.
 ///

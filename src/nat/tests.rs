@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use super::ask::Port;
 use super::*;
-use crate::Now;
-use crate::auth::Authenticator;
-use crate::auth::nonce::NonceKey;
 use crate::config::Config;
-use crate::server::Server;
-use crate::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
-use crate::server::output::Output;
-use crate::server::shared::Shared;
+use turnd_proto::Now;
+use turnd_proto::auth::Authenticator;
+use turnd_proto::auth::nonce::NonceKey;
+use turnd_proto::server::Server;
+use turnd_proto::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
+use turnd_proto::server::output::Output;
+use turnd_proto::server::shared::Shared;
 
 const SERVER: &str = "198.51.100.1:3478";
 const PUBLIC: [u8; 4] = [192, 0, 2, 1];
@@ -97,7 +97,7 @@ impl World {
             .flat_map(|ip| config.listen.ports(*ip).map(|p| SocketAddr::new(*ip, p)))
             .collect();
         let auth = Authenticator::new(&config.auth, NonceKey::random().unwrap()).unwrap();
-        let shared = Shared::new(&config, auth, &config.listen.ips, &[]);
+        let shared = Shared::new(&config.server, auth, &config.listen.ips, &[]);
         let shared = shared.with_alternates(&config.listen, &bound);
         let start = Instant::now();
         let now = Now {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::way::Way;
-use crate::Now;
-use crate::policy::rate::PrefixLimiter;
-use crate::policy::unallocated::{ClientId, Displaced, Place, Unallocated};
-use crate::server::five_tuple::SocketId;
+use turnd_proto::Now;
+use turnd_proto::policy::rate::PrefixLimiter;
+use turnd_proto::policy::unallocated::{ClientId, Displaced, Place, Unallocated};
+use turnd_proto::server::five_tuple::SocketId;
 
 /// Time that a newcomer has for its first whole message, handshakes included.
 const FIRST_MESSAGE: Duration = Duration::from_secs(5);
@@ -170,7 +170,7 @@ impl Idle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::unallocated::UnallocatedLimits;
+    use turnd_proto::policy::unallocated::UnallocatedLimits;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 

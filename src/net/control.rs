@@ -13,14 +13,14 @@ use super::secure::Secure;
 use super::udp::SendCounters;
 use super::worker::{Command, Commands};
 use super::{StartError, host};
-use crate::Now;
-use crate::auth::Authenticator;
-use crate::auth::nonce::NonceKey;
 use crate::config::{Config, Secret};
-use crate::server::Server;
-use crate::server::counters::Counters;
-use crate::server::oversight::{Filter, SessionInfo};
-use crate::server::shared::Shared;
+use turnd_proto::Now;
+use turnd_proto::auth::Authenticator;
+use turnd_proto::auth::nonce::NonceKey;
+use turnd_proto::server::Server;
+use turnd_proto::server::counters::Counters;
+use turnd_proto::server::oversight::{Filter, SessionInfo};
+use turnd_proto::server::shared::Shared;
 
 /// Time that a worker has for an answer. It answers between two packets, so one that needs longer is stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -67,8 +67,10 @@ impl Settings {
             .map_err(|error| StartError(error.to_string()))?;
         let reachable = reachable(config, &host);
         let shared = match previous {
-            Some(previous) => previous.shared.renew(config, auth, reachable, &host),
-            None => Shared::new(config, auth, reachable, &host),
+            Some(previous) => previous
+                .shared
+                .renew(&config.server, auth, reachable, &host),
+            None => Shared::new(&config.server, auth, reachable, &host),
         };
         let before = previous.map_or(&[][..], |previous| &previous.known);
         let mut known = [&bound, before].concat();

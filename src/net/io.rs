@@ -10,10 +10,10 @@ use super::sockets::Sockets;
 use super::stream::{Acceptors, Streams};
 use super::udp::{Outgoing, Receiver, SendQueue, UdpSocket, Via};
 use super::way::Way;
-use crate::Now;
-use crate::server::five_tuple::Path;
-use crate::server::output::Output;
-use crate::server::{OpenError, Server};
+use turnd_proto::Now;
+use turnd_proto::server::five_tuple::Path;
+use turnd_proto::server::output::Output;
+use turnd_proto::server::{OpenError, Server};
 
 /// Sockets, streams, and the log of what becomes of them.
 #[derive(Debug)]

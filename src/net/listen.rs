@@ -139,7 +139,7 @@ fn sockets(config: &Config, addresses: &[SocketAddr]) -> Result<Listening, Start
 
 /// Fails if this host does not have an address of `relay-ip`: no client would get a relay there.
 pub(super) fn check_relays(config: &Config) -> Result<(), StartError> {
-    for ip in &config.relay.ips {
+    for ip in &config.server.relay.ips {
         if let Err(error) = udp::check_free(SocketAddr::new(*ip, 0)) {
             return Err(StartError(format!(
                 "relay-ip {ip} cannot be bound: {error}; `ip address` lists what this host has, and external-ip is for the rest"

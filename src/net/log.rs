@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::Now;
-use crate::server::output::{EndReason, Event, Session};
+use turnd_proto::Now;
+use turnd_proto::server::output::{EndReason, Event, Session};
 
 /// Interval at which the log tells how many lines were suppressed.
 const TELL_INTERVAL: Duration = Duration::from_secs(5);

@@ -36,10 +36,10 @@ use self::secure::Secure;
 use self::session::SessionOptions;
 use self::stream::StreamOptions;
 use self::worker::{Commands, Listening, Options, Worker};
-use crate::Now;
 use crate::config::Config;
-use crate::policy::unallocated::Unallocated;
-use crate::server::shared::Shared;
+use turnd_proto::Now;
+use turnd_proto::policy::unallocated::Unallocated;
+use turnd_proto::server::shared::Shared;
 
 /// A callback for the end of a worker that nobody had asked for: which worker, and why.
 ///

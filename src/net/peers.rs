@@ -16,11 +16,11 @@ use super::stream::{
     ACCEPT_PAUSE, Acceptor, Buffers, DataStream, Joint, Meter, Progress, new_socket,
 };
 use super::worker::{Command, Commands, Worker};
-use crate::Now;
-use crate::policy::unallocated::Displaced;
-use crate::server::Server;
-use crate::server::connections::ConnectionId;
-use crate::server::output::RelayId;
+use turnd_proto::Now;
+use turnd_proto::policy::unallocated::Displaced;
+use turnd_proto::server::Server;
+use turnd_proto::server::connections::ConnectionId;
+use turnd_proto::server::output::RelayId;
 
 /// Connections of peers that the kernel holds until they are taken.
 const BACKLOG: i32 = 64;

@@ -9,8 +9,8 @@ use mio::unix::SourceFd;
 
 use super::source::Source;
 use super::udp::{UdpSocket, Via};
-use crate::server::five_tuple::{Path, SocketId};
-use crate::server::output::RelayId;
+use turnd_proto::server::five_tuple::{Path, SocketId};
+use turnd_proto::server::output::RelayId;
 
 /// Listening and relay sockets.
 #[derive(Debug)]

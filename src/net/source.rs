@@ -7,8 +7,8 @@ use mio::event::Source as Watched;
 use mio::{Interest, Registry, Token};
 
 use super::udp::Via;
-use crate::server::five_tuple::SocketId;
-use crate::server::output::RelayId;
+use turnd_proto::server::five_tuple::SocketId;
+use turnd_proto::server::output::RelayId;
 
 /// The tag's place in a token, above every number. Open files end long before 2^29.
 const SHIFT: u32 = usize::BITS - 3;

@@ -1,6 +1,6 @@
 //! What a [`SocketId`] stands for.
 
-use crate::server::five_tuple::SocketId;
+use turnd_proto::server::five_tuple::SocketId;
 
 /// The tag of a stream.
 const STREAM: u32 = 1 << 31;

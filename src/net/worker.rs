@@ -24,13 +24,13 @@ use super::source::{Source, Turn};
 use super::stream::{Acceptor, Acceptors, DataStream, StreamOptions, Streams};
 use super::udp::{Datagram, Outgoing, Receiver, SendCounters, SendQueue, UdpSocket, Via};
 use super::way::Way;
-use crate::Now;
-use crate::policy::unallocated::Displaced;
-use crate::server::Server;
-use crate::server::connections::ConnectionId;
-use crate::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
-use crate::server::output::{ClientVerdict, DropReason, PeerVerdict, RelayId};
-use crate::server::shared::Shared;
+use turnd_proto::Now;
+use turnd_proto::policy::unallocated::Displaced;
+use turnd_proto::server::Server;
+use turnd_proto::server::connections::ConnectionId;
+use turnd_proto::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
+use turnd_proto::server::output::{ClientVerdict, DropReason, PeerVerdict, RelayId};
+use turnd_proto::server::shared::Shared;
 
 /// Sources whose readiness one call reports.
 const EVENTS: usize = 512;

@@ -23,11 +23,11 @@ use turn::proto::peeraddr::PeerAddress;
 use turn::proto::reqtrans::RequestedTransport;
 
 use super::link::Link;
-use crate::auth::{integrity, key::Key};
 use crate::nat::Oddity;
-use crate::policy::peer_filter::canonical_socket;
-use crate::wire::message::decode;
-use crate::wire::{address, channel_data};
+use turnd_proto::auth::{integrity, key::Key};
+use turnd_proto::policy::peer_filter::canonical_socket;
+use turnd_proto::wire::message::decode;
+use turnd_proto::wire::{address, channel_data};
 
 /// libwebrtc's first time-out, which doubles.
 const FIRST_RTO: Duration = Duration::from_millis(250);

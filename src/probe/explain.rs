@@ -7,9 +7,9 @@ use super::client::{LogIn, Login, NoResponse, Proof};
 use super::finding::Finding;
 use super::tls::date;
 use super::uri::{Transport, Uri};
-use crate::config::Peers;
 use crate::nat::Oddity;
-use crate::policy::peer_filter::{PeerFilter, Reason};
+use turnd_proto::policy::peer_filter::PeerRules;
+use turnd_proto::policy::peer_filter::{PeerFilter, Reason};
 
 /// No way to the server at all.
 pub(super) fn unreachable(addr: SocketAddr, transport: Transport, error: &io::Error) -> Finding {
@@ -203,7 +203,7 @@ pub(super) fn no_log_in(why: &LogIn) -> Finding {
 
 /// Why the world cannot reach `ip`, if it is so.
 pub(super) fn unroutable(ip: IpAddr) -> Option<Reason> {
-    let nobody = Peers {
+    let nobody = PeerRules {
         allowed: Vec::new(),
         denied: Vec::new(),
         allow_loopback: false,

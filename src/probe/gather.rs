@@ -19,7 +19,7 @@ use super::relay::{self, Traffic};
 use super::resolve::Target;
 use super::tls::{self, Roots};
 use super::uri::{Transport, Uri};
-use crate::wire::address::decode_plain;
+use turnd_proto::wire::address::decode_plain;
 
 /// 300 is followed so often.
 const MOST_ALTERNATES: usize = 3;

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UdpSocket;
 
 use crate::nat::Oddity;
-use crate::wire::classify::{Class, classify};
+use turnd_proto::wire::classify::{Class, classify};
 
 /// The largest datagram that is read whole.
 const DATAGRAM: usize = 4096;

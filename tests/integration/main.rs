@@ -13,7 +13,6 @@ mod faults;
 mod host_addresses;
 mod import;
 mod interop;
-mod layout;
 mod limits;
 mod namespaces;
 mod nat;

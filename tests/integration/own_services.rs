@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use stun::message::{METHOD_ALLOCATE, METHOD_CONNECT};
 use turn::proto::PROTO_TCP;
 use turn::proto::reqtrans::RequestedTransport;
-use turnd::server::five_tuple::Transport;
-use turnd::server::output::{DropReason, Event, Output};
+use turnd_proto::server::five_tuple::Transport;
+use turnd_proto::server::output::{DropReason, Event, Output};
 
 use crate::support::messages::{addr, peer, relayed_address, status};
 use crate::support::world::{CLIENT, Caller, Incoming, World};

@@ -6,8 +6,8 @@ use stun::attributes::ATTR_REQUESTED_ADDRESS_FAMILY;
 use stun::message::{METHOD_ALLOCATE, METHOD_CONNECT};
 use turn::proto::PROTO_TCP;
 use turn::proto::reqtrans::RequestedTransport;
-use turnd::server::five_tuple::Transport;
-use turnd::server::output::Output;
+use turnd_proto::server::five_tuple::Transport;
+use turnd_proto::server::output::Output;
 
 use crate::support::messages::{
     Attributes, channel_data, peer, raw, relayed_address, send, status,

@@ -12,7 +12,7 @@ use stun::message::{
     METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION, METHOD_REFRESH,
     Method, Setter,
 };
-use turnd::server::OpenError;
+use turnd_proto::server::OpenError;
 
 use crate::support::messages::{Login, channel_data, decode, peer, raw, request, send, status};
 use crate::support::world::{Caller, World, path};
@@ -427,7 +427,7 @@ fn the_sequences_get_far() {
         }
         created += run.world.server.counters().created;
         for event in &run.world.events {
-            if let turnd::server::output::Event::Ended { traffic, .. } = event {
+            if let turnd_proto::server::output::Event::Ended { traffic, .. } = event {
                 relayed += traffic.to_peers + traffic.to_client;
             }
         }

@@ -2,12 +2,12 @@
 
 use stun::attributes::{ATTR_EVEN_PORT, ATTR_RESERVATION_TOKEN, ATTR_USERNAME, AttrType};
 use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, METHOD_REFRESH, Message};
-use turnd::auth::key::Key;
 use turnd::config::coturn::Source;
 use turnd::config::file::FileConfig;
 use turnd::daemon::Origin;
-use turnd::server::OpenError;
-use turnd::server::output::{DropReason, Event};
+use turnd_proto::auth::key::Key;
+use turnd_proto::server::OpenError;
+use turnd_proto::server::output::{DropReason, Event};
 
 use crate::support::messages::{addr, raw, relayed_address, request, send, status, transport};
 use crate::support::world::{CLIENT, CLIENT_V6, Incoming, PEER, PEER_V6, SERVER_V4, World, path};

@@ -12,14 +12,14 @@ use stun::message::{
     METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND, METHOD_CONNECT, METHOD_CONNECTION_BIND,
     METHOD_CREATE_PERMISSION, METHOD_REFRESH, Method, Setter,
 };
-use turnd::auth::nonce::NonceKey;
-use turnd::auth::{Authenticator, rest};
+use turnd_proto::auth::nonce::NonceKey;
+use turnd_proto::auth::{Authenticator, rest};
 use turnd::config::{Config, Secret};
-use turnd::server::OpenError;
-use turnd::server::connections::ConnectionId;
-use turnd::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
-use turnd::server::output::{Output, PeerVerdict, RelayId};
-use turnd::server::oversight::Filter;
+use turnd_proto::server::OpenError;
+use turnd_proto::server::connections::ConnectionId;
+use turnd_proto::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
+use turnd_proto::server::output::{Output, PeerVerdict, RelayId};
+use turnd_proto::server::oversight::Filter;
 
 use crate::messages::{
     Attributes, Login, addr, channel_data, decode, peer, raw, request, send, status,
@@ -217,7 +217,7 @@ impl Run {
             }
             Step::Inbound(relay, from) => {
                 let from = addr(PEERS[from % PEERS.len()]);
-                let inbound = |server: &mut turnd::server::Server, now| {
+                let inbound = |server: &mut turnd_proto::server::Server, now| {
                     server.handle_inbound(now, RelayId(relay % 8), from)
                 };
                 let taken = self.world.after(inbound).0;

@@ -1,8 +1,8 @@
 //! `rfc5780` and its ports.
 
 use super::super::file::FileConfig;
-use super::super::{AlternatePorts, Listen};
 use super::{Checker, on};
+use turnd_proto::server::settings::{AlternatePorts, Listen};
 
 const ADDRESSES: &str =
     "name two addresses of this machine of one family in listening-ip, neither of them a wildcard";

@@ -137,7 +137,7 @@ fn external_addresses() {
     let config = config("external-ip = ['192.0.2.1/10.0.0.1', '2001:db8::1']");
     let ip = |text: &str| text.parse().unwrap();
     assert_eq!(
-        config.relay.external,
+        config.server.relay.external,
         [
             ExternalIp {
                 public: ip("192.0.2.1"),
@@ -204,7 +204,7 @@ fn choices() {
     );
     let config = config("log-format = 'json'\nallocation-default-address-family = 'keep'");
     assert_eq!(config.log.format, LogFormat::Json);
-    assert_eq!(config.protocol.default_family, DefaultFamily::Client);
+    assert_eq!(config.server.protocol.default_family, DefaultFamily::Client);
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn peer_ranges() {
         );
     }
     let config = config("denied-peer-ip = ['10.0.0.0/8', '10.0.0.1-10.0.0.9', '::1']");
-    assert_eq!(config.peers.denied.len(), 3);
+    assert_eq!(config.server.peers.denied.len(), 3);
 }
 
 #[test]
@@ -248,30 +248,34 @@ fn the_defaults() {
     let config = config("");
     assert_eq!((config.listen.port, config.listen.tls_port), (3478, 5349));
     assert_eq!(
-        (config.relay.min_port, config.relay.max_port),
+        (config.server.relay.min_port, config.server.relay.max_port),
         (49152, 65535)
     );
     assert_eq!(config.auth.realm, "turnd");
     assert_eq!(config.auth.stale_nonce, Duration::from_secs(600));
-    assert_eq!(config.limits.user_quota, Some(1638));
-    assert_eq!(config.limits.max_bps, None);
-    assert_eq!(config.limits.unauthenticated_rate, Some(500));
-    assert_eq!(config.lifetimes.max_allocate, Duration::from_secs(3600));
-    assert_eq!(config.protocol.software, None);
+    assert_eq!(config.server.limits.user_quota, Some(1638));
+    assert_eq!(config.server.limits.max_bps, None);
+    assert_eq!(config.server.limits.unauthenticated_rate, Some(500));
+    assert_eq!(
+        config.server.lifetimes.max_allocate,
+        Duration::from_secs(3600)
+    );
+    assert_eq!(config.server.protocol.software, None);
     assert_eq!(config.log.format, LogFormat::Text);
 }
 
 #[test]
 fn zero_is_no_limit() {
     let config = config("unauthenticated-rate = 0\nbinding-rate = 0\nmax-bps = 5");
-    assert_eq!(config.limits.unauthenticated_rate, None);
-    assert_eq!(config.limits.binding_rate, None);
-    assert_eq!(config.limits.max_bps, Some(5));
+    assert_eq!(config.server.limits.unauthenticated_rate, None);
+    assert_eq!(config.server.limits.binding_rate, None);
+    assert_eq!(config.server.limits.max_bps, Some(5));
 }
 
 #[test]
 fn software_names_the_version() {
     let software = config("software-attribute = true")
+        .server
         .protocol
         .software
         .unwrap();

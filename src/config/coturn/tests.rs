@@ -420,7 +420,7 @@ fn dollars_stay_what_they_are() {
     assert_eq!(config.auth.secrets[0].reveal(), "a${b}");
     assert_eq!(
         config.auth.users[0].credential,
-        crate::config::Credential::Password(crate::config::Secret::new("${HOME}"))
+        turnd_proto::auth::Credential::Password(crate::config::Secret::new("${HOME}"))
     );
 }
 

@@ -28,7 +28,7 @@ fn a_realm_that_makes_replies_long_is_told_of() {
     assert!(told(127)[0].contains(" 10.0 times"));
 }
 
-fn auth(text: &str) -> Auth {
+fn auth(text: &str) -> Settings {
     Config::from_toml(text).unwrap().auth
 }
 

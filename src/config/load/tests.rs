@@ -171,7 +171,7 @@ fn flags_override_the_file_and_errors_name_the_flag() {
         ..FileConfig::default()
     };
     let loaded = with_flags("min-port = 60000\nuser = ['a:b', 'e:f']", &flags).unwrap();
-    assert_eq!(loaded.config.relay.min_port, 50000);
+    assert_eq!(loaded.config.server.relay.min_port, 50000);
     assert_eq!(loaded.config.auth.users.len(), 1);
     assert_eq!(loaded.config.auth.users[0].name, "c");
     assert_eq!(
@@ -186,8 +186,8 @@ fn variables_are_expanded_in_every_text() {
     let auth = loaded(text).unwrap().config.auth;
     assert_eq!(auth.realm, "r-n0rth-of-the-river");
     let password = |n: usize| match &auth.users[n].credential {
-        super::super::Credential::Password(password) => password.reveal(),
-        super::super::Credential::Key(_) => unreachable!(),
+        turnd_proto::auth::Credential::Password(password) => password.reveal(),
+        turnd_proto::auth::Credential::Key(_) => unreachable!(),
     };
     assert_eq!(password(0), "n0rth-of-the-river");
     assert_eq!(password(1), "${SECRET}");

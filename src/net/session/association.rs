@@ -7,8 +7,8 @@ use std::io::{self, Read, Write};
 use openssl::error::ErrorStack;
 use openssl::ssl::{ErrorCode, Ssl, SslContext, SslStream};
 
-use crate::wire::dtls_hello::first_hello;
-use crate::wire::dtls_record::{Clear, Record};
+use turnd_proto::wire::dtls_hello::first_hello;
+use turnd_proto::wire::dtls_record::{Clear, Record};
 
 /// What fits every path in use, so that handshake messages are not fragmented by IP.
 const MTU: u32 = 1200;

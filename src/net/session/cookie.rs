@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::Now;
 use crate::random;
-use crate::wire::dtls_hello::{COOKIE_LEN, ClientHello};
+use turnd_proto::Now;
+use turnd_proto::wire::dtls_hello::{COOKIE_LEN, ClientHello};
 
 /// Seconds that a cookie is good for, at the least; at the most, twice that.
 const LIFETIME: u64 = 30;

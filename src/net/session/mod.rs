@@ -19,15 +19,15 @@ use super::secure::Secure;
 use super::sockets::Sockets;
 use super::udp::{Outgoing, SendQueue, Via};
 use super::way::Way;
-use crate::Now;
-use crate::policy::ip_range::IpRange;
-use crate::policy::peer_filter::canonical_ip;
-use crate::policy::unallocated::Displaced;
-use crate::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
-use crate::server::output::{ClientVerdict, DropReason};
-use crate::wire::dtls_hello::{self, ClientHello};
-use crate::wire::indication::Header;
-use crate::wire::proxy::{self, Addresses, Parsed};
+use turnd_proto::Now;
+use turnd_proto::policy::ip_range::IpRange;
+use turnd_proto::policy::peer_filter::canonical_ip;
+use turnd_proto::policy::unallocated::Displaced;
+use turnd_proto::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
+use turnd_proto::server::output::{ClientVerdict, DropReason};
+use turnd_proto::wire::dtls_hello::{self, ClientHello};
+use turnd_proto::wire::indication::Header;
+use turnd_proto::wire::proxy::{self, Addresses, Parsed};
 
 /// How soon the handshake is looked at again; OpenSSL sends a flight again after a second.
 const RETRANSMIT: Duration = Duration::from_millis(1100);

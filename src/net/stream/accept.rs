@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::super::io::Io;
 use super::super::source::{Source, Turn};
 use super::super::worker::Worker;
-use crate::Now;
+use turnd_proto::Now;
 
 /// Connections that the kernel holds until they are taken.
 const BACKLOG: i32 = 1024;

@@ -7,11 +7,11 @@ use super::super::way::Way;
 use super::super::worker::Worker;
 use super::tls::{Broken, Tls};
 use super::{End, Layer, READ, STRANGER_FRAME, Streams};
-use crate::Now;
-use crate::server::five_tuple::{Path, Transport};
-use crate::server::output::DropReason;
-use crate::wire::framing::{self, Next, Rules};
-use crate::wire::proxy::{self, Parsed};
+use turnd_proto::Now;
+use turnd_proto::server::five_tuple::{Path, Transport};
+use turnd_proto::server::output::DropReason;
+use turnd_proto::wire::framing::{self, Next, Rules};
+use turnd_proto::wire::proxy::{self, Parsed};
 
 /// The first byte of a TLS record that holds a handshake message (RFC 7983 §7).
 const TLS_HANDSHAKE: u8 = 22;

@@ -9,7 +9,7 @@ use rustls::server::{AcceptedAlert, Acceptor};
 
 use super::super::secure::Material;
 use super::write_queue::WriteQueue;
-use crate::wire::framing::{self, Next, Rules};
+use turnd_proto::wire::framing::{self, Next, Rules};
 
 /// What is encrypted before it is written, but for the last frame of it.
 const FILL: usize = 32 << 10;

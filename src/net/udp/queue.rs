@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::slab::Slab;
 use super::{Receiver, UdpSocket, platform};
-use crate::server::five_tuple::SocketId;
-use crate::server::output::RelayId;
-use crate::wire::indication::Header;
+use turnd_proto::server::five_tuple::SocketId;
+use turnd_proto::server::output::RelayId;
+use turnd_proto::wire::indication::Header;
 
 /// The most segments that one send can have (the kernel's `UDP_MAX_SEGMENTS` since 4.18).
 const MAX_SEGMENTS: usize = 64;

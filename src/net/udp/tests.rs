@@ -11,10 +11,10 @@ use stun::agent::TransactionId;
 
 use super::queue::{Payloads, Place, Run};
 use super::*;
-use crate::server::five_tuple::SocketId;
-use crate::server::output::RelayId;
-use crate::wire::channel_data;
-use crate::wire::indication::Header;
+use turnd_proto::server::five_tuple::SocketId;
+use turnd_proto::server::output::RelayId;
+use turnd_proto::wire::channel_data;
+use turnd_proto::wire::indication::Header;
 
 /// What both modules have, for one test to drive either.
 trait Module {

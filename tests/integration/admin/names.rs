@@ -44,7 +44,7 @@ fn refused() -> Vec<String> {
 fn full(name: &str) -> (String, String) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let user = format!("{}:{name}", now.as_secs() + 600);
-    let password = turnd::auth::rest::password(SECRET, &user);
+    let password = turnd_proto::auth::rest::password(SECRET, &user);
     (user, password)
 }
 

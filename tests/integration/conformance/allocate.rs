@@ -299,7 +299,7 @@ fn l13_dont_fragment_is_supported() {
 
 #[test]
 fn an_event_tells_of_every_beginning_end_and_refusal() {
-    use turnd::server::output::Event;
+    use turnd_proto::server::output::Event;
     let mut world = World::new("user-quota = 1");
     let (caller, relayed) = world.allocated(CLIENT);
     assert_eq!(status(&allocate(&mut world, 0, vec![transport()])), 486);

@@ -2,7 +2,7 @@
 
 use stun::attributes::{ATTR_CHANNEL_NUMBER, ATTR_XOR_PEER_ADDRESS};
 use stun::message::METHOD_CHANNEL_BIND;
-use turnd::server::output::RelayId;
+use turnd_proto::server::output::RelayId;
 
 use crate::support::messages::{addr, channel_data, peer, raw, status};
 use crate::support::world::{CLIENT, Incoming, PEER, PEER_V6, World};

@@ -109,7 +109,7 @@ fn i3_data_comes_as_indication_without_channel() {
 
 #[test]
 fn i3_transaction_ids_of_data_indications_do_not_repeat() {
-    use turnd::server::output::{PeerVerdict, RelayId};
+    use turnd_proto::server::output::{PeerVerdict, RelayId};
     let mut ids = HashSet::new();
     for _ in 0..2 {
         let mut world = World::new("");

@@ -1,8 +1,8 @@
 //! Clients that come by another way than before: behind a proxy, from one of its ports or connections to the next.
 
 use stun::message::METHOD_REFRESH;
-use turnd::server::five_tuple::{Path, SocketId};
-use turnd::server::output::{PeerVerdict, RelayId};
+use turnd_proto::server::five_tuple::{Path, SocketId};
+use turnd_proto::server::output::{PeerVerdict, RelayId};
 
 use crate::support::messages::{Login, addr, channel_data, status};
 use crate::support::world::{CLIENT, Caller, PEER, World, path};

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use stun::attributes::{ATTR_EVEN_PORT, ATTR_RESERVATION_TOKEN};
-use turnd::server::OpenError;
+use turnd_proto::server::OpenError;
 
 use super::allocate::{additional, allocate, client, even, family, token};
 use crate::support::messages::{addr, raw, relayed_address, status, transport};

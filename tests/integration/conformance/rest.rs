@@ -1,7 +1,7 @@
 //! Credentials that expire (TURN REST API), through the whole server.
 
 use stun::message::METHOD_ALLOCATE;
-use turnd::auth::rest::{password, username};
+use turnd_proto::auth::rest::{password, username};
 
 use crate::support::messages::{Login, status, transport};
 use crate::support::world::{CLIENT, Caller, UNIX, World};

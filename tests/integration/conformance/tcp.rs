@@ -13,9 +13,9 @@ use stun::message::{
 use turn::proto::channum::ChannelNumber;
 use turn::proto::reqtrans::RequestedTransport;
 use turn::proto::{PROTO_TCP, Protocol};
-use turnd::server::connections::ConnectionId;
-use turnd::server::five_tuple::Transport;
-use turnd::server::output::{Output, PeerVerdict, RelayId};
+use turnd_proto::server::connections::ConnectionId;
+use turnd_proto::server::five_tuple::Transport;
+use turnd_proto::server::output::{Output, PeerVerdict, RelayId};
 
 use crate::support::messages::{Attributes, addr, lifetime, peer, raw, relayed_address, status};
 use crate::support::world::{CLIENT, Caller, PEER, World};

@@ -9,14 +9,14 @@ use stun::attributes::{
     ATTR_RESPONSE_PORT, ATTR_USERNAME, AttrType,
 };
 use stun::message::{METHOD_ALLOCATE, METHOD_BINDING};
-use turnd::Now;
-use turnd::auth::Authenticator;
-use turnd::auth::nonce::NonceKey;
 use turnd::config::Config;
-use turnd::server::Server;
-use turnd::server::counters::METHODS;
-use turnd::server::output::Output;
-use turnd::server::shared::Shared;
+use turnd_proto::Now;
+use turnd_proto::auth::Authenticator;
+use turnd_proto::auth::nonce::NonceKey;
+use turnd_proto::server::Server;
+use turnd_proto::server::counters::METHODS;
+use turnd_proto::server::output::Output;
+use turnd_proto::server::shared::Shared;
 
 use crate::support::messages::{raw, request, transport};
 use crate::support::world::{UNIX, path};
@@ -87,7 +87,7 @@ fn server(toml: &str, now: Now) -> Server {
     };
     let bound: Vec<_> = listen.ips.iter().flat_map(ports).collect();
     let auth = Authenticator::new(&config.auth, NonceKey::random().unwrap()).unwrap();
-    let shared = Shared::new(&config, auth, &listen.ips, &[]);
+    let shared = Shared::new(&config.server, auth, &listen.ips, &[]);
     Server::new(Arc::new(shared.with_alternates(listen, &bound)), now)
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use turnd::server::output::DropReason;
+use turnd_proto::server::output::DropReason;
 
 use crate::support::messages::status;
 use crate::support::world::{Caller, PEER, World};

@@ -2,7 +2,7 @@
 
 use stun::message::METHOD_ALLOCATE;
 use turnd::config::Config;
-use turnd::server::counters::Limit;
+use turnd_proto::server::counters::Limit;
 
 use crate::support::messages::{raw, request, status, transport};
 use crate::support::world::{Caller, World, path};
@@ -25,7 +25,7 @@ fn refused(world: &World, limit: Limit) -> u64 {
 fn nobody_has_all_the_ports_unless_told_so() {
     let quota = |toml: &str| {
         let config = Config::from_toml(&format!("user = 'alice:secret'\n{toml}")).unwrap();
-        config.limits.user_quota
+        config.server.limits.user_quota
     };
     assert_eq!(quota(""), Some(1638), "a tenth of 16,384");
     assert_eq!(quota("relay-ip = ['192.0.2.1', '192.0.2.2']"), Some(3276));

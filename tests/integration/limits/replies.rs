@@ -1,7 +1,7 @@
 //! Which replies are limited, and for whom.
 
 use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, METHOD_REFRESH, Message};
-use turnd::server::five_tuple::Transport;
+use turnd_proto::server::five_tuple::Transport;
 
 use crate::support::messages::{Login, request, status, transport};
 use crate::support::world::{Caller, World, path, path_by};

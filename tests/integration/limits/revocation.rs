@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use stun::attributes::ATTR_LIFETIME;
 use stun::message::{METHOD_ALLOCATE, METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message};
-use turnd::auth::rest;
-use turnd::server::output::Event;
+use turnd_proto::auth::rest;
+use turnd_proto::server::output::Event;
 
 use crate::support::messages::{peer, raw, relayed_address, request, status, transport};
 use crate::support::world::{Caller, PEER, UNIX, World, path};
@@ -91,7 +91,7 @@ fn a_user_who_is_deleted_or_has_another_key_loses_the_call() {
 
 #[test]
 fn a_stored_key_is_good_for_its_realm_alone() {
-    let key = turnd::auth::key::Key::from_password(USER, "example.org", PASSWORD).unwrap();
+    let key = turnd_proto::auth::key::Key::from_password(USER, "example.org", PASSWORD).unwrap();
     let user = format!("user = '{USER}:{}'", key.to_hex());
     let [before, after] =
         ["example.org", "example.net"].map(|realm| format!("{user}\nrealm = '{realm}'"));

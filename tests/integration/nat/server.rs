@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stun::attributes::ATTR_XORMAPPED_ADDRESS;
 use stun::message::{METHOD_BINDING, Message};
-use turnd::wire::discovery::{ChangeRequest, ResponsePort};
+use turnd_proto::wire::discovery::{ChangeRequest, ResponsePort};
 
 use crate::support::{Running, Turnd, request, run, xor_address};
 

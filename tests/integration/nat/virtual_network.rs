@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, mpsc};
-use turnd::Now;
-use turnd::auth::{Authenticator, nonce::NonceKey};
 use turnd::config::Config;
 use turnd::nat::driver::{self, Network, Socket};
 use turnd::nat::{Classic, Filtering, Mapping, Options, Report};
-use turnd::server::Server;
-use turnd::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
-use turnd::server::output::Output;
-use turnd::server::shared::Shared;
+use turnd_proto::Now;
+use turnd_proto::auth::{Authenticator, nonce::NonceKey};
+use turnd_proto::server::Server;
+use turnd_proto::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
+use turnd_proto::server::output::Output;
+use turnd_proto::server::shared::Shared;
 use webrtc_util::Conn;
 use webrtc_util::vnet::nat::{EndpointDependencyType as Depends, NatMode, NatType};
 use webrtc_util::vnet::net::{Net, NetConfig};
@@ -172,7 +172,7 @@ async fn serve(net: &Arc<Net>) {
         .flat_map(|ip| config.listen.ports(*ip).map(|p| SocketAddr::new(*ip, p)))
         .collect();
     let auth = Authenticator::new(&config.auth, NonceKey::random().unwrap()).unwrap();
-    let shared = Shared::new(&config, auth, &config.listen.ips, &[]);
+    let shared = Shared::new(&config.server, auth, &config.listen.ips, &[]);
     let shared = shared.with_alternates(&config.listen, &bound);
     let now = || Now {
         mono: Instant::now(),

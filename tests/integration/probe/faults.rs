@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use turn::proto::PROTO_UDP;
 use turn::proto::reqtrans::RequestedTransport;
-use turnd::auth::key::Key;
-use turnd::auth::rest;
+use turnd_proto::auth::key::Key;
+use turnd_proto::auth::rest;
 
 use super::probe;
 use crate::support::{Coturn, PASSWORD, REALM, Scratch, StunClient, Turnd, USER, error_code};

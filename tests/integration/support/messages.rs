@@ -20,7 +20,7 @@ use turn::proto::data::Data;
 use turn::proto::lifetime::Lifetime;
 use turn::proto::peeraddr::PeerAddress;
 use turn::proto::reqtrans::RequestedTransport;
-use turnd::wire::channel_data;
+use turnd_proto::wire::channel_data;
 
 pub(crate) type Attributes = Vec<Box<dyn Setter>>;
 

@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, Message, Method};
-use turnd::wire::framing::{self, Next, Rules};
+use turnd_proto::wire::framing::{self, Next, Rules};
 
 use super::messages::{Attributes, Login, decode, request};
 

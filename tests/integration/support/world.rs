@@ -14,14 +14,14 @@ use stun::message::{
     METHOD_REFRESH, Message, Method,
 };
 use turn::proto::channum::ChannelNumber;
-use turnd::Now;
-use turnd::auth::{Authenticator, nonce::NonceKey};
 use turnd::config::Config;
-use turnd::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
-use turnd::server::output::{Channel, ClientVerdict, Event, Output, PeerVerdict, RelayId};
-use turnd::server::shared::Shared;
-use turnd::server::{OpenError, Server};
-use turnd::wire;
+use turnd_proto::Now;
+use turnd_proto::auth::{Authenticator, nonce::NonceKey};
+use turnd_proto::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
+use turnd_proto::server::output::{Channel, ClientVerdict, Event, Output, PeerVerdict, RelayId};
+use turnd_proto::server::shared::Shared;
+use turnd_proto::server::{OpenError, Server};
+use turnd_proto::wire;
 
 use super::messages::{
     Attributes, Login, addr, channel_data, decode, error_code, indication, lifetime, peer,
@@ -122,7 +122,7 @@ impl World {
             None => NonceKey::random().unwrap(),
         };
         let auth = Authenticator::new(&config.auth, nonces.clone()).unwrap();
-        let shared = Shared::new(config, auth, reachable, others).with_never(never);
+        let shared = Shared::new(&config.server, auth, reachable, others).with_never(never);
         let shared = Arc::new(shared);
         let start = Instant::now();
         let now = Now {
@@ -172,7 +172,7 @@ impl World {
         let config = config(toml);
         let auth = Authenticator::new(&config.auth, self.nonces.clone()).unwrap();
         let (reachable, others) = &self.hosts;
-        let shared = self.shared.renew(&config, auth, reachable, others);
+        let shared = self.shared.renew(&config.server, auth, reachable, others);
         self.shared = Arc::new(shared);
         self.server
             .handle_reload(self.now, Arc::clone(&self.shared));

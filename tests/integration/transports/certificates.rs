@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use stun::message::{METHOD_ALLOCATE, METHOD_CHANNEL_BIND};
 use turn::proto::channum::ChannelNumber;
-use turnd::wire::channel_data;
+use turnd_proto::wire::channel_data;
 
 use super::wait_until;
 use crate::support::messages::{Attributes, channel_data as frame, peer, status, transport};

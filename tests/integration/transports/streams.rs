@@ -8,7 +8,7 @@ use std::time::Duration;
 use stun::attributes::{ATTR_CHANGE_REQUEST, ATTR_XORMAPPED_ADDRESS};
 use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND, METHOD_REFRESH};
 use turn::proto::channum::ChannelNumber;
-use turnd::wire::channel_data;
+use turnd_proto::wire::channel_data;
 
 use super::datagrams;
 use crate::support::messages::{

@@ -5,7 +5,7 @@ use openssl::ssl::{SslMethod, SslOptions, SslVerifyMode, SslVersion};
 
 use super::*;
 use crate::net::secure::{dtls, self_signed};
-use crate::wire::dtls_hello::{ClientHello, hello_verify_request};
+use turnd_proto::wire::dtls_hello::{ClientHello, hello_verify_request};
 
 const CIPHERS: &[&str] = &[
     "ECDHE-ECDSA-AES128-GCM-SHA256",

@@ -30,10 +30,10 @@ use super::super::reservations::{self, Reservation, Token};
 use super::{lifetime, optional};
 use crate::Now;
 use crate::auth::Identity;
-use crate::config::DefaultFamily;
 use crate::policy::account::Directions;
 use crate::policy::peer_filter::{canonical_ip, canonical_socket};
 use crate::policy::quota::{QuotaGuard, QuotaRefusal};
+use crate::server::settings::DefaultFamily;
 use crate::wire::attributes::ATTR_ADDITIONAL_ADDRESS_FAMILY;
 use crate::wire::message::{Head, Reply};
 

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::config::Secret;
+use super::secret::Secret;
 use crate::policy::peer_filter::{canonical_ip, canonical_socket};
 
 /// The nonce cookie with no security feature bit set (RFC 8489 §9.2, D1).

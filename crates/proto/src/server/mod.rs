@@ -17,6 +17,7 @@ mod refusal;
 pub mod relay_addresses;
 mod relaying;
 pub mod reservations;
+pub mod settings;
 pub mod shared;
 mod shelf;
 mod table;
@@ -38,6 +39,7 @@ use stun::xoraddr::XorMappedAddress;
 pub use self::methods::allocate::OpenError;
 use self::methods::binding::check_binding;
 use self::methods::connection_bind::connection_id;
+pub use self::settings::Settings;
 
 use self::connections::ConnectionId;
 use self::counters::Counters;

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::config::Peers;
-
 pub use super::ip_range::{IpRange, ParseRangeError, RangeProblem};
 
 /// The IPv4 address that an IPv4-mapped IPv6 address holds (D7); any other address as it is.
@@ -21,6 +19,17 @@ pub fn canonical_socket(addr: SocketAddr) -> SocketAddr {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
         IpAddr::V6(_) => addr,
     }
+}
+
+/// The operator's lists of peers.
+#[derive(Clone, Debug, Default)]
+pub struct PeerRules {
+    /// `allowed-peer-ip`.
+    pub allowed: Vec<IpRange>,
+    /// `denied-peer-ip`.
+    pub denied: Vec<IpRange>,
+    /// `allow-loopback-peers`.
+    pub allow_loopback: bool,
 }
 
 /// Why a peer is refused, for logs and counters.
@@ -120,7 +129,7 @@ pub struct PeerFilter {
 impl PeerFilter {
     /// The policy that `peers` describes, of a server without own addresses.
     #[must_use]
-    pub fn new(peers: &Peers) -> Self {
+    pub fn new(peers: &PeerRules) -> Self {
         let allowed = peers.allowed.iter().map(|range| (*range, true));
         let denied = peers.denied.iter().map(|range| (*range, false));
         let mut listed: Vec<_> = allowed.chain(denied).collect();

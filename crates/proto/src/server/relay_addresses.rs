@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::five_tuple::{Family, PeerAddr};
 use super::ports::PortPool;
-use crate::config;
+use super::settings::RelaySettings;
 use crate::policy::peer_filter::canonical_socket;
 use crate::random;
 
@@ -22,15 +22,15 @@ impl RelayAddresses {
     ///
     /// `previous` has ports in use that the new ones may overlap.
     #[must_use]
-    pub fn new(config: &config::Relay, local: &[IpAddr], previous: Option<&Self>) -> Self {
-        let mut ips = if config.ips.is_empty() {
+    pub fn new(settings: &RelaySettings, local: &[IpAddr], previous: Option<&Self>) -> Self {
+        let mut ips = if settings.ips.is_empty() {
             local.to_vec()
         } else {
-            config.ips.clone()
+            settings.ips.clone()
         };
         ips.retain(|ip| !ip.is_unspecified());
         let mut external = Vec::new();
-        for entry in &config.external {
+        for entry in &settings.external {
             match entry.private {
                 Some(private) => external.push((entry.public, private)),
                 None => {
@@ -45,7 +45,7 @@ impl RelayAddresses {
                 }
             }
         }
-        let (min, max) = (config.min_port, config.max_port);
+        let (min, max) = (settings.min_port, settings.max_port);
         let ports = match previous {
             Some(previous) => previous.ports.renew(&ips, min, max),
             None => PortPool::new(&ips, min, max),
@@ -141,14 +141,14 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::config::ExternalIp;
+    use crate::server::settings::ExternalIp;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
 
     fn addresses(ips: &[&str], external: &[(&str, Option<&str>)]) -> RelayAddresses {
-        let config = config::Relay {
+        let settings = RelaySettings {
             ips: vec![],
             external: external
                 .iter()
@@ -161,7 +161,7 @@ mod tests {
             max_port: 50_009,
         };
         let ips: Vec<_> = ips.iter().map(|text| ip(text)).collect();
-        RelayAddresses::new(&config, &ips, None)
+        RelayAddresses::new(&settings, &ips, None)
     }
 
     #[test]

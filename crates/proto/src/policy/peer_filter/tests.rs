@@ -8,7 +8,7 @@ fn ip(text: &str) -> IpAddr {
 
 fn filter(allowed: &[&str], denied: &[&str], allow_loopback: bool) -> PeerFilter {
     let ranges = |texts: &[&str]| texts.iter().map(|t| t.parse().unwrap()).collect();
-    PeerFilter::new(&Peers {
+    PeerFilter::new(&PeerRules {
         allowed: ranges(allowed),
         denied: ranges(denied),
         allow_loopback,

@@ -4,6 +4,8 @@ pub mod integrity;
 pub mod key;
 pub mod nonce;
 pub mod rest;
+pub mod secret;
+pub mod settings;
 
 mod outcome;
 
@@ -18,11 +20,12 @@ use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME};
 use stun::message::Message;
 
 use crate::Now;
-use crate::config::{Auth, Credential, RestExpiry, Secret};
 use key::{Key, Part, PrepareError, lookup_form, prepare};
 use nonce::NonceKey;
+use secret::Secret;
 
 pub use outcome::{Identity, Rejected, Rejection, Standing, Unauthorized};
+pub use settings::{Credential, RestExpiry, Settings, User};
 
 /// The longest USERNAME that is looked at, in bytes (RFC 5389 §15.3).
 const MAX_USERNAME: usize = 513;
@@ -48,7 +51,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// When a realm, user name or password cannot be used with STUN, or a user is there twice.
-    pub fn new(auth: &Auth, nonces: NonceKey) -> Result<Self, BuildError> {
+    pub fn new(auth: &Settings, nonces: NonceKey) -> Result<Self, BuildError> {
         let realm = prepare(&auth.realm, Part::Realm)
             .map_err(BuildError::Realm)?
             .into_owned();

@@ -17,9 +17,10 @@ use super::ports::Relayed;
 use super::rates::Rates;
 use super::relay_addresses::RelayAddresses;
 use super::reservations::Reservations;
+use super::settings::{Limits, Listen, Protocol, Settings};
 use crate::Now;
 use crate::auth::{Authenticator, Identity};
-use crate::config::{Config, Limits, Listen, Protocol};
+
 use crate::policy::account::{Account, Accounts, Holding};
 use crate::policy::peer_filter::{Denied, PeerFilter};
 use crate::policy::quota::Quota;
@@ -75,12 +76,12 @@ impl Shared {
     /// the host has.
     #[must_use]
     pub fn new(
-        config: &Config,
+        settings: &Settings,
         auth: Authenticator,
         reachable: &[IpAddr],
         host: &[IpAddr],
     ) -> Self {
-        Self::build(config, auth, reachable, host, None)
+        Self::build(settings, auth, reachable, host, None)
     }
 
     /// As [`Self::new`] for a server that runs: ports, quotas and reservations in use stay so.
@@ -89,23 +90,23 @@ impl Shared {
     #[must_use]
     pub fn renew(
         &self,
-        config: &Config,
+        settings: &Settings,
         auth: Authenticator,
         reachable: &[IpAddr],
         host: &[IpAddr],
     ) -> Self {
-        Self::build(config, auth, reachable, host, Some(self))
+        Self::build(settings, auth, reachable, host, Some(self))
     }
 
     fn build(
-        config: &Config,
+        settings: &Settings,
         auth: Authenticator,
         reachable: &[IpAddr],
         host: &[IpAddr],
         previous: Option<&Self>,
     ) -> Self {
-        let relays = RelayAddresses::new(&config.relay, reachable, previous.map(|p| &p.relays));
-        let (user, total) = (config.limits.user_quota, config.limits.total_quota);
+        let relays = RelayAddresses::new(&settings.relay, reachable, previous.map(|p| &p.relays));
+        let (user, total) = (settings.limits.user_quota, settings.limits.total_quota);
         let quota = previous.map_or_else(
             || Arc::new(Quota::new(user, total)),
             |p| Arc::clone(&p.quota),
@@ -117,7 +118,7 @@ impl Shared {
             .collect();
         Self {
             auth,
-            filter: PeerFilter::new(&config.peers).with_own(&own),
+            filter: PeerFilter::new(&settings.peers).with_own(&own),
             quota,
             relays,
             reservations: previous
@@ -126,20 +127,20 @@ impl Shared {
             connections: previous
                 .map(|p| Arc::clone(&p.connections))
                 .unwrap_or_default(),
-            tcp_relay: config.transports.tcp_relay,
+            tcp_relay: settings.tcp_relay,
             serials: previous.map(|p| Arc::clone(&p.serials)).unwrap_or_default(),
-            alternate_servers: config.operation.alternates.clone(),
-            limits: config.limits.clone(),
-            rates: Rates::new(&config.limits, previous.map(|p| &p.rates)),
+            alternate_servers: settings.alternate_servers.clone(),
+            limits: settings.limits.clone(),
+            rates: Rates::new(&settings.limits, previous.map(|p| &p.rates)),
             clock: previous.map(|p| Arc::clone(&p.clock)).unwrap_or_default(),
             total: previous.map(|p| Arc::clone(&p.total)).unwrap_or_default(),
             accounts: previous
                 .map(|p| Arc::clone(&p.accounts))
                 .unwrap_or_default(),
-            max_lifetime: config.lifetimes.max_allocate,
-            channel_lifetime: config.lifetimes.channel,
-            permission_lifetime: config.lifetimes.permission,
-            protocol: config.protocol.clone(),
+            max_lifetime: settings.lifetimes.max_allocate,
+            channel_lifetime: settings.lifetimes.channel,
+            permission_lifetime: settings.lifetimes.permission,
+            protocol: settings.protocol.clone(),
             alternates: None,
         }
     }

@@ -8,15 +8,29 @@ use stun::error_code::ErrorCodeAttribute;
 use stun::message::{Getter as _, Setter};
 
 use super::*;
-use crate::auth::Authenticator;
 use crate::auth::nonce::NonceKey;
-use crate::config::Config;
+use crate::auth::{self, Authenticator};
 use crate::server::five_tuple::{FiveTuple, SocketId};
 use crate::server::output::Output;
+use crate::server::settings::{AlternatePorts, ExternalIp, Listen, Settings};
 use crate::server::shared::Shared;
 use crate::wire::address;
 
 const CLIENT: &str = "192.0.2.9:4000";
+
+fn external(public: &str, private: &str) -> ExternalIp {
+    ExternalIp {
+        public: public.parse().unwrap(),
+        private: Some(private.parse().unwrap()),
+    }
+}
+
+fn rfc5780(listen: &mut Listen) {
+    listen.alternates = Some(AlternatePorts {
+        port: 3479,
+        tls_port: 5350,
+    });
+}
 
 /// A server, the addresses of its sockets, and its clock.
 struct Bench {
@@ -27,18 +41,30 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(toml: &str) -> Self {
-        let config = Config::from_toml(&format!("no-auth = true\n{toml}")).unwrap();
-        let bound: Vec<SocketAddr> = (config.listen.ips.iter())
-            .flat_map(|ip| config.listen.ports(*ip).map(|p| SocketAddr::new(*ip, p)))
+    /// A server that listens at `ips`, with what `adjust` makes of the usual settings.
+    fn new(ips: &[&str], adjust: impl FnOnce(&mut Listen, &mut Settings)) -> Self {
+        let mut settings = Settings::default();
+        let mut listen = Listen {
+            ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+            port: 3478,
+            tls_port: 5349,
+            alternates: None,
+        };
+        adjust(&mut listen, &mut settings);
+        let bound: Vec<SocketAddr> = (listen.ips.iter())
+            .flat_map(|ip| listen.ports(*ip).map(|p| SocketAddr::new(*ip, p)))
             .collect();
-        let auth = Authenticator::new(&config.auth, NonceKey::random().unwrap()).unwrap();
-        let shared = Shared::new(&config, auth, &config.listen.ips, &[]);
+        let anyone = auth::Settings {
+            no_auth: true,
+            ..auth::Settings::default()
+        };
+        let auth = Authenticator::new(&anyone, NonceKey::random().unwrap()).unwrap();
+        let shared = Shared::new(&settings, auth, &listen.ips, &[]);
         let now = Now {
             mono: Instant::now(),
             unix: 0,
         };
-        let shared = Arc::new(shared.with_alternates(&config.listen, &bound));
+        let shared = Arc::new(shared.with_alternates(&listen, &bound));
         Self {
             server: Server::new(shared, now),
             bound,
@@ -48,11 +74,12 @@ impl Bench {
     }
 
     /// Two addresses of each family.
-    fn paired(toml: &str) -> Self {
-        Self::new(&format!(
-            "listening-ip = ['198.51.100.1', '198.51.100.2', '2001:db8::1', '2001:db8::2']\n\
-             rfc5780 = true\n{toml}"
-        ))
+    fn paired(adjust: impl FnOnce(&mut Listen, &mut Settings)) -> Self {
+        let ips = ["198.51.100.1", "198.51.100.2", "2001:db8::1", "2001:db8::2"];
+        Self::new(&ips, |listen, settings| {
+            rfc5780(listen);
+            adjust(listen, settings);
+        })
     }
 
     /// What goes back for `bytes` sent to `server`, and from and to where.
@@ -126,7 +153,7 @@ impl Setter for Raw {
 
 #[test]
 fn n1_replies_tell_origin_and_other_address() {
-    let mut bench = Bench::paired("");
+    let mut bench = Bench::paired(|_, _| {});
     for (server, other) in [
         ("198.51.100.1:3478", "198.51.100.2:3479"),
         ("198.51.100.2:3478", "198.51.100.1:3479"),
@@ -145,10 +172,13 @@ fn n1_replies_tell_origin_and_other_address() {
 
 #[test]
 fn n1_the_world_hears_of_external_addresses() {
-    let mut bench = Bench::new(
-        "listening-ip = ['10.0.0.1', '10.0.0.2']\nrfc5780 = true\n\
-         external-ip = ['192.0.2.1/10.0.0.1', '192.0.2.2/10.0.0.2']",
-    );
+    let mut bench = Bench::new(&["10.0.0.1", "10.0.0.2"], |listen, settings| {
+        rfc5780(listen);
+        settings.relay.external = vec![
+            external("192.0.2.1", "10.0.0.1"),
+            external("192.0.2.2", "10.0.0.2"),
+        ];
+    });
     let (.., reply) = bench.binding("10.0.0.1:3478", vec![]);
     assert_eq!(
         plain(&reply, ATTR_RESPONSE_ORIGIN).unwrap(),
@@ -159,7 +189,9 @@ fn n1_the_world_hears_of_external_addresses() {
 
 #[test]
 fn n2_change_request_picks_the_socket() {
-    let mut bench = Bench::paired("alt-listening-port = 40000");
+    let mut bench = Bench::paired(|listen, _| {
+        listen.alternates.as_mut().unwrap().port = 40000;
+    });
     let ips = ["198.51.100.1", "198.51.100.2"];
     let ports = [3478, 40000];
     for (i, p) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
@@ -183,14 +215,14 @@ fn n2_change_request_picks_the_socket() {
 
 #[test]
 fn n2_without_an_alternate_no_change_can_be_had() {
-    for (toml, server) in [
-        ("listening-ip = '198.51.100.1'", "198.51.100.1:3478"),
+    let three = ["198.51.100.1", "198.51.100.2", "198.51.100.3"];
+    for (mut bench, server) in [
+        (Bench::new(&three[..1], |_, _| {}), "198.51.100.1:3478"),
         (
-            "rfc5780 = true\nlistening-ip = ['198.51.100.1', '198.51.100.2', '198.51.100.3']",
+            Bench::new(&three, |listen, _| rfc5780(listen)),
             "198.51.100.3:3478",
         ),
     ] {
-        let mut bench = Bench::new(toml);
         let (.., reply) = bench.binding(server, vec![]);
         assert_eq!(code(&reply), None);
         assert!(!reply.contains(ATTR_OTHER_ADDRESS));
@@ -210,8 +242,8 @@ fn n2_without_an_alternate_no_change_can_be_had() {
 #[test]
 fn n2_a_request_for_no_change_is_a_plain_one_on_every_transport() {
     for mut bench in [
-        Bench::paired(""),
-        Bench::new("listening-ip = '198.51.100.1'"),
+        Bench::paired(|_, _| {}),
+        Bench::new(&["198.51.100.1"], |_, _| {}),
     ] {
         for transport in Transport::ALL {
             bench.transport = transport;
@@ -239,7 +271,7 @@ fn n2_a_request_for_no_change_is_a_plain_one_on_every_transport() {
 
 #[test]
 fn n3_response_port_goes_to_the_askers_own_address() {
-    let mut bench = Bench::paired("");
+    let mut bench = Bench::paired(|_, _| {});
     let (from, to, reply) = bench.binding("198.51.100.1:3478", vec![Box::new(ResponsePort(5000))]);
     assert_eq!(from.to_string(), "198.51.100.1:3478");
     assert_eq!(to.to_string(), "192.0.2.9:5000");
@@ -259,7 +291,7 @@ fn n3_response_port_goes_to_the_askers_own_address() {
 
 #[test]
 fn n3_response_port_is_refused_with_padding_and_where_it_is_malformed() {
-    let mut bench = Bench::paired("");
+    let mut bench = Bench::paired(|_, _| {});
     let with_padding: Vec<Box<dyn Setter>> =
         vec![Box::new(ResponsePort(5000)), Box::new(Padding(8))];
     let zero: Vec<Box<dyn Setter>> = vec![Box::new(Raw(ATTR_RESPONSE_PORT, &[0, 0, 0, 0]))];
@@ -273,7 +305,7 @@ fn n3_response_port_is_refused_with_padding_and_where_it_is_malformed() {
 
 #[test]
 fn n3_redirection_is_rate_limited() {
-    let mut bench = Bench::paired("binding-rate = 0");
+    let mut bench = Bench::paired(|_, settings| settings.limits.binding_rate = None);
     let redirected = |bench: &mut Bench| {
         (0..500)
             .filter(|_| {
@@ -291,7 +323,7 @@ fn n3_redirection_is_rate_limited() {
 
 #[test]
 fn n4_padding_is_answered_with_padding_and_no_more_than_came() {
-    let mut bench = Bench::paired("");
+    let mut bench = Bench::paired(|_, _| {});
     for (asked, answered) in [(0, 0), (8, 8), (1500, 1500), (9000, 1500)] {
         let bytes = request(vec![Box::new(Padding(asked))]);
         let (.., reply) = bench.ask("198.51.100.1:3478", &bytes).unwrap();
@@ -308,8 +340,8 @@ fn n9_response_address_is_unknown() {
         vec![Box::new(Raw(AttrType(2), &[0, 1, 0x10, 0, 192, 0, 2, 66]))]
     };
     for mut bench in [
-        Bench::paired(""),
-        Bench::new("listening-ip = '198.51.100.1'"),
+        Bench::paired(|_, _| {}),
+        Bench::new(&["198.51.100.1"], |_, _| {}),
     ] {
         let (_, to, reply) = bench.binding("198.51.100.1:3478", raw());
         assert_eq!(code(&reply), Some(420));
@@ -319,7 +351,7 @@ fn n9_response_address_is_unknown() {
 
 #[test]
 fn without_the_key_nothing_of_it_is_known_or_told() {
-    let mut bench = Bench::new("listening-ip = ['198.51.100.1', '198.51.100.2']");
+    let mut bench = Bench::new(&["198.51.100.1", "198.51.100.2"], |_, _| {});
     let (.., reply) = bench.binding("198.51.100.1:3478", vec![]);
     let types: Vec<_> = reply.attributes.0.iter().map(|a| a.typ).collect();
     assert_eq!(types, [ATTR_XORMAPPED_ADDRESS]);
@@ -383,7 +415,7 @@ fn classic_attributes(reply: &[u8]) -> Vec<(u16, String)> {
 
 #[test]
 fn s3_classic_requests_get_the_attributes_of_their_time() {
-    let mut bench = Bench::paired("rfc3489-compatibility = true");
+    let mut bench = Bench::paired(|_, settings| settings.protocol.rfc3489 = true);
     for (flags, source) in [
         (0, "198.51.100.1:3478"),
         (2, "198.51.100.1:3479"),
@@ -413,7 +445,7 @@ fn s3_n9_classic_requests_are_not_redirected() {
         length: 8,
         value: vec![0, 1, 0x10, 0, 192, 0, 2, 66],
     };
-    let mut bench = Bench::paired("rfc3489-compatibility = true");
+    let mut bench = Bench::paired(|_, settings| settings.protocol.rfc3489 = true);
     let (from, to, reply) = bench
         .ask("198.51.100.1:3478", &classic(&[response_address]))
         .unwrap();
@@ -426,7 +458,9 @@ fn s3_n9_classic_requests_are_not_redirected() {
 
 #[test]
 fn s3_without_alternates_classic_replies_hold_the_mapping_alone() {
-    let mut bench = Bench::new("listening-ip = '198.51.100.1'\nrfc3489-compatibility = true");
+    let mut bench = Bench::new(&["198.51.100.1"], |_, settings| {
+        settings.protocol.rfc3489 = true
+    });
     let (.., reply) = bench
         .ask("198.51.100.1:3478", &classic(&[classic_change(0)]))
         .unwrap();
@@ -438,6 +472,6 @@ fn s3_without_alternates_classic_replies_hold_the_mapping_alone() {
         classic_attributes(&reply)[1],
         (10, "[0, 3, 0, 3]".to_owned())
     );
-    let mut off = Bench::paired("");
+    let mut off = Bench::paired(|_, _| {});
     assert!(off.ask("198.51.100.1:3478", &classic(&[])).is_none());
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::five_tuple::SocketId;
-use crate::config::Listen;
+use super::settings::Listen;
 use crate::wire::discovery::ChangeRequest;
 
 /// Finds the socket that a reply is to leave by.

@@ -6,7 +6,6 @@ use stun::fingerprint::FINGERPRINT;
 use stun::message::Setter;
 
 use super::*;
-use crate::config::{RestExpiry, User};
 
 const T: u64 = 1_800_000_000;
 const REALM: &str = "example.org";
@@ -33,8 +32,8 @@ fn user(name: &str, password: &str) -> User {
     }
 }
 
-fn config() -> Auth {
-    Auth {
+fn settings() -> Settings {
+    Settings {
         realm: REALM.into(),
         no_auth: false,
         users: vec![
@@ -57,7 +56,7 @@ fn nonce_key() -> NonceKey {
     NonceKey::from_secret(&Secret::new("nonce secret"))
 }
 
-fn build(auth: &Auth) -> Authenticator {
+fn build(auth: &Settings) -> Authenticator {
     Authenticator::new(auth, nonce_key()).unwrap()
 }
 
@@ -96,7 +95,7 @@ fn login(user: &str, key: &Key) -> Message {
     request(&attributes, key)
 }
 
-fn authenticate(auth: &Auth, now: Now, mut msg: Message) -> Result<Identity, Rejection> {
+fn authenticate(auth: &Settings, now: Now, mut msg: Message) -> Result<Identity, Rejection> {
     let result = build(auth).authenticate(now, source().ip(), &mut msg, None);
     result.map_err(|rejected| rejected.rejection)
 }
@@ -116,7 +115,7 @@ fn unauthorized(result: Result<Identity, Rejection>) -> Option<Unauthorized> {
 fn a_static_user_is_known_by_password_and_by_stored_key() {
     for (name, password) in [("alice", "secret"), ("bob", "hidden")] {
         let key = key(name, password);
-        let identity = authenticate(&config(), now(), login(name, &key)).unwrap();
+        let identity = authenticate(&settings(), now(), login(name, &key)).unwrap();
         assert_eq!(identity.user.as_deref(), Some(name));
         assert_eq!(&*identity.quota_id, name);
         assert_eq!(identity.key.unwrap().as_bytes(), key.as_bytes());
@@ -129,7 +128,7 @@ fn a1_a_request_without_integrity_is_challenged() {
     let mut msg = Message::new();
     msg.write_header();
     msg.add(ATTR_USERNAME, b"alice");
-    let result = authenticate(&config(), now(), decode(&msg));
+    let result = authenticate(&settings(), now(), decode(&msg));
     assert_eq!(unauthorized(result), Some(Unauthorized::NoIntegrity));
 }
 
@@ -145,31 +144,31 @@ fn a2_integrity_without_username_realm_or_nonce_is_a_bare_400() {
         let mut some = all.to_vec();
         let (typ, value) = some.remove(missing);
         let msg = request(&some, &key("alice", "secret"));
-        let rejection = authenticate(&config(), now(), msg.clone()).unwrap_err();
+        let rejection = authenticate(&settings(), now(), msg.clone()).unwrap_err();
         assert_eq!(rejection, Rejection::BadRequest);
         assert_eq!((rejection.code(), rejection.challenges()), (400, false));
         assert!(rejection.key().is_none());
         // S8: after the signature it counts as missing.
         let mut late = msg;
         late.add(typ, value);
-        let rejection = authenticate(&config(), now(), decode(&late)).unwrap_err();
+        let rejection = authenticate(&settings(), now(), decode(&late)).unwrap_err();
         assert_eq!(rejection, Rejection::BadRequest);
     }
 }
 
 #[test]
 fn a3_unknown_user_and_wrong_password_look_the_same() {
-    let wrong = authenticate(&config(), now(), login("alice", &key("alice", "guess")));
-    let unknown = authenticate(&config(), now(), login("carol", &key("carol", "guess")));
+    let wrong = authenticate(&settings(), now(), login("alice", &key("alice", "guess")));
+    let unknown = authenticate(&settings(), now(), login("carol", &key("carol", "guess")));
     assert_eq!(unauthorized(wrong), Some(Unauthorized::WrongKey));
     assert_eq!(unauthorized(unknown), Some(Unauthorized::UnknownUser));
 }
 
 #[test]
 fn a3_nobodys_key_lets_nobody_in() {
-    let nobody = build(&config()).nobody;
+    let nobody = build(&settings()).nobody;
     for name in ["carol", "alice", "1900000000:carol"] {
-        let result = authenticate(&config(), now(), login(name, &nobody));
+        let result = authenticate(&settings(), now(), login(name, &nobody));
         assert!(unauthorized(result).is_some(), "{name}");
     }
 }
@@ -184,7 +183,7 @@ fn d6_another_realm_is_challenged() {
             (ATTR_NONCE, nonce.as_bytes()),
         ];
         let msg = request(&attributes, &key("alice", "secret"));
-        let result = authenticate(&config(), now(), msg);
+        let result = authenticate(&settings(), now(), msg);
         assert_eq!(unauthorized(result), Some(Unauthorized::Realm));
     }
 }
@@ -192,7 +191,7 @@ fn d6_another_realm_is_challenged() {
 #[test]
 fn a4_a5_a_stale_or_foreign_nonce_is_438_signed_with_the_users_key() {
     let key = key("alice", "secret");
-    let auth = build(&config());
+    let auth = build(&settings());
     let stale = |now, ip: &str| {
         let mut msg = login("alice", &key);
         let Rejected {
@@ -222,13 +221,13 @@ fn a4_a5_a_stale_or_foreign_nonce_is_438_signed_with_the_users_key() {
 #[test]
 fn d2_wrong_password_and_stale_nonce_together_are_401() {
     let msg = login("alice", &key("alice", "guess"));
-    let result = authenticate(&config(), at(T + 9999), msg);
+    let result = authenticate(&settings(), at(T + 9999), msg);
     assert_eq!(unauthorized(result), Some(Unauthorized::WrongKey));
 }
 
 #[test]
 fn a_fresh_nonce_proves_the_address_whatever_else_is_wrong() {
-    let auth = build(&config());
+    let auth = build(&settings());
     let genuine = nonce();
     let proven = |now, ip: &str, nonce: &str, realm: &str| {
         let mut attributes = vec![
@@ -260,7 +259,7 @@ fn a_fresh_nonce_proves_the_address_whatever_else_is_wrong() {
 
 #[test]
 fn a8_names_are_compared_as_opaque_strings() {
-    let mut auth = config();
+    let mut auth = settings();
     auth.users = vec![user("Jose\u{301}", "a\u{a0}b")];
     let composed = "Jos\u{e9}";
     let identity = authenticate(&auth, now(), login(composed, &key(composed, "a b"))).unwrap();
@@ -278,7 +277,7 @@ fn a_name_that_no_user_can_have_is_401() {
             (ATTR_NONCE, nonce.as_bytes()),
         ];
         let msg = request(&attributes, &key("alice", "secret"));
-        let result = authenticate(&config(), now(), msg);
+        let result = authenticate(&settings(), now(), msg);
         assert_eq!(unauthorized(result), Some(Unauthorized::MalformedName));
     }
 }
@@ -287,7 +286,7 @@ fn a_name_that_no_user_can_have_is_401() {
 #[test]
 fn a3_a_name_that_the_context_rules_refuse_is_that_of_an_unknown_user() {
     for name in ["a\u{b7}b", "\u{660}\u{6f0}", "\u{5f3}", "\u{30fb}"] {
-        let result = authenticate(&config(), now(), login(name, &key("alice", "guess")));
+        let result = authenticate(&settings(), now(), login(name, &key("alice", "guess")));
         assert_eq!(
             unauthorized(result),
             Some(Unauthorized::UnknownUser),
@@ -309,7 +308,7 @@ fn u1_every_secret_is_good_and_the_quota_goes_by_the_name() {
             ("1800000001", "1800000001"),
             ("1800000001:", "1800000001:"),
         ] {
-            let identity = authenticate(&config(), now(), rest_login(secret, name)).unwrap();
+            let identity = authenticate(&settings(), now(), rest_login(secret, name)).unwrap();
             assert_eq!(identity.user.as_deref(), Some(name));
             assert_eq!(&*identity.quota_id, quota_id);
             assert_eq!(identity.expires, Some(1_800_000_001));
@@ -320,7 +319,7 @@ fn u1_every_secret_is_good_and_the_quota_goes_by_the_name() {
 #[test]
 fn u1_expired_foreign_and_unnumbered_credentials_are_401() {
     let result =
-        |now, secret, name| unauthorized(authenticate(&config(), now, rest_login(secret, name)));
+        |now, secret, name| unauthorized(authenticate(&settings(), now, rest_login(secret, name)));
     assert_eq!(
         result(at(T), "new", "1800000000:carol"),
         None,
@@ -354,9 +353,9 @@ fn u1_expired_foreign_and_unnumbered_credentials_are_401() {
 
 #[test]
 fn u1_a_call_outlives_the_credentials_that_it_began_with() {
-    let auth = build(&config());
+    let auth = build(&settings());
     let name = "1800000100:carol";
-    let owner = authenticate(&config(), at(T), rest_login("new", name)).unwrap();
+    let owner = authenticate(&settings(), at(T), rest_login("new", name)).unwrap();
     let later = at(T + 400);
     let again = |name: &str| {
         let mut msg = rest_login("new", name);
@@ -369,15 +368,16 @@ fn u1_a_call_outlives_the_credentials_that_it_began_with() {
 #[test]
 fn u1_static_users_and_secrets_work_together() {
     // Even a static user whose name could be an expired REST one.
-    let identity = authenticate(&config(), now(), login("12:34", &key("12:34", "static"))).unwrap();
+    let identity =
+        authenticate(&settings(), now(), login("12:34", &key("12:34", "static"))).unwrap();
     assert_eq!(identity.expires, None);
-    let result = authenticate(&config(), now(), rest_login("new", "12:34"));
+    let result = authenticate(&settings(), now(), rest_login("new", "12:34"));
     assert_eq!(unauthorized(result), Some(Unauthorized::Expired));
 }
 
 #[test]
 fn u1_another_separator() {
-    let mut auth = config();
+    let mut auth = settings();
     auth.rest_separator = '|';
     let identity = authenticate(&auth, now(), rest_login("new", "1900000000|a:b")).unwrap();
     assert_eq!(&*identity.quota_id, "a:b");
@@ -385,7 +385,7 @@ fn u1_another_separator() {
 
 #[test]
 fn no_auth_takes_anyone_and_holds_a_signature_to_its_word() {
-    let mut auth = config();
+    let mut auth = settings();
     auth.no_auth = true;
     let mut msg = Message::new();
     msg.write_header();
@@ -404,13 +404,14 @@ fn no_auth_takes_anyone_and_holds_a_signature_to_its_word() {
 
 #[test]
 fn a11_identities_are_equal_when_their_users_are() {
-    let alice = || authenticate(&config(), now(), login("alice", &key("alice", "secret"))).unwrap();
-    let bob = authenticate(&config(), now(), login("bob", &key("bob", "hidden"))).unwrap();
+    let alice =
+        || authenticate(&settings(), now(), login("alice", &key("alice", "secret"))).unwrap();
+    let bob = authenticate(&settings(), now(), login("bob", &key("bob", "hidden"))).unwrap();
     assert_eq!(alice(), alice());
     assert_ne!(alice(), bob);
     // The same person with another credential is another user: quotas join them, ownership not.
-    let one = authenticate(&config(), now(), rest_login("new", "1900000000:carol")).unwrap();
-    let two = authenticate(&config(), now(), rest_login("new", "1900000001:carol")).unwrap();
+    let one = authenticate(&settings(), now(), rest_login("new", "1900000000:carol")).unwrap();
+    let two = authenticate(&settings(), now(), rest_login("new", "1900000001:carol")).unwrap();
     assert_ne!(one, two);
     assert_eq!(one.quota_id, two.quota_id);
 }
@@ -422,11 +423,11 @@ fn s8_what_follows_the_signature_does_not_matter() {
     msg.add(ATTR_LIFETIME, &[0, 0, 0, 1]);
     FINGERPRINT.add_to(&mut msg).unwrap();
     let msg = decode(&msg);
-    let identity = authenticate(&config(), now(), msg.clone()).unwrap();
+    let identity = authenticate(&settings(), now(), msg.clone()).unwrap();
     assert_eq!(identity.user.as_deref(), Some("alice"));
     let mut truncated = msg;
     truncated.attributes.0.truncate(4);
-    assert!(authenticate(&config(), now(), truncated).is_ok());
+    assert!(authenticate(&settings(), now(), truncated).is_ok());
 }
 
 #[test]
@@ -439,17 +440,17 @@ fn s9_the_first_of_two_attributes_counts() {
         (ATTR_NONCE, nonce.as_bytes()),
     ];
     let msg = request(&attributes, &key("alice", "secret"));
-    assert!(authenticate(&config(), now(), msg).is_ok());
+    assert!(authenticate(&settings(), now(), msg).is_ok());
 }
 
 #[test]
 fn credentials_that_stun_cannot_use_are_refused_at_the_start() {
-    let new = |auth: &Auth| {
+    let new = |auth: &Settings| {
         Authenticator::new(auth, nonce_key())
             .unwrap_err()
             .to_string()
     };
-    let mut auth = config();
+    let mut auth = settings();
     auth.users.push(user("al\nice", "x"));
     assert!(new(&auth).starts_with("user \"al\\nice\": character 3 of the user name"));
     auth.users = vec![user("Jose\u{301}", "x"), user("Jos\u{e9}", "y")];
@@ -460,7 +461,7 @@ fn credentials_that_stun_cannot_use_are_refused_at_the_start() {
 
 #[test]
 fn debug_shows_no_secret() {
-    let text = format!("{:?}", build(&config()));
+    let text = format!("{:?}", build(&settings()));
     for secret in ["secret\"", "\"new\"", "\"old\"", "[0, 0"] {
         assert!(!text.contains(secret), "{text}");
     }
@@ -490,6 +491,6 @@ proptest! {
         for (typ, value) in attributes {
             msg.add(typ, &value);
         }
-        prop_assert!(authenticate(&config(), at(unix), decode(&msg)).is_err());
+        prop_assert!(authenticate(&settings(), at(unix), decode(&msg)).is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::config::Limits;
+use super::settings::Limits;
 use crate::policy::rate::{PrefixLimiter, RateTable};
 
 /// Replies per second to a port that a client of one source network names (N3).

@@ -1,0 +1,69 @@
+//! Settings of authentication: plain values, checked by whoever builds them.
+
+use std::time::Duration;
+
+use super::key::Key;
+use super::secret::Secret;
+
+/// Credentials that are accepted, and how long a nonce is.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `realm`.
+    pub realm: String,
+    /// `no-auth`: anyone may allocate.
+    pub no_auth: bool,
+    /// `user`.
+    pub users: Vec<User>,
+    /// `static-auth-secret`, newest first.
+    pub secrets: Vec<Secret>,
+    /// `rest-api-separator`.
+    pub rest_separator: char,
+    /// `rest-expiry`.
+    pub rest_expiry: RestExpiry,
+    /// `stale-nonce`.
+    pub stale_nonce: Duration,
+    /// `nonce-secret`; `None`: a random one at each start.
+    pub nonce_secret: Option<Secret>,
+}
+
+/// The end of a call whose TURN REST credentials run out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestExpiry {
+    /// The call's own: credentials say until when it may begin.
+    Keep,
+    /// That of the credentials.
+    End,
+}
+
+/// A static user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The name as configured.
+    pub name: String,
+    /// How the user proves it.
+    pub credential: Credential,
+}
+
+/// What is stored of a static user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// The password itself.
+    Password(Secret),
+    /// The long-term key, written `0x…` (see `turnd key`).
+    Key(Key),
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            realm: "turnd".to_owned(),
+            no_auth: false,
+            users: Vec::new(),
+            secrets: Vec::new(),
+            rest_separator: ':',
+            rest_expiry: RestExpiry::Keep,
+            stale_nonce: Duration::from_secs(600),
+            nonce_secret: None,
+        }
+    }
+}
