@@ -111,8 +111,10 @@ impl Worker {
                 Err(error) => {
                     let addr = acceptor.addr;
                     self.io.log.socket_failed(now, addr, &error);
-                    // The descriptor of a client that says nothing is one for the next.
-                    self.io.admission.displace_one();
+                    if lacks_descriptor(&error) {
+                        // That of a client that says nothing is one for the next.
+                        self.io.admission.displace_one();
+                    }
                     return Turn::Later(ACCEPT_PAUSE);
                 }
             }
@@ -131,6 +133,32 @@ impl Worker {
         } = &mut self.io;
         if let Err(error) = streams.insert(now, admission, tcp, client, server) {
             self.io.log.socket_failed(now, server, &error);
+        }
+    }
+}
+
+/// Whether an error says that no descriptor is left, which the end of a client would give back.
+fn lacks_descriptor(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_lack_of_descriptors_is_helped_by_the_end_of_a_client() {
+        let lacks = |code| lacks_descriptor(&io::Error::from_raw_os_error(code));
+        assert!(lacks(libc::EMFILE) && lacks(libc::ENFILE));
+        for other in [
+            libc::ECONNABORTED,
+            libc::ENETDOWN,
+            libc::ENOBUFS,
+            libc::ENOMEM,
+            libc::EPERM,
+            libc::EPROTO,
+        ] {
+            assert!(!lacks(other), "{other}");
         }
     }
 }
