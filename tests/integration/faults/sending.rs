@@ -1,10 +1,8 @@
 //! Packets that the system does not take, or that their receiver does not: whoever has nothing to do with it notices nothing.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use socket2::{Domain, Socket, Type};
 use stun::attributes::ATTR_DATA;
@@ -16,7 +14,7 @@ use crate::support::messages::{
 };
 use crate::support::{
     Extras, Namespace, PASSWORD, Peer, Scratch, StreamClient, StunClient, Turnd, USER, connect,
-    link, run, wait_until,
+    dropped, link, run, wait_until,
 };
 
 /// Public addresses; nothing of them leaves the namespaces.
@@ -85,20 +83,6 @@ impl Network {
     fn not_sent(&self) -> u64 {
         dropped(&self.admin_socket(), "not-sent")
     }
-}
-
-/// How many packets the server says it has dropped for this reason.
-fn dropped(admin: &Path, reason: &str) -> u64 {
-    let mut stream = UnixStream::connect(admin).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        .unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).unwrap();
-    let name = format!("turnd_packets_dropped_total{{reason=\"{reason}\"}} ");
-    let sample = page.lines().find_map(|line| line.strip_prefix(&name));
-    sample.unwrap_or_else(|| panic!("{page}")).parse().unwrap()
 }
 
 fn permit(client: &StunClient, to: &str) {

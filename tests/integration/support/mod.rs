@@ -26,5 +26,5 @@ pub(crate) use ports::Ports;
 pub(crate) use process::{Running, Scratch, run};
 pub(crate) use stream_client::{StreamClient, connect, trusting};
 pub(crate) use stun_client::{StunClient, mark};
-pub(crate) use turnd::{Extras, PASSWORD, REALM, Turnd, USER};
+pub(crate) use turnd::{Extras, PASSWORD, REALM, Turnd, USER, dropped};
 pub(crate) use wait::wait_until;

@@ -1,6 +1,7 @@
 //! A turnd that serves while the test runs.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -313,4 +314,18 @@ fn spawn(
         }
         None => Running::start_with(&mut command, scratch),
     }
+}
+
+/// How many packets the server says it has dropped for this reason.
+pub(crate) fn dropped(admin: &Path, reason: &str) -> u64 {
+    let mut stream = UnixStream::connect(admin).unwrap();
+    stream.set_read_timeout(Some(START_LIMIT)).unwrap();
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    let name = format!("turnd_packets_dropped_total{{reason=\"{reason}\"}} ");
+    let sample = page.lines().find_map(|line| line.strip_prefix(&name));
+    sample.unwrap_or_else(|| panic!("{page}")).parse().unwrap()
 }
