@@ -1,11 +1,12 @@
 //! Clients that come by another way than before: behind a proxy, from one of its ports or connections to the next.
 
-use stun::message::METHOD_REFRESH;
-use turnd_proto::server::five_tuple::{Path, SocketId};
+use stun::message::{METHOD_ALLOCATE, METHOD_REFRESH};
+use turnd_proto::server::five_tuple::{Path, SocketId, Transport};
 use turnd_proto::server::output::{PeerVerdict, RelayId};
 
-use crate::support::messages::{Login, addr, channel_data, status};
-use crate::support::world::{CLIENT, Caller, PEER, World, path};
+use crate::support::messages::{Login, addr, channel_data, status, transport};
+use crate::support::world::{CLIENT, Caller, PEER, World, path, path_by};
+use crate::support::{PASSWORD, USER};
 
 /// By which of the driver's sockets the client of the only allocation gets what `PEER` sends.
 fn answered_by(world: &mut World) -> SocketId {
@@ -103,4 +104,32 @@ fn between_a_client_and_one_that_a_proxy_speaks_of_not_even_the_key_moves_anythi
         assert_eq!(answered_by(&mut world), own.socket);
         assert!(world.send(&caller, PEER, "data"));
     }
+}
+
+#[test]
+fn a_client_that_leaves_before_its_relay_is_open_is_counted_nowhere() {
+    let mut world = World::new("");
+    let caller = world.log_in_on(path_by(Transport::Tcp, CLIENT), USER, PASSWORD);
+    let allocate = caller.login.sign(METHOD_ALLOCATE, vec![transport()]);
+    world.after(|server, now| {
+        server.handle_client(now, &caller.path, &allocate.raw);
+        server.handle_disconnect(now, &caller.path);
+    });
+    world.expect_empty();
+    assert!(world.events.is_empty(), "{:?}", world.events);
+    let counters = world.server.counters();
+    assert_eq!(counters.active, [[0; 2]; Transport::COUNT]);
+    assert_eq!((counters.created, counters.ended), (0, 0));
+    // The next one is counted as ever.
+    world.allocate(&caller);
+    assert_eq!(
+        world
+            .server
+            .counters()
+            .active
+            .as_flattened()
+            .iter()
+            .sum::<u64>(),
+        1
+    );
 }

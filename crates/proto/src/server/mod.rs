@@ -463,6 +463,10 @@ impl Server {
                 path: allocation.path,
             });
         }
+        if allocation.opening.is_some() {
+            // It has not been counted, and nobody has heard of it.
+            return;
+        }
         self.outputs.push_back(Output::Event(Event::Ended {
             session: allocation.session(),
             reason,
