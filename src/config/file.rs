@@ -92,7 +92,7 @@ pub struct FileConfig {
     /// Bytes that connections without an allocation may hold, all together.
     #[arg(long, help_heading = "Transports", value_name = "N")]
     pub max_idle_memory: Option<u32>,
-    /// TLS and DTLS handshakes per second that one source network may begin; 0: no limit.
+    /// TLS and DTLS handshakes per second of one source network, which may open ten times as many TCP connections; 0: no limit.
     #[arg(long, help_heading = "Transports", value_name = "N")]
     pub handshake_rate: Option<u32>,
     /// Addresses to relay from; none: the address that the client reached.

@@ -75,7 +75,8 @@ pub struct Transports {
     pub patience: Duration,
     /// `max-idle-streams`, `max-idle-streams-per-ip`, `max-idle-memory`: clients without one.
     pub unallocated: UnallocatedLimits,
-    /// `handshake-rate`: handshakes per second of one source network; `None`: no limit.
+    /// `handshake-rate`: handshakes per second of one source network, and a tenth of its TCP
+    /// connections; `None`: no limit.
     pub handshake_rate: Option<u32>,
 }
 

@@ -20,6 +20,10 @@ const BYTES_STEP: usize = 1024;
 /// HelloVerifyRequests to one source network for each handshake that it may begin: a client on a
 /// bad path asks again and again.
 const HELLOS_PER_HANDSHAKE: u32 = 10;
+/// TCP connections of one source network for each handshake that it may begin: many are plain.
+const CONNECTIONS_PER_HANDSHAKE: u32 = 10;
+/// Time in whose connections a network may open them all at once: those of a site that comes back.
+const CONNECTION_BURST: Duration = Duration::from_secs(5);
 
 /// Settings that are the same for all workers.
 #[derive(Clone, Debug)]
@@ -37,14 +41,18 @@ pub(super) struct HandshakeRates {
     handshakes: PrefixLimiter,
     /// Answers to ClientHellos without a good cookie.
     hellos: PrefixLimiter,
+    /// TCP connections, whatever comes of them.
+    connections: PrefixLimiter,
 }
 
 impl HandshakeRates {
     pub(super) fn new(handshakes_per_second: u32, now: Instant) -> Self {
         let hellos = handshakes_per_second.saturating_mul(HELLOS_PER_HANDSHAKE);
+        let connections = handshakes_per_second.saturating_mul(CONNECTIONS_PER_HANDSHAKE);
         Self {
             handshakes: PrefixLimiter::new(handshakes_per_second, now),
             hellos: PrefixLimiter::new(hellos, now),
+            connections: PrefixLimiter::with_burst(connections, CONNECTION_BURST, now),
         }
     }
 }
@@ -113,6 +121,12 @@ impl Admission {
     pub(super) fn may_answer_hello(&self, now: Now, source: IpAddr) -> bool {
         let rates = self.options.rates.as_ref();
         rates.is_none_or(|rates| rates.hellos.allow(now.mono, source))
+    }
+
+    /// Whether a connection of `source` is served.
+    pub(super) fn may_connect(&self, now: Now, source: IpAddr) -> bool {
+        let rates = self.options.rates.as_ref();
+        rates.is_none_or(|rates| rates.connections.allow(now.mono, source))
     }
 
     /// Ends one client, so that the next has the descriptor that is lacking.

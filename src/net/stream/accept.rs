@@ -12,6 +12,8 @@ use super::super::io::Io;
 use super::super::source::{Source, Turn};
 use super::super::worker::Worker;
 use turnd_proto::Now;
+use turnd_proto::policy::peer_filter::canonical_ip;
+use turnd_proto::server::output::DropReason;
 
 /// Connections that the kernel holds until they are taken.
 const BACKLOG: i32 = 1024;
@@ -123,14 +125,19 @@ impl Worker {
     }
 
     fn open_stream(&mut self, now: Now, tcp: TcpStream, client: SocketAddr) {
-        // Without it the connection is slower; one that has ended already fails when it is read.
-        let _ = tcp.set_nodelay(true);
         let Ok(server) = tcp.local_addr() else {
             return;
         };
         let Io {
             streams, admission, ..
         } = &mut self.io;
+        let source = canonical_ip(client.ip());
+        // All clients of a proxy come from its address.
+        if !streams.trusts(source) && !admission.may_connect(now, source) {
+            return self.server.count_drops(DropReason::ConnectionRate, 1);
+        }
+        // Without it the connection is slower; one that has ended already fails when it is read.
+        let _ = tcp.set_nodelay(true);
         if let Err(error) = streams.insert(now, admission, tcp, client, server) {
             self.io.log.socket_failed(now, server, &error);
         }

@@ -8,7 +8,7 @@ mod write_queue;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -122,6 +122,12 @@ impl Streams {
         }
     }
 
+    /// Whether `source` is a proxy's, whose connections begin with a PROXY header.
+    fn trusts(&self, source: IpAddr) -> bool {
+        let mut proxies = self.options.proxies.iter();
+        proxies.any(|range| range.contains(source))
+    }
+
     /// Serves a connection that was accepted.
     fn insert(
         &mut self,
@@ -132,11 +138,7 @@ impl Streams {
         server: SocketAddr,
     ) -> io::Result<()> {
         let source = canonical_ip(client.ip());
-        let proxied = self
-            .options
-            .proxies
-            .iter()
-            .any(|range| range.contains(source));
+        let proxied = self.trusts(source);
         let entry = self.slab.vacant_entry();
         let id = entry.key();
         Source::Stream(id).watch(&self.registry, &mut tcp)?;

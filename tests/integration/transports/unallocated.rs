@@ -10,9 +10,11 @@ use socket2::{Domain, Socket, Type};
 use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, METHOD_REFRESH};
 
 use super::{memory, wait_until};
+
 use crate::support::messages::{lifetime, status, transport};
 use crate::support::{
-    Authority, Namespace, PASSWORD, StreamClient, StunClient, Turnd, USER, link, node, request,
+    Authority, Namespace, PASSWORD, Scratch, StreamClient, StunClient, Turnd, USER, dropped, link,
+    node, request,
 };
 
 /// The longest that a test waits for what has to happen.
@@ -259,4 +261,45 @@ fn one_network_begins_so_many_tls_handshakes_and_no_more() {
     let binding = json!({ "targets": ["198.51.100.1:3478"], "milliseconds": 5000 });
     let answers = node(Some(&stranger), "binding.mjs", &binding, LIMIT);
     assert!(answers[0]["mapped"].is_string(), "{answers}");
+}
+
+#[test]
+fn one_network_opens_so_many_connections_and_no_more() {
+    let (stranger, server) = (Namespace::new("stranger"), Namespace::new("server"));
+    link([
+        (&stranger, "cable", &["198.51.100.2/24", "203.0.113.2/24"]),
+        (&server, "cable", &["198.51.100.1/24", "203.0.113.1/24"]),
+    ]);
+    let scratch = Scratch::new();
+    let admin = scratch.path().join("admin");
+    let address: SocketAddr = "198.51.100.1:3478".parse().unwrap();
+    let toml = format!(
+        "listening-ip = '198.51.100.1'\nhandshake-rate = 1\nadmin-listen = ['{}']",
+        admin.display()
+    );
+    let turnd = Turnd::start_in(&server, address, &toml);
+    let connect = |source: &str| {
+        let source = source.parse().unwrap();
+        stranger.inside(|| connect_from(source, address))
+    };
+    let started = Instant::now();
+    let streams: Vec<_> = (0..200).map(|_| connect("198.51.100.2")).collect();
+    let served = streams
+        .into_iter()
+        .filter_map(|mut stream| {
+            let question = request(METHOD_BINDING, vec![]);
+            stream.write_all(&question.raw).ok()?;
+            stream.read(&mut [0; 100]).ok().filter(|count| *count > 0)
+        })
+        .count() as u64;
+    // Ten a second, those of five at once.
+    let most = 50 + 10 * (started.elapsed().as_secs() + 1);
+    assert!((50..=most).contains(&served), "{served}\n{}", turnd.log());
+    assert!(
+        most < 200,
+        "{most} were allowed: the machine is too slow for this test"
+    );
+    assert_eq!(dropped(&admin, "connection-rate"), 200 - served);
+    // Another network has its own.
+    StreamClient::over(connect("203.0.113.2")).binding();
 }

@@ -81,6 +81,8 @@ pub enum DropReason {
     TooManyStreams,
     /// `handshake-rate`.
     HandshakeRate,
+    /// A TCP connection above ten times `handshake-rate`.
+    ConnectionRate,
 }
 
 impl DropReason {
@@ -99,6 +101,7 @@ impl DropReason {
         Self::Proxy,
         Self::TooManyStreams,
         Self::HandshakeRate,
+        Self::ConnectionRate,
     ];
 
     /// The word for metric labels.
@@ -118,11 +121,12 @@ impl DropReason {
             Self::Proxy => "proxy",
             Self::TooManyStreams => "too-many-streams",
             Self::HandshakeRate => "handshake-rate",
+            Self::ConnectionRate => "connection-rate",
         }
     }
 
     /// How many reasons there are.
-    pub const COUNT: usize = Self::HandshakeRate as usize + 1;
+    pub const COUNT: usize = Self::ConnectionRate as usize + 1;
 }
 
 /// One thing for the driver to do.

@@ -115,7 +115,13 @@ impl PrefixLimiter {
     /// At most `per_second` replies a second to each network, all of them at once if need be.
     #[must_use]
     pub fn new(per_second: u32, now: Instant) -> Self {
-        Self(RateTable::new(per_second, Duration::from_secs(1), now))
+        Self::with_burst(per_second, Duration::from_secs(1), now)
+    }
+
+    /// The same, those of `burst` at once if need be.
+    #[must_use]
+    pub fn with_burst(per_second: u32, burst: Duration, now: Instant) -> Self {
+        Self(RateTable::new(per_second, burst, now))
     }
 
     /// Whether a reply to `source` may be sent, and if so counts it.
