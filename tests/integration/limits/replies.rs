@@ -2,6 +2,7 @@
 
 use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, METHOD_REFRESH, Message};
 use turnd_proto::server::five_tuple::Transport;
+use turnd_proto::server::output::DropReason;
 
 use crate::support::messages::{Login, request, status, transport};
 use crate::support::world::{Caller, World, path, path_by};
@@ -86,4 +87,48 @@ fn whoever_has_a_genuine_nonce_is_limited_apart_from_whoever_has_none() {
         10,
         "its use takes nothing from the others"
     );
+}
+
+/// Requests whose long user name was not checked.
+fn unchecked_names(world: &World) -> u64 {
+    world.server.counters().drops[DropReason::UserNameRate as usize]
+}
+
+#[test]
+fn a_network_has_so_many_long_user_names_checked_and_its_calls_go_on() {
+    let long = "a".repeat(400);
+    let mut world = World::new(&format!(
+        "unauthenticated-rate = 0\nuser = ['alice:x', '{long}:{PASSWORD}']"
+    ));
+    let caller = world.log_in("192.0.2.10:1", &long, PASSWORD);
+    world.allocate(&caller);
+    let late = world.log_in("192.0.2.11:1", &long, PASSWORD);
+    let stranger = world.log_in("192.0.2.9:9", &"b".repeat(400), PASSWORD);
+    let forged = path("192.0.2.12:7");
+    let refused = |world: &mut World, path, login: &Login, count| {
+        let request = login.sign(METHOD_ALLOCATE, vec![transport()]);
+        (0..count)
+            .filter(|_| !world.is_silent(path, &request.raw))
+            .count()
+    };
+    // The nonce was another address's: the sender may be forged.
+    assert_eq!(refused(&mut world, &forged, &stranger.login, 1100), 1000);
+    assert_eq!(unchecked_names(&world), 100);
+    // Whoever has a nonce of its own is not forged, and counts apart: with those two it is a thousand.
+    world.allocate(&late);
+    assert_eq!(
+        refused(&mut world, &stranger.path, &stranger.login, 1100),
+        998
+    );
+    // The owner of an allocation, names of usual length and other networks do not depend on it.
+    assert_eq!(status(&world.refresh(&caller, None)), 200);
+    let short = world.log_in("192.0.2.13:1", USER, "guess");
+    assert_eq!(refused(&mut world, &short.path, &short.login, 1100), 1100);
+    let elsewhere = path("198.51.100.1:7");
+    assert_eq!(refused(&mut world, &elsewhere, &stranger.login, 1), 1);
+    // On a stream no address is forged.
+    let stream = path_by(Transport::Tcp, "192.0.2.14:7");
+    assert_eq!(refused(&mut world, &stream, &stranger.login, 1), 0);
+    world.at_second(1);
+    assert_eq!(refused(&mut world, &stream, &stranger.login, 1), 1);
 }

@@ -127,10 +127,7 @@ impl Authenticator {
         };
         let find = |typ| integrity::find(attributes, typ);
         let nonce = find(ATTR_NONCE);
-        let fresh_nonce = nonce.is_some_and(|nonce| {
-            let nonces = &self.nonces;
-            nonces.is_fresh(nonce, now.unix, source, self.stale_nonce)
-        });
+        let fresh_nonce = nonce.is_some_and(|nonce| self.is_fresh(now, source, nonce));
         let rejected = |rejection| Rejected {
             rejection,
             fresh_nonce,
@@ -165,6 +162,18 @@ impl Authenticator {
         } else {
             Err(rejected(Rejection::StaleNonce(identity)))
         }
+    }
+
+    /// Whether a request carries a nonce that was sent to `source`, and so is not forged.
+    #[must_use]
+    pub fn proves_address(&self, now: Now, source: IpAddr, msg: &Message) -> bool {
+        let nonce = integrity::find(&msg.attributes.0, ATTR_NONCE);
+        nonce.is_some_and(|nonce| self.is_fresh(now, source, nonce))
+    }
+
+    fn is_fresh(&self, now: Now, source: IpAddr, nonce: &[u8]) -> bool {
+        let nonces = &self.nonces;
+        nonces.is_fresh(nonce, now.unix, source, self.stale_nonce)
     }
 
     /// Looks for the user whose key signed the message.

@@ -3,6 +3,7 @@
 pub mod allocation;
 pub mod alternates;
 mod bandwidth;
+mod claims;
 pub mod connections;
 pub mod counters;
 mod deadlines;
@@ -185,6 +186,9 @@ impl Server {
         head: &Head,
     ) -> ClientVerdict<'a> {
         let source = path.tuple.client.ip();
+        if !self.may_claim(now, path, message, None) {
+            return ClientVerdict::Drop(DropReason::UserNameRate);
+        }
         match self.shared.auth.authenticate(now, source, message, None) {
             Ok(identity) => {
                 let client = canonical_socket(path.tuple.client);
@@ -221,6 +225,9 @@ impl Server {
         };
         let allocation = self.allocations.by_tuple(&path.tuple);
         let owner = peer_owner.as_ref().or(allocation.map(|a| &a.identity));
+        if !self.may_claim(now, path, message, owner) {
+            return ClientVerdict::Drop(DropReason::UserNameRate);
+        }
         let identity = match self.shared.auth.authenticate(now, source, message, owner) {
             Ok(identity) => identity,
             Err(rejected) => return self.reject(now, path, message, head, &rejected),

@@ -83,6 +83,8 @@ pub enum DropReason {
     HandshakeRate,
     /// A TCP connection above ten times `handshake-rate`.
     ConnectionRate,
+    /// A request with a long user name, of a source network that sends many.
+    UserNameRate,
 }
 
 impl DropReason {
@@ -102,6 +104,7 @@ impl DropReason {
         Self::TooManyStreams,
         Self::HandshakeRate,
         Self::ConnectionRate,
+        Self::UserNameRate,
     ];
 
     /// The word for metric labels.
@@ -122,11 +125,12 @@ impl DropReason {
             Self::TooManyStreams => "too-many-streams",
             Self::HandshakeRate => "handshake-rate",
             Self::ConnectionRate => "connection-rate",
+            Self::UserNameRate => "user-name-rate",
         }
     }
 
     /// How many reasons there are.
-    pub const COUNT: usize = Self::ConnectionRate as usize + 1;
+    pub const COUNT: usize = Self::UserNameRate as usize + 1;
 }
 
 /// One thing for the driver to do.

@@ -16,6 +16,10 @@ const ORDINARY_REPLY: usize = 100;
 /// Bytes of a Binding response with an IPv6 address, 2.2 times a bare request.
 const ORDINARY_BINDING: usize = 44;
 
+/// Requests per second with long user names that are checked for one source network: preparing and
+/// hashing such a name costs up to five times a refused bare Allocate.
+const LONG_NAME_RATE: u32 = 1000;
+
 /// Time in whose Allocates a user may make them all at once: those of a site that comes back.
 const ALLOCATE_BURST: Duration = Duration::from_secs(10);
 
@@ -26,15 +30,17 @@ pub struct Rates {
     challenged: Rate<PrefixLimiter>,
     binding: Rate<PrefixLimiter>,
     redirects: Rate<PrefixLimiter>,
+    unproven_names: Rate<PrefixLimiter>,
+    proven_names: Rate<PrefixLimiter>,
     allocates: Rate<RateTable>,
 }
 
-/// What the sender of a refused request over UDP has shown of its address.
+/// What the sender of a request has shown of its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// Nothing: it may be forged.
     None,
-    /// A nonce that was sent there.
+    /// A nonce that was sent there, or a handshake.
     Nonce,
 }
 
@@ -48,6 +54,8 @@ impl Rates {
             challenged: Rate::new(replies, previous.map(|p| &p.challenged)),
             binding: Rate::new(limits.binding_rate, previous.map(|p| &p.binding)),
             redirects: Rate::new(Some(REDIRECT_RATE), previous.map(|p| &p.redirects)),
+            unproven_names: Rate::new(Some(LONG_NAME_RATE), previous.map(|p| &p.unproven_names)),
+            proven_names: Rate::new(Some(LONG_NAME_RATE), previous.map(|p| &p.proven_names)),
             allocates: Rate::new(limits.user_allocate_rate, previous.map(|p| &p.allocates)),
         }
     }
@@ -59,6 +67,8 @@ impl Rates {
             &self.challenged,
             &self.binding,
             &self.redirects,
+            &self.unproven_names,
+            &self.proven_names,
         ] {
             let _ = rate.limiter(now);
         }
@@ -99,6 +109,16 @@ impl Rates {
     #[must_use]
     pub fn allow_redirect(&self, now: Instant, source: IpAddr) -> bool {
         self.redirects.allow(now, source)
+    }
+
+    /// Whether a long user name that came from `source` is checked.
+    #[must_use]
+    pub fn allow_long_name(&self, now: Instant, source: IpAddr, proof: Proof) -> bool {
+        let names = match proof {
+            Proof::None => &self.unproven_names,
+            Proof::Nonce => &self.proven_names,
+        };
+        names.allow(now, source)
     }
 
     /// Whether `holder` may make another allocation now.
