@@ -29,7 +29,7 @@ const MAX_PAGE: usize = 1000;
 const DEFAULT_PAGE: usize = 100;
 
 /// How long credentials are good when nobody says.
-const DEFAULT_TTL: Duration = Duration::from_secs(600);
+const DEFAULT_TTL: Duration = Duration::from_secs(86_400);
 
 /// Paths, and what answers there.
 pub(super) type Routes = Vec<(&'static str, MethodRouter<Arc<Daemon>>)>;

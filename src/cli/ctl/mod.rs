@@ -143,9 +143,9 @@ struct Credentials {
     /// Name to make credentials for.
     #[arg(long)]
     name: Option<String>,
-    /// How long the credentials are good for, as 90 (seconds), 30m, 24h or 7d.
-    #[arg(long, default_value = "24h", value_parser = credentials::duration)]
-    ttl: Duration,
+    /// How long the credentials are good for, as 90 (seconds), 30m, 24h or 7d; otherwise 24h, or max-credential-ttl if that is less.
+    #[arg(long, value_parser = credentials::duration)]
+    ttl: Option<Duration>,
     /// Host of the server; otherwise external-ip, listening-ip or 127.0.0.1.
     #[arg(long)]
     host: Option<String>,
@@ -189,7 +189,8 @@ impl Caller {
                 self.show(&answer, |answer| format!("log level {}", answer["level"]))
             }
             Command::Credentials(Credentials { name, ttl, host }) => {
-                let body = json!({ "name": name, "host": host, "ttl_seconds": ttl.as_secs() });
+                let ttl = ttl.map(|ttl| ttl.as_secs());
+                let body = json!({ "name": name, "host": host, "ttl_seconds": ttl });
                 say(pretty(&self.post("/api/v1/credentials", body).await?)?)
             }
         }

@@ -84,6 +84,11 @@ fn nobody_is_given_credentials_for_longer_than_the_key_says() {
     assert!((1..=60).contains(&ttl(&ask(&turnd, &json!({ "ttl_seconds": 60 })).1)));
     assert_eq!(ctl(&turnd, &["credentials", "--ttl", "1h"]).code, Some(1));
     ctl(&turnd, &["credentials", "--ttl", "1m"]).ok();
+    let unasked = || serde_json::from_str(&ctl(&turnd, &["credentials"]).ok()).unwrap();
+    assert!((1..=60).contains(&ttl(&unasked())));
+    turnd.configure("static-auth-secret = 'north'\nmax-credential-ttl = 100000");
+    ctl(&turnd, &["reload"]).ok();
+    assert!((86_300..=86_400).contains(&ttl(&unasked())));
 }
 
 #[test]
