@@ -58,7 +58,11 @@ impl Refusal {
     pub fn unknown_attributes(types: impl Iterator<Item = AttrType>) -> Self {
         let mut unknown = Vec::new();
         for typ in types {
-            if !unknown.contains(&typ) && unknown.len() < MAX_UNKNOWN {
+            // What finds no room need not be compared.
+            if unknown.len() == MAX_UNKNOWN {
+                break;
+            }
+            if !unknown.contains(&typ) {
                 unknown.push(typ);
             }
         }
