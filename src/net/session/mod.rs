@@ -405,7 +405,9 @@ impl Io {
                 }
                 return Some(path);
             }
-            // The proxy uses the port for another client now.
+            // The proxy is trusted, and uses the port for another client now: what the one before
+            // has there is nobody's any more. A proxy that heads the first datagram alone lets its
+            // client end a session so, but none except the client's own.
             self.end_session(serving, id);
         }
         let (sessions, admission) = (&mut self.sessions, &mut self.admission);
