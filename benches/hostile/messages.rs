@@ -94,6 +94,10 @@ pub(crate) fn kinds(nonce: &str, expired: &str) -> Vec<Kind> {
             allocate("\u{30FB}\u{30A2}a", nonce),
         ),
         kind(
+            "Allocate, unknown user, 64 bytes of Arabic digits",
+            allocate(&"\u{661}".repeat(32), nonce),
+        ),
+        kind(
             "Allocate, unknown user, 507 bytes of middle dots",
             allocate(&dots, nonce),
         ),
