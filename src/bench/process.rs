@@ -69,7 +69,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn this_process_uses_something() {
         let usage = Usage::of(std::process::id()).unwrap();
         assert!(usage.rss > 0);

@@ -279,7 +279,6 @@ mod tests {
         assert_eq!(target.queue.dropped(), 0);
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn lines_that_a_full_disk_does_not_take_are_counted() {
         let target = LogTarget::new(Some(Path::new("/dev/full"))).unwrap();

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 /// Least time between two changes that are told: addresses come in groups.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// How often to look at the addresses where the system does not tell of changes.
+/// Interval at which the addresses are listed where netlink is refused (a sandbox).
 pub const LOOK: Duration = Duration::from_secs(5);
 
 /// The addresses of this host's interfaces, as far as they mean something without an interface.
@@ -79,7 +79,6 @@ fn without_news(error: io::Error) {
     tracing::debug!(%error, seconds, "the system does not tell when addresses change: they are listed again and again");
 }
 
-#[cfg(all(target_os = "linux", not(turnd_portable)))]
 mod news {
     //! Netlink, which says that addresses were added and removed (rtnetlink(7)).
 
@@ -121,26 +120,6 @@ mod news {
                     Err(error) => return Err(error),
                 }
             }
-        }
-    }
-}
-
-#[cfg(not(all(target_os = "linux", not(turnd_portable))))]
-mod news {
-    //! Nothing: this system is asked again and again.
-
-    use std::io;
-
-    #[derive(Debug)]
-    pub(super) enum Socket {}
-
-    impl Socket {
-        pub(super) fn open() -> io::Result<Self> {
-            Err(io::ErrorKind::Unsupported.into())
-        }
-
-        pub(super) async fn news(&self) -> io::Result<()> {
-            match *self {}
         }
     }
 }

@@ -169,27 +169,14 @@ impl Kind {
 /// The addresses to listen on, and whether the server can do without each.
 fn ips(config: &Config) -> Vec<(IpAddr, bool)> {
     let configured = &config.listen.ips;
-    let ips = if configured.is_empty() {
+    if configured.is_empty() {
         vec![
             (Ipv4Addr::UNSPECIFIED.into(), false),
             (Ipv6Addr::UNSPECIFIED.into(), true),
         ]
     } else {
         configured.iter().map(|ip| (*ip, false)).collect()
-    };
-    if udp::HAS_LOCAL_ADDRESS {
-        return ips;
     }
-    // A wildcard socket could not answer from the address that was asked.
-    let host = super::host::addresses_or_none();
-    let expand = |(ip, optional): (IpAddr, bool)| {
-        if !ip.is_unspecified() {
-            return vec![(ip, optional)];
-        }
-        let family = host.iter().filter(|own| own.is_ipv4() == ip.is_ipv4());
-        family.map(|own| (*own, optional)).collect()
-    };
-    ips.into_iter().flat_map(expand).collect()
 }
 
 /// The host has no IPv6, or has it switched off.

@@ -146,7 +146,7 @@ impl Worker {
                 log: EventLog::new(options.count),
             },
             receiver: Receiver::new(),
-            alarm: Alarm::new(poll.registry()),
+            alarm: Alarm::new(poll.registry())?,
             poll,
             events: Events::with_capacity(EVENTS),
             commands,

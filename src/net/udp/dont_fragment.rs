@@ -1,16 +1,16 @@
-//! The DF bit, which systems have as a property of the socket.
+//! DF bit, which Linux has as a property of the socket.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
+use rustix::net::sockopt::{
+    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+};
+
 /// Sets or clears DF on what the socket sends from now on. The path MTU that the kernel has heard
 /// of is left out of it either way: whoever sends ICMP could choose it.
-#[cfg(target_os = "linux")]
 pub(super) fn set_dont_fragment(socket: &impl AsFd, addr: SocketAddr, on: bool) -> io::Result<()> {
-    use rustix::net::sockopt::{
-        Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
-    };
     match addr {
         SocketAddr::V4(_) => {
             let mode = if on {
@@ -29,12 +29,6 @@ pub(super) fn set_dont_fragment(socket: &impl AsFd, addr: SocketAddr, on: bool) 
             set_ipv6_mtu_discover(socket, mode)?;
         }
     }
-    Ok(())
-}
-
-/// The system's default stays.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn set_dont_fragment(_: &impl AsFd, _: SocketAddr, _: bool) -> io::Result<()> {
     Ok(())
 }
 

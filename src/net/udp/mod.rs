@@ -1,25 +1,11 @@
-//! UDP in batches. The rest of turnd sees datagrams in, datagrams out; how the system is asked is
-//! the business of the platform file.
+//! UDP in batches. The rest of turnd sees datagrams in, datagrams out; how the kernel is asked is
+//! the business of `linux`.
 //!
 //! A [`Receiver`] takes a batch from one socket into its buffers and shows the datagrams in it. A
 //! [`SendQueue`] collects what is to go out, by reference to those buffers, until it is flushed.
 
-#[cfg(all(target_os = "linux", not(turnd_portable)))]
-#[path = "linux/mod.rs"]
-mod platform;
-#[cfg(any(not(target_os = "linux"), turnd_portable))]
-#[path = "portable.rs"]
-mod platform;
-
-/// Beside the Linux module, to compare the two.
-#[cfg(all(test, target_os = "linux", not(turnd_portable)))]
-#[expect(
-    dead_code,
-    reason = "the test does not open its sockets by this module"
-)]
-mod portable;
-
 mod dont_fragment;
+mod linux;
 mod queue;
 mod receiver;
 mod slab;
@@ -34,9 +20,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 use dont_fragment::set_dont_fragment;
 pub use queue::{Outgoing, SendCounters, SendQueue, Via};
 pub use receiver::Receiver;
-
-/// Whether a wildcard socket can tell and choose the local address of a datagram.
-pub const HAS_LOCAL_ADDRESS: bool = platform::HAS_LOCAL_ADDRESS;
 
 /// What a listening socket asks of the kernel for bursts, in bytes.
 const LISTENER_BUFFER: usize = 8 << 20;
@@ -93,10 +76,10 @@ impl UdpSocket {
     pub fn bind_listener(addr: SocketAddr) -> io::Result<Self> {
         let socket = new_socket(addr)?;
         socket.set_reuse_port(true)?;
-        platform::set_buffers(&socket, LISTENER_BUFFER);
+        linux::set_buffers(&socket, LISTENER_BUFFER);
         set_dont_fragment(&socket, addr, false)?;
         if addr.ip().is_unspecified() {
-            platform::request_local_address(&socket, addr)?;
+            linux::request_local_address(&socket, addr)?;
         }
         Self::bind(socket, addr)
     }
@@ -107,14 +90,14 @@ impl UdpSocket {
     /// What the system says; [`io::ErrorKind::AddrInUse`] when another program has the port.
     pub fn bind_relay(addr: SocketAddr) -> io::Result<Self> {
         let socket = new_socket(addr)?;
-        platform::set_buffers(&socket, RELAY_BUFFER);
+        linux::set_buffers(&socket, RELAY_BUFFER);
         set_dont_fragment(&socket, addr, false)?;
         Self::bind(socket, addr)
     }
 
     fn bind(socket: Socket, addr: SocketAddr) -> io::Result<Self> {
-        platform::request_coalescing(&socket);
-        platform::request_traffic_class(&socket, addr);
+        linux::request_coalescing(&socket);
+        linux::request_traffic_class(&socket, addr);
         socket.bind(&addr.into())?;
         let socket = StdUdpSocket::from(socket);
         let addr = socket.local_addr()?;
@@ -132,7 +115,7 @@ impl UdpSocket {
     /// # Errors
     /// What the system says; [`io::ErrorKind::WouldBlock`] when its buffer is full.
     pub fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
-        platform::send(self, bytes, to, from)
+        linux::send(self, bytes, to, from)
     }
 
     /// Sends `bytes` as datagrams of `size` bytes, the last of which may be shorter, and tells how
@@ -147,11 +130,10 @@ impl UdpSocket {
         to: SocketAddr,
         how: Burst,
     ) -> io::Result<usize> {
-        platform::send_burst(self, bytes, size, to, how)
+        linux::send_burst(self, bytes, size, to, how)
     }
 }
 
-#[cfg(unix)]
 impl std::os::fd::AsRawFd for UdpSocket {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.socket.as_raw_fd()

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::slab::Slab;
-use super::{Receiver, UdpSocket, platform};
+use super::{Receiver, UdpSocket, linux};
 use turnd_proto::server::five_tuple::SocketId;
 use turnd_proto::server::output::RelayId;
 use turnd_proto::wire::indication::Header;
@@ -230,7 +230,7 @@ pub struct SendQueue {
     spans: Vec<Span>,
     /// Payloads that no receiver holds, one behind the other.
     copied: Vec<u8>,
-    sender: platform::Sender,
+    sender: linux::Sender,
     counters: SendCounters,
 }
 
@@ -242,7 +242,7 @@ impl SendQueue {
             items: Vec::with_capacity(CAPACITY),
             spans: Vec::with_capacity(CAPACITY),
             copied: Vec::new(),
-            sender: platform::Sender::new(),
+            sender: linux::Sender::new(),
             counters: SendCounters::default(),
         }
     }

@@ -2,38 +2,17 @@
 
 use std::io;
 
+use super::linux::Batch;
 use super::slab::Slab;
-use super::{Datagram, UdpSocket, platform};
-
-/// How a system fills the slots of a slab.
-pub trait Batch {
-    /// A batch that is empty.
-    fn new() -> Self;
-
-    /// Takes what waits in `socket` into `slab`, a slot for each at the most; `true` when there may
-    /// be more.
-    ///
-    /// # Errors
-    /// What the system says, except that an empty socket is no error.
-    fn receive(&mut self, slab: &mut Slab, socket: &UdpSocket) -> io::Result<bool>;
-
-    /// Forgets what came.
-    fn clear(&mut self);
-
-    /// How many slots are filled.
-    fn filled(&self) -> usize;
-
-    /// The datagrams of what came into `slab`, in order; what the kernel has joined is taken apart.
-    fn datagrams<'a>(&'a self, slab: &'a Slab) -> impl Iterator<Item = Datagram<'a>>;
-}
+use super::{Datagram, UdpSocket};
 
 /// The buffers of one worker: filled by [`Self::receive`], read by [`Self::datagrams`].
-pub struct Receiver<B = platform::Batch> {
+pub struct Receiver {
     slab: Slab,
-    batch: B,
+    batch: Batch,
 }
 
-impl<B: Batch> std::fmt::Debug for Receiver<B> {
+impl std::fmt::Debug for Receiver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Receiver")
             .field("filled", &self.batch.filled())
@@ -41,13 +20,13 @@ impl<B: Batch> std::fmt::Debug for Receiver<B> {
     }
 }
 
-impl<B: Batch> Receiver<B> {
+impl Receiver {
     /// Buffers for one batch; pages that no datagram has touched cost nothing.
     #[must_use]
     pub fn new() -> Self {
         Self {
             slab: Slab::new(),
-            batch: B::new(),
+            batch: Batch::new(),
         }
     }
 
@@ -83,7 +62,7 @@ impl<B: Batch> Receiver<B> {
     }
 }
 
-impl<B: Batch> Default for Receiver<B> {
+impl Default for Receiver {
     fn default() -> Self {
         Self::new()
     }

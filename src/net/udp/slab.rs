@@ -1,7 +1,7 @@
 //! The memory that a batch of datagrams lies in.
 
 /// Slots of one size, side by side; pages that no datagram has touched cost nothing.
-pub struct Slab {
+pub(super) struct Slab {
     bytes: Box<[u8]>,
 }
 

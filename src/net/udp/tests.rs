@@ -1,5 +1,5 @@
-//! The Linux module against the portable one: the same datagrams go in, the same come out.
-#![cfg(all(target_os = "linux", not(turnd_portable)))]
+//! Batches against datagrams that are received and sent one by one: the same go in, the same come
+//! out.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,78 +9,12 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use stun::agent::TransactionId;
 
-use super::queue::{Payloads, Place, Run};
+use super::queue::{Payloads, Place};
 use super::*;
 use turnd_proto::server::five_tuple::SocketId;
 use turnd_proto::server::output::RelayId;
 use turnd_proto::wire::channel_data;
 use turnd_proto::wire::indication::Header;
-
-/// What both modules have, for one test to drive either.
-trait Module {
-    type Receiver;
-    type Sender;
-    fn socket() -> UdpSocket;
-    fn receiver() -> Self::Receiver;
-    fn sender() -> Self::Sender;
-    fn receive(receiver: &mut Self::Receiver, socket: &UdpSocket) -> bool;
-    fn datagrams(receiver: &Self::Receiver) -> Vec<Datagram<'_>>;
-    fn place_of(receiver: &Self::Receiver, payload: &[u8]) -> Place;
-    fn max_segments(sender: &Self::Sender) -> usize;
-    fn send(
-        sender: &mut Self::Sender,
-        socket: &UdpSocket,
-        run: Run<'_>,
-        receiver: &Self::Receiver,
-    ) -> usize;
-}
-
-macro_rules! module {
-    ($name:ident, $module:ident, $socket:ident) => {
-        struct $name;
-
-        impl Module for $name {
-            type Receiver = super::Receiver<$module::Batch>;
-            type Sender = $module::Sender;
-            fn socket() -> UdpSocket {
-                $socket()
-            }
-            fn receiver() -> Self::Receiver {
-                super::Receiver::new()
-            }
-            fn sender() -> Self::Sender {
-                $module::Sender::new()
-            }
-            fn receive(receiver: &mut Self::Receiver, socket: &UdpSocket) -> bool {
-                receiver.receive(socket).unwrap()
-            }
-            fn datagrams(receiver: &Self::Receiver) -> Vec<Datagram<'_>> {
-                receiver.datagrams().collect()
-            }
-            fn place_of(receiver: &Self::Receiver, payload: &[u8]) -> Place {
-                Place::Received(receiver.slab().offset_of(payload).unwrap())
-            }
-            fn max_segments(sender: &Self::Sender) -> usize {
-                sender.max_segments()
-            }
-            fn send(
-                sender: &mut Self::Sender,
-                socket: &UdpSocket,
-                run: Run<'_>,
-                receiver: &Self::Receiver,
-            ) -> usize {
-                let payloads = Payloads {
-                    received: receiver.slab(),
-                    copied: &[],
-                };
-                sender.send(socket, run, payloads)
-            }
-        }
-    };
-}
-
-module!(Linux, platform, loopback);
-module!(Portable, portable, plain);
 
 /// Datagrams that are sent together: of one size, but for the last one.
 #[derive(Clone, Debug)]
@@ -93,39 +27,32 @@ fn loopback() -> UdpSocket {
     UdpSocket::bind_relay((Ipv4Addr::LOCALHOST, 0).into()).unwrap()
 }
 
-/// A socket for which the kernel joins nothing, as the portable module expects.
-fn plain() -> UdpSocket {
-    let addr = (Ipv4Addr::LOCALHOST, 0).into();
-    let socket = new_socket(addr).unwrap();
-    platform::set_buffers(&socket, RELAY_BUFFER);
-    socket.bind(&addr.into()).unwrap();
-    let socket = StdUdpSocket::from(socket);
-    let addr = socket.local_addr().unwrap();
-    UdpSocket { socket, addr }
+/// A socket of the standard library, with room for bursts.
+fn plain() -> StdUdpSocket {
+    let socket = StdUdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    linux::set_buffers(&socket2::SockRef::from(&socket), RELAY_BUFFER);
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+fn addr(socket: &StdUdpSocket) -> SocketAddr {
+    socket.local_addr().unwrap()
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const MARK: &[u8] = b"\xFFthe end";
 
 /// Everything that `socket` gets up to the mark, by source.
-fn collect(socket: &UdpSocket, marks: usize) -> BTreeMap<SocketAddr, Vec<Vec<u8>>> {
-    let (mut got, mut seen) = (BTreeMap::<_, Vec<_>>::new(), 0);
-    let mut receiver = super::Receiver::<portable::Batch>::new();
-    let deadline = Instant::now() + PATIENCE;
-    while seen < marks {
-        assert!(Instant::now() < deadline, "{seen} of {marks} marks came");
-        receiver.receive(socket).unwrap();
-        for datagram in receiver.datagrams() {
-            if datagram.bytes == MARK {
-                seen += 1;
-            } else {
-                got.entry(datagram.source)
-                    .or_default()
-                    .push(datagram.bytes.to_vec());
-            }
+fn collect(socket: &StdUdpSocket) -> BTreeMap<SocketAddr, Vec<Vec<u8>>> {
+    let mut got = BTreeMap::<_, Vec<_>>::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let (len, source) = socket.recv_from(&mut buffer).expect("the mark comes");
+        if &buffer[..len] == MARK {
+            return got;
         }
+        got.entry(source).or_default().push(buffer[..len].to_vec());
     }
-    got
 }
 
 /// What a relay with one channel would do with a datagram: strip the header of channel data that
@@ -141,11 +68,130 @@ fn relayed(datagram: &[u8]) -> (Option<Header>, &[u8]) {
     }
 }
 
-/// Sends `input` through a relay built of one module; what comes out at the end.
-fn relay<M: Module>(input: &[Sent]) -> Vec<Vec<u8>> {
-    let (source, entry, exit, sink) = (loopback(), M::socket(), M::socket(), plain());
-    let mut receiver = M::receiver();
-    let mut sender = M::sender();
+/// A relay with one channel.
+trait Relay {
+    fn new() -> Self;
+    fn entry(&self) -> SocketAddr;
+    fn exit(&self) -> SocketAddr;
+    /// Relays the next datagrams from `source`, at least one, to `sink`, and tells how many.
+    fn forward(&mut self, source: SocketAddr, sink: SocketAddr) -> usize;
+    fn mark(&self, sink: SocketAddr);
+}
+
+struct InBatches {
+    entry: UdpSocket,
+    exit: UdpSocket,
+    receiver: Receiver,
+    queue: SendQueue,
+}
+
+impl Relay for InBatches {
+    fn new() -> Self {
+        Self {
+            entry: loopback(),
+            exit: loopback(),
+            receiver: Receiver::new(),
+            queue: SendQueue::new(),
+        }
+    }
+
+    fn entry(&self) -> SocketAddr {
+        self.entry.addr()
+    }
+
+    fn exit(&self) -> SocketAddr {
+        self.exit.addr()
+    }
+
+    fn forward(&mut self, source: SocketAddr, sink: SocketAddr) -> usize {
+        receive(&mut self.receiver, &self.entry);
+        let mut count = 0;
+        for datagram in self.receiver.datagrams() {
+            assert_eq!(datagram.source, source);
+            let (header, payload) = relayed(datagram.bytes);
+            let outgoing = Outgoing {
+                via: Via::Relay(RelayId(0)),
+                to: sink,
+                from: None,
+                header,
+                payload,
+                dont_fragment: false,
+                traffic_class: datagram.traffic_class,
+            };
+            self.queue.push(&self.receiver, &outgoing);
+            count += 1;
+        }
+        self.queue.flush(&self.receiver, |_| Some(&self.exit));
+        count
+    }
+
+    fn mark(&self, sink: SocketAddr) {
+        self.exit.send(MARK, sink, None).unwrap();
+    }
+}
+
+/// The reference: one datagram at a time, with nothing but what the standard library offers.
+struct OneByOne {
+    entry: StdUdpSocket,
+    exit: StdUdpSocket,
+    buffer: Vec<u8>,
+}
+
+impl Relay for OneByOne {
+    fn new() -> Self {
+        Self {
+            entry: plain(),
+            exit: plain(),
+            buffer: vec![0; 1 << 16],
+        }
+    }
+
+    fn entry(&self) -> SocketAddr {
+        addr(&self.entry)
+    }
+
+    fn exit(&self) -> SocketAddr {
+        addr(&self.exit)
+    }
+
+    fn forward(&mut self, source: SocketAddr, sink: SocketAddr) -> usize {
+        let (len, from) = self.entry.recv_from(&mut self.buffer).unwrap();
+        assert_eq!(from, source);
+        match self.exit.send_to(&whole(&self.buffer[..len]), sink) {
+            // Wrapped, the longest datagrams do not fit any more.
+            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {}
+            sent => assert!(sent.is_ok(), "{sent:?}"),
+        }
+        1
+    }
+
+    fn mark(&self, sink: SocketAddr) {
+        self.exit.send_to(MARK, sink).unwrap();
+    }
+}
+
+/// Waits for a batch.
+fn receive(receiver: &mut Receiver, socket: &UdpSocket) {
+    let deadline = Instant::now() + PATIENCE;
+    receiver.receive(socket).unwrap();
+    while receiver.datagrams().next().is_none() {
+        assert!(Instant::now() < deadline, "no datagram came");
+        receiver.receive(socket).unwrap();
+    }
+}
+
+/// The datagram that a relay makes of `datagram`.
+fn whole(datagram: &[u8]) -> Vec<u8> {
+    let (header, payload) = relayed(datagram);
+    let mut bytes = header.map_or(vec![], |header| header.as_bytes().to_vec());
+    bytes.extend(payload);
+    bytes.extend(vec![0; header.map_or(0, |header| header.padding())]);
+    bytes
+}
+
+/// Sends `input` through a relay; what comes out at the end.
+fn relay<R: Relay>(input: &[Sent]) -> Vec<Vec<u8>> {
+    let (source, mut relay, sink) = (loopback(), R::new(), plain());
     let mut out = Vec::new();
     for sent in input {
         let bytes = sent.datagrams.concat();
@@ -157,43 +203,19 @@ fn relay<M: Module>(input: &[Sent]) -> Vec<Vec<u8>> {
         let size = sent.datagrams[0].len();
         // An empty datagram makes no chunk to send.
         let taken = if size == 0 {
-            source.send(&[], entry.addr(), None).map(|()| 1).unwrap()
+            source.send(&[], relay.entry(), None).map(|()| 1).unwrap()
         } else {
-            source.send_burst(&bytes, size, entry.addr(), how).unwrap()
+            source.send_burst(&bytes, size, relay.entry(), how).unwrap()
         };
         assert_eq!(taken, sent.datagrams.len());
 
-        let (mut seen, deadline) = (0, Instant::now() + PATIENCE);
+        let mut seen = 0;
         while seen < taken {
-            assert!(
-                Instant::now() < deadline,
-                "{seen} of {taken} datagrams came"
-            );
-            M::receive(&mut receiver, &entry);
-            let mut queue = SendQueue::new();
-            for datagram in M::datagrams(&receiver) {
-                assert_eq!(datagram.source, source.addr());
-                let (header, payload) = relayed(datagram.bytes);
-                let outgoing = Outgoing {
-                    via: Via::Relay(RelayId(0)),
-                    to: sink.addr(),
-                    from: None,
-                    header,
-                    payload,
-                    dont_fragment: false,
-                    traffic_class: datagram.traffic_class,
-                };
-                let place = M::place_of(&receiver, payload);
-                queue.add(outgoing.at(place), M::max_segments(&sender));
-                seen += 1;
-            }
-            for run in queue.runs() {
-                M::send(&mut sender, &exit, run, &receiver);
-            }
+            seen += relay.forward(source.addr(), addr(&sink));
         }
-        exit.send(MARK, sink.addr(), None).unwrap();
-        let mut got = collect(&sink, 1);
-        out.extend(got.remove(&exit.addr()).unwrap_or_default());
+        relay.mark(addr(&sink));
+        let mut got = collect(&sink);
+        out.extend(got.remove(&relay.exit()).unwrap_or_default());
         assert!(got.is_empty());
     }
     out
@@ -202,31 +224,25 @@ fn relay<M: Module>(input: &[Sent]) -> Vec<Vec<u8>> {
 fn expected(input: &[Sent]) -> Vec<Vec<u8>> {
     let datagrams = input.iter().flat_map(|sent| &sent.datagrams);
     datagrams
-        .map(|datagram| {
-            let (header, payload) = relayed(datagram);
-            let mut bytes = header.map_or(vec![], |header| header.as_bytes().to_vec());
-            bytes.extend(payload);
-            bytes.extend(vec![0; header.map_or(0, |header| header.padding())]);
-            bytes
-        })
+        .map(|datagram| whole(datagram))
         // Wrapped, the longest datagrams do not fit any more.
         .filter(|bytes| bytes.len() <= 65_507)
         .collect()
 }
 
-/// Which module relays what first in another way than it should.
+/// Which relay relays what first in another way than it should.
 fn differs(input: &[Sent]) -> Option<String> {
     let expected = expected(input);
     let relayed = [
-        ("linux", relay::<Linux>(input)),
-        ("portable", relay::<Portable>(input)),
+        ("in batches", relay::<InBatches>(input)),
+        ("one by one", relay::<OneByOne>(input)),
     ];
-    relayed.into_iter().find_map(|(module, got)| {
+    relayed.into_iter().find_map(|(how, got)| {
         let at = (0..got.len().max(expected.len())).find(|i| got.get(*i) != expected.get(*i))?;
         let len = |datagrams: &[Vec<u8>]| datagrams.get(at).map(Vec::len);
         let (is, should) = (len(&got), len(&expected));
         Some(format!(
-            "{module}: datagram {at} has {is:?} bytes for {should:?}"
+            "{how}: datagram {at} has {is:?} bytes for {should:?}"
         ))
     })
 }
@@ -296,7 +312,7 @@ fn the_longest_and_the_empty_datagram() {
 fn what_the_kernel_refuses_is_counted_as_dropped() {
     let (socket, sink) = (loopback(), loopback());
     let source = loopback();
-    let mut receiver: Receiver = Receiver::new();
+    let mut receiver = Receiver::new();
     let mut queue = SendQueue::new();
     let datagrams = [[1; 1000]; 40].concat();
     let how = Burst::Segmented;
@@ -306,9 +322,7 @@ fn what_the_kernel_refuses_is_counted_as_dropped() {
             .unwrap(),
         40
     );
-    while receiver.datagrams().next().is_none() {
-        receiver.receive(&socket).unwrap();
-    }
+    receive(&mut receiver, &socket);
     // A port that cannot be sent to stands for a kernel that refuses in the middle of a batch.
     for (i, datagram) in receiver.datagrams().enumerate() {
         let port = if i % 2 == 0 { sink.addr().port() } else { 0 };
@@ -331,17 +345,15 @@ fn what_the_kernel_refuses_is_counted_as_dropped() {
 #[test]
 fn what_the_receiver_does_not_hold_leaves_with_what_it_holds() {
     let (source, socket, sink) = (loopback(), loopback(), plain());
-    let mut receiver: Receiver = Receiver::new();
+    let mut receiver = Receiver::new();
     let mut queue = SendQueue::new();
     source.send(b"received", socket.addr(), None).unwrap();
-    while receiver.datagrams().next().is_none() {
-        receiver.receive(&socket).unwrap();
-    }
+    receive(&mut receiver, &socket);
     let held = receiver.datagrams().next().unwrap().bytes;
     fn outgoing(to: SocketAddr, payload: &[u8]) -> Outgoing<'_> {
         Outgoing::plain(Via::Listener(SocketId(0)), to, None, payload)
     }
-    let to = sink.addr();
+    let to = addr(&sink);
     for round in 0..2 {
         for number in 0..5 {
             // It is gone when the queue is flushed.
@@ -354,14 +366,14 @@ fn what_the_receiver_does_not_hold_leaves_with_what_it_holds() {
         queue.flush(&receiver, |_| Some(&socket));
         assert_eq!(queue.counters().sent, 15 * (round + 1));
     }
-    socket.send(MARK, sink.addr(), None).unwrap();
+    socket.send(MARK, to, None).unwrap();
     let expected = (0..5).flat_map(|number| {
         let own = format!("answer {number}").into_bytes();
         let start = own[..2].to_vec();
         [own, b"received".to_vec(), start]
     });
     let expected: Vec<_> = expected.collect();
-    let got = collect(&sink, 1).remove(&socket.addr()).unwrap();
+    let got = collect(&sink).remove(&socket.addr()).unwrap();
     assert_eq!(got, [expected.clone(), expected].concat());
 }
 
@@ -384,10 +396,10 @@ fn in_namespace(setup: &[&str], test: impl FnOnce() + Send) {
 
 /// Twelve datagrams of two flows in turn: one whose socket is full after the first few, and one
 /// that must not mind.
-fn full_in_the_middle<M: Module>() {
+fn full_in_the_middle() {
     let on = |ip: [u8; 4]| UdpSocket::bind_relay((ip, 0).into()).unwrap();
-    let (source, entry, sink) = (loopback(), M::socket(), loopback());
-    let (full, free) = (on([10, 9, 0, 1]), M::socket());
+    let (source, entry, sink) = (loopback(), loopback(), plain());
+    let (full, free) = (on([10, 9, 0, 1]), loopback());
     let small = socket2::SockRef::from(&full.socket);
     small.set_send_buffer_size(1).unwrap();
     // Nobody answers there, and what is sent waits for an answer, in the buffer of its socket.
@@ -397,42 +409,44 @@ fn full_in_the_middle<M: Module>() {
         .send_burst(&datagrams.concat(), 1000, entry.addr(), Burst::Batched)
         .unwrap();
 
-    let (mut receiver, mut sender) = (M::receiver(), M::sender());
+    let (mut receiver, mut sender) = (Receiver::new(), linux::Sender::new());
     let (mut seen, mut taken) = (0, [0, 0]);
-    let deadline = Instant::now() + PATIENCE;
     while seen < datagrams.len() {
-        assert!(Instant::now() < deadline, "{seen} datagrams came");
-        M::receive(&mut receiver, &entry);
+        receive(&mut receiver, &entry);
         let mut queue = SendQueue::new();
-        for datagram in M::datagrams(&receiver) {
+        for datagram in receiver.datagrams() {
             let flow = seen % 2;
             seen += 1;
             let outgoing = Outgoing {
                 via: Via::Relay(RelayId(flow as u32)),
-                to: [nobody, sink.addr()][flow],
+                to: [nobody, addr(&sink)][flow],
                 from: None,
                 header: Some(Header::channel_data(0x4000, 1000)),
                 payload: datagram.bytes,
                 dont_fragment: false,
                 traffic_class: 0,
             };
-            let place = M::place_of(&receiver, datagram.bytes);
-            queue.add(outgoing.at(place), 1);
+            let start = receiver.slab().offset_of(datagram.bytes).unwrap();
+            queue.add(outgoing.at(Place::Received(start)), 1);
         }
         for run in queue.runs() {
             let Via::Relay(RelayId(flow)) = run.first().via else {
                 unreachable!("all leave by a relay");
             };
             let flow = flow as usize;
-            taken[flow] += M::send(&mut sender, [&full, &free][flow], run, &receiver);
+            let payloads = Payloads {
+                received: receiver.slab(),
+                copied: &[],
+            };
+            taken[flow] += sender.send([&full, &free][flow], run, payloads);
         }
     }
     assert!((1..6).contains(&taken[0]), "{taken:?}");
     assert_eq!(taken[1], 6);
-    assert_eq!(M::max_segments(&sender), M::max_segments(&M::sender()));
+    assert_eq!(sender.max_segments(), linux::Sender::new().max_segments());
 
-    free.send(MARK, sink.addr(), None).unwrap();
-    let got = collect(&sink, 1).remove(&free.addr()).unwrap();
+    free.send(MARK, addr(&sink), None).unwrap();
+    let got = collect(&sink).remove(&free.addr()).unwrap();
     let odd = (1..12).step_by(2).map(|n| {
         let header = channel_data::header(0x4000, 1000);
         [&header[..], &datagrams[n]].concat()
@@ -449,10 +463,7 @@ fn a_socket_that_is_full_in_the_middle_of_a_batch() {
         "ip address add 10.9.0.1/24 dev v0",
         "ip link set v0 up",
     ];
-    in_namespace(&setup, || {
-        full_in_the_middle::<Linux>();
-        full_in_the_middle::<Portable>();
-    });
+    in_namespace(&setup, full_in_the_middle);
 }
 
 #[test]
@@ -473,7 +484,7 @@ fn dscp_and_ecn_go_along() {
         source
             .send_burst(&datagrams, 100, relay.addr(), Burst::Segmented)
             .unwrap();
-        let mut receiver: Receiver = Receiver::new();
+        let mut receiver = Receiver::new();
         let mut wait = |socket: &UdpSocket, count| {
             let deadline = Instant::now() + PATIENCE;
             let mut classes = Vec::new();
@@ -537,7 +548,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn both_modules_relay_the_same(input in bursts()) {
+    fn batches_relay_what_one_by_one_relays(input in bursts()) {
         prop_assert_eq!(differs(&input), None);
     }
 }

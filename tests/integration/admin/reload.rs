@@ -97,8 +97,6 @@ fn a_listener_that_still_serves_is_not_put_back() {
     in_its_own_way(&turnd, &call, "");
 }
 
-/// The portable module has no wildcard sockets.
-#[cfg(not(turnd_portable))]
 #[test]
 fn a_wildcard_that_serves_does_not_give_way_to_one_of_its_addresses() {
     let turnd = start("listening-ip = ['0.0.0.0']");

@@ -18,10 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use libc::{c_int, c_void, socklen_t};
 use socket2::Socket;
 
-pub use receiver::Batch;
+pub(super) use receiver::Batch;
 pub(super) use sender::{Sender, send, send_burst};
-
-pub(super) const HAS_LOCAL_ADDRESS: bool = true;
 
 /// Repeats a call that a signal interrupted, and turns -1 into the error.
 fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {

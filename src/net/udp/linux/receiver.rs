@@ -13,18 +13,19 @@ use super::name::socket_addr;
 use super::retry;
 
 /// What `recvmmsg` fills and reads beside the slots.
-pub struct Batch {
+pub(in super::super) struct Batch {
     names: Box<[sockaddr_storage]>,
     controls: Box<[Control]>,
     iovecs: Box<[iovec]>,
-    /// Their pointers mean something within [`super::super::receiver::Batch::receive`] alone; the
+    /// Their pointers mean something within [`Self::receive`] alone; the
     /// lengths that the kernel has written are good until the next one.
     headers: Box<[mmsghdr]>,
     received: usize,
 }
 
-impl super::super::receiver::Batch for Batch {
-    fn new() -> Self {
+impl Batch {
+    /// An empty batch.
+    pub(in super::super) fn new() -> Self {
         // SAFETY: all-zero bytes are valid for these plain C structures.
         let (name, iovec, header): (sockaddr_storage, iovec, mmsghdr) =
             unsafe { (zeroed(), zeroed(), zeroed()) };
@@ -37,7 +38,16 @@ impl super::super::receiver::Batch for Batch {
         }
     }
 
-    fn receive(&mut self, slab: &mut Slab, socket: &UdpSocket) -> io::Result<bool> {
+    /// Takes what waits in `socket` into `slab`, a slot for each at the most; `true` when there may
+    /// be more.
+    ///
+    /// # Errors
+    /// Any but an empty socket, which is no error.
+    pub(in super::super) fn receive(
+        &mut self,
+        slab: &mut Slab,
+        socket: &UdpSocket,
+    ) -> io::Result<bool> {
         self.clear();
         let prepared = self.prepare(slab);
         let received = retry(|| {
@@ -66,22 +76,26 @@ impl super::super::receiver::Batch for Batch {
         }
     }
 
-    fn clear(&mut self) {
+    /// Forgets what came.
+    pub(in super::super) fn clear(&mut self) {
         self.received = 0;
     }
 
-    fn filled(&self) -> usize {
+    /// Number of slots that are filled.
+    pub(in super::super) fn filled(&self) -> usize {
         self.received
     }
 
-    fn datagrams<'a>(&'a self, slab: &'a Slab) -> impl Iterator<Item = Datagram<'a>> {
+    /// The datagrams of what came into `slab`, in order; what the kernel has joined is taken apart.
+    pub(in super::super) fn datagrams<'a>(
+        &'a self,
+        slab: &'a Slab,
+    ) -> impl Iterator<Item = Datagram<'a>> {
         (0..self.received)
             .filter_map(|i| self.message(i, slab))
             .flatten()
     }
-}
 
-impl Batch {
     /// Points a header to each slot, and tells how many there are. All is written anew each time, less than
     /// 1 % of what one datagram costs: pointers that were kept would be those of another slab, or older
     /// than what was done with this one since.
@@ -140,7 +154,6 @@ mod tests {
     use std::net::{Ipv4Addr, UdpSocket as StdSocket};
     use std::time::{Duration, Instant};
 
-    use super::super::super::receiver::Batch as _;
     use super::*;
 
     #[test]
