@@ -20,13 +20,17 @@ use stun::xoraddr::XorMappedAddress;
 use turn::proto::channum::ChannelNumber;
 use turn::proto::peeraddr::PeerAddress;
 use turn::proto::relayaddr::RelayedAddress;
-use turnd::net::udp::{Outgoing, Receiver, SendQueue, UdpSocket, Via};
-use turnd_proto::server::five_tuple::SocketId;
-use turnd_proto::server::output::RelayId;
+use turnd::net::udp::{Header, Outgoing, Receiver, SendQueue, UdpSocket};
 use turnd_proto::wire::channel_data;
-use turnd_proto::wire::indication::Header;
 
 const LISTENER: Token = Token(0);
+
+/// A socket to send from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Socket {
+    Listener,
+    Relay(usize),
+}
 
 struct Flow {
     relay: UdpSocket,
@@ -76,30 +80,30 @@ impl Forwarder {
         &mut self,
         token: usize,
         receiver: &mut Receiver,
-        queue: &mut SendQueue,
+        queue: &mut SendQueue<Socket>,
     ) -> io::Result<bool> {
         let flow = token.checked_sub(1);
         let socket = flow.map_or(&self.listener, |flow| &self.flows[flow].relay);
         let more = receiver.receive(socket)?;
         for datagram in receiver.datagrams() {
             let payload = datagram.bytes;
-            let (via, to, header, payload) = if let Some(index) = flow {
+            let (socket, to, header, payload) = if let Some(index) = flow {
                 let flow = &self.flows[index];
-                let header = Header::channel_data(flow.number, payload.len() as u16);
-                let via = Via::Listener(SocketId(0));
-                (via, flow.client, Some(header), payload)
+                let header = channel_data::header(flow.number, payload.len() as u16);
+                let header = Header::new(&header, 0);
+                (Socket::Listener, flow.client, header, payload)
             } else if let (Some(&index), Some((_, data))) = (
                 self.by_client.get(&datagram.source),
                 channel_data::parse(payload).filter(|(number, _)| *number >= 0x4000),
             ) {
-                let via = Via::Relay(RelayId(index as u32));
-                (via, self.flows[index].peer, None, data)
+                let socket = Socket::Relay(index);
+                (socket, self.flows[index].peer, Header::NONE, data)
             } else {
                 self.grant(datagram.source, payload, queue)?;
                 continue;
             };
             let outgoing = Outgoing {
-                via,
+                socket,
                 to,
                 from: None,
                 header,
@@ -109,15 +113,20 @@ impl Forwarder {
             };
             queue.push(receiver, &outgoing);
         }
-        queue.flush(receiver, |via| match via {
-            Via::Listener(_) => Some(&self.listener),
-            Via::Relay(RelayId(index)) => self.flows.get(index as usize).map(|flow| &flow.relay),
+        queue.flush(receiver, |socket| match socket {
+            Socket::Listener => Some(&self.listener),
+            Socket::Relay(index) => self.flows.get(index).map(|flow| &flow.relay),
         });
         Ok(more)
     }
 
     /// Says yes to whatever is asked.
-    fn grant(&mut self, client: SocketAddr, bytes: &[u8], queue: &mut SendQueue) -> io::Result<()> {
+    fn grant(
+        &mut self,
+        client: SocketAddr,
+        bytes: &[u8],
+        queue: &mut SendQueue<Socket>,
+    ) -> io::Result<()> {
         let mut request = Message::new();
         if request.unmarshal_binary(bytes).is_err() || request.typ.class != CLASS_REQUEST {
             return Ok(());
@@ -153,8 +162,12 @@ impl Forwarder {
         }
         let mut response = Message::new();
         if response.build(&setters).is_ok() {
-            let via = Via::Listener(SocketId(0));
-            queue.push_copy(&Outgoing::plain(via, client, None, &response.raw));
+            queue.push_copy(&Outgoing::plain(
+                Socket::Listener,
+                client,
+                None,
+                &response.raw,
+            ));
         }
         Ok(())
     }

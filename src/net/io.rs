@@ -6,9 +6,9 @@ use super::admission::Admission;
 use super::log::EventLog;
 use super::peers::Peers;
 use super::session::Sessions;
-use super::sockets::Sockets;
+use super::sockets::{Sockets, UdpSocketId};
 use super::stream::{Acceptors, Streams};
-use super::udp::{Outgoing, Receiver, SendQueue, UdpSocket, Via};
+use super::udp::{Outgoing, Receiver, SendQueue, UdpSocket};
 use super::way::Way;
 use turnd_proto::Now;
 use turnd_proto::server::five_tuple::Path;
@@ -20,7 +20,7 @@ use turnd_proto::server::{OpenError, Server};
 pub(super) struct Io {
     pub(super) sockets: Sockets,
     /// What leaves by them when the batch at hand is done.
-    pub(super) queue: SendQueue,
+    pub(super) queue: SendQueue<UdpSocketId>,
     pub(super) acceptors: Acceptors,
     pub(super) streams: Streams,
     pub(super) sessions: Sessions,
@@ -50,7 +50,7 @@ impl Io {
     /// Sends what waits; before `receiver` takes the next batch.
     pub(super) fn flush(&mut self, receiver: &Receiver) {
         let sockets = &self.sockets;
-        self.queue.flush(receiver, |via| sockets.get(via));
+        self.queue.flush(receiver, |id| sockets.get(id));
     }
 
     fn apply(&mut self, serving: &mut Serving<'_>, output: Output) {
@@ -115,7 +115,7 @@ impl Io {
                 .sessions
                 .send(&mut self.queue, &self.sockets, id, message),
             Way::Listener(_) => self.queue.push_copy(&Outgoing::plain(
-                Via::Listener(path.socket),
+                UdpSocketId::Listener(path.socket),
                 path.tuple.client,
                 self.sockets.source(path),
                 message,

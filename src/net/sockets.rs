@@ -8,9 +8,18 @@ use mio::Registry;
 use mio::unix::SourceFd;
 
 use super::source::Source;
-use super::udp::{UdpSocket, Via};
+use super::udp::UdpSocket;
 use turnd_proto::server::five_tuple::{Path, SocketId};
 use turnd_proto::server::output::RelayId;
+
+/// A worker's name for one of its UDP sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UdpSocketId {
+    /// A listening socket.
+    Listener(SocketId),
+    /// A relay socket.
+    Relay(RelayId),
+}
 
 /// Listening and relay sockets.
 #[derive(Debug)]
@@ -50,7 +59,7 @@ impl Sockets {
             return Ok(());
         }
         let id = SocketId(self.listeners.len() as u32);
-        self.watch(Via::Listener(id), &socket)?;
+        self.watch(UdpSocketId::Listener(id), &socket)?;
         self.listeners.push(Some(Listener {
             wildcard: socket.addr().ip().is_unspecified(),
             socket,
@@ -89,15 +98,15 @@ impl Sockets {
         self.listeners.get(id as usize)?.as_ref()
     }
 
-    fn watch(&self, via: Via, socket: &UdpSocket) -> io::Result<()> {
+    fn watch(&self, id: UdpSocketId, socket: &UdpSocket) -> io::Result<()> {
         let fd = socket.as_raw_fd();
-        Source::Datagrams(via).watch_readable(&self.registry, &mut SourceFd(&fd))
+        Source::Datagrams(id).watch_readable(&self.registry, &mut SourceFd(&fd))
     }
 
-    pub(super) fn get(&self, via: Via) -> Option<&UdpSocket> {
-        match via {
-            Via::Listener(id) => self.listener(id).map(|listener| &listener.socket),
-            Via::Relay(RelayId(id)) => self.relays.get(id as usize)?.as_ref(),
+    pub(super) fn get(&self, id: UdpSocketId) -> Option<&UdpSocket> {
+        match id {
+            UdpSocketId::Listener(id) => self.listener(id).map(|listener| &listener.socket),
+            UdpSocketId::Relay(RelayId(id)) => self.relays.get(id as usize)?.as_ref(),
         }
     }
 
@@ -112,7 +121,7 @@ impl Sockets {
     }
 
     pub(super) fn open_relay(&mut self, relay: RelayId, socket: UdpSocket) -> io::Result<()> {
-        self.watch(Via::Relay(relay), &socket)?;
+        self.watch(UdpSocketId::Relay(relay), &socket)?;
         let index = relay.0 as usize;
         if self.relays.len() <= index {
             self.relays.resize_with(index + 1, || None);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mio::event::Source as Watched;
 use mio::{Interest, Registry, Token};
 
-use super::udp::Via;
+use super::sockets::UdpSocketId;
 use turnd_proto::server::five_tuple::SocketId;
 use turnd_proto::server::output::RelayId;
 
@@ -21,7 +21,7 @@ pub(super) enum Source {
     /// A time that has come.
     Alarm,
     /// A UDP socket.
-    Datagrams(Via),
+    Datagrams(UdpSocketId),
     /// A socket that stream clients connect to.
     Acceptor(usize),
     /// A stream client.
@@ -56,8 +56,8 @@ impl Source {
         let (tag, id) = match self {
             Self::Commands => (0, 0),
             Self::Alarm => (7, 0),
-            Self::Datagrams(Via::Listener(SocketId(id))) => (1, id as usize),
-            Self::Datagrams(Via::Relay(RelayId(id))) => (2, id as usize),
+            Self::Datagrams(UdpSocketId::Listener(SocketId(id))) => (1, id as usize),
+            Self::Datagrams(UdpSocketId::Relay(RelayId(id))) => (2, id as usize),
             Self::Acceptor(index) => (3, index),
             Self::Stream(id) => (4, id),
             Self::TcpRelay(RelayId(id)) => (5, id as usize),
@@ -72,8 +72,8 @@ impl Source {
         match token >> SHIFT {
             0 => Self::Commands,
             7 => Self::Alarm,
-            1 => Self::Datagrams(Via::Listener(SocketId(id as u32))),
-            2 => Self::Datagrams(Via::Relay(RelayId(id as u32))),
+            1 => Self::Datagrams(UdpSocketId::Listener(SocketId(id as u32))),
+            2 => Self::Datagrams(UdpSocketId::Relay(RelayId(id as u32))),
             3 => Self::Acceptor(id),
             4 => Self::Stream(id),
             5 => Self::TcpRelay(RelayId(id as u32)),
@@ -106,8 +106,8 @@ mod tests {
         for source in [
             Source::Commands,
             Source::Alarm,
-            Source::Datagrams(Via::Listener(SocketId(0))),
-            Source::Datagrams(Via::Relay(RelayId(0x1FFF_FFFF))),
+            Source::Datagrams(UdpSocketId::Listener(SocketId(0))),
+            Source::Datagrams(UdpSocketId::Relay(RelayId(0x1FFF_FFFF))),
             Source::Acceptor(1),
             Source::Stream(70_000),
             Source::TcpRelay(RelayId(7)),

@@ -19,10 +19,10 @@ use super::log::EventLog;
 use super::now;
 use super::peers::{Peers, Workers};
 use super::session::{Route, SessionOptions, Sessions, is_dtls};
-use super::sockets::Sockets;
+use super::sockets::{Sockets, UdpSocketId};
 use super::source::{Source, Turn};
 use super::stream::{Acceptor, Acceptors, DataStream, StreamOptions, Streams};
-use super::udp::{Datagram, Outgoing, Receiver, SendCounters, SendQueue, UdpSocket, Via};
+use super::udp::{Datagram, Header, Outgoing, Receiver, SendCounters, SendQueue, UdpSocket};
 use super::way::Way;
 use turnd_proto::Now;
 use turnd_proto::policy::unallocated::Displaced;
@@ -34,6 +34,9 @@ use turnd_proto::server::shared::Shared;
 
 /// Sources whose readiness one call reports.
 const EVENTS: usize = 512;
+
+// The header of every relayed payload fits the send queue's.
+const _: () = assert!(turnd_proto::wire::indication::Header::MAX_LEN <= Header::MAX_LEN);
 
 /// How often to look whether a retired listening socket is still used.
 const RETIRED_CHECK: Duration = Duration::from_secs(1);
@@ -230,7 +233,7 @@ impl Worker {
                 break;
             };
             let turn = match source {
-                Source::Datagrams(via) => Turn::more(self.serve_datagrams(now, via)),
+                Source::Datagrams(id) => Turn::more(self.serve_datagrams(now, id)),
                 Source::Stream(id) => self.serve_stream(now, id),
                 Source::Acceptor(index) => self.accept_streams(now, index),
                 Source::TcpRelay(relay) => self.accept_peers(now, relay),
@@ -366,8 +369,8 @@ impl Worker {
     }
 
     /// Takes one batch from a socket; `true` when there may be more.
-    fn serve_datagrams(&mut self, now: Now, via: Via) -> bool {
-        let Some(socket) = self.io.sockets.get(via) else {
+    fn serve_datagrams(&mut self, now: Now, id: UdpSocketId) -> bool {
+        let Some(socket) = self.io.sockets.get(id) else {
             return false;
         };
         let addr = socket.addr();
@@ -378,9 +381,9 @@ impl Worker {
                 return false;
             }
         };
-        match via {
-            Via::Listener(id) => self.serve_clients(now, id, addr),
-            Via::Relay(id) => self.serve_peers(now, id),
+        match id {
+            UdpSocketId::Listener(id) => self.serve_clients(now, id, addr),
+            UdpSocketId::Relay(id) => self.serve_peers(now, id),
         }
         self.flush();
         self.io.streams.flush();
@@ -487,10 +490,10 @@ impl Worker {
                     Way::Listener(_) => io.queue.push(
                         receiver,
                         &Outgoing {
-                            via: Via::Listener(path.socket),
+                            socket: UdpSocketId::Listener(path.socket),
                             to: path.tuple.client,
                             from: io.sockets.source(&path),
-                            header: Some(header),
+                            header: Header::new(header.as_bytes(), header.padding()),
                             payload: datagram.bytes,
                             dont_fragment: false,
                             traffic_class: datagram.traffic_class_to(path.tuple.client),
@@ -506,7 +509,7 @@ impl Worker {
 /// Queues what a client sends to a peer; the payload lies in `receiver`. It came in `datagram`, or
 /// else in a stream, of which no packet's traffic class means this message (RFC 8656 §15).
 fn relay_to_peer(
-    queue: &mut SendQueue,
+    queue: &mut SendQueue<UdpSocketId>,
     receiver: &Receiver,
     verdict: &ClientVerdict<'_>,
     datagram: Option<&Datagram<'_>>,
@@ -521,10 +524,10 @@ fn relay_to_peer(
         queue.push(
             receiver,
             &Outgoing {
-                via: Via::Relay(relay),
+                socket: UdpSocketId::Relay(relay),
                 to: peer.0,
                 from: None,
-                header: None,
+                header: Header::NONE,
                 payload,
                 dont_fragment,
                 traffic_class: datagram.map_or(0, |datagram| datagram.traffic_class_to(peer.0)),

@@ -16,8 +16,8 @@ use self::cookie::Cookies;
 use super::admission::{Admission, Idle};
 use super::io::{Io, Serving};
 use super::secure::Secure;
-use super::sockets::Sockets;
-use super::udp::{Outgoing, SendQueue, Via};
+use super::sockets::{Sockets, UdpSocketId};
+use super::udp::{Outgoing, SendQueue};
 use super::way::Way;
 use turnd_proto::Now;
 use turnd_proto::policy::ip_range::IpRange;
@@ -58,10 +58,10 @@ impl Route {
     }
 
     /// Queues what goes back on it.
-    fn answer(&self, queue: &mut SendQueue, sockets: &Sockets, datagram: &[u8]) {
+    fn answer(&self, queue: &mut SendQueue<UdpSocketId>, sockets: &Sockets, datagram: &[u8]) {
         let from = sockets.source_of(self.listener, self.server.ip());
-        let via = Via::Listener(self.listener);
-        queue.push_copy(&Outgoing::plain(via, self.client, from, datagram));
+        let socket = UdpSocketId::Listener(self.listener);
+        queue.push_copy(&Outgoing::plain(socket, self.client, from, datagram));
     }
 }
 
@@ -131,7 +131,7 @@ impl Sessions {
     /// Sends a control message.
     pub(super) fn send(
         &mut self,
-        queue: &mut SendQueue,
+        queue: &mut SendQueue<UdpSocketId>,
         sockets: &Sockets,
         id: usize,
         message: &[u8],
@@ -144,7 +144,7 @@ impl Sessions {
     /// Sends relayed data; what is longer than a record is lost to a DTLS client.
     pub(super) fn send_data(
         &mut self,
-        queue: &mut SendQueue,
+        queue: &mut SendQueue<UdpSocketId>,
         sockets: &Sockets,
         id: usize,
         header: &Header,
@@ -280,7 +280,7 @@ impl Sessions {
 }
 
 impl Session {
-    fn send(&mut self, queue: &mut SendQueue, sockets: &Sockets, message: &[u8]) {
+    fn send(&mut self, queue: &mut SendQueue<UdpSocketId>, sockets: &Sockets, message: &[u8]) {
         match &mut self.association {
             Some(association) => {
                 association.send(message);
@@ -290,7 +290,7 @@ impl Session {
         }
     }
 
-    fn flush(&mut self, queue: &mut SendQueue, sockets: &Sockets) {
+    fn flush(&mut self, queue: &mut SendQueue<UdpSocketId>, sockets: &Sockets) {
         while let Some(datagram) = self
             .association
             .as_mut()
@@ -478,7 +478,7 @@ impl Io {
             dont_fragment,
         } = serving.server.handle_client(serving.now, path, bytes)
         {
-            let outgoing = Outgoing::plain(Via::Relay(relay), peer.0, None, payload);
+            let outgoing = Outgoing::plain(UdpSocketId::Relay(relay), peer.0, None, payload);
             self.queue.push_copy(&Outgoing {
                 dont_fragment,
                 ..outgoing

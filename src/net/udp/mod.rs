@@ -5,6 +5,7 @@
 //! [`SendQueue`] collects what is to go out, by reference to those buffers, until it is flushed.
 
 mod dont_fragment;
+mod header;
 mod linux;
 mod queue;
 mod receiver;
@@ -18,7 +19,8 @@ use std::net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use dont_fragment::set_dont_fragment;
-pub use queue::{Outgoing, SendCounters, SendQueue, Via};
+pub use header::Header;
+pub use queue::{Outgoing, SendCounters, SendQueue};
 pub use receiver::Receiver;
 
 /// What a listening socket asks of the kernel for bursts, in bytes.

@@ -1,12 +1,10 @@
 //! Datagrams that wait to be sent together.
 
+use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
 
 use super::slab::Slab;
-use super::{Receiver, UdpSocket, linux};
-use turnd_proto::server::five_tuple::SocketId;
-use turnd_proto::server::output::RelayId;
-use turnd_proto::wire::indication::Header;
+use super::{Header, Receiver, UdpSocket, linux};
 
 /// The most segments that one send can have (the kernel's `UDP_MAX_SEGMENTS` since 4.18).
 const MAX_SEGMENTS: usize = 64;
@@ -17,52 +15,43 @@ const LOOK_BACK: usize = 8;
 /// Datagrams of a full batch, 32 buffers of up to 64 each; pages that are not used cost nothing.
 const CAPACITY: usize = 32 * 64;
 
-/// The socket by which a datagram leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Via {
-    /// A listening socket.
-    Listener(SocketId),
-    /// A relay socket.
-    Relay(RelayId),
-}
-
-/// A datagram to be sent: header, payload and zero padding.
+/// A datagram to be sent: header, payload and zero padding. `S` is the caller's name for a socket.
 #[derive(Clone, Copy, Debug)]
-pub struct Outgoing<'a> {
-    /// The socket.
-    pub via: Via,
-    /// The destination.
+pub struct Outgoing<'a, S> {
+    /// Socket to send from.
+    pub socket: S,
+    /// Destination.
     pub to: SocketAddr,
-    /// The local address, where the socket is bound to a wildcard.
+    /// Local address to send from, where the socket is bound to a wildcard.
     pub from: Option<IpAddr>,
-    /// Goes in front; `None`: the payload is all.
-    pub header: Option<Header>,
-    /// A slice of a datagram that the receiver holds; what lies elsewhere is copied.
+    /// Bytes in front of the payload and behind it.
+    pub header: Header,
+    /// Part of a datagram that the receiver holds; bytes that lie elsewhere are copied.
     pub payload: &'a [u8],
-    /// With the DF bit.
+    /// Whether to set the DF bit, or for IPv6 never to fragment.
     pub dont_fragment: bool,
-    /// DSCP and ECN.
+    /// DSCP (upper six bits) and ECN (lower two).
     pub traffic_class: u8,
 }
 
-impl<'a> Outgoing<'a> {
+impl<'a, S: Copy> Outgoing<'a, S> {
     /// Bytes as they are, without marks.
     #[must_use]
-    pub fn plain(via: Via, to: SocketAddr, from: Option<IpAddr>, payload: &'a [u8]) -> Self {
+    pub fn plain(socket: S, to: SocketAddr, from: Option<IpAddr>, payload: &'a [u8]) -> Self {
         Self {
-            via,
+            socket,
             to,
             from,
-            header: None,
+            header: Header::NONE,
             payload,
             dont_fragment: false,
             traffic_class: 0,
         }
     }
 
-    pub(super) fn at(&self, place: Place) -> Queued {
+    pub(super) fn at(&self, place: Place) -> Queued<S> {
         Queued {
-            via: self.via,
+            socket: self.socket,
             to: self.to,
             from: self.from,
             header: self.header,
@@ -92,7 +81,7 @@ pub(super) struct Payloads<'a> {
 }
 
 impl<'a> Payloads<'a> {
-    pub(super) fn of(&self, item: &Queued) -> &'a [u8] {
+    pub(super) fn of<S>(&self, item: &Queued<S>) -> &'a [u8] {
         match item.place {
             Place::Received(start) => self.received.slice(start, item.len),
             Place::Copied(start) => &self.copied[start..][..item.len],
@@ -102,11 +91,11 @@ impl<'a> Payloads<'a> {
 
 /// A queued datagram; its payload is named by its place.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Queued {
-    pub(super) via: Via,
+pub(super) struct Queued<S> {
+    pub(super) socket: S,
     pub(super) to: SocketAddr,
     pub(super) from: Option<IpAddr>,
-    pub(super) header: Option<Header>,
+    pub(super) header: Header,
     pub(super) place: Place,
     pub(super) len: usize,
     pub(super) dont_fragment: bool,
@@ -115,18 +104,10 @@ pub(super) struct Queued {
     next: u32,
 }
 
-impl Queued {
-    pub(super) fn header(&self) -> &[u8] {
-        self.header.as_ref().map_or(&[], Header::as_bytes)
-    }
-
-    pub(super) fn padding(&self) -> usize {
-        self.header.map_or(0, |header| header.padding())
-    }
-
-    /// Bytes on the wire.
+impl<S: Copy + Eq> Queued<S> {
+    /// Length of the UDP payload, in bytes.
     pub(super) fn size(&self) -> usize {
-        self.header().len() + self.len + self.padding()
+        self.header.as_bytes().len() + self.len + self.header.padding().len()
     }
 
     /// Whether one send can have both as segments, their sizes aside.
@@ -138,7 +119,7 @@ impl Queued {
     }
 
     fn goes_where(&self, other: &Self) -> bool {
-        self.via == other.via && self.to == other.to
+        self.socket == other.socket && self.to == other.to
     }
 }
 
@@ -157,13 +138,13 @@ struct Span {
 
 /// The datagrams of one send.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Run<'a> {
-    items: &'a [Queued],
+pub(super) struct Run<'a, S> {
+    items: &'a [Queued<S>],
     span: Span,
 }
 
-impl<'a> Run<'a> {
-    pub(super) fn first(&self) -> &'a Queued {
+impl<'a, S: Copy + Eq> Run<'a, S> {
+    pub(super) fn first(&self) -> &'a Queued<S> {
         &self.items[self.span.first as usize]
     }
 
@@ -171,12 +152,12 @@ impl<'a> Run<'a> {
         self.span.count
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &'a Queued> + use<'a> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'a Queued<S>> + use<'a, S> {
         self.singles().map(|single| single.first())
     }
 
     /// Each datagram by itself.
-    pub(super) fn singles(&self) -> impl Iterator<Item = Self> + use<'a> {
+    pub(super) fn singles(&self) -> impl Iterator<Item = Self> + use<'a, S> {
         let items = self.items;
         let (mut at, mut left) = (self.span.first, self.span.count);
         std::iter::from_fn(move || {
@@ -193,7 +174,13 @@ impl<'a> Run<'a> {
 
 impl Span {
     /// Whether `item`, which goes the way of `first`, can be the next segment.
-    fn takes(&self, first: &Queued, item: &Queued, size: usize, max_segments: usize) -> bool {
+    fn takes<S: Copy + Eq>(
+        &self,
+        first: &Queued<S>,
+        item: &Queued<S>,
+        size: usize,
+        max_segments: usize,
+    ) -> bool {
         !self.closed
             && first.goes_with(item)
             && (1..=self.size).contains(&size)
@@ -225,8 +212,8 @@ pub struct SendCounters {
 
 /// Collects datagrams and sends those to one destination together where the system can.
 #[derive(Debug)]
-pub struct SendQueue {
-    items: Vec<Queued>,
+pub struct SendQueue<S> {
+    items: Vec<Queued<S>>,
     spans: Vec<Span>,
     /// Payloads that no receiver holds, one behind the other.
     copied: Vec<u8>,
@@ -234,7 +221,7 @@ pub struct SendQueue {
     counters: SendCounters,
 }
 
-impl SendQueue {
+impl<S: Copy + Eq + Debug> SendQueue<S> {
     /// An empty queue.
     #[must_use]
     pub fn new() -> Self {
@@ -249,7 +236,7 @@ impl SendQueue {
 
     /// Adds a datagram whose payload lies in `receiver`, which must not take another batch before
     /// the queue is flushed.
-    pub fn push(&mut self, receiver: &Receiver, datagram: &Outgoing<'_>) {
+    pub fn push(&mut self, receiver: &Receiver, datagram: &Outgoing<'_, S>) {
         match receiver.slab().offset_of(datagram.payload) {
             Some(start) => self.add(
                 datagram.at(Place::Received(start)),
@@ -260,13 +247,13 @@ impl SendQueue {
     }
 
     /// Adds a datagram whose payload may be gone before the queue is flushed.
-    pub fn push_copy(&mut self, datagram: &Outgoing<'_>) {
+    pub fn push_copy(&mut self, datagram: &Outgoing<'_, S>) {
         let place = Place::Copied(self.copied.len());
         self.copied.extend_from_slice(datagram.payload);
         self.add(datagram.at(place), self.sender.max_segments());
     }
 
-    pub(super) fn add(&mut self, item: Queued, max_segments: usize) {
+    pub(super) fn add(&mut self, item: Queued<S>, max_segments: usize) {
         let index = self.items.len() as u32;
         let size = item.size();
         // Only the latest run to a destination may grow, so that datagrams to it stay in order.
@@ -296,18 +283,14 @@ impl SendQueue {
 
     /// Sends all that waits; what the system does not take is dropped, because a queue would add
     /// delay that media cannot use.
-    pub fn flush<'s>(
-        &mut self,
-        receiver: &Receiver,
-        socket: impl Fn(Via) -> Option<&'s UdpSocket>,
-    ) {
+    pub fn flush<'s>(&mut self, receiver: &Receiver, socket: impl Fn(S) -> Option<&'s UdpSocket>) {
         let payloads = Payloads {
             received: receiver.slab(),
             copied: &self.copied,
         };
         for run in runs(&self.items, &self.spans) {
-            let sent =
-                socket(run.first().via).map_or(0, |socket| self.sender.send(socket, run, payloads));
+            let sent = socket(run.first().socket)
+                .map_or(0, |socket| self.sender.send(socket, run, payloads));
             self.counters.sent += sent as u64;
             self.counters.dropped += (run.len() - sent) as u64;
         }
@@ -323,19 +306,19 @@ impl SendQueue {
     }
 }
 
-impl Default for SendQueue {
+impl<S: Copy + Eq + Debug> Default for SendQueue<S> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-fn runs<'a>(items: &'a [Queued], spans: &'a [Span]) -> impl Iterator<Item = Run<'a>> {
+fn runs<'a, S>(items: &'a [Queued<S>], spans: &'a [Span]) -> impl Iterator<Item = Run<'a, S>> {
     spans.iter().map(|span| Run { items, span: *span })
 }
 
 #[cfg(test)]
-impl SendQueue {
-    pub(super) fn runs(&self) -> impl Iterator<Item = Run<'_>> {
+impl<S> SendQueue<S> {
+    pub(super) fn runs(&self) -> impl Iterator<Item = Run<'_, S>> {
         runs(&self.items, &self.spans)
     }
 }
@@ -344,12 +327,12 @@ impl SendQueue {
 mod tests {
     use super::*;
 
-    fn item(to: u16, len: usize) -> Queued {
+    fn item(to: u16, len: usize) -> Queued<()> {
         Queued {
-            via: Via::Relay(RelayId(0)),
+            socket: (),
             to: ([127, 0, 0, 1], to).into(),
             from: None,
-            header: None,
+            header: Header::NONE,
             place: Place::Received(0),
             len,
             dont_fragment: false,
@@ -359,7 +342,7 @@ mod tests {
     }
 
     /// Destination and sizes of each run.
-    fn runs(items: &[Queued], max_segments: usize) -> Vec<(u16, Vec<usize>)> {
+    fn runs(items: &[Queued<()>], max_segments: usize) -> Vec<(u16, Vec<usize>)> {
         let mut queue = SendQueue::new();
         for item in items {
             queue.add(*item, max_segments);
@@ -372,7 +355,7 @@ mod tests {
         runs.collect()
     }
 
-    fn counts(items: &[Queued]) -> Vec<usize> {
+    fn counts(items: &[Queued<()>]) -> Vec<usize> {
         let runs = runs(items, 64);
         runs.iter().map(|(_, sizes)| sizes.len()).collect()
     }

@@ -7,14 +7,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use stun::agent::TransactionId;
 
 use super::queue::{Payloads, Place};
 use super::*;
-use turnd_proto::server::five_tuple::SocketId;
-use turnd_proto::server::output::RelayId;
-use turnd_proto::wire::channel_data;
-use turnd_proto::wire::indication::Header;
 
 /// Datagrams that are sent together: of one size, but for the last one.
 #[derive(Clone, Debug)]
@@ -55,15 +50,27 @@ fn collect(socket: &StdUdpSocket) -> BTreeMap<SocketAddr, Vec<Vec<u8>>> {
     }
 }
 
-/// What a relay with one channel would do with a datagram: strip the header of channel data that
-/// is well formed; wrap whatever else came in a Data indication.
-fn relayed(datagram: &[u8]) -> (Option<Header>, &[u8]) {
-    match channel_data::parse(datagram) {
-        Some((0x4000..0x5000, payload)) => (None, payload),
-        _ => {
-            let (id, peer) = (TransactionId([7; 12]), ([192, 0, 2, 1], 5).into());
-            let header = Header::data_indication(&id, peer, datagram.len() as u16);
-            (Some(header), datagram)
+/// The header of a frame: its number, and the length of its payload.
+fn frame_header(number: u16, len: u16) -> [u8; 4] {
+    let ([a, b], [c, d]) = (number.to_be_bytes(), len.to_be_bytes());
+    [a, b, c, d]
+}
+
+/// The payload of a well-formed frame with a number in 0x4000..0x5000.
+fn frame_payload(datagram: &[u8]) -> Option<&[u8]> {
+    let ([a, _, c, d], rest) = datagram.split_first_chunk()?;
+    (0x40..0x50).contains(a).then_some(())?;
+    rest.get(..u16::from_be_bytes([*c, *d]).into())
+}
+
+/// The parts of the datagram that a relay makes of `datagram`: a frame loses its header; all else
+/// is wrapped in a header of 36 bytes and padding to a multiple of four.
+fn relayed(datagram: &[u8]) -> (Header, &[u8]) {
+    match frame_payload(datagram) {
+        Some(payload) => (Header::NONE, payload),
+        None => {
+            let padding = datagram.len().wrapping_neg() % 4;
+            (Header::new(&[0x17; 36], padding), datagram)
         }
     }
 }
@@ -82,7 +89,7 @@ struct InBatches {
     entry: UdpSocket,
     exit: UdpSocket,
     receiver: Receiver,
-    queue: SendQueue,
+    queue: SendQueue<()>,
 }
 
 impl Relay for InBatches {
@@ -110,7 +117,7 @@ impl Relay for InBatches {
             assert_eq!(datagram.source, source);
             let (header, payload) = relayed(datagram.bytes);
             let outgoing = Outgoing {
-                via: Via::Relay(RelayId(0)),
+                socket: (),
                 to: sink,
                 from: None,
                 header,
@@ -183,10 +190,7 @@ fn receive(receiver: &mut Receiver, socket: &UdpSocket) {
 /// The datagram that a relay makes of `datagram`.
 fn whole(datagram: &[u8]) -> Vec<u8> {
     let (header, payload) = relayed(datagram);
-    let mut bytes = header.map_or(vec![], |header| header.as_bytes().to_vec());
-    bytes.extend(payload);
-    bytes.extend(vec![0; header.map_or(0, |header| header.padding())]);
-    bytes
+    [header.as_bytes(), payload, header.padding()].concat()
 }
 
 /// Sends `input` through a relay; what comes out at the end.
@@ -252,7 +256,7 @@ fn check(input: &[Sent]) {
 }
 
 fn channel(number: u16, said: u16, len: usize) -> Vec<u8> {
-    let mut bytes = channel_data::header(number, said).to_vec();
+    let mut bytes = frame_header(number, said).to_vec();
     bytes.resize(4 + len, number as u8);
     bytes
 }
@@ -328,12 +332,7 @@ fn what_the_kernel_refuses_is_counted_as_dropped() {
         let port = if i % 2 == 0 { sink.addr().port() } else { 0 };
         queue.push(
             &receiver,
-            &Outgoing::plain(
-                Via::Listener(SocketId(0)),
-                (Ipv4Addr::LOCALHOST, port).into(),
-                None,
-                datagram.bytes,
-            ),
+            &Outgoing::plain((), (Ipv4Addr::LOCALHOST, port).into(), None, datagram.bytes),
         );
     }
     queue.flush(&receiver, |_| Some(&socket));
@@ -350,8 +349,8 @@ fn what_the_receiver_does_not_hold_leaves_with_what_it_holds() {
     source.send(b"received", socket.addr(), None).unwrap();
     receive(&mut receiver, &socket);
     let held = receiver.datagrams().next().unwrap().bytes;
-    fn outgoing(to: SocketAddr, payload: &[u8]) -> Outgoing<'_> {
-        Outgoing::plain(Via::Listener(SocketId(0)), to, None, payload)
+    fn outgoing(to: SocketAddr, payload: &[u8]) -> Outgoing<'_, ()> {
+        Outgoing::plain((), to, None, payload)
     }
     let to = addr(&sink);
     for round in 0..2 {
@@ -418,10 +417,10 @@ fn full_in_the_middle() {
             let flow = seen % 2;
             seen += 1;
             let outgoing = Outgoing {
-                via: Via::Relay(RelayId(flow as u32)),
+                socket: flow,
                 to: [nobody, addr(&sink)][flow],
                 from: None,
-                header: Some(Header::channel_data(0x4000, 1000)),
+                header: Header::new(&frame_header(0x4000, 1000), 0),
                 payload: datagram.bytes,
                 dont_fragment: false,
                 traffic_class: 0,
@@ -430,10 +429,7 @@ fn full_in_the_middle() {
             queue.add(outgoing.at(Place::Received(start)), 1);
         }
         for run in queue.runs() {
-            let Via::Relay(RelayId(flow)) = run.first().via else {
-                unreachable!("all leave by a relay");
-            };
-            let flow = flow as usize;
+            let flow = run.first().socket;
             let payloads = Payloads {
                 received: receiver.slab(),
                 copied: &[],
@@ -448,7 +444,7 @@ fn full_in_the_middle() {
     free.send(MARK, addr(&sink), None).unwrap();
     let got = collect(&sink).remove(&free.addr()).unwrap();
     let odd = (1..12).step_by(2).map(|n| {
-        let header = channel_data::header(0x4000, 1000);
+        let header = frame_header(0x4000, 1000);
         [&header[..], &datagrams[n]].concat()
     });
     assert_eq!(got, odd.collect::<Vec<_>>());
@@ -497,10 +493,10 @@ fn dscp_and_ecn_go_along() {
                     queue.push(
                         &receiver,
                         &Outgoing {
-                            via: Via::Relay(RelayId(0)),
+                            socket: (),
                             to: sink.addr(),
                             from: None,
-                            header: Some(Header::channel_data(0x4000, 100)),
+                            header: Header::new(&frame_header(0x4000, 100), 0),
                             payload: datagram.bytes,
                             dont_fragment: false,
                             traffic_class: datagram.traffic_class,

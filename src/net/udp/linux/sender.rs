@@ -14,8 +14,6 @@ use super::control::Departure;
 use super::name::Name;
 use super::retry;
 
-static ZEROS: [u8; 4] = [0; 4];
-
 /// Datagrams of one `sendmmsg`.
 const BATCH: usize = 64;
 
@@ -48,10 +46,10 @@ impl Sender {
     }
 
     /// Sends a run and tells how many datagrams of it the kernel took.
-    pub(in super::super) fn send(
+    pub(in super::super) fn send<S: Copy + Eq>(
         &mut self,
         socket: &UdpSocket,
-        run: Run<'_>,
+        run: Run<'_, S>,
         payloads: Payloads<'_>,
     ) -> usize {
         if run.first().dont_fragment {
@@ -71,10 +69,10 @@ impl Sender {
 
     /// What the kernel refused as a whole it may take in parts: segments beyond the MTU have to be
     /// fragmented, and some devices cannot segment at all.
-    fn send_singly(
+    fn send_singly<S: Copy + Eq>(
         &mut self,
         socket: &UdpSocket,
-        run: Run<'_>,
+        run: Run<'_, S>,
         payloads: Payloads<'_>,
         error: &io::Error,
     ) -> usize {
@@ -92,10 +90,10 @@ impl Sender {
         sent
     }
 
-    fn send_run(
+    fn send_run<S: Copy + Eq>(
         &mut self,
         socket: &UdpSocket,
-        run: Run<'_>,
+        run: Run<'_, S>,
         payloads: Payloads<'_>,
     ) -> io::Result<()> {
         let first = run.first();
@@ -115,7 +113,7 @@ impl Sender {
         self.iovecs.clear();
         for item in run.iter() {
             let payload = payloads.of(item);
-            let parts = [item.header(), payload, &ZEROS[..item.padding()]];
+            let parts = [item.header.as_bytes(), payload, item.header.padding()];
             self.iovecs.extend(
                 parts
                     .into_iter()
@@ -127,14 +125,14 @@ impl Sender {
     }
 
     /// A datagram in one piece.
-    fn whole<'a>(&'a mut self, item: &Queued, payloads: Payloads<'a>) -> &'a [u8] {
+    fn whole<'a, S>(&'a mut self, item: &Queued<S>, payloads: Payloads<'a>) -> &'a [u8] {
         let payload = payloads.of(item);
-        let (header, padding) = (item.header(), item.padding());
-        if header.is_empty() && padding == 0 {
+        let (header, padding) = (item.header.as_bytes(), item.header.padding());
+        if header.is_empty() && padding.is_empty() {
             return payload;
         }
         self.whole.clear();
-        for part in [header, payload, &ZEROS[..padding]] {
+        for part in [header, payload, padding] {
             self.whole.extend_from_slice(part);
         }
         &self.whole
