@@ -20,8 +20,8 @@ use stun::xoraddr::XorMappedAddress;
 use turn::proto::channum::ChannelNumber;
 use turn::proto::peeraddr::PeerAddress;
 use turn::proto::relayaddr::RelayedAddress;
-use turnd::net::udp::{Header, Outgoing, Receiver, SendQueue, UdpSocket};
 use turnd_proto::wire::channel_data;
+use turnd_udp::{Header, Outgoing, Receiver, SendQueue, UdpSocket};
 
 const LISTENER: Token = Token(0);
 

@@ -25,8 +25,8 @@ use turn::proto::data::Data;
 use turn::proto::peeraddr::PeerAddress;
 use turn::proto::reqtrans::RequestedTransport;
 use turnd::config::file::FileConfig;
-use turnd::net::udp::{Burst, Receiver, UdpSocket};
 use turnd::net::{Bound, Service, StartError};
+use turnd_udp::{Burst, Receiver, UdpSocket};
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 

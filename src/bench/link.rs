@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use turnd_udp::{Burst, Receiver, UdpSocket};
 
 use super::secure::Secure;
 use super::target::Server;
-use crate::net::udp::{Burst, Receiver, UdpSocket};
 use crate::probe::Transport;
 use turnd_proto::wire::framing::{self, Next, Rules};
 

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
+use turnd_udp::Burst;
+
 use super::session::Wish;
-use crate::net::udp::Burst;
 
 /// What `--load` takes.
 pub(crate) const NAMES: [&str; 11] = [

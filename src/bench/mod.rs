@@ -27,12 +27,13 @@ pub(crate) use session::Login;
 pub(crate) use stamp::LEN as LEAST_SIZE;
 pub(crate) use target::{Server, Target};
 
+use turnd_udp::UdpSocket;
+
 use self::link::Link;
 use self::load::Kind;
 use self::process::Usage;
 use self::setup::Client;
 use self::traffic::Traffic;
-use crate::net::udp::UdpSocket;
 
 /// Sockets that play peers; allocations share them.
 const PEERS: usize = 8;

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
+use turnd_udp::Receiver;
 
 use super::BenchError;
 use super::link::Link;
 use super::session::{Login, Progress, Session, Wish};
-use crate::net::udp::Receiver;
 
 /// Clients that wait for an answer at the same time.
 const AT_ONCE: usize = 64;

@@ -14,6 +14,7 @@ use stun::message::{
     BINDING_REQUEST, BINDING_SUCCESS, CLASS_INDICATION, MAGIC_COOKIE, MESSAGE_HEADER_SIZE,
     METHOD_SEND, MessageType,
 };
+use turnd_udp::{Receiver, UdpSocket};
 
 use super::BenchError;
 use super::load::{Kind, Load, Pace};
@@ -21,7 +22,6 @@ use super::measure::{Arrivals, Delays};
 use super::session::CHANNEL;
 use super::setup::Client;
 use super::stamp::Stamp;
-use crate::net::udp::{Receiver, UdpSocket};
 use turnd_proto::wire::address::{self, encode_xor};
 use turnd_proto::wire::classify::{Class, classify};
 use turnd_proto::wire::{channel_data, message};

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
+use turnd_udp::SendCounters;
 
 use super::listen;
 use super::secure::Secure;
-use super::udp::SendCounters;
 use super::worker::{Command, Commands};
 use super::{StartError, host};
 use crate::config::{Config, Secret};

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
+use turnd_udp::{Outgoing, Receiver, SendQueue, UdpSocket};
+
 use super::admission::Admission;
 use super::log::EventLog;
 use super::peers::Peers;
 use super::session::Sessions;
 use super::sockets::{Sockets, UdpSocketId};
 use super::stream::{Acceptors, Streams};
-use super::udp::{Outgoing, Receiver, SendQueue, UdpSocket};
 use super::way::Way;
 use turnd_proto::Now;
 use turnd_proto::server::five_tuple::Path;

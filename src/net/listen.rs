@@ -3,10 +3,11 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use turnd_udp::UdpSocket;
+
 use super::StartError;
 use super::host::beyond;
 use super::stream::Acceptor;
-use super::udp::{self, UdpSocket};
 use super::worker::Listening;
 use crate::config::Config;
 
@@ -140,7 +141,7 @@ fn sockets(config: &Config, addresses: &[SocketAddr]) -> Result<Listening, Start
 /// Fails if this host does not have an address of `relay-ip`: no client would get a relay there.
 pub(super) fn check_relays(config: &Config) -> Result<(), StartError> {
     for ip in &config.server.relay.ips {
-        if let Err(error) = udp::check_free(SocketAddr::new(*ip, 0)) {
+        if let Err(error) = turnd_udp::check_free(SocketAddr::new(*ip, 0)) {
             return Err(StartError(format!(
                 "relay-ip {ip} cannot be bound: {error}; `ip address` lists what this host has, and external-ip is for the rest"
             )));
@@ -159,7 +160,7 @@ enum Kind {
 impl Kind {
     fn check_free(self, addr: SocketAddr) -> Result<(), (Self, io::Error)> {
         match self {
-            Self::Udp => udp::check_free(addr),
+            Self::Udp => turnd_udp::check_free(addr),
             Self::Tcp => Acceptor::check_free(addr),
         }
         .map_err(|error| (self, error))

@@ -16,7 +16,6 @@ mod session;
 mod sockets;
 mod source;
 mod stream;
-pub mod udp;
 mod way;
 mod worker;
 

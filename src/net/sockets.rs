@@ -6,9 +6,9 @@ use std::os::fd::AsRawFd;
 
 use mio::Registry;
 use mio::unix::SourceFd;
+use turnd_udp::UdpSocket;
 
 use super::source::Source;
-use super::udp::UdpSocket;
 use turnd_proto::server::five_tuple::{Path, SocketId};
 use turnd_proto::server::output::RelayId;
 

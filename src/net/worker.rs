@@ -8,6 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Waker};
+use turnd_udp::{Datagram, Header, Outgoing, Receiver, SendCounters, SendQueue, UdpSocket};
 
 use super::admission::{Admission, AdmissionOptions};
 use super::alarm::Alarm;
@@ -22,7 +23,6 @@ use super::session::{Route, SessionOptions, Sessions, is_dtls};
 use super::sockets::{Sockets, UdpSocketId};
 use super::source::{Source, Turn};
 use super::stream::{Acceptor, Acceptors, DataStream, StreamOptions, Streams};
-use super::udp::{Datagram, Header, Outgoing, Receiver, SendCounters, SendQueue, UdpSocket};
 use super::way::Way;
 use turnd_proto::Now;
 use turnd_proto::policy::unallocated::Displaced;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
+use turnd_udp::{Outgoing, SendQueue};
 
 use self::association::{Association, Ended, MAX_RECORD};
 use self::cookie::Cookies;
@@ -17,7 +18,6 @@ use super::admission::{Admission, Idle};
 use super::io::{Io, Serving};
 use super::secure::Secure;
 use super::sockets::{Sockets, UdpSocketId};
-use super::udp::{Outgoing, SendQueue};
 use super::way::Way;
 use turnd_proto::Now;
 use turnd_proto::policy::ip_range::IpRange;

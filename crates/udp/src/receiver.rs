@@ -2,9 +2,9 @@
 
 use std::io;
 
-use super::linux::Batch;
-use super::slab::Slab;
-use super::{Datagram, UdpSocket};
+use crate::batch::Batch;
+use crate::slab::Slab;
+use crate::{Datagram, UdpSocket};
 
 /// The buffers of one worker: filled by [`Self::receive`], read by [`Self::datagrams`].
 pub struct Receiver {
@@ -38,7 +38,7 @@ impl Receiver {
         self.batch.receive(&mut self.slab, socket)
     }
 
-    /// The buffer, for bytes that come by another way and leave through a [`super::SendQueue`];
+    /// The buffer, for bytes that come by another way and leave through a [`crate::SendQueue`];
     /// the last batch is gone.
     pub fn scratch(&mut self) -> &mut [u8] {
         self.batch.clear();
@@ -57,7 +57,7 @@ impl Receiver {
     }
 
     /// The buffers.
-    pub(super) fn slab(&self) -> &Slab {
+    pub(crate) fn slab(&self) -> &Slab {
         &self.slab
     }
 }

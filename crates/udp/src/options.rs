@@ -1,13 +1,4 @@
-//! Linux: `recvmmsg` with UDP_GRO, `sendmsg` with UDP_SEGMENT, local addresses by IP_PKTINFO.
-#![allow(
-    unsafe_code,
-    reason = "the batch calls and control messages exist in no safe wrapper that sends scattered payloads"
-)]
-
-mod control;
-mod name;
-mod receiver;
-mod sender;
+//! Options of a socket.
 
 use std::io;
 use std::mem::size_of;
@@ -18,11 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use libc::{c_int, c_void, socklen_t};
 use socket2::Socket;
 
-pub(super) use receiver::Batch;
-pub(super) use sender::{Sender, send, send_burst};
-
 /// Repeats a call that a signal interrupted, and turns -1 into the error.
-fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
+pub(crate) fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
     loop {
         match usize::try_from(call()) {
             Ok(count) => return Ok(count),
@@ -75,7 +63,7 @@ fn try_option(
 }
 
 /// Asks for both buffers, beyond the system's limit where the process may.
-pub(super) fn set_buffers(socket: &Socket, bytes: usize) {
+pub(crate) fn set_buffers(socket: &Socket, bytes: usize) {
     static REFUSED: AtomicBool = AtomicBool::new(false);
     let value = c_int::try_from(bytes).unwrap_or(c_int::MAX);
     for (force, plain) in [
@@ -90,13 +78,13 @@ pub(super) fn set_buffers(socket: &Socket, bytes: usize) {
 }
 
 /// Has the kernel join datagrams of one sender.
-pub(super) fn request_coalescing(socket: &Socket) {
+pub(crate) fn request_coalescing(socket: &Socket) {
     static REFUSED: AtomicBool = AtomicBool::new(false);
     try_option(&REFUSED, socket, libc::SOL_UDP, libc::UDP_GRO, 1);
 }
 
 /// Has every datagram say its DSCP and ECN. Where the kernel does not, they are not passed on.
-pub(super) fn request_traffic_class(socket: &Socket, addr: SocketAddr) {
+pub(crate) fn request_traffic_class(socket: &Socket, addr: SocketAddr) {
     static REFUSED: AtomicBool = AtomicBool::new(false);
     let (level, name) = match addr {
         SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_RECVTOS),
@@ -106,7 +94,7 @@ pub(super) fn request_traffic_class(socket: &Socket, addr: SocketAddr) {
 }
 
 /// Has every datagram say to which address it came.
-pub(super) fn request_local_address(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
+pub(crate) fn request_local_address(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
     match addr {
         SocketAddr::V4(_) => set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
         SocketAddr::V6(_) => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),

@@ -3,8 +3,9 @@
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
 
-use super::slab::Slab;
-use super::{Header, Receiver, UdpSocket, linux};
+use crate::sender::Sender;
+use crate::slab::Slab;
+use crate::{Header, Receiver, UdpSocket};
 
 /// The most segments that one send can have (the kernel's `UDP_MAX_SEGMENTS` since 4.18).
 const MAX_SEGMENTS: usize = 64;
@@ -49,7 +50,7 @@ impl<'a, S: Copy> Outgoing<'a, S> {
         }
     }
 
-    pub(super) fn at(&self, place: Place) -> Queued<S> {
+    pub(crate) fn at(&self, place: Place) -> Queued<S> {
         Queued {
             socket: self.socket,
             to: self.to,
@@ -66,7 +67,7 @@ impl<'a, S: Copy> Outgoing<'a, S> {
 
 /// Where a payload begins.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// In the receiver's buffers.
     Received(usize),
     /// Among what the queue has copied.
@@ -75,13 +76,13 @@ pub(super) enum Place {
 
 /// What the payloads of a queue lie in.
 #[derive(Clone, Copy)]
-pub(super) struct Payloads<'a> {
-    pub(super) received: &'a Slab,
-    pub(super) copied: &'a [u8],
+pub(crate) struct Payloads<'a> {
+    pub(crate) received: &'a Slab,
+    pub(crate) copied: &'a [u8],
 }
 
 impl<'a> Payloads<'a> {
-    pub(super) fn of<S>(&self, item: &Queued<S>) -> &'a [u8] {
+    pub(crate) fn of<S>(&self, item: &Queued<S>) -> &'a [u8] {
         match item.place {
             Place::Received(start) => self.received.slice(start, item.len),
             Place::Copied(start) => &self.copied[start..][..item.len],
@@ -91,22 +92,22 @@ impl<'a> Payloads<'a> {
 
 /// A queued datagram; its payload is named by its place.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Queued<S> {
-    pub(super) socket: S,
-    pub(super) to: SocketAddr,
-    pub(super) from: Option<IpAddr>,
-    pub(super) header: Header,
-    pub(super) place: Place,
-    pub(super) len: usize,
-    pub(super) dont_fragment: bool,
-    pub(super) traffic_class: u8,
+pub(crate) struct Queued<S> {
+    pub(crate) socket: S,
+    pub(crate) to: SocketAddr,
+    pub(crate) from: Option<IpAddr>,
+    pub(crate) header: Header,
+    pub(crate) place: Place,
+    pub(crate) len: usize,
+    pub(crate) dont_fragment: bool,
+    pub(crate) traffic_class: u8,
     /// The next one of its run; the last one's means nothing.
     next: u32,
 }
 
 impl<S: Copy + Eq> Queued<S> {
     /// Length of the UDP payload, in bytes.
-    pub(super) fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.header.as_bytes().len() + self.len + self.header.padding().len()
     }
 
@@ -138,26 +139,26 @@ struct Span {
 
 /// The datagrams of one send.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Run<'a, S> {
+pub(crate) struct Run<'a, S> {
     items: &'a [Queued<S>],
     span: Span,
 }
 
 impl<'a, S: Copy + Eq> Run<'a, S> {
-    pub(super) fn first(&self) -> &'a Queued<S> {
+    pub(crate) fn first(&self) -> &'a Queued<S> {
         &self.items[self.span.first as usize]
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.span.count
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &'a Queued<S>> + use<'a, S> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'a Queued<S>> + use<'a, S> {
         self.singles().map(|single| single.first())
     }
 
     /// Each datagram by itself.
-    pub(super) fn singles(&self) -> impl Iterator<Item = Self> + use<'a, S> {
+    pub(crate) fn singles(&self) -> impl Iterator<Item = Self> + use<'a, S> {
         let items = self.items;
         let (mut at, mut left) = (self.span.first, self.span.count);
         std::iter::from_fn(move || {
@@ -217,7 +218,7 @@ pub struct SendQueue<S> {
     spans: Vec<Span>,
     /// Payloads that no receiver holds, one behind the other.
     copied: Vec<u8>,
-    sender: linux::Sender,
+    sender: Sender,
     counters: SendCounters,
 }
 
@@ -229,7 +230,7 @@ impl<S: Copy + Eq + Debug> SendQueue<S> {
             items: Vec::with_capacity(CAPACITY),
             spans: Vec::with_capacity(CAPACITY),
             copied: Vec::new(),
-            sender: linux::Sender::new(),
+            sender: Sender::new(),
             counters: SendCounters::default(),
         }
     }
@@ -253,7 +254,7 @@ impl<S: Copy + Eq + Debug> SendQueue<S> {
         self.add(datagram.at(place), self.sender.max_segments());
     }
 
-    pub(super) fn add(&mut self, item: Queued<S>, max_segments: usize) {
+    pub(crate) fn add(&mut self, item: Queued<S>, max_segments: usize) {
         let index = self.items.len() as u32;
         let size = item.size();
         // Only the latest run to a destination may grow, so that datagrams to it stay in order.
@@ -318,7 +319,7 @@ fn runs<'a, S>(items: &'a [Queued<S>], spans: &'a [Span]) -> impl Iterator<Item 
 
 #[cfg(test)]
 impl<S> SendQueue<S> {
-    pub(super) fn runs(&self) -> impl Iterator<Item = Run<'_, S>> {
+    pub(crate) fn runs(&self) -> impl Iterator<Item = Run<'_, S>> {
         runs(&self.items, &self.spans)
     }
 }

@@ -6,14 +6,14 @@ use std::os::fd::AsRawFd;
 
 use libc::{iovec, mmsghdr, sockaddr_storage, socklen_t};
 
-use super::super::slab::Slab;
-use super::super::{Datagram, UdpSocket};
-use super::control::{Arrival, Control};
-use super::name::socket_addr;
-use super::retry;
+use crate::control::{Arrival, Control};
+use crate::name::socket_addr;
+use crate::options::retry;
+use crate::slab::Slab;
+use crate::{Datagram, UdpSocket};
 
 /// What `recvmmsg` fills and reads beside the slots.
-pub(in super::super) struct Batch {
+pub(crate) struct Batch {
     names: Box<[sockaddr_storage]>,
     controls: Box<[Control]>,
     iovecs: Box<[iovec]>,
@@ -25,7 +25,7 @@ pub(in super::super) struct Batch {
 
 impl Batch {
     /// An empty batch.
-    pub(in super::super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // SAFETY: all-zero bytes are valid for these plain C structures.
         let (name, iovec, header): (sockaddr_storage, iovec, mmsghdr) =
             unsafe { (zeroed(), zeroed(), zeroed()) };
@@ -43,11 +43,7 @@ impl Batch {
     ///
     /// # Errors
     /// Any but an empty socket, which is no error.
-    pub(in super::super) fn receive(
-        &mut self,
-        slab: &mut Slab,
-        socket: &UdpSocket,
-    ) -> io::Result<bool> {
+    pub(crate) fn receive(&mut self, slab: &mut Slab, socket: &UdpSocket) -> io::Result<bool> {
         self.clear();
         let prepared = self.prepare(slab);
         let received = retry(|| {
@@ -77,20 +73,17 @@ impl Batch {
     }
 
     /// Forgets what came.
-    pub(in super::super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.received = 0;
     }
 
     /// Number of slots that are filled.
-    pub(in super::super) fn filled(&self) -> usize {
+    pub(crate) fn filled(&self) -> usize {
         self.received
     }
 
     /// The datagrams of what came into `slab`, in order; what the kernel has joined is taken apart.
-    pub(in super::super) fn datagrams<'a>(
-        &'a self,
-        slab: &'a Slab,
-    ) -> impl Iterator<Item = Datagram<'a>> {
+    pub(crate) fn datagrams<'a>(&'a self, slab: &'a Slab) -> impl Iterator<Item = Datagram<'a>> {
         (0..self.received)
             .filter_map(|i| self.message(i, slab))
             .flatten()

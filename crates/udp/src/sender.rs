@@ -7,12 +7,12 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use libc::{iovec, mmsghdr, msghdr};
 
-use super::super::dont_fragment::with_dont_fragment;
-use super::super::queue::{Payloads, Queued, Run};
-use super::super::{Burst, UdpSocket};
-use super::control::Departure;
-use super::name::Name;
-use super::retry;
+use crate::control::Departure;
+use crate::dont_fragment::with_dont_fragment;
+use crate::name::Name;
+use crate::options::retry;
+use crate::queue::{Payloads, Queued, Run};
+use crate::{Burst, UdpSocket};
 
 /// Datagrams of one `sendmmsg`.
 const BATCH: usize = 64;
@@ -25,7 +25,7 @@ const FITS: usize = 1200;
 
 /// Sends runs of datagrams; gives up segmentation for good when the kernel refuses it.
 #[derive(Debug)]
-pub(in super::super) struct Sender {
+pub(crate) struct Sender {
     segmentation: bool,
     iovecs: Vec<iovec>,
     /// Where a datagram of several parts is put together.
@@ -33,7 +33,7 @@ pub(in super::super) struct Sender {
 }
 
 impl Sender {
-    pub(in super::super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             segmentation: true,
             iovecs: Vec::with_capacity(3 * 64),
@@ -41,12 +41,12 @@ impl Sender {
         }
     }
 
-    pub(in super::super) fn max_segments(&self) -> usize {
+    pub(crate) fn max_segments(&self) -> usize {
         if self.segmentation { usize::MAX } else { 1 }
     }
 
     /// Sends a run and tells how many datagrams of it the kernel took.
-    pub(in super::super) fn send<S: Copy + Eq>(
+    pub(crate) fn send<S: Copy + Eq>(
         &mut self,
         socket: &UdpSocket,
         run: Run<'_, S>,
@@ -140,7 +140,7 @@ impl Sender {
 }
 
 /// Sends one datagram.
-pub(in super::super) fn send(
+pub(crate) fn send(
     socket: &UdpSocket,
     bytes: &[u8],
     to: SocketAddr,
@@ -155,7 +155,7 @@ pub(in super::super) fn send(
 }
 
 /// Sends `bytes` as datagrams of `size` bytes; see [`UdpSocket::send_burst`].
-pub(in super::super) fn send_burst(
+pub(crate) fn send_burst(
     socket: &UdpSocket,
     bytes: &[u8],
     size: usize,

@@ -8,25 +8,25 @@ use libc::{c_int, cmsghdr, msghdr};
 /// Room for the control messages of one datagram: local address, segment size, traffic class.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
-pub(super) struct Control([u8; Self::LEN]);
+pub(crate) struct Control([u8; Self::LEN]);
 
 impl Control {
     // SAFETY: CMSG_SPACE is arithmetic on its argument.
-    pub(super) const LEN: usize = unsafe {
+    pub(crate) const LEN: usize = unsafe {
         libc::CMSG_SPACE(size_of::<libc::in6_pktinfo>() as u32) as usize
             + 2 * libc::CMSG_SPACE(size_of::<c_int>() as u32) as usize
     };
 
-    pub(super) const EMPTY: Self = Self([0; Self::LEN]);
+    pub(crate) const EMPTY: Self = Self([0; Self::LEN]);
 }
 
 /// What the kernel says of a datagram that came.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Arrival {
-    pub(super) local: Option<IpAddr>,
+pub(crate) struct Arrival {
+    pub(crate) local: Option<IpAddr>,
     /// The size of the datagrams that GRO has joined.
-    pub(super) segment: Option<usize>,
-    pub(super) traffic_class: u8,
+    pub(crate) segment: Option<usize>,
+    pub(crate) traffic_class: u8,
 }
 
 impl Arrival {
@@ -34,7 +34,7 @@ impl Arrival {
     ///
     /// # Safety
     /// The kernel has written `control`, and said that `len` bytes are control messages.
-    pub(super) unsafe fn read(control: &Control, len: usize) -> Self {
+    pub(crate) unsafe fn read(control: &Control, len: usize) -> Self {
         let mut arrival = Self::default();
         // SAFETY: all-zero bytes are valid for this plain C structure.
         let mut header: msghdr = unsafe { zeroed() };
@@ -75,13 +75,13 @@ impl Arrival {
 }
 
 /// Control messages for a datagram to be sent.
-pub(super) struct Departure {
+pub(crate) struct Departure {
     control: Control,
     used: usize,
 }
 
 impl Departure {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             control: Control::EMPTY,
             used: 0,
@@ -89,12 +89,12 @@ impl Departure {
     }
 
     /// Whether nothing is to be said.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.used == 0
     }
 
     /// The local address to send from.
-    pub(super) fn from(&mut self, ip: IpAddr) {
+    pub(crate) fn from(&mut self, ip: IpAddr) {
         match ip {
             IpAddr::V4(ip) => {
                 let info = libc::in_pktinfo {
@@ -119,12 +119,12 @@ impl Departure {
     }
 
     /// The size of the datagrams to make of the bytes.
-    pub(super) fn segment(&mut self, size: u16) {
+    pub(crate) fn segment(&mut self, size: u16) {
         self.push(libc::SOL_UDP, libc::UDP_SEGMENT, size);
     }
 
     /// DSCP and ECN.
-    pub(super) fn traffic_class(&mut self, v6: bool, class: u8) {
+    pub(crate) fn traffic_class(&mut self, v6: bool, class: u8) {
         let (level, typ) = if v6 {
             (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
         } else {
@@ -134,7 +134,7 @@ impl Departure {
     }
 
     /// Has `message` carry these; they must outlive its use.
-    pub(super) fn attach(&mut self, message: &mut msghdr) {
+    pub(crate) fn attach(&mut self, message: &mut msghdr) {
         message.msg_controllen = self.used as _;
         if self.used > 0 {
             message.msg_control = (&raw mut self.control).cast();

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::queue::{Payloads, Place};
-use super::*;
+use crate::queue::{Payloads, Place};
+use crate::sender::Sender;
+use crate::*;
 
 /// Datagrams that are sent together: of one size, but for the last one.
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ fn loopback() -> UdpSocket {
 /// A socket of the standard library, with room for bursts.
 fn plain() -> StdUdpSocket {
     let socket = StdUdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    linux::set_buffers(&socket2::SockRef::from(&socket), RELAY_BUFFER);
+    options::set_buffers(&socket2::SockRef::from(&socket), RELAY_BUFFER);
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
 }
@@ -408,7 +409,7 @@ fn full_in_the_middle() {
         .send_burst(&datagrams.concat(), 1000, entry.addr(), Burst::Batched)
         .unwrap();
 
-    let (mut receiver, mut sender) = (Receiver::new(), linux::Sender::new());
+    let (mut receiver, mut sender) = (Receiver::new(), Sender::new());
     let (mut seen, mut taken) = (0, [0, 0]);
     while seen < datagrams.len() {
         receive(&mut receiver, &entry);
@@ -439,7 +440,7 @@ fn full_in_the_middle() {
     }
     assert!((1..6).contains(&taken[0]), "{taken:?}");
     assert_eq!(taken[1], 6);
-    assert_eq!(sender.max_segments(), linux::Sender::new().max_segments());
+    assert_eq!(sender.max_segments(), Sender::new().max_segments());
 
     free.send(MARK, addr(&sink), None).unwrap();
     let got = collect(&sink).remove(&free.addr()).unwrap();

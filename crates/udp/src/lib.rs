@@ -1,14 +1,21 @@
-//! UDP in batches. The rest of turnd sees datagrams in, datagrams out; how the kernel is asked is
-//! the business of `linux`.
+//! UDP in batches.
 //!
 //! A [`Receiver`] takes a batch from one socket into its buffers and shows the datagrams in it. A
 //! [`SendQueue`] collects what is to go out, by reference to those buffers, until it is flushed.
+#![allow(
+    unsafe_code,
+    reason = "the batch calls and control messages exist in no safe wrapper that sends scattered payloads"
+)]
 
+mod batch;
+mod control;
 mod dont_fragment;
 mod header;
-mod linux;
+mod name;
+mod options;
 mod queue;
 mod receiver;
+mod sender;
 mod slab;
 #[cfg(test)]
 mod tests;
@@ -78,10 +85,10 @@ impl UdpSocket {
     pub fn bind_listener(addr: SocketAddr) -> io::Result<Self> {
         let socket = new_socket(addr)?;
         socket.set_reuse_port(true)?;
-        linux::set_buffers(&socket, LISTENER_BUFFER);
+        options::set_buffers(&socket, LISTENER_BUFFER);
         set_dont_fragment(&socket, addr, false)?;
         if addr.ip().is_unspecified() {
-            linux::request_local_address(&socket, addr)?;
+            options::request_local_address(&socket, addr)?;
         }
         Self::bind(socket, addr)
     }
@@ -92,14 +99,14 @@ impl UdpSocket {
     /// What the system says; [`io::ErrorKind::AddrInUse`] when another program has the port.
     pub fn bind_relay(addr: SocketAddr) -> io::Result<Self> {
         let socket = new_socket(addr)?;
-        linux::set_buffers(&socket, RELAY_BUFFER);
+        options::set_buffers(&socket, RELAY_BUFFER);
         set_dont_fragment(&socket, addr, false)?;
         Self::bind(socket, addr)
     }
 
     fn bind(socket: Socket, addr: SocketAddr) -> io::Result<Self> {
-        linux::request_coalescing(&socket);
-        linux::request_traffic_class(&socket, addr);
+        options::request_coalescing(&socket);
+        options::request_traffic_class(&socket, addr);
         socket.bind(&addr.into())?;
         let socket = StdUdpSocket::from(socket);
         let addr = socket.local_addr()?;
@@ -117,7 +124,7 @@ impl UdpSocket {
     /// # Errors
     /// What the system says; [`io::ErrorKind::WouldBlock`] when its buffer is full.
     pub fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
-        linux::send(self, bytes, to, from)
+        sender::send(self, bytes, to, from)
     }
 
     /// Sends `bytes` as datagrams of `size` bytes, the last of which may be shorter, and tells how
@@ -132,7 +139,7 @@ impl UdpSocket {
         to: SocketAddr,
         how: Burst,
     ) -> io::Result<usize> {
-        linux::send_burst(self, bytes, size, to, how)
+        sender::send_burst(self, bytes, size, to, how)
     }
 }
 

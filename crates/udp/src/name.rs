@@ -6,13 +6,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use libc::{c_int, c_void, sockaddr_storage, socklen_t};
 
 /// An address to send to. Small: it is written for every send.
-pub(super) enum Name {
+pub(crate) enum Name {
     V4(libc::sockaddr_in),
     V6(libc::sockaddr_in6),
 }
 
 impl Name {
-    pub(super) fn new(addr: SocketAddr) -> Self {
+    pub(crate) fn new(addr: SocketAddr) -> Self {
         match addr {
             SocketAddr::V4(addr) => Self::V4(libc::sockaddr_in {
                 sin_family: libc::AF_INET as _,
@@ -35,7 +35,7 @@ impl Name {
     }
 
     /// Pointer and length for `msg_name`, which the kernel only reads when it sends.
-    pub(super) fn parts(&self) -> (*mut c_void, socklen_t) {
+    pub(crate) fn parts(&self) -> (*mut c_void, socklen_t) {
         match self {
             Self::V4(name) => (
                 (&raw const *name).cast_mut().cast(),
@@ -50,7 +50,7 @@ impl Name {
 }
 
 /// Reads an address that the kernel has written.
-pub(super) fn socket_addr(name: &sockaddr_storage) -> Option<SocketAddr> {
+pub(crate) fn socket_addr(name: &sockaddr_storage) -> Option<SocketAddr> {
     let pointer: *const sockaddr_storage = name;
     match c_int::from(name.ss_family) {
         libc::AF_INET => {

@@ -10,7 +10,7 @@ use rustix::net::sockopt::{
 
 /// Sets or clears DF on what the socket sends from now on. The path MTU that the kernel has heard
 /// of is left out of it either way: whoever sends ICMP could choose it.
-pub(super) fn set_dont_fragment(socket: &impl AsFd, addr: SocketAddr, on: bool) -> io::Result<()> {
+pub(crate) fn set_dont_fragment(socket: &impl AsFd, addr: SocketAddr, on: bool) -> io::Result<()> {
     match addr {
         SocketAddr::V4(_) => {
             let mode = if on {
@@ -33,7 +33,7 @@ pub(super) fn set_dont_fragment(socket: &impl AsFd, addr: SocketAddr, on: bool) 
 }
 
 /// Has `send` send with DF.
-pub(super) fn with_dont_fragment(
+pub(crate) fn with_dont_fragment(
     socket: &impl AsFd,
     addr: SocketAddr,
     send: impl FnOnce() -> bool,
