@@ -53,7 +53,7 @@ fn main() -> io::Result<()> {
     };
     let mut forwarder = Forwarder {
         poll: Poll::new()?,
-        listener: UdpSocket::bind_listener(addr)?,
+        listener: UdpSocket::bind_shared(addr)?,
         flows: Vec::new(),
         by_client: HashMap::new(),
     };
@@ -176,7 +176,7 @@ impl Forwarder {
         if let Some(&index) = self.by_client.get(&client) {
             return Ok(index);
         }
-        let relay = UdpSocket::bind_relay(SocketAddr::new(self.listener.addr().ip(), 0))?;
+        let relay = UdpSocket::bind(SocketAddr::new(self.listener.addr().ip(), 0))?;
         let index = self.flows.len();
         self.watch(relay.as_raw_fd(), Token(index + 1))?;
         self.flows.push(Flow {

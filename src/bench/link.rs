@@ -46,7 +46,7 @@ impl Link {
     pub(super) fn open(server: &Server, ip: IpAddr) -> io::Result<Self> {
         let connection = match server.transport {
             Transport::Udp => {
-                let socket = UdpSocket::bind_relay(SocketAddr::new(ip, 0))?;
+                let socket = UdpSocket::bind(SocketAddr::new(ip, 0))?;
                 return Ok(Self::Datagrams(socket));
             }
             Transport::Tcp => Connection::Plain(connect(server)?),

@@ -85,7 +85,7 @@ pub(crate) fn run(options: &Options, stop: &AtomicBool) -> Result<Report, BenchE
     let peers: Vec<UdpSocket> = servers
         .iter()
         .flat_map(|(_, ip)| std::iter::repeat_n(*ip, PEERS.min(load.allocations)))
-        .map(|ip| UdpSocket::bind_relay(SocketAddr::new(ip, 0)))
+        .map(|ip| UdpSocket::bind(SocketAddr::new(ip, 0)))
         .collect::<io::Result<_>>()?;
     let mut clients = Vec::with_capacity(load.allocations);
     for index in 0..load.allocations {

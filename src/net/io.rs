@@ -64,8 +64,8 @@ impl Io {
         match output {
             Output::Transmit { path, message } => self.transmit(&path, &message),
             Output::OpenRelay { relay, addr } => {
-                let opened = UdpSocket::bind_relay(addr)
-                    .and_then(|socket| self.sockets.open_relay(relay, socket));
+                let opened =
+                    UdpSocket::bind(addr).and_then(|socket| self.sockets.open_relay(relay, socket));
                 let opened = opened.map_err(|error| self.open_error(now, addr, &error));
                 server.handle_relay_opened(now, relay, opened);
             }

@@ -129,7 +129,7 @@ fn sockets(config: &Config, addresses: &[SocketAddr]) -> Result<Listening, Start
     for addr in addresses {
         for kind in kinds(config) {
             let bound = match kind {
-                Kind::Udp => UdpSocket::bind_listener(*addr).map(|s| listening.udp.push(s)),
+                Kind::Udp => UdpSocket::bind_shared(*addr).map(|s| listening.udp.push(s)),
                 Kind::Tcp => Acceptor::bind(*addr).map(|a| listening.tcp.push(a)),
             };
             bound.map_err(|error| explain(*addr, *kind, &error))?;

@@ -496,7 +496,7 @@ impl Worker {
                             header: Header::new(header.as_bytes(), header.padding()),
                             payload: datagram.bytes,
                             dont_fragment: false,
-                            traffic_class: datagram.traffic_class_to(path.tuple.client),
+                            traffic_class: traffic_class(&datagram, path.tuple.client),
                         },
                     ),
                 }
@@ -530,8 +530,18 @@ fn relay_to_peer(
                 header: Header::NONE,
                 payload,
                 dont_fragment,
-                traffic_class: datagram.map_or(0, |datagram| datagram.traffic_class_to(peer.0)),
+                traffic_class: datagram.map_or(0, |datagram| traffic_class(datagram, peer.0)),
             },
         );
+    }
+}
+
+/// DSCP and ECN that a datagram keeps on its way to `to`: none where the address family changes
+/// (RFC 8656 §13 and §14).
+fn traffic_class(datagram: &Datagram<'_>, to: SocketAddr) -> u8 {
+    if datagram.source.is_ipv4() == to.is_ipv4() {
+        datagram.traffic_class
+    } else {
+        0
     }
 }

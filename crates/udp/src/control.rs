@@ -1,4 +1,4 @@
-//! Control messages: what comes with a datagram, and what is said of one that is sent.
+//! Control messages, which the kernel attaches to a received datagram and takes with one to send.
 
 use std::mem::{size_of, zeroed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,9 +8,9 @@ use libc::{c_int, cmsghdr, msghdr};
 /// Room for the control messages of one datagram: local address, segment size, traffic class.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
-pub(crate) struct Control([u8; Self::LEN]);
+pub(crate) struct ControlBuffer([u8; Self::LEN]);
 
-impl Control {
+impl ControlBuffer {
     // SAFETY: CMSG_SPACE is arithmetic on its argument.
     pub(crate) const LEN: usize = unsafe {
         libc::CMSG_SPACE(size_of::<libc::in6_pktinfo>() as u32) as usize
@@ -20,26 +20,27 @@ impl Control {
     pub(crate) const EMPTY: Self = Self([0; Self::LEN]);
 }
 
-/// What the kernel says of a datagram that came.
+/// Control messages of a received datagram.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Arrival {
+pub(crate) struct Received {
+    /// Local address that the datagram was sent to.
     pub(crate) local: Option<IpAddr>,
-    /// The size of the datagrams that GRO has joined.
+    /// Length in bytes of each datagram that GRO has joined; the last one may be shorter.
     pub(crate) segment: Option<usize>,
     pub(crate) traffic_class: u8,
 }
 
-impl Arrival {
+impl Received {
     /// Reads the control messages in the first `len` bytes of `control`.
     ///
     /// # Safety
     /// The kernel has written `control`, and said that `len` bytes are control messages.
-    pub(crate) unsafe fn read(control: &Control, len: usize) -> Self {
-        let mut arrival = Self::default();
+    pub(crate) unsafe fn read(control: &ControlBuffer, len: usize) -> Self {
+        let mut received = Self::default();
         // SAFETY: all-zero bytes are valid for this plain C structure.
         let mut header: msghdr = unsafe { zeroed() };
         header.msg_control = (&raw const *control).cast_mut().cast();
-        header.msg_controllen = len.min(Control::LEN) as _;
+        header.msg_controllen = len.min(ControlBuffer::LEN) as _;
         // SAFETY: these are well-formed control messages within `control`, which is aligned for
         // their headers, and the CMSG functions stay within them; each payload is read unaligned and
         // with the type that its level and type stand for. Nothing is written.
@@ -51,50 +52,50 @@ impl Arrival {
                     (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                         let info = data.cast::<libc::in_pktinfo>().read_unaligned();
                         let ip = Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr));
-                        arrival.local = Some(ip.into());
+                        received.local = Some(ip.into());
                     }
                     (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                         let info = data.cast::<libc::in6_pktinfo>().read_unaligned();
-                        arrival.local = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+                        received.local = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
                     }
                     (libc::SOL_UDP, libc::UDP_GRO) => {
                         let size = data.cast::<c_int>().read_unaligned();
-                        arrival.segment = usize::try_from(size).ok();
+                        received.segment = usize::try_from(size).ok();
                     }
-                    (libc::IPPROTO_IP, libc::IP_TOS) => arrival.traffic_class = data.read(),
+                    (libc::IPPROTO_IP, libc::IP_TOS) => received.traffic_class = data.read(),
                     (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
-                        arrival.traffic_class = data.cast::<c_int>().read_unaligned() as u8;
+                        received.traffic_class = data.cast::<c_int>().read_unaligned() as u8;
                     }
                     _ => {}
                 }
                 cmsg = libc::CMSG_NXTHDR(&raw const header, cmsg);
             }
         }
-        arrival
+        received
     }
 }
 
-/// Control messages for a datagram to be sent.
-pub(crate) struct Departure {
-    control: Control,
+/// Control messages for a datagram to be sent, or several of one size.
+pub(crate) struct ToSend {
+    control: ControlBuffer,
     used: usize,
 }
 
-impl Departure {
+impl ToSend {
     pub(crate) fn new() -> Self {
         Self {
-            control: Control::EMPTY,
+            control: ControlBuffer::EMPTY,
             used: 0,
         }
     }
 
-    /// Whether nothing is to be said.
+    /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.used == 0
     }
 
-    /// The local address to send from.
-    pub(crate) fn from(&mut self, ip: IpAddr) {
+    /// Adds the local address to send from.
+    pub(crate) fn push_source(&mut self, ip: IpAddr) {
         match ip {
             IpAddr::V4(ip) => {
                 let info = libc::in_pktinfo {
@@ -118,13 +119,13 @@ impl Departure {
         }
     }
 
-    /// The size of the datagrams to make of the bytes.
-    pub(crate) fn segment(&mut self, size: u16) {
+    /// Adds the length in bytes of the datagrams to cut the message into.
+    pub(crate) fn push_segment(&mut self, size: u16) {
         self.push(libc::SOL_UDP, libc::UDP_SEGMENT, size);
     }
 
-    /// DSCP and ECN.
-    pub(crate) fn traffic_class(&mut self, v6: bool, class: u8) {
+    /// Adds DSCP and ECN.
+    pub(crate) fn push_traffic_class(&mut self, v6: bool, class: u8) {
         let (level, typ) = if v6 {
             (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
         } else {
@@ -133,7 +134,7 @@ impl Departure {
         self.push(level, typ, c_int::from(class));
     }
 
-    /// Has `message` carry these; they must outlive its use.
+    /// Points `message` to these, which must outlive its use.
     pub(crate) fn attach(&mut self, message: &mut msghdr) {
         message.msg_controllen = self.used as _;
         if self.used > 0 {
@@ -151,8 +152,8 @@ impl Departure {
             )
         };
         assert!(
-            self.used + space <= Control::LEN,
-            "`Control` has room for every message that is sent"
+            self.used + space <= ControlBuffer::LEN,
+            "`ControlBuffer` has room for every message that is sent"
         );
         let header = cmsghdr {
             cmsg_len: len as _,

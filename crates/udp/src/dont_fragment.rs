@@ -8,8 +8,8 @@ use rustix::net::sockopt::{
     Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
 };
 
-/// Sets or clears DF on what the socket sends from now on. The path MTU that the kernel has heard
-/// of is left out of it either way: whoever sends ICMP could choose it.
+/// Sets or clears DF on datagrams that the socket sends from now on. The path MTU that the kernel
+/// has learnt is ignored either way, as anybody who can send ICMP could choose it.
 pub(crate) fn set_dont_fragment(socket: &impl AsFd, addr: SocketAddr, on: bool) -> io::Result<()> {
     match addr {
         SocketAddr::V4(_) => {
@@ -32,7 +32,7 @@ pub(crate) fn set_dont_fragment(socket: &impl AsFd, addr: SocketAddr, on: bool) 
     Ok(())
 }
 
-/// Has `send` send with DF.
+/// Calls `send` while DF is set.
 pub(crate) fn with_dont_fragment(
     socket: &impl AsFd,
     addr: SocketAddr,

@@ -44,7 +44,7 @@ fn set_option(socket: &impl AsFd, level: c_int, name: c_int, value: c_int) -> io
     }
 }
 
-/// Sets an option that old kernels and containers refuse, until the first refusal.
+/// Sets an option that old kernels and containers refuse, and does not try again once refused.
 fn try_option(
     refused: &AtomicBool,
     socket: &Socket,
@@ -62,7 +62,7 @@ fn try_option(
     set
 }
 
-/// Asks for both buffers, beyond the system's limit where the process may.
+/// Sets the length of both kernel buffers in bytes, beyond the system's limit where the process may.
 pub(crate) fn set_buffers(socket: &Socket, bytes: usize) {
     static REFUSED: AtomicBool = AtomicBool::new(false);
     let value = c_int::try_from(bytes).unwrap_or(c_int::MAX);
@@ -77,13 +77,13 @@ pub(crate) fn set_buffers(socket: &Socket, bytes: usize) {
     }
 }
 
-/// Has the kernel join datagrams of one sender.
+/// Lets the kernel join datagrams of one sender.
 pub(crate) fn request_coalescing(socket: &Socket) {
     static REFUSED: AtomicBool = AtomicBool::new(false);
     try_option(&REFUSED, socket, libc::SOL_UDP, libc::UDP_GRO, 1);
 }
 
-/// Has every datagram say its DSCP and ECN. Where the kernel does not, they are not passed on.
+/// Requests DSCP and ECN with every datagram; without them they read as 0.
 pub(crate) fn request_traffic_class(socket: &Socket, addr: SocketAddr) {
     static REFUSED: AtomicBool = AtomicBool::new(false);
     let (level, name) = match addr {
@@ -93,7 +93,7 @@ pub(crate) fn request_traffic_class(socket: &Socket, addr: SocketAddr) {
     try_option(&REFUSED, socket, level, name, 1);
 }
 
-/// Has every datagram say to which address it came.
+/// Requests the local address that each datagram was sent to.
 pub(crate) fn request_local_address(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
     match addr {
         SocketAddr::V4(_) => set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),

@@ -1,20 +1,21 @@
-//! Datagrams that wait to be sent together.
+//! Queue of datagrams that are sent together.
 
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::buffers::RecvBuffers;
 use crate::sender::Sender;
-use crate::slab::Slab;
 use crate::{Header, Receiver, UdpSocket};
 
-/// The most segments that one send can have (the kernel's `UDP_MAX_SEGMENTS` since 4.18).
+/// Largest number of segments in one send (the kernel's `UDP_MAX_SEGMENTS` since 4.18).
 const MAX_SEGMENTS: usize = 64;
-/// The most bytes of one send: the UDP payload that fits an IPv4 packet.
+/// Largest number of bytes in one send: the UDP payload that fits an IPv4 packet.
 const MAX_BYTES: usize = 65_507;
-/// Runs that a datagram is compared with: flows interleave, but hundreds are not worth a search.
+/// Number of latest runs that a datagram may join: flows interleave, but a longer search costs more
+/// than it saves.
 const LOOK_BACK: usize = 8;
-/// Datagrams of a full batch, 32 buffers of up to 64 each; pages that are not used cost nothing.
-const CAPACITY: usize = 32 * 64;
+/// Datagrams in a full batch, 64 joined ones in each buffer; pages that are not used cost nothing.
+const CAPACITY: usize = RecvBuffers::COUNT * MAX_SEGMENTS;
 
 /// A datagram to be sent: header, payload and zero padding. `S` is the caller's name for a socket.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +37,7 @@ pub struct Outgoing<'a, S> {
 }
 
 impl<'a, S: Copy> Outgoing<'a, S> {
-    /// Bytes as they are, without marks.
-    #[must_use]
+    /// A datagram that is `payload` alone, with neither DF nor traffic class.
     pub fn plain(socket: S, to: SocketAddr, from: Option<IpAddr>, payload: &'a [u8]) -> Self {
         Self {
             socket,
@@ -50,13 +50,13 @@ impl<'a, S: Copy> Outgoing<'a, S> {
         }
     }
 
-    pub(crate) fn at(&self, place: Place) -> Queued<S> {
+    pub(crate) fn at(&self, position: Position) -> Queued<S> {
         Queued {
             socket: self.socket,
             to: self.to,
             from: self.from,
             header: self.header,
-            place,
+            position,
             len: self.payload.len(),
             dont_fragment: self.dont_fragment,
             traffic_class: self.traffic_class,
@@ -65,43 +65,43 @@ impl<'a, S: Copy> Outgoing<'a, S> {
     }
 }
 
-/// Where a payload begins.
+/// Offset at which a payload begins.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Place {
-    /// In the receiver's buffers.
+pub(crate) enum Position {
+    /// Offset in the receiver's buffers.
     Received(usize),
-    /// Among what the queue has copied.
+    /// Offset in the queue's copies.
     Copied(usize),
 }
 
-/// What the payloads of a queue lie in.
+/// Memory that holds the payloads of a queue.
 #[derive(Clone, Copy)]
 pub(crate) struct Payloads<'a> {
-    pub(crate) received: &'a Slab,
+    pub(crate) received: &'a RecvBuffers,
     pub(crate) copied: &'a [u8],
 }
 
 impl<'a> Payloads<'a> {
     pub(crate) fn of<S>(&self, item: &Queued<S>) -> &'a [u8] {
-        match item.place {
-            Place::Received(start) => self.received.slice(start, item.len),
-            Place::Copied(start) => &self.copied[start..][..item.len],
+        match item.position {
+            Position::Received(start) => self.received.slice(start, item.len),
+            Position::Copied(start) => &self.copied[start..][..item.len],
         }
     }
 }
 
-/// A queued datagram; its payload is named by its place.
+/// A queued datagram; `position` and `len` name the payload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Queued<S> {
     pub(crate) socket: S,
     pub(crate) to: SocketAddr,
     pub(crate) from: Option<IpAddr>,
     pub(crate) header: Header,
-    pub(crate) place: Place,
+    pub(crate) position: Position,
     pub(crate) len: usize,
     pub(crate) dont_fragment: bool,
     pub(crate) traffic_class: u8,
-    /// The next one of its run; the last one's means nothing.
+    /// Index of the next datagram of the same run; of no meaning in the last one.
     next: u32,
 }
 
@@ -111,33 +111,37 @@ impl<S: Copy + Eq> Queued<S> {
         self.header.as_bytes().len() + self.len + self.header.padding().len()
     }
 
-    /// Whether one send can have both as segments, their sizes aside.
-    fn goes_with(&self, other: &Self) -> bool {
-        self.goes_where(other)
+    /// Whether both can be segments of one send, their sizes aside.
+    fn can_join(&self, other: &Self) -> bool {
+        self.shares_path(other)
             && self.from == other.from
             && self.traffic_class == other.traffic_class
             && !(self.dont_fragment || other.dont_fragment)
     }
 
-    fn goes_where(&self, other: &Self) -> bool {
+    /// Whether both leave by one socket to one destination.
+    fn shares_path(&self, other: &Self) -> bool {
         self.socket == other.socket && self.to == other.to
     }
 }
 
-/// Datagrams that leave together: all of one size, but the last one may be shorter.
+/// Run of datagrams that leave together: all of one size, but the last one may be shorter.
 #[derive(Clone, Copy, Debug)]
 struct Span {
+    /// Index of the first datagram.
     first: u32,
+    /// Index of the last datagram.
     last: u32,
     count: usize,
-    /// Bytes of the first one.
+    /// Length of the first datagram, in bytes.
     size: usize,
+    /// Length of all datagrams, in bytes.
     total: usize,
-    /// Nothing can follow the last one.
+    /// Whether the last datagram is shorter than the first, so that none can follow.
     closed: bool,
 }
 
-/// The datagrams of one send.
+/// Datagrams of one send.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run<'a, S> {
     items: &'a [Queued<S>],
@@ -157,7 +161,7 @@ impl<'a, S: Copy + Eq> Run<'a, S> {
         self.singles().map(|single| single.first())
     }
 
-    /// Each datagram by itself.
+    /// Each datagram as a run of its own.
     pub(crate) fn singles(&self) -> impl Iterator<Item = Self> + use<'a, S> {
         let items = self.items;
         let (mut at, mut left) = (self.span.first, self.span.count);
@@ -174,8 +178,8 @@ impl<'a, S: Copy + Eq> Run<'a, S> {
 }
 
 impl Span {
-    /// Whether `item`, which goes the way of `first`, can be the next segment.
-    fn takes<S: Copy + Eq>(
+    /// Whether `item`, which shares the path of `first`, can be the next segment.
+    fn accepts<S: Copy + Eq>(
         &self,
         first: &Queued<S>,
         item: &Queued<S>,
@@ -183,7 +187,7 @@ impl Span {
         max_segments: usize,
     ) -> bool {
         !self.closed
-            && first.goes_with(item)
+            && first.can_join(item)
             && (1..=self.size).contains(&size)
             && self.count < max_segments.min(MAX_SEGMENTS)
             && self.total + size <= MAX_BYTES
@@ -202,21 +206,22 @@ impl Span {
     }
 }
 
-/// Sent and dropped datagrams.
+/// Numbers of sent and of dropped datagrams since the queue was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SendCounters {
-    /// Datagrams that the system took.
+    /// Datagrams that the kernel took.
     pub sent: u64,
-    /// Datagrams that it did not take: buffer full, destination unreachable, too long.
+    /// Datagrams that the kernel refused: send buffer full, destination unreachable, too long.
     pub dropped: u64,
 }
 
-/// Collects datagrams and sends those to one destination together where the system can.
+/// Datagrams that wait to be sent, by names `S` of sockets; those to one destination leave together
+/// where the kernel allows it.
 #[derive(Debug)]
 pub struct SendQueue<S> {
     items: Vec<Queued<S>>,
     spans: Vec<Span>,
-    /// Payloads that no receiver holds, one behind the other.
+    /// Payloads that no receiver holds, one after the other.
     copied: Vec<u8>,
     sender: Sender,
     counters: SendCounters,
@@ -224,7 +229,6 @@ pub struct SendQueue<S> {
 
 impl<S: Copy + Eq + Debug> SendQueue<S> {
     /// An empty queue.
-    #[must_use]
     pub fn new() -> Self {
         Self {
             items: Vec::with_capacity(CAPACITY),
@@ -235,23 +239,24 @@ impl<S: Copy + Eq + Debug> SendQueue<S> {
         }
     }
 
-    /// Adds a datagram whose payload lies in `receiver`, which must not take another batch before
-    /// the queue is flushed.
+    /// Adds a datagram whose payload lies in `receiver`, without a copy. The receiver must not take
+    /// another batch, nor lend its scratch buffer, before the queue is flushed: other bytes would be
+    /// sent. A payload that lies elsewhere is copied.
     pub fn push(&mut self, receiver: &Receiver, datagram: &Outgoing<'_, S>) {
-        match receiver.slab().offset_of(datagram.payload) {
+        match receiver.buffers().offset_of(datagram.payload) {
             Some(start) => self.add(
-                datagram.at(Place::Received(start)),
+                datagram.at(Position::Received(start)),
                 self.sender.max_segments(),
             ),
             None => self.push_copy(datagram),
         }
     }
 
-    /// Adds a datagram whose payload may be gone before the queue is flushed.
+    /// Adds a datagram with a copy of its payload.
     pub fn push_copy(&mut self, datagram: &Outgoing<'_, S>) {
-        let place = Place::Copied(self.copied.len());
+        let position = Position::Copied(self.copied.len());
         self.copied.extend_from_slice(datagram.payload);
-        self.add(datagram.at(place), self.sender.max_segments());
+        self.add(datagram.at(position), self.sender.max_segments());
     }
 
     pub(crate) fn add(&mut self, item: Queued<S>, max_segments: usize) {
@@ -260,11 +265,11 @@ impl<S: Copy + Eq + Debug> SendQueue<S> {
         // Only the latest run to a destination may grow, so that datagrams to it stay in order.
         let items = &self.items;
         let latest = self.spans.iter_mut().rev().take(LOOK_BACK);
-        let same_way = latest
+        let same_path = latest
             .map(|span| (items[span.first as usize], span))
-            .find(|(first, _)| first.goes_where(&item));
-        match same_way {
-            Some((first, span)) if span.takes(&first, &item, size, max_segments) => {
+            .find(|(first, _)| first.shares_path(&item));
+        match same_path {
+            Some((first, span)) if span.accepts(&first, &item, size, max_segments) => {
                 self.items[span.last as usize].next = index;
                 span.last = index;
                 span.count += 1;
@@ -276,17 +281,17 @@ impl<S: Copy + Eq + Debug> SendQueue<S> {
         self.items.push(item);
     }
 
-    /// Whether nothing waits.
-    #[must_use]
+    /// Whether no datagram waits.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// Sends all that waits; what the system does not take is dropped, because a queue would add
-    /// delay that media cannot use.
+    /// Sends all datagrams; `receiver` holds the payloads, `socket` finds a socket by name. A datagram
+    /// that the kernel refuses is dropped and counted, as waiting would add delay that media cannot
+    /// use.
     pub fn flush<'s>(&mut self, receiver: &Receiver, socket: impl Fn(S) -> Option<&'s UdpSocket>) {
         let payloads = Payloads {
-            received: receiver.slab(),
+            received: receiver.buffers(),
             copied: &self.copied,
         };
         for run in runs(&self.items, &self.spans) {
@@ -300,8 +305,7 @@ impl<S: Copy + Eq + Debug> SendQueue<S> {
         self.copied.clear();
     }
 
-    /// Totals since the start.
-    #[must_use]
+    /// Numbers of datagrams since the queue was made.
     pub fn counters(&self) -> SendCounters {
         self.counters
     }
@@ -334,7 +338,7 @@ mod tests {
             to: ([127, 0, 0, 1], to).into(),
             from: None,
             header: Header::NONE,
-            place: Place::Received(0),
+            position: Position::Received(0),
             len,
             dont_fragment: false,
             traffic_class: 0,

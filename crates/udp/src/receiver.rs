@@ -1,69 +1,66 @@
-//! The buffers of one worker.
+//! Receiving in batches.
 
+use std::fmt;
 use std::io;
 
 use crate::batch::Batch;
-use crate::slab::Slab;
+use crate::buffers::RecvBuffers;
 use crate::{Datagram, UdpSocket};
 
-/// The buffers of one worker: filled by [`Self::receive`], read by [`Self::datagrams`].
+/// Buffers for one batch of datagrams, 2 MiB of address space: filled by [`Self::receive`], read by
+/// [`Self::datagrams`]. One is enough for any number of sockets.
 pub struct Receiver {
-    slab: Slab,
+    buffers: RecvBuffers,
     batch: Batch,
 }
 
-impl std::fmt::Debug for Receiver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Receiver")
-            .field("filled", &self.batch.filled())
-            .finish_non_exhaustive()
-    }
-}
-
 impl Receiver {
-    /// Buffers for one batch; pages that no datagram has touched cost nothing.
-    #[must_use]
+    /// Empty buffers; pages that no datagram has touched cost nothing.
     pub fn new() -> Self {
         Self {
-            slab: Slab::new(),
+            buffers: RecvBuffers::new(),
             batch: Batch::new(),
         }
     }
 
-    /// Takes what waits in `socket`, one batch at the most; `true` when there may be more.
-    ///
-    /// # Errors
-    /// What the system says, except that an empty socket is no error.
+    /// Takes one batch of the datagrams that wait in `socket`, in place of the last batch; `true`
+    /// when more may wait. An empty socket is no error.
     pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<bool> {
-        self.batch.receive(&mut self.slab, socket)
+        self.batch.receive(&mut self.buffers, socket)
     }
 
-    /// The buffer, for bytes that come by another way and leave through a [`crate::SendQueue`];
-    /// the last batch is gone.
+    /// The buffers as one slice, for bytes that come by another way and leave through a
+    /// [`SendQueue`](crate::SendQueue). The last batch is gone.
     pub fn scratch(&mut self) -> &mut [u8] {
         self.batch.clear();
-        self.slab.whole()
+        self.buffers.as_mut_slice()
     }
 
-    /// What [`Self::scratch`] was filled with.
-    #[must_use]
+    /// The first `len` bytes of the slice that [`Self::scratch`] returns.
     pub fn filled(&self, len: usize) -> &[u8] {
-        self.slab.slice(0, len)
+        self.buffers.slice(0, len)
     }
 
-    /// The datagrams of the last batch, in order; what GRO has joined is taken apart.
+    /// The datagrams of the last batch, in the order in which they came.
     pub fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
-        self.batch.datagrams(&self.slab)
+        self.batch.datagrams(&self.buffers)
     }
 
-    /// The buffers.
-    pub(crate) fn slab(&self) -> &Slab {
-        &self.slab
+    pub(crate) fn buffers(&self) -> &RecvBuffers {
+        &self.buffers
     }
 }
 
 impl Default for Receiver {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("filled", &self.batch.filled())
+            .finish_non_exhaustive()
     }
 }

@@ -7,20 +7,21 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use libc::{iovec, mmsghdr, msghdr};
 
-use crate::control::Departure;
+use crate::control::ToSend;
 use crate::dont_fragment::with_dont_fragment;
-use crate::name::Name;
 use crate::options::retry;
 use crate::queue::{Payloads, Queued, Run};
+use crate::sockaddr::SockAddr;
 use crate::{Burst, UdpSocket};
 
-/// Datagrams of one `sendmmsg`.
+/// Largest number of datagrams in one `sendmmsg`.
 const BATCH: usize = 64;
 
-/// Up to so many bytes a copy costs less than to have the kernel gather the parts.
+/// Longest datagram in bytes that is copied into one piece, as that costs less than to have the kernel
+/// gather the parts.
 const COPIED: usize = 2048;
 
-/// A datagram of so many bytes fits every path: IPv6 wants 1,280 with the headers.
+/// Length in bytes of a datagram that fits every path: IPv6 wants 1,280 with the headers.
 const FITS: usize = 1200;
 
 /// Sends runs of datagrams; gives up segmentation for good when the kernel refuses it.
@@ -28,8 +29,8 @@ const FITS: usize = 1200;
 pub(crate) struct Sender {
     segmentation: bool,
     iovecs: Vec<iovec>,
-    /// Where a datagram of several parts is put together.
-    whole: Vec<u8>,
+    /// Buffer in which a datagram of several parts is put together.
+    joined: Vec<u8>,
 }
 
 impl Sender {
@@ -37,7 +38,7 @@ impl Sender {
         Self {
             segmentation: true,
             iovecs: Vec::with_capacity(3 * 64),
-            whole: Vec::with_capacity(COPIED),
+            joined: Vec::with_capacity(COPIED),
         }
     }
 
@@ -45,7 +46,7 @@ impl Sender {
         if self.segmentation { usize::MAX } else { 1 }
     }
 
-    /// Sends a run and tells how many datagrams of it the kernel took.
+    /// Sends a run and returns the number of datagrams that the kernel took.
     pub(crate) fn send<S: Copy + Eq>(
         &mut self,
         socket: &UdpSocket,
@@ -67,8 +68,8 @@ impl Sender {
         }
     }
 
-    /// What the kernel refused as a whole it may take in parts: segments beyond the MTU have to be
-    /// fragmented, and some devices cannot segment at all.
+    /// Sends the datagrams of a run that the kernel refused, one by one: segments beyond the MTU have
+    /// to be fragmented, and some devices cannot segment at all.
     fn send_singly<S: Copy + Eq>(
         &mut self,
         socket: &UdpSocket,
@@ -80,9 +81,9 @@ impl Sender {
         for single in run.singles() {
             sent += usize::from(self.send_run(socket, single, payloads).is_ok());
         }
-        // Only where the parts do go, and were not just too long, is segmentation to blame; neither
-        // a destination that nothing reaches nor a client's long datagrams, which some kernels
-        // refuse with EINVAL too, must switch it off for everyone.
+        // Segmentation is to blame only where the single datagrams are sent and are short enough. An
+        // unreachable destination, or long datagrams of one client, which some kernels refuse with
+        // EINVAL too, must not switch it off for everyone.
         let refused = matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL));
         if sent > 0 && refused && run.first().size() <= FITS {
             self.segmentation = false;
@@ -97,17 +98,17 @@ impl Sender {
         payloads: Payloads<'_>,
     ) -> io::Result<()> {
         let first = run.first();
-        let mut departure = Departure::new();
+        let mut control = ToSend::new();
         if let Some(ip) = first.from {
-            departure.from(ip);
+            control.push_source(ip);
         }
         if first.traffic_class != 0 {
-            departure.traffic_class(first.to.is_ipv6(), first.traffic_class);
+            control.push_traffic_class(first.to.is_ipv6(), first.traffic_class);
         }
         if run.len() > 1 {
-            departure.segment(first.size() as u16);
-        } else if departure.is_empty() && first.size() <= COPIED {
-            let bytes = self.whole(first, payloads);
+            control.push_segment(first.size() as u16);
+        } else if control.is_empty() && first.size() <= COPIED {
+            let bytes = self.join(first, payloads);
             return send_to(socket.as_raw_fd(), bytes, first.to);
         }
         self.iovecs.clear();
@@ -121,21 +122,21 @@ impl Sender {
                     .map(part),
             );
         }
-        send_message(socket.as_raw_fd(), &mut self.iovecs, first.to, departure)
+        send_message(socket.as_raw_fd(), &mut self.iovecs, first.to, control)
     }
 
-    /// A datagram in one piece.
-    fn whole<'a, S>(&'a mut self, item: &Queued<S>, payloads: Payloads<'a>) -> &'a [u8] {
+    /// The datagram in one piece.
+    fn join<'a, S>(&'a mut self, item: &Queued<S>, payloads: Payloads<'a>) -> &'a [u8] {
         let payload = payloads.of(item);
         let (header, padding) = (item.header.as_bytes(), item.header.padding());
         if header.is_empty() && padding.is_empty() {
             return payload;
         }
-        self.whole.clear();
+        self.joined.clear();
         for part in [header, payload, padding] {
-            self.whole.extend_from_slice(part);
+            self.joined.extend_from_slice(part);
         }
-        &self.whole
+        &self.joined
     }
 }
 
@@ -149,12 +150,12 @@ pub(crate) fn send(
     let Some(ip) = from else {
         return send_to(socket.as_raw_fd(), bytes, to);
     };
-    let mut departure = Departure::new();
-    departure.from(ip);
-    send_message(socket.as_raw_fd(), &mut [part(bytes)], to, departure)
+    let mut control = ToSend::new();
+    control.push_source(ip);
+    send_message(socket.as_raw_fd(), &mut [part(bytes)], to, control)
 }
 
-/// Sends `bytes` as datagrams of `size` bytes; see [`UdpSocket::send_burst`].
+/// See [`UdpSocket::send_burst`].
 pub(crate) fn send_burst(
     socket: &UdpSocket,
     bytes: &[u8],
@@ -165,12 +166,12 @@ pub(crate) fn send_burst(
     let fd = socket.as_raw_fd();
     match how {
         Burst::Segmented => {
-            let mut departure = Departure::new();
+            let mut control = ToSend::new();
             if bytes.len() > size {
                 let size = u16::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
-                departure.segment(size);
+                control.push_segment(size);
             }
-            send_message(fd, &mut [part(bytes)], to, departure)?;
+            send_message(fd, &mut [part(bytes)], to, control)?;
             Ok(bytes.len().div_ceil(size))
         }
         Burst::Batched => {
@@ -189,7 +190,7 @@ pub(crate) fn send_burst(
 
 /// One `sendmmsg` of at most [`BATCH`] datagrams.
 fn send_batch(fd: RawFd, bytes: &[u8], size: usize, to: SocketAddr) -> io::Result<usize> {
-    let name = Name::new(to);
+    let name = SockAddr::new(to);
     // SAFETY: all-zero bytes are valid for these plain C structures.
     let (mut iovecs, mut headers): ([iovec; BATCH], [mmsghdr; BATCH]) =
         unsafe { (zeroed(), zeroed()) };
@@ -216,10 +217,10 @@ fn part(bytes: &[u8]) -> iovec {
     }
 }
 
-/// Sends one datagram that lies in one piece and about which nothing is to be said: `sendto` costs
-/// the kernel less than `sendmsg`.
+/// Sends one datagram in one piece and without control messages: `sendto` costs the kernel less
+/// than `sendmsg`.
 fn send_to(fd: RawFd, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-    let name = Name::new(to);
+    let name = SockAddr::new(to);
     let (address, len) = name.parts();
     // SAFETY: bytes and name live until the call returns, with the lengths given, and are only
     // read.
@@ -236,20 +237,20 @@ fn send_to(fd: RawFd, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
     .map(drop)
 }
 
-/// The one place that calls `sendmsg`; the iovecs point to memory that is only read.
+/// Sends one message; the iovecs point to memory that is only read.
 fn send_message(
     fd: RawFd,
     iovecs: &mut [iovec],
     to: SocketAddr,
-    mut departure: Departure,
+    mut control: ToSend,
 ) -> io::Result<()> {
-    let name = Name::new(to);
+    let name = SockAddr::new(to);
     // SAFETY: all-zero bytes are valid for this plain C structure.
     let mut message: msghdr = unsafe { zeroed() };
     (message.msg_name, message.msg_namelen) = name.parts();
     message.msg_iov = iovecs.as_mut_ptr();
     message.msg_iovlen = iovecs.len() as _;
-    departure.attach(&mut message);
+    control.attach(&mut message);
     // SAFETY: name, control and iovecs live until the call returns, with the lengths given.
     retry(|| unsafe { libc::sendmsg(fd, &raw const message, libc::MSG_DONTWAIT) }).map(drop)
 }

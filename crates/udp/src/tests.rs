@@ -2,13 +2,14 @@
 //! out.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use crate::queue::{Payloads, Place};
+use crate::queue::{Payloads, Position};
 use crate::sender::Sender;
 use crate::*;
 
@@ -20,13 +21,13 @@ struct Sent {
 }
 
 fn loopback() -> UdpSocket {
-    UdpSocket::bind_relay((Ipv4Addr::LOCALHOST, 0).into()).unwrap()
+    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap()
 }
 
 /// A socket of the standard library, with room for bursts.
 fn plain() -> StdUdpSocket {
     let socket = StdUdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    options::set_buffers(&socket2::SockRef::from(&socket), RELAY_BUFFER);
+    options::set_buffers(&socket2::SockRef::from(&socket), socket::BUFFER);
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
 }
@@ -397,7 +398,7 @@ fn in_namespace(setup: &[&str], test: impl FnOnce() + Send) {
 /// Twelve datagrams of two flows in turn: one whose socket is full after the first few, and one
 /// that must not mind.
 fn full_in_the_middle() {
-    let on = |ip: [u8; 4]| UdpSocket::bind_relay((ip, 0).into()).unwrap();
+    let on = |ip: [u8; 4]| UdpSocket::bind((ip, 0).into()).unwrap();
     let (source, entry, sink) = (loopback(), loopback(), plain());
     let (full, free) = (on([10, 9, 0, 1]), loopback());
     let small = socket2::SockRef::from(&full.socket);
@@ -426,13 +427,13 @@ fn full_in_the_middle() {
                 dont_fragment: false,
                 traffic_class: 0,
             };
-            let start = receiver.slab().offset_of(datagram.bytes).unwrap();
-            queue.add(outgoing.at(Place::Received(start)), 1);
+            let start = receiver.buffers().offset_of(datagram.bytes).unwrap();
+            queue.add(outgoing.at(Position::Received(start)), 1);
         }
         for run in queue.runs() {
             let flow = run.first().socket;
             let payloads = Payloads {
-                received: receiver.slab(),
+                received: receiver.buffers(),
                 copied: &[],
             };
             taken[flow] += sender.send([&full, &free][flow], run, payloads);
@@ -469,7 +470,7 @@ fn dscp_and_ecn_go_along() {
         IpAddr::from([127, 0, 0, 1]),
         IpAddr::from(Ipv6Addr::LOCALHOST),
     ] {
-        let bind = || UdpSocket::bind_relay((ip, 0).into()).unwrap();
+        let bind = || UdpSocket::bind((ip, 0).into()).unwrap();
         let (source, relay, sink) = (bind(), bind(), bind());
         let marked = socket2::SockRef::from(&source.socket);
         let set = match ip {

@@ -1,17 +1,17 @@
-//! Socket addresses as the kernel has them.
+//! Socket addresses in the form that the kernel uses.
 
 use std::mem::size_of;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use libc::{c_int, c_void, sockaddr_storage, socklen_t};
 
-/// An address to send to. Small: it is written for every send.
-pub(crate) enum Name {
+/// Address to send to; smaller than `sockaddr_storage`, as it is written for every send.
+pub(crate) enum SockAddr {
     V4(libc::sockaddr_in),
     V6(libc::sockaddr_in6),
 }
 
-impl Name {
+impl SockAddr {
     pub(crate) fn new(addr: SocketAddr) -> Self {
         match addr {
             SocketAddr::V4(addr) => Self::V4(libc::sockaddr_in {
@@ -60,7 +60,7 @@ pub(crate) fn socket_addr(name: &sockaddr_storage) -> Option<SocketAddr> {
             Some(SocketAddrV4::new(ip, u16::from_be(addr.sin_port)).into())
         }
         libc::AF_INET6 => {
-            // SAFETY: as above.
+            // SAFETY: the family says what the storage holds, and it is large and aligned enough.
             let addr = unsafe { &*pointer.cast::<libc::sockaddr_in6>() };
             let ip = Ipv6Addr::from(addr.sin6_addr.s6_addr);
             Some(SocketAddrV6::new(ip, u16::from_be(addr.sin6_port), 0, addr.sin6_scope_id).into())
