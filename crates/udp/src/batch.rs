@@ -7,7 +7,8 @@ use std::os::fd::AsRawFd;
 use libc::{iovec, mmsghdr, sockaddr_storage, socklen_t};
 
 use crate::buffers::RecvBuffers;
-use crate::control::{ControlBuffer, Received};
+use crate::control::{CONTROL_LEN, ControlBuffer, Received};
+use crate::errors::is_pending;
 use crate::options::retry;
 use crate::sockaddr::socket_addr;
 use crate::{Datagram, UdpSocket};
@@ -69,6 +70,8 @@ impl Batch {
                 Ok(count == prepared)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            // The error of a datagram that was sent, in place of those that wait to be received.
+            Err(error) if socket.reports_errors && is_pending(&error) => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -111,7 +114,7 @@ impl Batch {
             header.msg_iov = iovec;
             header.msg_iovlen = 1;
             header.msg_control = (&raw mut *control).cast();
-            header.msg_controllen = ControlBuffer::LEN as _;
+            header.msg_controllen = CONTROL_LEN as _;
             header.msg_flags = 0;
             prepared += 1;
         }

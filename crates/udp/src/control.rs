@@ -5,19 +5,45 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use libc::{c_int, cmsghdr, msghdr};
 
-/// Room for the control messages of one datagram: local address, segment size, traffic class.
+/// Room in bytes for the control messages of one datagram: local address, segment size, traffic
+/// class.
+// SAFETY: CMSG_SPACE is arithmetic on its argument.
+pub(crate) const CONTROL_LEN: usize = unsafe {
+    libc::CMSG_SPACE(size_of::<libc::in6_pktinfo>() as u32) as usize
+        + 2 * libc::CMSG_SPACE(size_of::<c_int>() as u32) as usize
+};
+
+/// Buffer for control messages, aligned for their headers.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
-pub(crate) struct ControlBuffer([u8; Self::LEN]);
+pub(crate) struct ControlBuffer<const LEN: usize = CONTROL_LEN>([u8; LEN]);
 
-impl ControlBuffer {
-    // SAFETY: CMSG_SPACE is arithmetic on its argument.
-    pub(crate) const LEN: usize = unsafe {
-        libc::CMSG_SPACE(size_of::<libc::in6_pktinfo>() as u32) as usize
-            + 2 * libc::CMSG_SPACE(size_of::<c_int>() as u32) as usize
-    };
+impl<const LEN: usize> ControlBuffer<LEN> {
+    pub(crate) const EMPTY: Self = Self([0; LEN]);
 
-    pub(crate) const EMPTY: Self = Self([0; Self::LEN]);
+    /// Calls `each` with level, type and value of every control message in the first `len` bytes.
+    ///
+    /// # Safety
+    /// The kernel has written the buffer, and said that `len` bytes are control messages.
+    pub(crate) unsafe fn for_each(
+        &self,
+        len: usize,
+        mut each: impl FnMut(c_int, c_int, *const u8),
+    ) {
+        // SAFETY: all-zero bytes are valid for this plain C structure.
+        let mut header: msghdr = unsafe { zeroed() };
+        header.msg_control = (&raw const *self).cast_mut().cast();
+        header.msg_controllen = len.min(LEN) as _;
+        // SAFETY: these are well-formed control messages within the buffer, and the CMSG functions
+        // stay within them. Nothing is written.
+        unsafe {
+            let mut cmsg = libc::CMSG_FIRSTHDR(&raw const header);
+            while let Some(message) = cmsg.as_ref() {
+                each(message.cmsg_level, message.cmsg_type, libc::CMSG_DATA(cmsg));
+                cmsg = libc::CMSG_NXTHDR(&raw const header, cmsg);
+            }
+        }
+    }
 }
 
 /// Control messages of a received datagram.
@@ -37,39 +63,29 @@ impl Received {
     /// The kernel has written `control`, and said that `len` bytes are control messages.
     pub(crate) unsafe fn read(control: &ControlBuffer, len: usize) -> Self {
         let mut received = Self::default();
-        // SAFETY: all-zero bytes are valid for this plain C structure.
-        let mut header: msghdr = unsafe { zeroed() };
-        header.msg_control = (&raw const *control).cast_mut().cast();
-        header.msg_controllen = len.min(ControlBuffer::LEN) as _;
-        // SAFETY: these are well-formed control messages within `control`, which is aligned for
-        // their headers, and the CMSG functions stay within them; each payload is read unaligned and
-        // with the type that its level and type stand for. Nothing is written.
+        // SAFETY: the caller vouches for the buffer; each value is read unaligned and with the type
+        // that its level and type stand for.
         unsafe {
-            let mut cmsg = libc::CMSG_FIRSTHDR(&raw const header);
-            while let Some(message) = cmsg.as_ref() {
-                let data = libc::CMSG_DATA(cmsg);
-                match (message.cmsg_level, message.cmsg_type) {
-                    (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                        let info = data.cast::<libc::in_pktinfo>().read_unaligned();
-                        let ip = Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr));
-                        received.local = Some(ip.into());
-                    }
-                    (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                        let info = data.cast::<libc::in6_pktinfo>().read_unaligned();
-                        received.local = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
-                    }
-                    (libc::SOL_UDP, libc::UDP_GRO) => {
-                        let size = data.cast::<c_int>().read_unaligned();
-                        received.segment = usize::try_from(size).ok();
-                    }
-                    (libc::IPPROTO_IP, libc::IP_TOS) => received.traffic_class = data.read(),
-                    (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
-                        received.traffic_class = data.cast::<c_int>().read_unaligned() as u8;
-                    }
-                    _ => {}
+            control.for_each(len, |level, typ, data| match (level, typ) {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    let info = data.cast::<libc::in_pktinfo>().read_unaligned();
+                    let ip = Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr));
+                    received.local = Some(ip.into());
                 }
-                cmsg = libc::CMSG_NXTHDR(&raw const header, cmsg);
-            }
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                    let info = data.cast::<libc::in6_pktinfo>().read_unaligned();
+                    received.local = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+                }
+                (libc::SOL_UDP, libc::UDP_GRO) => {
+                    let size = data.cast::<c_int>().read_unaligned();
+                    received.segment = usize::try_from(size).ok();
+                }
+                (libc::IPPROTO_IP, libc::IP_TOS) => received.traffic_class = data.read(),
+                (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+                    received.traffic_class = data.cast::<c_int>().read_unaligned() as u8;
+                }
+                _ => {}
+            });
         }
         received
     }
@@ -152,7 +168,7 @@ impl ToSend {
             )
         };
         assert!(
-            self.used + space <= ControlBuffer::LEN,
+            self.used + space <= CONTROL_LEN,
             "`ControlBuffer` has room for every message that is sent"
         );
         let header = cmsghdr {

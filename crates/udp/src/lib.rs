@@ -40,6 +40,7 @@ mod buffers;
 mod control;
 mod datagram;
 mod dont_fragment;
+mod errors;
 mod header;
 mod options;
 mod queue;
@@ -51,6 +52,7 @@ mod socket;
 mod tests;
 
 pub use datagram::Datagram;
+pub use errors::{ErrorOrigin, SocketError};
 pub use header::Header;
 pub use queue::{Outgoing, SendCounters, SendQueue};
 pub use receiver::Receiver;

@@ -100,3 +100,11 @@ pub(crate) fn request_local_address(socket: &Socket, addr: SocketAddr) -> io::Re
         SocketAddr::V6(_) => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
     }
 }
+
+/// Requests that errors of sent datagrams be kept.
+pub(crate) fn request_errors(socket: &impl AsFd, addr: SocketAddr) -> io::Result<()> {
+    match addr {
+        SocketAddr::V4(_) => set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1),
+        SocketAddr::V6(_) => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1),
+    }
+}

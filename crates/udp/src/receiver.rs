@@ -24,7 +24,8 @@ impl Receiver {
     }
 
     /// Takes one batch of the datagrams that wait in `socket`, in place of the last batch; `true`
-    /// when more may wait. An empty socket is no error.
+    /// when more may wait, even if none came (see [`UdpSocket::enable_errors`]). An empty socket is
+    /// no error.
     pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<bool> {
         self.batch.receive(&mut self.buffers, socket)
     }

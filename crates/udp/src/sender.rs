@@ -3,12 +3,13 @@
 use std::io;
 use std::mem::zeroed;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 
 use libc::{iovec, mmsghdr, msghdr};
 
 use crate::control::ToSend;
 use crate::dont_fragment::with_dont_fragment;
+use crate::errors::is_pending;
 use crate::options::retry;
 use crate::queue::{Payloads, Queued, Run};
 use crate::sockaddr::SockAddr;
@@ -109,7 +110,7 @@ impl Sender {
             control.push_segment(first.size() as u16);
         } else if control.is_empty() && first.size() <= COPIED {
             let bytes = self.join(first, payloads);
-            return send_to(socket.as_raw_fd(), bytes, first.to);
+            return send_to(socket, bytes, first.to);
         }
         self.iovecs.clear();
         for item in run.iter() {
@@ -122,7 +123,7 @@ impl Sender {
                     .map(part),
             );
         }
-        send_message(socket.as_raw_fd(), &mut self.iovecs, first.to, control)
+        send_message(socket, &mut self.iovecs, first.to, control)
     }
 
     /// The datagram in one piece.
@@ -148,11 +149,11 @@ pub(crate) fn send(
     from: Option<IpAddr>,
 ) -> io::Result<()> {
     let Some(ip) = from else {
-        return send_to(socket.as_raw_fd(), bytes, to);
+        return send_to(socket, bytes, to);
     };
     let mut control = ToSend::new();
     control.push_source(ip);
-    send_message(socket.as_raw_fd(), &mut [part(bytes)], to, control)
+    send_message(socket, &mut [part(bytes)], to, control)
 }
 
 /// See [`UdpSocket::send_burst`].
@@ -163,7 +164,6 @@ pub(crate) fn send_burst(
     to: SocketAddr,
     how: Burst,
 ) -> io::Result<usize> {
-    let fd = socket.as_raw_fd();
     match how {
         Burst::Segmented => {
             let mut control = ToSend::new();
@@ -171,13 +171,13 @@ pub(crate) fn send_burst(
                 let size = u16::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
                 control.push_segment(size);
             }
-            send_message(fd, &mut [part(bytes)], to, control)?;
+            send_message(socket, &mut [part(bytes)], to, control)?;
             Ok(bytes.len().div_ceil(size))
         }
         Burst::Batched => {
             let mut sent = 0;
             for chunk in bytes.chunks(size * BATCH) {
-                let count = send_batch(fd, chunk, size, to)?;
+                let count = send_batch(socket, chunk, size, to)?;
                 sent += count;
                 if count < chunk.len().div_ceil(size) {
                     break;
@@ -189,7 +189,7 @@ pub(crate) fn send_burst(
 }
 
 /// One `sendmmsg` of at most [`BATCH`] datagrams.
-fn send_batch(fd: RawFd, bytes: &[u8], size: usize, to: SocketAddr) -> io::Result<usize> {
+fn send_batch(socket: &UdpSocket, bytes: &[u8], size: usize, to: SocketAddr) -> io::Result<usize> {
     let name = SockAddr::new(to);
     // SAFETY: all-zero bytes are valid for these plain C structures.
     let (mut iovecs, mut headers): ([iovec; BATCH], [mmsghdr; BATCH]) =
@@ -205,9 +205,23 @@ fn send_batch(fd: RawFd, bytes: &[u8], size: usize, to: SocketAddr) -> io::Resul
     }
     // SAFETY: the first `count` headers name addresses and iovecs that live until the call
     // returns, with the lengths given.
-    retry(|| unsafe {
-        libc::sendmmsg(fd, headers.as_mut_ptr(), count, libc::MSG_DONTWAIT) as isize
+    retry_send(socket, || unsafe {
+        libc::sendmmsg(
+            socket.as_raw_fd(),
+            headers.as_mut_ptr(),
+            count,
+            libc::MSG_DONTWAIT,
+        ) as isize
     })
+}
+
+/// Makes a system call that sends, and makes it again if it failed with the error of an earlier
+/// datagram: the kernel has then forgotten that error, and sent nothing.
+fn retry_send(socket: &UdpSocket, mut call: impl FnMut() -> isize) -> io::Result<usize> {
+    match retry(&mut call) {
+        Err(error) if socket.reports_errors && is_pending(&error) => retry(call),
+        sent => sent,
+    }
 }
 
 fn part(bytes: &[u8]) -> iovec {
@@ -219,14 +233,14 @@ fn part(bytes: &[u8]) -> iovec {
 
 /// Sends one datagram in one piece and without control messages: `sendto` costs the kernel less
 /// than `sendmsg`.
-fn send_to(fd: RawFd, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+fn send_to(socket: &UdpSocket, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
     let name = SockAddr::new(to);
     let (address, len) = name.parts();
     // SAFETY: bytes and name live until the call returns, with the lengths given, and are only
     // read.
-    retry(|| unsafe {
+    retry_send(socket, || unsafe {
         libc::sendto(
-            fd,
+            socket.as_raw_fd(),
             bytes.as_ptr().cast(),
             bytes.len(),
             libc::MSG_DONTWAIT,
@@ -239,7 +253,7 @@ fn send_to(fd: RawFd, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
 
 /// Sends one message; the iovecs point to memory that is only read.
 fn send_message(
-    fd: RawFd,
+    socket: &UdpSocket,
     iovecs: &mut [iovec],
     to: SocketAddr,
     mut control: ToSend,
@@ -252,5 +266,8 @@ fn send_message(
     message.msg_iovlen = iovecs.len() as _;
     control.attach(&mut message);
     // SAFETY: name, control and iovecs live until the call returns, with the lengths given.
-    retry(|| unsafe { libc::sendmsg(fd, &raw const message, libc::MSG_DONTWAIT) }).map(drop)
+    retry_send(socket, || unsafe {
+        libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT)
+    })
+    .map(drop)
 }

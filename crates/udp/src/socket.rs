@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::dont_fragment::set_dont_fragment;
+use crate::errors::{self, SocketError};
 use crate::{options, sender};
 
 /// Kernel buffer that a shared socket asks for, in bytes: it serves many senders at once.
@@ -28,6 +29,8 @@ pub enum Burst {
 pub struct UdpSocket {
     pub(crate) socket: StdUdpSocket,
     pub(crate) addr: SocketAddr,
+    /// Whether [`Self::enable_errors`] was called.
+    pub(crate) reports_errors: bool,
 }
 
 impl UdpSocket {
@@ -59,7 +62,11 @@ impl UdpSocket {
         socket.bind(&addr.into())?;
         let socket = StdUdpSocket::from(socket);
         let addr = socket.local_addr()?;
-        Ok(Self { socket, addr })
+        Ok(Self {
+            socket,
+            addr,
+            reports_errors: false,
+        })
     }
 
     /// The local address, with the port that the kernel chose for port 0.
@@ -89,6 +96,25 @@ impl UdpSocket {
         how: Burst,
     ) -> io::Result<usize> {
         sender::send_burst(self, bytes, size, to, how)
+    }
+
+    /// Has the kernel keep the errors of datagrams that were sent, for [`Self::read_error`].
+    ///
+    /// The kernel then also reports each error once to another call on the socket, which does
+    /// nothing else: a send is repeated because of it, so that the error of one destination costs no
+    /// datagram to another, and [`Receiver::receive`](crate::Receiver::receive) returns `true`
+    /// without a datagram. epoll reports the socket as in error (`EPOLLERR`) while errors wait, which
+    /// take space in its receive buffer. ICMPv6 Packet Too Big is not reported, as the sockets ignore
+    /// the path MTU.
+    pub fn enable_errors(&mut self) -> io::Result<()> {
+        options::request_errors(&self.socket, self.addr)?;
+        self.reports_errors = true;
+        Ok(())
+    }
+
+    /// Takes the oldest error that waits; `None` when there is none.
+    pub fn read_error(&self) -> io::Result<Option<SocketError>> {
+        errors::read(self)
     }
 }
 

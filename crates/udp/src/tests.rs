@@ -380,7 +380,7 @@ fn what_the_receiver_does_not_hold_leaves_with_what_it_holds() {
 
 /// Runs `test` in a network namespace of its own, which needs root.
 #[allow(unsafe_code, reason = "the standard library has no namespaces")]
-fn in_namespace(setup: &[&str], test: impl FnOnce() + Send) {
+pub(crate) fn in_namespace(setup: &[&str], test: impl FnOnce() + Send) {
     let run = || {
         // SAFETY: it takes no pointer; this thread alone changes its namespace, and ends.
         let left = unsafe { libc::unshare(libc::CLONE_NEWNET) };
