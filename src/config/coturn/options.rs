@@ -1,53 +1,8 @@
 //! Every option of coturn, from 4.5 to 4.17, and what it is here.
 
-use super::read::Given;
-use super::translate::{self as to, Outcome};
+use super::rule::{CoturnOption, Else, Rule, Takes};
+use super::rules as to;
 use crate::config::error;
-
-/// An option of coturn.
-pub(super) struct CoturnOption {
-    /// Its name in the file, and after `--`.
-    pub(super) name: &'static str,
-    /// Its letter after `-`.
-    pub(super) letter: Option<char>,
-    pub(super) takes: Takes,
-    pub(super) rule: Rule,
-}
-
-/// Whether the word after an option belongs to it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Takes {
-    /// It does.
-    Value,
-    /// It does not; a value follows `=`, if any.
-    Flag,
-}
-
-/// What an option is here. Keys are named whether turnd has them yet or not.
-pub(super) enum Rule {
-    /// The key of that name.
-    Keep(Else),
-    /// Another key of the same meaning.
-    As(&'static str, Else),
-    /// A switch of the opposite meaning.
-    Opposite(&'static str, Else),
-    /// More than a name.
-    By(fn(&Given) -> Outcome),
-    /// Nothing is lost without it; why.
-    Nothing(&'static str),
-    /// It has no counterpart; what to do instead.
-    Refused(&'static str),
-}
-
-/// What to say while turnd does not have the key.
-pub(super) enum Else {
-    /// It is missed.
-    NotYet,
-    /// It is missed, but there is something else.
-    Instead(&'static str),
-    /// It is not missed; why.
-    Nothing(&'static str),
-}
 
 use Else::{Instead, NotYet};
 use Rule::{As, By, Keep, Nothing, Opposite, Refused};
@@ -65,15 +20,6 @@ const fn flag(name: &'static str, rule: Rule) -> CoturnOption {
     CoturnOption {
         takes: Takes::Flag,
         ..value(name, rule)
-    }
-}
-
-impl CoturnOption {
-    const fn or(self, letter: char) -> Self {
-        Self {
-            letter: Some(letter),
-            ..self
-        }
     }
 }
 

@@ -4,20 +4,11 @@ use std::fmt::Write;
 
 use clap::{Arg, Command};
 
-use super::translate::Value;
-use super::{Entry, Import, Verdict};
+use super::report::{Entry, Import, Verdict};
+use super::rule::{Setting, Value};
 use crate::config::error::ConfigError;
 use crate::config::file::FileConfig;
 use crate::config::load::{SEARCH, Source, assemble};
-
-/// One value of a key.
-pub(super) struct Setting {
-    pub(super) key: &'static str,
-    pub(super) list: bool,
-    pub(super) value: Value,
-    /// Where it comes from, in the list of entries.
-    pub(super) entry: usize,
-}
 
 /// Writes the settings; what turnd refuses stays as a comment, with the reason in its entry.
 pub(super) fn write(

@@ -1,49 +1,7 @@
 //! Which options coturn was given, in its file or on its command line.
 
-use std::fmt;
-
-use super::options::{self, Takes};
-
-/// An option as it was given.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Given {
-    /// Its long name, or what stands in place of one.
-    pub name: String,
-    /// Its value; `None` for a flag.
-    pub value: Option<String>,
-    /// Where it stands.
-    pub place: Place,
-    /// It was followed by a comment, which coturn would read as part of the value.
-    pub commented: bool,
-}
-
-impl fmt::Debug for Given {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The value may be a password.
-        f.debug_struct("Given")
-            .field("name", &self.name)
-            .field("place", &self.place)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Where an option stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// A line of the file, from 1.
-    Line(usize),
-    /// A word of the command line, from 1.
-    Word(usize),
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&match self {
-            Self::Line(n) => format!("line {n}"),
-            Self::Word(n) => format!("word {n}"),
-        })
-    }
-}
+use super::options;
+use super::rule::{Given, Place, Takes};
 
 /// What a file turned out to be.
 #[derive(Debug, PartialEq, Eq)]
