@@ -1,4 +1,4 @@
-//! An option of coturn's, and what it is here.
+//! Options of coturn's, and their counterparts here.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use super::report::Verdict;
 /// An option as it was given.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Given {
-    /// Its long name, or what stands in place of one.
+    /// Long name, or the word or letter in place of one.
     pub name: String,
-    /// Its value; `None` for a flag.
+    /// Value; `None` for a flag.
     pub value: Option<String>,
-    /// Where it stands.
+    /// Line or word that it was found at.
     pub place: Place,
-    /// It was followed by a comment, which coturn would read as part of the value.
+    /// Whether a comment followed, which coturn would read as part of the value.
     pub commented: bool,
 }
 
@@ -47,9 +47,9 @@ impl fmt::Display for Place {
 
 /// An option of coturn.
 pub(super) struct CoturnOption {
-    /// Its name in the file, and after `--`.
+    /// Name in the file, and after `--`.
     pub(super) name: &'static str,
-    /// Its letter after `-`.
+    /// Letter after `-`.
     pub(super) letter: Option<char>,
     pub(super) takes: Takes,
     pub(super) rule: Rule,
@@ -67,43 +67,35 @@ impl CoturnOption {
 /// Whether the word after an option belongs to it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
-    /// It does.
+    /// The next word is the value.
     Value,
-    /// It does not; a value follows `=`, if any.
+    /// A value follows `=`, if any.
     Flag,
 }
 
-/// What an option is here. Keys are named whether turnd has them yet or not.
+/// Counterpart of an option in turnd.
 pub(super) enum Rule {
-    /// The key of that name.
-    Keep(Else),
+    /// The key of the same name.
+    Keep,
     /// Another key of the same meaning.
-    As(&'static str, Else),
+    As(&'static str),
     /// A switch of the opposite meaning.
-    Opposite(&'static str, Else),
-    /// More than a name.
+    Opposite(&'static str),
+    /// A key or none, by the value.
     By(fn(&Given) -> Outcome),
-    /// Nothing is lost without it; why.
+    /// None, and nothing is lost without it; the text says why.
     Nothing(&'static str),
-    /// It has no counterpart; what to do instead.
+    /// None; the text says what to do instead.
     Refused(&'static str),
+    /// None so far.
+    Missing,
 }
 
-/// What to say while turnd does not have the key.
-pub(super) enum Else {
-    /// It is missed.
-    NotYet,
-    /// It is missed, but there is something else.
-    Instead(&'static str),
-    /// It is not missed; why.
-    Nothing(&'static str),
-}
-
-/// What an option turns into.
+/// Result of translating one option.
 pub(super) enum Outcome {
     /// A key. The text is empty when there is nothing to say.
     Set(&'static str, Value, Verdict, String),
-    /// Nothing; why.
+    /// Nothing, with the reason.
     Drop(Verdict, String),
 }
 
@@ -120,6 +112,6 @@ pub(super) struct Setting {
     pub(super) key: &'static str,
     pub(super) list: bool,
     pub(super) value: Value,
-    /// Where it comes from, in the list of entries.
+    /// Index of the option in the list of entries.
     pub(super) entry: usize,
 }

@@ -40,7 +40,7 @@ fn mapped(key: &'static str, value: Value, text: impl Into<String>) -> Outcome {
     Outcome::Set(key, value, Verdict::Mapped, text.into())
 }
 
-fn nothing(why: impl Into<String>) -> Outcome {
+pub(super) fn nothing(why: impl Into<String>) -> Outcome {
     Outcome::Drop(Verdict::WithoutEffect, why.into())
 }
 

@@ -6,8 +6,8 @@ use clap::{Arg, ArgAction, Args, Command};
 use super::options;
 use super::output;
 use super::report::{Entry, Import, Verdict};
-use super::rule::{Else, Given, Outcome, Place, Rule, Setting, Takes, Value};
-use super::rules::{number, refused, switch};
+use super::rule::{CoturnOption, Given, Outcome, Place, Rule, Setting, Takes, Value};
+use super::rules::{nothing, number, refused, switch};
 use crate::config::file::FileConfig;
 
 /// Lists here that have one value in coturn, the last.
@@ -84,31 +84,29 @@ impl Work<'_> {
         };
         let name = option.name;
         match &option.rule {
-            Rule::Nothing(why) => Outcome::Drop(Verdict::WithoutEffect, (*why).to_owned()),
-            Rule::Refused(instead) => Outcome::Drop(Verdict::NotSupported, (*instead).to_owned()),
+            Rule::Nothing(why) => nothing(*why),
+            Rule::Refused(_) | Rule::Missing if is_off(option, given) => {
+                nothing(format!("there is no {name} to turn off"))
+            }
+            Rule::Refused(instead) => refused(*instead),
             _ if option.takes == Takes::Value && given.value.is_none() => refused("has no value"),
-            Rule::Keep(otherwise) => self.as_key(name, given, false, otherwise),
-            Rule::As(key, otherwise) => self.as_key(key, given, false, otherwise),
-            Rule::Opposite(key, otherwise) => self.as_key(key, given, true, otherwise),
+            Rule::Missing => refused(format!("turnd has no {name} yet")),
+            Rule::Keep => self.as_key(name, given, false),
+            Rule::As(key) => self.as_key(key, given, false),
+            Rule::Opposite(key) => self.as_key(key, given, true),
             Rule::By(rule) => rule(given),
         }
     }
 
     /// The value as the key of this name takes it.
-    fn as_key(
-        &self,
-        name: &'static str,
-        given: &Given,
-        opposite: bool,
-        otherwise: &Else,
-    ) -> Outcome {
+    fn as_key(&self, name: &'static str, given: &Given, opposite: bool) -> Outcome {
         let Some(key) = self.key(name) else {
-            return absent(name, given, opposite, otherwise);
+            return refused(format!("turnd has no {name}"));
         };
         let value = match read(key, given.value.as_deref()) {
             Ok(Value::Switch(on)) => Value::Switch(on != opposite),
             Ok(value) => value,
-            Err(problem) => return Outcome::Drop(Verdict::NotSupported, problem),
+            Err(problem) => return refused(problem),
         };
         if name == given.name {
             return Outcome::Set(name, value, Verdict::Kept, String::new());
@@ -297,20 +295,9 @@ fn is_list(key: &Arg) -> bool {
     matches!(key.get_action(), ArgAction::Append)
 }
 
-/// An option whose key turnd does not have.
-fn absent(name: &str, given: &Given, opposite: bool, otherwise: &Else) -> Outcome {
-    let off = switch(given.value.as_deref()) == Ok(opposite);
-    let is_flag = options::find(&given.name).is_some_and(|o| o.takes == Takes::Flag);
-    let (verdict, text) = match otherwise {
-        _ if is_flag && off => (
-            Verdict::WithoutEffect,
-            format!("there is no {name} to turn off"),
-        ),
-        Else::Nothing(why) => (Verdict::WithoutEffect, (*why).to_owned()),
-        Else::Instead(instead) => (Verdict::NotSupported, (*instead).to_owned()),
-        Else::NotYet => (Verdict::NotSupported, format!("turnd has no {name} yet")),
-    };
-    Outcome::Drop(verdict, text)
+/// Whether a flag is turned off where it is given.
+fn is_off(option: &CoturnOption, given: &Given) -> bool {
+    option.takes == Takes::Flag && switch(given.value.as_deref()) == Ok(false)
 }
 
 /// Reads a value as the key takes it.
