@@ -46,6 +46,7 @@ pub mod net;
 mod now;
 pub mod policy;
 pub mod probe;
+pub mod problem;
 mod random;
 pub mod server;
 pub mod wire;

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::Secret;
 use super::load::read;
+use crate::problem::Problem;
 
 /// Where a certificate and its key are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,15 +63,13 @@ pub enum Part {
 pub struct CertificateError {
     /// Which file.
     pub part: Part,
-    /// What is wrong with it; names the file.
-    pub problem: String,
-    /// What to do.
-    pub remedy: String,
+    /// The error itself, which names the file.
+    pub problem: Problem,
 }
 
 impl fmt::Display for CertificateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.problem, self.remedy)
+        self.problem.fmt(f)
     }
 }
 
@@ -88,8 +87,7 @@ pub fn load(
     let key = key::read_key(&files.key, password)?;
     let wrong = |part, path: &Path, problem: String, remedy: &str| CertificateError {
         part,
-        problem: format!("{} {problem}", path.display()),
-        remedy: remedy.to_owned(),
+        problem: Problem::new(problem, remedy).of(path.display()),
     };
     Certificate::new(chain, key).map_err(|error| match error {
         Unfit::Certificate(reason) => wrong(
@@ -198,14 +196,13 @@ fn names(leaf: &X509Certificate<'_>) -> Vec<String> {
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let wrong = |problem: String, remedy: &str| CertificateError {
+    let of_file = |problem: Problem| CertificateError {
         part: Part::Certificate,
-        problem: format!("{} {problem}", path.display()),
-        remedy: remedy.to_owned(),
+        problem: problem.of(path.display()),
     };
+    let wrong = |what: String, remedy: &str| of_file(Problem::new(what, remedy));
     let as_pem = "write it as PEM: -----BEGIN CERTIFICATE-----";
-    let source =
-        read(path).map_err(|problem| wrong(problem, "name a PEM file that this user may read"))?;
+    let source = read(path, "name a PEM file that this user may read").map_err(of_file)?;
     let sections = pem::parse_many(&source.bytes)
         .map_err(|error| wrong(format!("is no certificate: {error}"), as_pem))?;
     let chain: Vec<_> = sections

@@ -14,6 +14,7 @@ use super::{
     Relay,
 };
 use crate::policy::peer_filter::IpRange;
+use crate::problem::Problem;
 
 /// More threads than this is a typing error.
 const MOST_WORKERS: u32 = 1024;
@@ -59,8 +60,10 @@ impl Checker<'_> {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.errors
-            .push(self.origins.error(key, element, problem, remedy));
+        self.errors.push(
+            self.origins
+                .error(key, element, Problem::new(problem, remedy)),
+        );
     }
 
     /// Whether an error about `key` is known: then nothing is said of how it fits others.
@@ -262,18 +265,17 @@ impl Checker<'_> {
                         known.push(ip);
                         continue;
                     }
-                    Some(other) => (
+                    Some(other) => Problem::new(
                         format!(
                             "{} stands for the same address as {}",
                             ip.public, other.public
                         ),
-                        "remove one, or tie each to a relay address as \"public/private\""
-                            .to_owned(),
+                        "remove one, or tie each to a relay address as \"public/private\"",
                     ),
                 },
                 Err(problem) => problem,
             };
-            self.wrong("external-ip", Some(n), problem.0, problem.1);
+            self.wrong("external-ip", Some(n), problem.what, problem.remedy);
         }
         known
     }
@@ -426,13 +428,12 @@ fn same_place(a: &ExternalIp, b: &ExternalIp) -> bool {
     a.private == b.private && a.public.is_ipv4() == b.public.is_ipv4()
 }
 
-fn external_ip(text: &str, relay_ips: &[IpAddr]) -> Result<ExternalIp, (String, String)> {
-    let wrong = |problem: String, remedy: &str| Err((problem, remedy.to_owned()));
+fn external_ip(text: &str, relay_ips: &[IpAddr]) -> Result<ExternalIp, Problem> {
     if text == "auto" {
-        return wrong(
-            "auto is not supported".to_owned(),
+        return Err(Problem::new(
+            "auto is not supported",
             "write the public address itself",
-        );
+        ));
     }
     let Some((public, private)) = text.split_once('/') else {
         return Ok(ExternalIp {
@@ -442,16 +443,16 @@ fn external_ip(text: &str, relay_ips: &[IpAddr]) -> Result<ExternalIp, (String, 
     };
     let (public, private) = (single_ip(public)?, single_ip(private)?);
     if public.is_ipv4() != private.is_ipv4() {
-        return wrong(
+        return Err(Problem::new(
             format!("{public} and {private} are of two families"),
             "pair IPv4 with IPv4 and IPv6 with IPv6",
-        );
+        ));
     }
     if !relay_ips.is_empty() && !relay_ips.contains(&private) {
-        return wrong(
+        return Err(Problem::new(
             format!("{private} is not one of relay-ip"),
             "add it to relay-ip, or name one that is there",
-        );
+        ));
     }
     Ok(ExternalIp {
         public,
@@ -460,14 +461,14 @@ fn external_ip(text: &str, relay_ips: &[IpAddr]) -> Result<ExternalIp, (String, 
 }
 
 /// One address of one host.
-fn single_ip(text: &str) -> Result<IpAddr, (String, String)> {
+fn single_ip(text: &str) -> Result<IpAddr, Problem> {
     let problem = match text.parse::<IpAddr>() {
         Ok(ip) if ip.is_unspecified() || ip.is_multicast() => format!("{ip} is no single address"),
         Ok(ip) => return Ok(ip),
         Err(_) => format!("{} is not an IP address", shown(text)),
     };
     let remedy = "write \"public\" or \"public/private\", each an IP address";
-    Err((problem, remedy.to_owned()))
+    Err(Problem::new(problem, remedy))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::file::FileConfig;
 use super::load::{Source, read};
 use super::{Auth, Credential, RestExpiry, Secret, User};
 use crate::auth::key::Key;
+use crate::problem::Problem;
 
 /// REALM has fewer than 128 characters (RFC 8489 §14.9).
 const LONGEST_REALM: usize = 127;
@@ -30,9 +31,6 @@ const LONGEST_HARMLESS_REALM: usize = 28;
 
 /// USERNAME has fewer than 509 bytes (RFC 8489 §14.3).
 const LONGEST_NAME: usize = 508;
-
-/// A problem and its remedy.
-type Wrong = (String, String);
 
 /// Where an entry of a list was written.
 enum Place<'a> {
@@ -117,8 +115,10 @@ impl Checker<'_> {
                 file: self.origins.file.clone(),
                 line: None,
                 key: None,
-                problem: "nobody may allocate, as there are no credentials".to_owned(),
-                remedy: "add user or static-auth-secret, or set no-auth = true".to_owned(),
+                problem: Problem::new(
+                    "nobody may allocate, as there are no credentials",
+                    "add user or static-auth-secret, or set no-auth = true",
+                ),
             });
         }
     }
@@ -131,30 +131,30 @@ impl Checker<'_> {
         let realm = file.realm.clone().unwrap_or_default();
         let length = realm.chars().count();
         let wrong = if length > LONGEST_REALM {
-            Some((
+            Some(Problem::new(
                 format!("has {length} characters"),
                 format!("shorten it to {LONGEST_REALM}"),
             ))
         } else if realm.len() > LONGEST_REALM_BYTES {
-            Some((
+            Some(Problem::new(
                 format!("has {} bytes", realm.len()),
                 format!("shorten it to {LONGEST_REALM_BYTES}"),
             ))
         } else {
             match prepared(&realm) {
                 Ok(_) => None,
-                Err(Unfit::Empty) => Some((
-                    "is empty".to_owned(),
-                    "write the domain name of the service".to_owned(),
+                Err(Unfit::Empty) => Some(Problem::new(
+                    "is empty",
+                    "write the domain name of the service",
                 )),
-                Err(Unfit::Char(c)) => Some((
+                Err(Unfit::Char(c)) => Some(Problem::new(
                     format!("holds {}, which is not allowed", named(c)),
-                    "remove that character".to_owned(),
+                    "remove that character",
                 )),
             }
         };
-        if let Some((problem, remedy)) = wrong {
-            self.wrong(key, None, problem, remedy);
+        if let Some(problem) = wrong {
+            self.wrong(key, None, problem.what, problem.remedy);
         } else if realm.len() > LONGEST_HARMLESS_REALM {
             let reply = CHALLENGE + realm.len().next_multiple_of(4);
             self.warnings.push(format!(
@@ -179,7 +179,7 @@ impl Checker<'_> {
                         return;
                     }
                     let problem = format!("user {} is given twice", shown(&user.name));
-                    (problem, "remove one".to_owned())
+                    Problem::new(problem, "remove one")
                 }
                 Err(wrong) => wrong,
             };
@@ -202,10 +202,7 @@ impl Checker<'_> {
         let mut secrets = Vec::new();
         for (n, text) in file.static_auth_secret.iter().flatten().enumerate() {
             if text.reveal().is_empty() {
-                let wrong = (
-                    "a secret is empty".into(),
-                    "write a long random text".into(),
-                );
+                let wrong = Problem::new("a secret is empty", "write a long random text");
                 self.entry("static-auth-secret", &Place::Element(n), wrong);
             } else {
                 secrets.push(text.clone());
@@ -267,15 +264,14 @@ impl Checker<'_> {
     /// Reads a file that holds secrets.
     fn source(&mut self, key: &str, path: Option<&Path>) -> Option<Source> {
         let path = path?;
-        match read(path) {
+        match read(path, "name a file that this user may read") {
             Ok(source) => {
                 self.warnings.extend(source.exposure());
                 Some(source)
             }
             Err(problem) => {
-                let problem = format!("{} {problem}", shown_path(path));
-                let remedy = "name a file that this user may read";
-                self.wrong(key, None, problem, remedy);
+                let problem = problem.of(shown_path(path));
+                self.wrong(key, None, problem.what, problem.remedy);
                 None
             }
         }
@@ -303,12 +299,12 @@ impl Checker<'_> {
         }
     }
 
-    fn entry(&mut self, key: &str, place: &Place<'_>, (problem, remedy): Wrong) {
+    fn entry(&mut self, key: &str, place: &Place<'_>, problem: Problem) {
         match place {
-            Place::Element(n) => self.wrong(key, Some(*n), problem, remedy),
+            Place::Element(n) => self.wrong(key, Some(*n), problem.what, problem.remedy),
             Place::Line(path, line) => {
                 self.errors
-                    .push(ConfigError::of_file(*path, Some(*line), problem, remedy));
+                    .push(ConfigError::of_file(*path, Some(*line), problem));
             }
         }
     }
@@ -319,24 +315,24 @@ fn shown_path(path: &Path) -> String {
 }
 
 /// Reads one `user`, and gives its name as it is compared too. The error never holds the password.
-fn user(text: &str) -> Result<(User, String), Wrong> {
+fn user(text: &str) -> Result<(User, String), Problem> {
     const FORM: &str = "write \"name:password\"";
-    let wrong = |problem: String, remedy: &str| Err((problem, remedy.to_owned()));
+    let wrong = |what: &str, remedy: &str| Err(Problem::new(what, remedy));
     let Some((name, password)) = text.split_once(':') else {
-        return wrong("a user has no `:`".to_owned(), FORM);
+        return wrong("a user has no `:`", FORM);
     };
     if name.len() > LONGEST_NAME {
         return wrong(
-            format!("user {} has {} bytes", shown(name), name.len()),
+            &format!("user {} has {} bytes", shown(name), name.len()),
             &format!("shorten the name to {LONGEST_NAME}"),
         );
     }
     let same = match prepared(name) {
         Ok(same) => same,
-        Err(Unfit::Empty) => return wrong("a user name is empty".to_owned(), FORM),
+        Err(Unfit::Empty) => return wrong("a user name is empty", FORM),
         Err(Unfit::Char(c)) => {
             return wrong(
-                format!(
+                &format!(
                     "user {} holds {}, which is not allowed",
                     shown(name),
                     named(c)
@@ -348,7 +344,7 @@ fn user(text: &str) -> Result<(User, String), Wrong> {
     let credential = if password.starts_with("0x") {
         let Some(key) = Key::from_hex(password) else {
             return wrong(
-                format!(
+                &format!(
                     "the key of user {} is not 0x and 32 hex digits",
                     shown(name)
                 ),
@@ -364,13 +360,13 @@ fn user(text: &str) -> Result<(User, String), Wrong> {
             }
             Err(Unfit::Empty) => {
                 return wrong(
-                    format!("the password of user {} is empty", shown(name)),
+                    &format!("the password of user {} is empty", shown(name)),
                     FORM,
                 );
             }
             Err(Unfit::Char(_)) => {
                 return wrong(
-                    format!(
+                    &format!(
                         "the password of user {} holds a character that is not allowed",
                         shown(name)
                     ),

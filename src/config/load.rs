@@ -18,6 +18,7 @@ use super::check::check;
 use super::error::{ConfigError, Origin, Origins, nearest, shown};
 use super::file::FileConfig;
 use super::{ClearTable, Config, Secret, expand};
+use crate::problem::Problem;
 
 /// Where a configuration file is looked for when none is named.
 pub const SEARCH: [&str; 2] = ["turnd.toml", "/etc/turnd/turnd.toml"];
@@ -110,8 +111,7 @@ impl Source {
             ConfigError::of_file(
                 &self.path,
                 Some(line_at(good, good.len())),
-                "is not UTF-8 text",
-                "save the file as UTF-8",
+                Problem::new("is not UTF-8 text", "save the file as UTF-8"),
             )
         })
     }
@@ -134,28 +134,33 @@ impl Source {
     }
 }
 
-/// The secret on the first line of a file of secrets. The error is the problem, with the file and the remedy.
-pub(crate) fn first_secret(path: &Path) -> Result<Secret, String> {
+/// The secret on the first line of a file of secrets. The error names the file.
+pub(crate) fn first_secret(path: &Path) -> Result<Secret, Problem> {
     let shown = path.display();
-    let source = read(path)
-        .map_err(|problem| format!("{shown} {problem}; name a file that this user may read"))?;
-    let lines = source.entries().map_err(|error| error.to_string())?;
+    let source =
+        read(path, "name a file that this user may read").map_err(|problem| problem.of(&shown))?;
+    let lines = source
+        .entries()
+        .map_err(|error| Problem::new(error.place() + &error.problem.what, error.problem.remedy))?;
     match lines.first() {
         Some((_, text)) => Ok(Secret::new(*text)),
-        None => Err(format!("{shown} is empty; write one secret")),
+        None => Err(Problem::new("is empty", "write one secret").of(shown)),
     }
 }
 
-/// Reads a whole file of a sane size. The error is the problem.
-pub(super) fn read(path: &Path) -> Result<Source, String> {
-    let problem = |error: std::io::Error| match error.kind() {
-        ErrorKind::PermissionDenied => forbidden(path, &error),
-        _ => format!("cannot be read: {error}"),
+/// Reads a whole file of a sane size. The error does not name the file, and ends with `remedy`.
+pub(super) fn read(path: &Path, remedy: &str) -> Result<Source, Problem> {
+    let problem = |error: std::io::Error| {
+        let what = match error.kind() {
+            ErrorKind::PermissionDenied => forbidden(path, &error),
+            _ => format!("cannot be read: {error}"),
+        };
+        Problem::new(what, remedy)
     };
     let file = File::open(path).map_err(problem)?;
     let about = file.metadata().map_err(problem)?;
     if about.is_dir() {
-        return Err("is a folder".to_owned());
+        return Err(Problem::new("is a folder", remedy));
     }
     // Whoever grew it would leave a copy behind.
     let size = usize::try_from(about.len().min(LARGEST)).unwrap_or_default();
@@ -164,7 +169,8 @@ pub(super) fn read(path: &Path) -> Result<Source, String> {
         .read_to_end(&mut bytes)
         .map_err(problem)?;
     if bytes.len() as u64 > LARGEST {
-        return Err(format!("is larger than {} MiB", LARGEST >> 20));
+        let what = format!("is larger than {} MiB", LARGEST >> 20);
+        return Err(Problem::new(what, remedy));
     }
     Ok(Source {
         path: path.to_owned(),
@@ -199,10 +205,10 @@ fn find(path: Option<&Path>) -> Result<Option<Source>, ConfigError> {
             None => return Ok(None),
         },
     };
-    read(path).map(Some).map_err(|problem| {
-        let remedy = "name a TOML file that this user may read with -c";
-        ConfigError::of_file(path, None, problem, remedy)
-    })
+    let remedy = "name a TOML file that this user may read with -c";
+    read(path, remedy)
+        .map(Some)
+        .map_err(|problem| ConfigError::of_file(path, None, problem))
 }
 
 pub(super) fn assemble(
@@ -264,8 +270,7 @@ impl Layers {
             vec![ConfigError::of_file(
                 &source.path,
                 Some(line(at)),
-                error.message().to_owned(),
-                "write `key = value`, and text in quotes",
+                Problem::new(error.message(), "write `key = value`, and text in quotes"),
             )]
         })?;
         let keys = Keys::new();
@@ -283,8 +288,8 @@ impl Layers {
             let error = match keys.find(&name) {
                 Some(_) => self.add_value(&keys, &name, key, value, env).err(),
                 None => {
-                    let (problem, remedy) = keys.unknown(&name, value.get_ref());
-                    let mut error = self.origins.error(&name, None, problem, remedy);
+                    let problem = keys.unknown(&name, value.get_ref());
+                    let mut error = self.origins.error(&name, None, problem);
                     error.key = None;
                     Some(error)
                 }
@@ -316,7 +321,8 @@ impl Layers {
                 let expected = keys.find(name).map_or("a value", expected);
                 let problem = format!("{found} is not {expected}");
                 let example = format!("write it as {name} = {}", example(expected));
-                self.origins.error(name, None, problem, example)
+                self.origins
+                    .error(name, None, Problem::new(problem, example))
             })?;
         for (_, mut value) in std::mem::take(&mut *table) {
             let mut texts = match &mut value {
@@ -325,9 +331,8 @@ impl Layers {
                 _ => Vec::new(),
             };
             for (n, text) in texts.iter_mut().enumerate() {
-                let (full, used) = expand::expand(text, env).map_err(|(problem, remedy)| {
-                    self.origins.error(name, Some(n), problem, remedy)
-                })?;
+                let (full, used) = expand::expand(text, env)
+                    .map_err(|problem| self.origins.error(name, Some(n), problem))?;
                 if !used {
                     self.in_clear.push(name.to_owned());
                 }
@@ -368,8 +373,7 @@ impl Layers {
             file: None,
             line: None,
             key: None,
-            problem: problem.to_owned(),
-            remedy: remedy.to_owned(),
+            problem: Problem::new(problem, remedy),
         });
     }
 }
@@ -399,20 +403,20 @@ impl Keys {
         self.0.get_arguments().find(|a| a.get_long() == Some(name))
     }
 
-    fn unknown(&self, name: &str, value: &DeValue<'_>) -> (String, String) {
+    fn unknown(&self, name: &str, value: &DeValue<'_>) -> Problem {
         if matches!(value, DeValue::Table(_)) {
             let problem = format!("section {} is not known", shown(name));
-            return (problem, "write all keys without sections".to_owned());
+            return Problem::new(problem, "write all keys without sections");
         }
         if name.to_lowercase().replace('_', "-") == "no-dtls" {
             let remedy = "leave it out: DTLS is off unless `dtls = true`".to_owned();
-            return (format!("unknown key {}", shown(name)), remedy);
+            return Problem::new(format!("unknown key {}", shown(name)), remedy);
         }
         let remedy = match nearest(name, self.0.get_arguments().filter_map(Arg::get_long)) {
             Some(key) => format!("did you mean `{key}`?"),
             None => "`turnd serve --help` lists every key".to_owned(),
         };
-        (format!("unknown key {}", shown(name)), remedy)
+        Problem::new(format!("unknown key {}", shown(name)), remedy)
     }
 }
 

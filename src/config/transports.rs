@@ -92,7 +92,7 @@ impl Checker<'_> {
                         Part::Certificate => "cert",
                         Part::Key => "pkey",
                     };
-                    self.wrong(key, Some(n), error.problem, error.remedy);
+                    self.wrong(key, Some(n), error.problem.what, error.problem.remedy);
                 }
             }
         }

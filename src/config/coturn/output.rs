@@ -39,13 +39,11 @@ pub(super) fn write(
                     "without what was refused: "
                 };
                 entry.verdict = Verdict::NotSupported;
-                entry.text = format!("{after}{}; {}", error.problem, error.remedy);
+                entry.text = format!("{after}{}", error.problem);
             }
         }
         if !progress {
-            let rest = errors
-                .iter()
-                .map(|e| format!("{}; {}", e.problem, e.remedy));
+            let rest = errors.iter().map(|error| error.problem.to_string());
             notes.splice(0..0, rest);
             return Import {
                 toml,
