@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::api::Problem;
+use super::api::ApiError;
 use crate::config::Secret;
 use crate::daemon::Daemon;
 use crate::daemon::audit::Actor;
@@ -56,7 +56,7 @@ impl Access {
     }
 
     /// Who asks, if they may.
-    fn admit(&self, origin: Origin, request: &Request) -> Result<Actor, Problem> {
+    fn admit(&self, origin: Origin, request: &Request) -> Result<Actor, ApiError> {
         let headers = request.headers();
         let actor = match origin {
             Origin::UnixSocket(actor) => actor,
@@ -76,7 +76,7 @@ impl Access {
             .get(CONTENT_TYPE)
             .is_some_and(|typ| typ.as_bytes().starts_with(b"application/json"));
         if changes && !is_json {
-            return Err(Problem::new(
+            return Err(ApiError::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "send Content-Type: application/json",
             ));
@@ -84,21 +84,19 @@ impl Access {
         Ok(actor)
     }
 
-    fn check_tcp(&self, token: Option<&Secret>, headers: &HeaderMap) -> Result<(), Problem> {
+    fn check_tcp(&self, token: Option<&Secret>, headers: &HeaderMap) -> Result<(), ApiError> {
         match (token, self.scope) {
             (Some(token), _) if bears(headers, token.reveal()) => Ok(()),
-            (Some(_), _) => Err(Problem::new(
+            (Some(_), _) => Err(ApiError::new(
                 StatusCode::UNAUTHORIZED,
                 "the token is missing or wrong",
             )),
             // Every user of this machine can connect.
-            (None, Scope::Api) => {
-                Err(Problem::new(StatusCode::UNAUTHORIZED, NEEDS_TOKEN)
-                    .with(vec![NO_TOKEN.to_owned()]))
-            }
+            (None, Scope::Api) => Err(ApiError::new(StatusCode::UNAUTHORIZED, NEEDS_TOKEN)
+                .with(vec![NO_TOKEN.to_owned()])),
             // A name that leads to loopback could be the work of a web page that wants to reach
             // it (DNS rebinding).
-            (None, Scope::Metrics) if !is_literal_host(headers) => Err(Problem::new(
+            (None, Scope::Metrics) if !is_literal_host(headers) => Err(ApiError::new(
                 StatusCode::FORBIDDEN,
                 "use 127.0.0.1 or localhost as the host",
             )),

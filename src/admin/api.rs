@@ -19,6 +19,7 @@ use crate::daemon::audit::{Actor, audit};
 use crate::ice_servers::{IceServers, check_ttl, ice_servers, issue};
 use crate::net::control::NoAnswer;
 use crate::net::log::escape_name;
+use crate::problem::Problem;
 use crate::server::oversight::{Filter, SessionInfo};
 
 /// The largest request body, in bytes.
@@ -70,7 +71,7 @@ pub(super) fn router(routes: Routes) -> Router<Arc<Daemon>> {
 
 /// An answer that says why not.
 #[derive(Debug, Serialize)]
-pub(super) struct Problem {
+pub(super) struct ApiError {
     #[serde(skip)]
     status: StatusCode,
     error: String,
@@ -78,7 +79,7 @@ pub(super) struct Problem {
     details: Vec<String>,
 }
 
-impl Problem {
+impl ApiError {
     pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
         Self {
             status,
@@ -93,49 +94,49 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         (self.status, Json(self)).into_response()
     }
 }
 
-impl From<JsonRejection> for Problem {
+impl From<JsonRejection> for ApiError {
     fn from(rejection: JsonRejection) -> Self {
         Self::new(rejection.status(), rejection.body_text())
     }
 }
 
-impl From<QueryRejection> for Problem {
+impl From<QueryRejection> for ApiError {
     fn from(rejection: QueryRejection) -> Self {
         Self::new(rejection.status(), rejection.body_text())
     }
 }
 
-impl From<PathRejection> for Problem {
+impl From<PathRejection> for ApiError {
     fn from(_: PathRejection) -> Self {
         Self::new(StatusCode::NOT_FOUND, "no such session")
     }
 }
 
-impl From<NoAnswer> for Problem {
+impl From<NoAnswer> for ApiError {
     fn from(error: NoAnswer) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
     }
 }
 
-/// A body whose rejection is a [`Problem`].
+/// A body whose rejection is a [`ApiError`].
 #[derive(FromRequest)]
-#[from_request(via(Json), rejection(Problem))]
+#[from_request(via(Json), rejection(ApiError))]
 struct Body<T>(T);
 
-/// A query whose rejection is a [`Problem`].
+/// A query whose rejection is a [`ApiError`].
 #[derive(FromRequestParts)]
-#[from_request(via(Query), rejection(Problem))]
+#[from_request(via(Query), rejection(ApiError))]
 struct Params<T>(T);
 
-/// A path whose rejection is a [`Problem`].
+/// A path whose rejection is a [`ApiError`].
 #[derive(FromRequestParts)]
-#[from_request(via(Path), rejection(Problem))]
+#[from_request(via(Path), rejection(ApiError))]
 struct Id<T>(T);
 
 async fn healthz(State(daemon): State<Arc<Daemon>>) -> Response {
@@ -191,7 +192,7 @@ impl From<crate::server::counters::Flow> for Flow {
     }
 }
 
-async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Status>, Problem> {
+async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Status>, ApiError> {
     let status = daemon.control().status().await?;
     let (reloads, failed_reloads) = daemon.reloads();
     let counters = &status.counters;
@@ -292,7 +293,7 @@ impl From<SessionInfo> for Session {
 async fn sessions(
     State(daemon): State<Arc<Daemon>>,
     Params(query): Params<SessionQuery>,
-) -> Result<Json<Sessions>, Problem> {
+) -> Result<Json<Sessions>, ApiError> {
     let limit = query.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
     let filter = Filter {
         serial: None,
@@ -325,14 +326,14 @@ fn by_id(id: u64) -> Filter {
     }
 }
 
-fn no_such_session() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "no such session")
+fn no_such_session() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "no such session")
 }
 
 async fn session(
     State(daemon): State<Arc<Daemon>>,
     Id(id): Id<u64>,
-) -> Result<Json<Session>, Problem> {
+) -> Result<Json<Session>, ApiError> {
     let page = daemon.control().sessions(by_id(id), 0, 1).await?;
     let found = page
         .sessions
@@ -350,16 +351,16 @@ struct Killed {
 /// Does something as a whole: a client that leaves must not end it halfway, or unrecorded.
 async fn whole<T: Send + 'static>(
     action: impl Future<Output = T> + Send + 'static,
-) -> Result<T, Problem> {
+) -> Result<T, ApiError> {
     let done = tokio::spawn(action).await;
-    done.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+    done.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
 async fn kill_one(
     State(daemon): State<Arc<Daemon>>,
     Extension(by): Extension<Actor>,
     Id(id): Id<u64>,
-) -> Result<Json<Killed>, Problem> {
+) -> Result<Json<Killed>, ApiError> {
     match whole(async move { daemon.kill(by, by_id(id)).await }).await?? {
         0 => Err(no_such_session()),
         killed => Ok(Json(Killed { killed })),
@@ -377,9 +378,9 @@ async fn kill(
     State(daemon): State<Arc<Daemon>>,
     Extension(by): Extension<Actor>,
     Body(KillRequest { user, client }): Body<KillRequest>,
-) -> Result<Json<Killed>, Problem> {
+) -> Result<Json<Killed>, ApiError> {
     if user.is_none() && client.is_none() {
-        return Err(Problem::new(
+        return Err(ApiError::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "name a user or a client",
         ));
@@ -403,7 +404,7 @@ async fn drain(
     State(daemon): State<Arc<Daemon>>,
     Extension(by): Extension<Actor>,
     Body(Drain { drain }): Body<Drain>,
-) -> Result<Json<Drain>, Problem> {
+) -> Result<Json<Drain>, ApiError> {
     whole(async move { daemon.drain(by, drain).await }).await??;
     Ok(Json(Drain { drain }))
 }
@@ -423,11 +424,11 @@ struct Change {
 async fn reload(
     State(daemon): State<Arc<Daemon>>,
     Extension(by): Extension<Actor>,
-) -> Result<Json<Reloaded>, Problem> {
+) -> Result<Json<Reloaded>, ApiError> {
     let outcome = whole(async move { daemon.reload(by).await }).await?;
     let changes = outcome.map_err(|details| {
         let text = "not reloaded, the old configuration stays";
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text).with(details)
+        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, text).with(details)
     })?;
     let changes = changes.into_iter().map(|c| Change {
         key: c.key,
@@ -449,7 +450,7 @@ async fn log_level(
     State(daemon): State<Arc<Daemon>>,
     Extension(by): Extension<Actor>,
     Body(request): Body<Level>,
-) -> Result<Json<Level>, Problem> {
+) -> Result<Json<Level>, ApiError> {
     let level = match request.level.as_str() {
         "error" => LevelFilter::ERROR,
         "warn" => LevelFilter::WARN,
@@ -458,7 +459,7 @@ async fn log_level(
         "trace" => LevelFilter::TRACE,
         _ => {
             let text = "level is error, warn, info, debug or trace";
-            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text));
+            return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, text));
         }
     };
     daemon.set_log_level(by, level);
@@ -490,8 +491,9 @@ async fn credentials(
     State(daemon): State<Arc<Daemon>>,
     Extension(by): Extension<Actor>,
     Body(request): Body<CredentialsRequest>,
-) -> Result<Json<IceServers>, Problem> {
-    let refused = |text| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text);
+) -> Result<Json<IceServers>, ApiError> {
+    let refused =
+        |problem: Problem| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, problem.to_string());
     let config = daemon.config();
     let login = if config.protocol.stun_only || request.urls_only {
         None

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
-use super::api::Problem;
+use super::api::ApiError;
 use crate::auth::Unauthorized;
 use crate::daemon::Daemon;
 use crate::net::control::Status;
@@ -15,7 +15,7 @@ use crate::server::five_tuple::Transport;
 use crate::server::output::DropReason;
 use stun::message::METHOD_BINDING;
 
-pub(super) async fn handler(State(daemon): State<Arc<Daemon>>) -> Result<Response, Problem> {
+pub(super) async fn handler(State(daemon): State<Arc<Daemon>>) -> Result<Response, ApiError> {
     // Without one worker's numbers the sums would seem to go back.
     let status = daemon.control().status().await?;
     let text = render(&status, &daemon.config().auth.realm, &daemon);

@@ -29,6 +29,7 @@ use self::unix_socket::{BindError, UnixSocket};
 use crate::config::{AdminAddr, AdminListen};
 use crate::daemon::Daemon;
 use crate::daemon::audit::Actor;
+use crate::problem::Problem;
 
 /// Where it listens when `admin-listen` is absent, as far as that is possible.
 pub const DEFAULT_TCP: &str = "127.0.0.1:9641";
@@ -59,7 +60,7 @@ impl Admin {
     ///
     /// # Errors
     /// A place that was asked for and cannot be had, with the remedy.
-    pub async fn bind(wanted: &AdminListen) -> Result<Self, String> {
+    pub async fn bind(wanted: &AdminListen) -> Result<Self, Problem> {
         let mut listeners = Vec::new();
         match wanted {
             AdminListen::At(places) => {
@@ -80,7 +81,7 @@ impl Admin {
                         }
                         Err(error) => {
                             let reason = explain(&place, &error);
-                            tracing::info!(address = %place, reason, "admin not listening");
+                            tracing::info!(address = %place, %reason, "admin not listening");
                         }
                     }
                 }
@@ -122,8 +123,8 @@ async fn bind(place: &AdminAddr) -> Result<Listener, BindError> {
     })
 }
 
-fn explain(place: &AdminAddr, error: &BindError) -> String {
-    let (problem, remedy) = match error {
+fn explain(place: &AdminAddr, error: &BindError) -> Problem {
+    let (what, remedy) = match error {
         BindError::NoSocket => (
             "is a file of another kind, which stays".to_owned(),
             "remove it yourself, or choose another place",
@@ -140,7 +141,7 @@ fn explain(place: &AdminAddr, error: &BindError) -> String {
             _ => (format!("cannot be had: {error}"), "choose another place"),
         },
     };
-    format!("admin-listen: {place} {problem}; {remedy}")
+    Problem::new(what, remedy).of(format_args!("admin-listen: {place}"))
 }
 
 async fn accept(listener: Listener, daemon: Arc<Daemon>) {

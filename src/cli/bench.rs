@@ -81,7 +81,7 @@ impl Bench {
         let servers = self.servers.iter().map(Target::resolve);
         let servers = servers
             .collect::<Result<Vec<_>, _>>()
-            .map_err(Failure::Run)?;
+            .map_err(Failure::run)?;
         let options = Options {
             servers,
             login: self.login()?,
@@ -95,11 +95,10 @@ impl Bench {
             ));
         }
         let stop = interrupted()?;
-        let report =
-            bench::run(&options, &stop).map_err(|error| Failure::Run(error.to_string()))?;
+        let report = bench::run(&options, &stop).map_err(Failure::run)?;
         if self.json {
             let json = serde_json::to_string_pretty(&report);
-            say(json.map_err(|error| Failure::Run(error.to_string()))?)
+            say(json.map_err(Failure::run)?)
         } else {
             say(report)
         }

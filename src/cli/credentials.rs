@@ -86,7 +86,7 @@ pub(super) fn pretty(
     login: Option<Login>,
 ) -> Result<String, Failure> {
     let servers = ice_servers(config, host, login).map_err(Failure::usage)?;
-    serde_json::to_string_pretty(&servers).map_err(|error| Failure::Run(error.to_string()))
+    serde_json::to_string_pretty(&servers).map_err(Failure::run)
 }
 
 fn none() -> Failure {

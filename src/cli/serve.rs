@@ -17,7 +17,7 @@ use crate::daemon::log::LogControl;
 use crate::daemon::{Daemon, Origin, ended, notify, privileges};
 use crate::ice_servers::login;
 use crate::net::secure::self_signed;
-use crate::net::{Bound, Service, StartError, WorkerEnded};
+use crate::net::{Bound, Service, WorkerEnded};
 
 /// Run the server; without a configuration file, a demonstration with random credentials.
 #[derive(clap::Args)]
@@ -46,7 +46,7 @@ impl Serve {
         let loaded = config::load(path.as_deref(), &flags)?;
         let mut config = loaded.config.clone();
         let leaving = Leaving::root(&config)?;
-        let log = LogControl::install(&config.log).map_err(Failure::Run)?;
+        let log = LogControl::install(&config.log).map_err(Failure::run)?;
         let lines = log.target().queue().clone();
         // Whatever ends it: first the log says all that there was, then the caller what was wrong.
         let _written = lines.flush_at_end();
@@ -72,12 +72,11 @@ impl Serve {
         if demo {
             certify(&mut config);
         }
-        let failed = |error: StartError| Failure::Run(error.to_string());
-        let bound = Bound::new(&config).map_err(failed)?;
+        let bound = Bound::new(&config).map_err(Failure::run)?;
         // Before the first client comes, who must not reach it through a relay.
         let admin = runtime
             .block_on(Admin::bind(&config.operation.admin))
-            .map_err(Failure::Run)?;
+            .map_err(Failure::run)?;
         let _pidfile = config.pidfile.as_deref().map(PidFile::write).transpose()?;
         if let Some(leaving) = leaving {
             leaving.now(&admin, &log, &loaded)?;
@@ -86,7 +85,8 @@ impl Serve {
         let ended: WorkerEnded =
             Arc::new(move |worker, reason| ended::worker_ended(&target, worker, reason));
         // Nothing that strangers send has been looked at until here.
-        let service = Service::start(&config, bound, &admin.addresses(), ended).map_err(failed)?;
+        let service =
+            Service::start(&config, bound, &admin.addresses(), ended).map_err(Failure::run)?;
         for address in service.listening() {
             info!(%address, "listening");
         }

@@ -18,6 +18,7 @@ use tracing_subscriber::{Layer, Registry, reload};
 use self::queue::Sink;
 use super::audit;
 use crate::config::{Log, LogFormat};
+use crate::problem::Problem;
 
 pub use self::queue::LogQueue;
 
@@ -37,12 +38,13 @@ impl LogControl {
     ///
     /// # Errors
     /// Why there can be no log, with the remedy.
-    pub fn install(config: &Log) -> Result<Self, String> {
+    pub fn install(config: &Log) -> Result<Self, Problem> {
         let target = LogTarget::new(config.file.as_deref())?;
         let (lines, lines_handle) = reload::Layer::new(lines(config, &target));
         let (level, level_handle) = reload::Layer::new(level(config));
         let subscriber = tracing_subscriber::registry().with(lines).with(level);
-        tracing::subscriber::set_global_default(subscriber).map_err(|error| error.to_string())?;
+        tracing::subscriber::set_global_default(subscriber)
+            .map_err(|error| Problem::new(error.to_string(), "report this as a bug of turnd"))?;
         Ok(Self {
             target,
             lines: lines_handle,
@@ -68,7 +70,7 @@ impl LogControl {
     ///
     /// # Errors
     /// Why its file cannot be opened; nothing has changed then.
-    pub fn change(&self, config: &Log) -> Result<(), String> {
+    pub fn change(&self, config: &Log) -> Result<(), Problem> {
         self.target.change(config.file.as_deref())?;
         // These fail only when the subscriber is gone, and it stays for the life of the process.
         let _ = self.lines.reload(lines(config, &self.target));
@@ -149,9 +151,13 @@ pub struct LogTarget {
 }
 
 impl LogTarget {
-    fn new(path: Option<&Path>) -> Result<Self, String> {
-        let queue = LogQueue::start(open(path)?)
-            .map_err(|error| format!("the log's thread does not start: {error}"))?;
+    fn new(path: Option<&Path>) -> Result<Self, Problem> {
+        let queue = LogQueue::start(open(path)?).map_err(|error| {
+            Problem::new(
+                format!("the log's thread does not start: {error}"),
+                "let this user have more threads (ulimit -u, systemd: TasksMax)",
+            )
+        })?;
         Ok(Self {
             queue,
             path: Arc::new(Mutex::new(path.map(Path::to_owned))),
@@ -178,7 +184,7 @@ impl LogTarget {
         Ok(())
     }
 
-    fn change(&self, path: Option<&Path>) -> Result<(), String> {
+    fn change(&self, path: Option<&Path>) -> Result<(), Problem> {
         let sink = open(path)?;
         *self.path() = path.map(Path::to_owned);
         self.queue.switch(sink);
@@ -191,14 +197,14 @@ impl LogTarget {
     }
 }
 
-fn open(path: Option<&Path>) -> Result<Sink, String> {
+fn open(path: Option<&Path>) -> Result<Sink, Problem> {
     let Some(path) = path else {
         return Ok(Sink::new(None));
     };
     let file = open_file(path).map_err(|error| {
-        let path = path.display();
-        format!(
-            "log-file: {path} cannot be opened: {error}; choose a place that this user may write to"
+        Problem::new(
+            format!("log-file: {} cannot be opened: {error}", path.display()),
+            "choose a place that this user may write to",
         )
     })?;
     Ok(Sink::new(Some(file)))

@@ -13,6 +13,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::set_no_new_privs;
 
 use crate::config::ProcUser;
+use crate::problem::Problem;
 
 /// Keeps the memory, which holds secrets, from core dumps and from other processes of the same user, and the process
 /// from rights that it does not have. To be called before any thread starts.
@@ -35,7 +36,7 @@ fn hide_memory() -> io::Result<()> {
 ///
 /// # Errors
 /// It is neither; the remedy is in the text.
-pub fn has_to_become(user: &ProcUser) -> Result<bool, String> {
+pub fn has_to_become(user: &ProcUser) -> Result<bool, Problem> {
     let (uid, gid) = (geteuid(), getegid());
     if uid.is_root() {
         return Ok(true);
@@ -47,10 +48,12 @@ pub fn has_to_become(user: &ProcUser) -> Result<bool, String> {
         Ok(Some(own)) => own.name,
         _ => uid.to_string(),
     };
-    Err(format!(
-        "proc-user: only root can become user {} of group {}, and this process is user {own} of group {gid}; \
-         start it as root or as that user, or leave proc-user and proc-group out",
-        user.name, user.gid
+    Err(Problem::new(
+        format!(
+            "proc-user: only root can become user {} of group {}, and this process is user {own} of group {gid}",
+            user.name, user.gid
+        ),
+        "start it as root or as that user, or leave proc-user and proc-group out",
     ))
 }
 

@@ -185,12 +185,12 @@ impl Daemon {
         if log_changed {
             self.log
                 .change(&loaded.config.log)
-                .map_err(|error| vec![error])?;
+                .map_err(|problem| vec![problem.to_string()])?;
         }
         if let Err(error) = self.control.reload(&loaded.config).await {
             let old = self.current().config.log.clone();
             if let Err(error) = self.log.change(&old) {
-                tracing::error!(error, "the old log could not be opened again");
+                tracing::error!(%error, "the old log could not be opened again");
             }
             return Err(vec![error.to_string()]);
         }

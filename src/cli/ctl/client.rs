@@ -85,9 +85,7 @@ impl Client {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let body = body.map(|body| body.to_string()).unwrap_or_default();
-        request
-            .body(Full::from(body))
-            .map_err(|error| Failure::Run(error.to_string()))
+        request.body(Full::from(body)).map_err(Failure::run)
     }
 }
 

@@ -281,5 +281,5 @@ impl Caller {
 }
 
 fn pretty(answer: &Value) -> Result<String, Failure> {
-    serde_json::to_string_pretty(answer).map_err(|error| Failure::Run(error.to_string()))
+    serde_json::to_string_pretty(answer).map_err(Failure::run)
 }
