@@ -9,9 +9,11 @@ mod expand;
 pub mod file;
 mod load;
 mod operation;
+mod problems;
 mod process;
 mod secret;
 mod transports;
+mod values;
 mod weak;
 
 use std::net::{IpAddr, SocketAddr};
