@@ -13,7 +13,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroizing;
 
 use super::Secret;
-use super::load::read;
+use super::source::read;
 use crate::problem::Problem;
 
 /// Where a certificate and its key are.

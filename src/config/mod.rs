@@ -12,6 +12,7 @@ mod operation;
 mod problems;
 mod process;
 mod secret;
+mod source;
 mod transports;
 mod values;
 mod weak;
@@ -29,11 +30,12 @@ use crate::policy::unallocated::UnallocatedLimits;
 use self::certificate::{Certificate, CertificateFiles};
 
 pub use error::ConfigError;
+pub(crate) use load::SECRETS;
 pub use load::{Loaded, SEARCH, from_flags, load, search};
-pub(crate) use load::{SECRETS, first_secret};
 pub use process::ProcUser;
 pub(crate) use secret::ClearTable;
 pub use secret::Secret;
+pub(crate) use source::first_secret;
 
 /// Everything that the daemon was told, checked and with defaults filled in.
 #[derive(Clone, Debug)]

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::{CertificateError, Part};
 use crate::config::Secret;
-use crate::config::load::read;
+use crate::config::source::read;
 use crate::problem::Problem;
 
 /// Reads the first key in a PEM file.

@@ -8,7 +8,8 @@ use super::report::{Entry, Import, Verdict};
 use super::rule::{Setting, Value};
 use crate::config::error::ConfigError;
 use crate::config::file::FileConfig;
-use crate::config::load::{SEARCH, Source, assemble};
+use crate::config::load::{SEARCH, assemble};
+use crate::config::source::Source;
 
 /// Writes the settings; what turnd refuses stays as a comment, with the reason in its entry.
 pub(super) fn write(
