@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use precis_profiles::OpaqueString;
 use precis_profiles::precis_core::Error as PrecisError;
 use precis_profiles::precis_core::profile::PrecisFastInvocation;
@@ -11,8 +9,8 @@ use zeroize::Zeroizing;
 
 use super::error::{ConfigError, shown};
 use super::file::FileConfig;
-use super::load::{Source, read};
 use super::problems::Problems;
+use super::source::{Source, read};
 use super::values::{on, one_of, seconds};
 use super::weak::{check_passwords, check_secret};
 use super::{Auth, Credential, RestExpiry, Secret, User};
@@ -399,27 +397,6 @@ fn named(c: Option<char>) -> String {
     match c {
         Some(c) => format!("U+{:04X}", u32::from(c)),
         None => "a character".to_owned(),
-    }
-}
-
-impl FileConfig {
-    /// Replaces `user` by one with a random name and password, in letters that need no quoting anywhere.
-    ///
-    /// # Errors
-    /// The system has no random numbers.
-    pub fn with_random_user(mut self) -> Result<Self, getrandom::Error> {
-        let mut bytes = [0; 24];
-        loop {
-            getrandom::fill(&mut bytes)?;
-            let (name, password) = bytes.split_at(6);
-            let name = URL_SAFE_NO_PAD.encode(name);
-            let password = URL_SAFE_NO_PAD.encode(password);
-            // What begins so would be read as a key.
-            if !password.starts_with("0x") {
-                self.user = Some(vec![Secret::new(format!("{name}:{password}"))]);
-                return Ok(self);
-            }
-        }
     }
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use toml::Table;
@@ -354,6 +356,22 @@ impl FileConfig {
             || self.use_auth_secret == Some(true)
             || self.no_auth == Some(true)
             || self.stun_only == Some(true)
+    }
+
+    /// Replaces `user` by one with a random name and password, in letters that need no quoting anywhere.
+    pub fn with_random_user(mut self) -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; 24];
+        loop {
+            getrandom::fill(&mut bytes)?;
+            let (name, password) = bytes.split_at(6);
+            let name = URL_SAFE_NO_PAD.encode(name);
+            let password = URL_SAFE_NO_PAD.encode(password);
+            // A password that begins so would be read as a key.
+            if !password.starts_with("0x") {
+                self.user = Some(vec![Secret::new(format!("{name}:{password}"))]);
+                return Ok(self);
+            }
+        }
     }
 
     /// A copy that can be shown: what is secret is replaced by asterisks.

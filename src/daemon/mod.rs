@@ -17,8 +17,9 @@ use tracing_subscriber::filter::LevelFilter;
 use self::audit::{Actor, audit};
 use self::log::LogControl;
 use crate::config::file::FileConfig;
-use crate::config::{Config, Loaded};
+use crate::config::{self, Config, Loaded};
 use crate::net::control::{Control, NoAnswer, Status};
+use crate::net::host;
 use crate::net::log::escape_name;
 use crate::server::oversight::Filter;
 
@@ -26,6 +27,9 @@ pub use reload::Change;
 
 /// How often a draining server looks whether it is empty.
 const DRAIN_CHECK: Duration = Duration::from_millis(200);
+
+/// How often the configuration file is looked at. An editor writes it in several steps.
+const FILE_CHECK: Duration = Duration::from_secs(1);
 
 /// Where the configuration comes from; a reload reads it again.
 #[derive(Clone, Debug)]
@@ -171,6 +175,118 @@ impl Daemon {
             }
             tokio::time::sleep(DRAIN_CHECK).await;
         }
+    }
+
+    /// Reads the configuration again and goes on with it; running calls notice nothing.
+    ///
+    /// # Errors
+    /// Everything that is in the way, a line each; nothing has changed then.
+    pub async fn reload(&self, by: Actor) -> Result<Vec<Change>, Vec<String>> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let outcome = self.try_reload().await;
+        match &outcome {
+            Ok(changes) => {
+                let keys: Vec<_> = changes.iter().map(|change| change.key.as_str()).collect();
+                audit!(by, "reload", done = true, changed = keys.join(" "));
+                self.reloads.fetch_add(1, Ordering::Relaxed);
+                for Change { key, old, new } in changes {
+                    tracing::info!(key, old, new, "configuration changed");
+                }
+                tracing::info!(changes = changes.len(), "configuration reloaded");
+            }
+            Err(reasons) => {
+                audit!(by, "reload", done = false);
+                self.failed_reloads.fetch_add(1, Ordering::Relaxed);
+                for reason in reasons {
+                    tracing::error!(reason, "configuration not reloaded, the old one stays");
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Reloads whenever the configuration file has changed and then stayed the same for a while.
+    pub async fn reload_on_change(&self) {
+        let Some(path) = self.current().file.clone() else {
+            return;
+        };
+        let look = || {
+            std::fs::metadata(&path)
+                .and_then(|m| Ok((m.modified()?, m.len())))
+                .ok()
+        };
+        let mut loaded = look();
+        let mut seen = loaded;
+        loop {
+            tokio::time::sleep(FILE_CHECK).await;
+            let now = look();
+            if now.is_some() && now == seen && now != loaded {
+                loaded = now;
+                // What came of it is in the log.
+                let _ = self.reload(Actor::File).await;
+            }
+            seen = now;
+        }
+    }
+
+    /// Keeps up with the addresses of the host, for as long as it is polled.
+    pub async fn follow_host(&self) {
+        let mut changes = host::Changes::watch();
+        let mut warned = false;
+        loop {
+            // At once, too: an address may have come between the start and the watch.
+            let followed = {
+                let _one_at_a_time = self.reloading.lock().await;
+                self.control.follow_host(&self.config()).await
+            };
+            match followed {
+                Ok(()) => {
+                    warned = false;
+                    changes.next().await;
+                }
+                Err(error) => {
+                    if !warned {
+                        tracing::warn!(%error, "peers at new addresses of this host are not refused");
+                    }
+                    warned = true;
+                    tokio::time::sleep(host::LOOK).await;
+                }
+            }
+        }
+    }
+
+    async fn try_reload(&self) -> Result<Vec<Change>, Vec<String>> {
+        let loaded = config::load(self.origin.path.as_deref(), &self.origin.flags)
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let (changes, log_changed) = {
+            let current = self.current();
+            let changes = reload::changes(&current.resolved, &loaded.resolved);
+            let (old, new) = (&current.config.log, &loaded.config.log);
+            (changes, old != new)
+        };
+        let serves_tls = self.control.certificates().is_some();
+        let blocked = reload::blocked(&changes, &loaded.config, serves_tls);
+        if !blocked.is_empty() {
+            return Err(blocked);
+        }
+        // The log first: it is the one part that can fail without having changed anything.
+        if log_changed {
+            self.log
+                .change(&loaded.config.log)
+                .map_err(|problem| vec![problem.to_string()])?;
+        }
+        if let Err(error) = self.control.reload(&loaded.config).await {
+            let old = self.current().config.log.clone();
+            if let Err(error) = self.log.change(&old) {
+                tracing::error!(%error, "the old log could not be opened again");
+            }
+            return Err(vec![error.to_string()]);
+        }
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        *self.current() = loaded;
+        Ok(changes)
     }
 
     fn current(&self) -> MutexGuard<'_, Loaded> {
