@@ -1,5 +1,7 @@
 //! Which options coturn was given, in its file or on its command line.
 
+use shlex::Shlex;
+
 use super::options;
 use super::rule::{Given, Place, Takes};
 
@@ -133,7 +135,7 @@ fn words_of_program(text: &str) -> Option<Vec<String>> {
     let joined = text.replace("\\\r\n", " ").replace("\\\n", " ");
     let mut bare = Vec::new();
     for line in joined.lines() {
-        let words = split(line);
+        let words: Vec<_> = Shlex::new(line).collect();
         let Some(first) = words.first() else { continue };
         let name = first.split('=').next().unwrap_or_default();
         if options::find(name).is_none() && words.iter().any(|word| is_program(word)) {
@@ -152,35 +154,4 @@ fn is_program(word: &str) -> bool {
     let name = word.rsplit(['/', '=']).next().unwrap_or_default();
     let image = name.split([':', '@']).next().unwrap_or_default();
     !word.starts_with('-') && (name == "turnserver" || image == "coturn")
-}
-
-/// Splits a line as a shell does: blanks, quotes, backslashes, comments.
-fn split(line: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote = None;
-    let mut chars = line.chars();
-    while let Some(c) = chars.next() {
-        match (c, quote) {
-            ('\\', None) => word.get_or_insert_default().extend(chars.next()),
-            ('\\', Some('"')) => {
-                let next = chars.next();
-                let kept = next.is_some_and(|n| !matches!(n, '"' | '\\' | '$' | '`'));
-                let word = word.get_or_insert_default();
-                word.extend(kept.then_some('\\'));
-                word.extend(next);
-            }
-            (c, Some(open)) if c == open => quote = None,
-            (c, Some(_)) => word.get_or_insert_default().push(c),
-            ('\'' | '"', None) => {
-                word.get_or_insert_default();
-                quote = Some(c);
-            }
-            ('#', None) if word.is_none() => break,
-            (c, None) if c.is_whitespace() => words.extend(word.take()),
-            (c, None) => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    words
 }
