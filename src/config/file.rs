@@ -71,7 +71,7 @@ keys! {
         no_udp: bool = Some(false);
         /// Refuse plain TCP from clients.
         no_tcp: bool = Some(false);
-        /// PEM files with a certificate and its chain; several are chosen between by the name that a client asks for.
+        /// PEM files with a certificate and its chain; of several, the name that a client asks for chooses one.
         #[arg(value_name = "FILE")]
         #[serde(default, deserialize_with = "one_or_many")]
         cert: Vec<String> = Some(Vec::new());
@@ -82,7 +82,7 @@ keys! {
         /// Password of the keys.
         #[arg(value_name = "TEXT")]
         pkey_pwd: Secret = None;
-        /// File with that password on one line.
+        /// File with the password of the keys on one line.
         #[arg(value_name = "FILE")]
         pkey_pwd_file: PathBuf = None;
         /// TLS and DTLS ciphers to offer, separated by colons; absent: all ECDHE AES-GCM and ChaCha20 ones.
@@ -92,7 +92,7 @@ keys! {
         no_tls: bool = Some(false);
         /// Serve DTLS, which no browser needs; wants cert and pkey, and a program that is built with it.
         dtls: bool = Some(false);
-        /// Load balancers that speak the PROXY protocol, and must: address, CIDR block, or first-last.
+        /// Load balancers, which must speak the PROXY protocol: address, CIDR block, or first-last.
         #[arg(value_name = "RANGE")]
         #[serde(default, deserialize_with = "one_or_many")]
         trusted_proxies: Vec<String> = Some(Vec::new());
@@ -155,7 +155,7 @@ keys! {
         #[arg(value_name = "TEXT")]
         #[serde(default, deserialize_with = "one_or_many")]
         static_auth_secret: Vec<Secret> = Some(Vec::new());
-        /// File with one such secret per line, newest first.
+        /// File with one TURN REST secret per line, newest first.
         #[arg(value_name = "FILE")]
         static_auth_secret_file: PathBuf = None;
         /// Character between time and name in the user name of a TURN REST credential.
@@ -170,7 +170,7 @@ keys! {
         /// Secret that nonces are made with; absent: a random one at each start.
         #[arg(value_name = "TEXT")]
         nonce_secret: Secret = None;
-        /// File with that secret on one line.
+        /// File with the nonce secret on one line.
         #[arg(value_name = "FILE")]
         nonce_secret_file: PathBuf = None;
         /// Let anyone allocate, without credentials.
@@ -183,7 +183,7 @@ keys! {
         /// Allocations at a time; 0: no limit.
         #[arg(value_name = "N")]
         total_quota: u32 = Some(0);
-        /// Allocations that one user makes per second, those of ten seconds at once if need be; 0: no limit.
+        /// Allocations per second of one user, in bursts of up to ten seconds' worth; 0: no limit.
         #[arg(value_name = "N")]
         user_allocate_rate: u32 = Some(100);
         /// Bytes per second of one allocation in each direction; 0: no limit.
@@ -262,14 +262,14 @@ keys! {
         /// Seconds that TERM, INT and USR1 leave calls to end by themselves; 0: TERM and INT stop at once.
         #[arg(value_name = "N")]
         drain_timeout: u32 = Some(0);
-        /// Where metrics, API and page are served, as "address:port" or the path of a unix socket; absent: these two, where free.
+        /// Places to serve metrics, API and page at: "address:port" or the path of a unix socket; absent: 127.0.0.1:9641 and /run/turnd/turnd.sock, as far as they are free.
         #[arg(value_name = "ADDRESS")]
         #[serde(default, deserialize_with = "one_or_many")]
         admin_listen: Vec<String> = None;
-        /// Bearer token that they ask for over TCP, where only health and metrics are served without it.
+        /// Bearer token for admin-listen over TCP; absent: TCP serves health and metrics only.
         #[arg(value_name = "TEXT")]
         admin_token: Secret = None;
-        /// File with that token on one line.
+        /// File with the admin token on one line.
         #[arg(value_name = "FILE")]
         admin_token_file: PathBuf = None;
         /// Longest lifetime in seconds of credentials that turnd credentials and the admin listener give out.
@@ -293,7 +293,7 @@ keys! {
         /// User that root becomes for good once files are open and ports bound.
         #[arg(value_name = "NAME")]
         proc_user: String = None;
-        /// Group of that user; absent: its own.
+        /// Group that goes with proc-user; absent: the group of that user.
         #[arg(value_name = "NAME")]
         proc_group: String = None;
     }

@@ -1,4 +1,4 @@
-//! `turnd ctl`: what operators tell the running server, and ask it.
+//! `turnd ctl`: questions and orders to the running server.
 
 mod client;
 mod place;
@@ -15,10 +15,10 @@ use self::client::{Client, encode};
 use super::{Failure, complain, credentials, say, secret};
 use crate::config::Secret;
 
-/// How often a drain is looked at.
+/// Interval between two looks at a drain.
 const WAIT: Duration = Duration::from_millis(500);
 
-/// Sessions that the server gives at a time.
+/// Most sessions in one answer of the server.
 const PAGE: usize = 1000;
 
 /// Talk to the running server.
@@ -37,14 +37,14 @@ pub(super) struct Ctl {
 /// How the server is reached.
 #[derive(clap::Args)]
 struct Reach {
-    /// Where its admin-listen is: 127.0.0.1:9641 or the path of a unix socket.
+    /// Admin listener of the server: 127.0.0.1:9641 or the path of a unix socket.
     #[arg(long, global = true, value_name = "ADDRESS|PATH")]
     admin: Option<String>,
-    /// Configuration file that says so; otherwise turnd.toml here, then /etc/turnd/turnd.toml.
+    /// Configuration file of the server; otherwise turnd.toml here, then /etc/turnd/turnd.toml.
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Its admin-token, or - to read it from standard input. Others on this machine can read it here; --token-file or
-    /// the variable TURND_TOKEN hides it.
+    /// Token of the admin listener, or - to read it from standard input. Others on this machine can read it here;
+    /// --token-file or the variable TURND_TOKEN hides it.
     #[arg(
         long,
         global = true,
@@ -52,7 +52,7 @@ struct Reach {
         conflicts_with = "token_file"
     )]
     token: Option<Secret>,
-    /// File with that token on one line, or - for standard input.
+    /// File with the token on one line, or - for standard input.
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Print JSON for programs.
@@ -62,7 +62,7 @@ struct Reach {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Show what the server does.
+    /// Show the state of the server.
     #[command(after_help = "Example:\n  turnd ctl status --json")]
     Status,
     /// List the sessions (allocations), the oldest first.
@@ -75,7 +75,7 @@ enum Command {
   turnd ctl kill --user alice
   turnd ctl kill --client 192.0.2.1")]
     Kill(Kill),
-    /// Refuse new sessions; those that there are go on.
+    /// Refuse new sessions; existing ones go on.
     #[command(after_help = "Examples:\n  turnd ctl drain --wait\n  turnd ctl drain --off")]
     Drain(Drain),
     /// Read the configuration again; sessions go on.
@@ -93,16 +93,16 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Sessions {
-    /// Of this user only.
+    /// Sessions of this user only.
     #[arg(long)]
     user: Option<String>,
-    /// From this client address only.
+    /// Sessions from this client address only.
     #[arg(long)]
     client: Option<IpAddr>,
-    /// So many at the most.
+    /// Most sessions to list.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// All of them.
+    /// List all sessions.
     #[arg(long, conflicts_with = "limit")]
     all: bool,
 }
@@ -133,7 +133,7 @@ struct Drain {
 
 #[derive(clap::Args)]
 struct LogLevel {
-    /// How much to log.
+    /// Least severe level to log.
     #[arg(value_parser = ["error", "warn", "info", "debug", "trace"])]
     level: String,
 }

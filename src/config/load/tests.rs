@@ -186,8 +186,8 @@ fn variables_are_expanded_in_every_text() {
     let auth = loaded(text).unwrap().config.auth;
     assert_eq!(auth.realm, "r-n0rth-of-the-river");
     let password = |n: usize| match &auth.users[n].credential {
-        super::super::Credential::Password(password) => password.reveal(),
-        super::super::Credential::Key(_) => unreachable!(),
+        crate::config::Credential::Password(password) => password.reveal(),
+        crate::config::Credential::Key(_) => unreachable!(),
     };
     assert_eq!(password(0), "n0rth-of-the-river");
     assert_eq!(password(1), "${SECRET}");
