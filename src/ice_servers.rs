@@ -19,9 +19,6 @@ pub struct Login {
 
 /// Credentials that the server accepts until `expiry` (since the Unix epoch), or always for a
 /// static user: for the operator, who may read those passwords.
-///
-/// # Errors
-/// Why there are none, with the remedy.
 pub fn login(auth: &Auth, name: Option<&str>, expiry: Duration) -> Result<Login, Problem> {
     if let Some(login) = issued(auth, name, expiry) {
         return login;
@@ -58,9 +55,6 @@ pub fn login(auth: &Auth, name: Option<&str>, expiry: Duration) -> Result<Login,
 
 /// Credentials that the server accepts until `expiry` (since the Unix epoch), for whoever asks it:
 /// a static user's password never leaves it.
-///
-/// # Errors
-/// Why there are none, with the remedy.
 pub fn issue(auth: &Auth, name: Option<&str>, expiry: Duration) -> Result<Login, Problem> {
     issued(auth, name, expiry).unwrap_or_else(|| {
         let what = "there is no static-auth-secret to make credentials with, and a user's password \
@@ -85,9 +79,6 @@ fn issued(auth: &Auth, name: Option<&str>, expiry: Duration) -> Option<Result<Lo
 }
 
 /// Fails if credentials are to be good for `ttl`, and `max` is less or `ttl` nothing.
-///
-/// # Errors
-/// The remedy as well.
 pub fn check_ttl(ttl: Duration, max: Duration) -> Result<(), Problem> {
     let (ttl, max) = (ttl.as_secs(), max.as_secs());
     if ttl == 0 {
@@ -149,9 +140,6 @@ struct IceServer {
 }
 
 /// The URLs of the server that `config` describes, with `login` if there is one.
-///
-/// # Errors
-/// A host that is none.
 pub fn ice_servers(
     config: &Config,
     host: Option<&str>,

@@ -57,9 +57,6 @@ pub struct Admin {
 
 impl Admin {
     /// Binds what the configuration says.
-    ///
-    /// # Errors
-    /// A place that was asked for and cannot be had, with the remedy.
     pub async fn bind(wanted: &AdminListen) -> Result<Self, Problem> {
         let mut listeners = Vec::new();
         match wanted {
@@ -91,7 +88,6 @@ impl Admin {
     }
 
     /// The transport addresses that it is bound to.
-    #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let tcp = self.listeners.iter().filter_map(|listener| match listener {
             Listener::Tcp(listener) => listener.local_addr().ok(),

@@ -76,9 +76,6 @@ impl fmt::Display for CertificateError {
 impl std::error::Error for CertificateError {}
 
 /// Reads a certificate and its key and sees that they belong together.
-///
-/// # Errors
-/// Which file is wrong, and what to do.
 pub fn load(
     files: &CertificateFiles,
     password: Option<&Secret>,
@@ -138,9 +135,6 @@ impl std::error::Error for Unfit {}
 
 impl Certificate {
     /// Takes a certificate, its chain, and its key.
-    ///
-    /// # Errors
-    /// When they do not belong together, or cannot be used.
     pub fn new(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
@@ -169,7 +163,6 @@ impl Certificate {
     }
 
     /// Whether it is for `name`, which is in lower case (RFC 6125 §6.4).
-    #[must_use]
     pub fn is_for(&self, name: &str) -> bool {
         self.names.iter().any(|own| match own.strip_prefix("*.") {
             Some(parent) => name.split_once('.').is_some_and(|(_, rest)| rest == parent),

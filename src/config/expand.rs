@@ -6,10 +6,8 @@ use crate::problem::Problem;
 
 const ESCAPE: &str = "write $${ for a plain ${";
 
-/// Replaces each `${NAME}` by the variable and each `$${` by `${`; also says whether there was a variable.
-///
-/// # Errors
-/// A problem that holds no more of the text than a variable's name.
+/// Replaces each `${NAME}` by the variable and each `$${` by `${`; also says whether there was a variable. An error repeats no
+/// more of the text than a variable's name.
 pub(super) fn expand(
     text: &str,
     env: &dyn Fn(&str) -> Option<OsString>,

@@ -370,9 +370,6 @@ impl FileConfig {
     }
 
     /// As TOML text, one line per key that is given. Holds the secrets.
-    ///
-    /// # Errors
-    /// A path that is not UTF-8, or a number beyond TOML's range.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string(self)
     }

@@ -53,15 +53,11 @@ pub fn load(path: Option<&Path>, flags: &FileConfig) -> Result<Loaded, Vec<Confi
 }
 
 /// Checks flags alone, without looking for a file.
-///
-/// # Errors
-/// As [`load`].
 pub fn from_flags(flags: &FileConfig) -> Result<Loaded, Vec<ConfigError>> {
     assemble(None, flags, &|name| std::env::var_os(name))
 }
 
 /// The file that [`load`] takes when none is named: the first of [`SEARCH`] that exists, readable or not.
-#[must_use]
 pub fn search() -> Option<&'static Path> {
     // A link to nowhere counts: serving without it would hide that it is broken.
     let exists = |path: &&Path| match path.symlink_metadata() {
@@ -73,9 +69,6 @@ pub fn search() -> Option<&'static Path> {
 
 impl Config {
     /// Checks a configuration that is given as text; errors call it `turnd.toml`.
-    ///
-    /// # Errors
-    /// As [`load`].
     pub fn from_toml(text: &str) -> Result<Self, Vec<ConfigError>> {
         let source = Source {
             path: SEARCH[0].into(),

@@ -15,13 +15,11 @@ pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Wraps a secret.
-    #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
     /// The secret itself, for computing with it.
-    #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }

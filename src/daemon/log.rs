@@ -35,9 +35,6 @@ type WithLines = tracing_subscriber::layer::Layered<reload::Layer<Lines, Registr
 
 impl LogControl {
     /// Makes `tracing` log as `config` says; once in a process.
-    ///
-    /// # Errors
-    /// Why there can be no log, with the remedy.
     pub fn install(config: &Log) -> Result<Self, Problem> {
         let target = LogTarget::new(config.file.as_deref())?;
         let (lines, lines_handle) = reload::Layer::new(lines(config, &target));
@@ -53,23 +50,16 @@ impl LogControl {
     }
 
     /// The place where the lines go.
-    #[must_use]
     pub fn target(&self) -> &LogTarget {
         &self.target
     }
 
     /// Opens the file anew, after it was moved away; keeps the old one when that fails.
-    ///
-    /// # Errors
-    /// What the system says.
     pub fn reopen(&self) -> io::Result<()> {
         self.target.reopen()
     }
 
-    /// Takes over another configuration.
-    ///
-    /// # Errors
-    /// Why its file cannot be opened; nothing has changed then.
+    /// Takes over another configuration; nothing changes when its file cannot be opened.
     pub fn change(&self, config: &Log) -> Result<(), Problem> {
         self.target.change(config.file.as_deref())?;
         // These fail only when the subscriber is gone, and it stays for the life of the process.
@@ -165,7 +155,6 @@ impl LogTarget {
     }
 
     /// The queue of the lines.
-    #[must_use]
     pub fn queue(&self) -> &LogQueue {
         &self.queue
     }

@@ -56,7 +56,6 @@ pub struct Daemon {
 
 impl Daemon {
     /// Takes charge of a service that has started with `loaded`, which came from `origin`.
-    #[must_use]
     pub fn new(control: Control, log: LogControl, origin: Origin, loaded: Loaded) -> Self {
         Self {
             control,
@@ -72,56 +71,45 @@ impl Daemon {
     }
 
     /// The way to the workers.
-    #[must_use]
     pub fn control(&self) -> &Control {
         &self.control
     }
 
     /// The log. Its level is set with [`Self::set_log_level`], which records who does.
-    #[must_use]
     pub fn log(&self) -> &LogControl {
         &self.log
     }
 
     /// The configuration that is in force.
-    #[must_use]
     pub fn config(&self) -> Config {
         self.current().config.clone()
     }
 
     /// For how long it has run.
-    #[must_use]
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
 
     /// Whether new allocations are refused.
-    #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
     /// Reloads that changed the configuration, and reloads that failed.
-    #[must_use]
     pub fn reloads(&self) -> (u64, u64) {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (load(&self.reloads), load(&self.failed_reloads))
     }
 
-    /// Refuses new allocations from now on, or no longer; those that there are live on.
-    ///
-    /// # Errors
-    /// When a worker does not answer; it does so as soon as it can.
+    /// Refuses new allocations from now on, or no longer; existing ones live on. A worker that does not answer follows as
+    /// soon as it can.
     pub async fn drain(&self, by: Actor, draining: bool) -> Result<(), NoAnswer> {
         self.draining.store(draining, Ordering::Relaxed);
         audit!(by, "drain", draining);
         self.control.drain(draining).await
     }
 
-    /// Ends the allocations that `filter` means and tells how many those were.
-    ///
-    /// # Errors
-    /// When a worker does not answer; it does so as soon as it can.
+    /// Ends the allocations that `filter` means, and counts them. A worker that does not answer follows as soon as it can.
     pub async fn kill(&self, by: Actor, filter: Filter) -> Result<usize, NoAnswer> {
         let Filter {
             serial,
@@ -177,10 +165,8 @@ impl Daemon {
         }
     }
 
-    /// Reads the configuration again and goes on with it; running calls notice nothing.
-    ///
-    /// # Errors
-    /// Everything that is in the way, a line each; nothing has changed then.
+    /// Reads the configuration again and goes on with it; running calls notice nothing. On an error, a line for each
+    /// obstacle, nothing has changed.
     pub async fn reload(&self, by: Actor) -> Result<Vec<Change>, Vec<String>> {
         let _one_at_a_time = self.reloading.lock().await;
         let outcome = self.try_reload().await;

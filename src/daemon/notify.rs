@@ -24,7 +24,6 @@ pub fn notify(state: &str) {
 
 /// Interval between two `WATCHDOG=1`: half of the time that the service manager waits for one. `None`: it waits for none
 /// of this process (`sd_watchdog_enabled(3)`).
-#[must_use]
 pub fn watchdog_interval() -> Option<Duration> {
     interval(|name| std::env::var(name).ok(), std::process::id())
 }

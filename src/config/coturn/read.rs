@@ -15,7 +15,6 @@ pub enum Source {
 }
 
 /// Reads a `turnserver.conf`, or a file with a command line in it: a script, a unit file.
-#[must_use]
 pub fn read(text: &str) -> Source {
     let text = text.trim_start_matches('\u{feff}');
     match words_of_program(text) {
@@ -78,7 +77,6 @@ fn value(rest: &str, separator: impl Fn(char) -> bool) -> (&str, bool) {
 }
 
 /// Reads a command line; what comes before coturn's own words is skipped.
-#[must_use]
 pub fn command_line(words: &[String]) -> Vec<Given> {
     let skip = match words.iter().position(|word| is_program(word)) {
         Some(at) => at + 1,

@@ -14,7 +14,6 @@ use crate::config::file::FileConfig;
 const LAST_COUNTS: [&str; 2] = ["cert", "pkey"];
 
 /// Says what becomes of each option, and writes the configuration.
-#[must_use]
 pub fn translate(given: &[Given]) -> Import {
     let keys = FileConfig::augment_args(Command::new("turnd"));
     let mut work = Work {

@@ -121,7 +121,6 @@ impl LogQueue {
     }
 
     /// Lines that were lost since the start: there was no room, or the sink took them not.
-    #[must_use]
     pub fn dropped(&self) -> u64 {
         self.locked().dropped
     }
