@@ -9,7 +9,7 @@ use crate::auth::rest;
 use crate::config::{Auth, Config, Credential, Secret};
 use crate::problem::Problem;
 
-/// What a browser logs in with.
+/// User name and password of a browser.
 pub struct Login {
     /// `username`.
     pub name: String,
@@ -113,7 +113,7 @@ fn rest_login(
     Ok(Login { name, password })
 }
 
-/// What `RTCPeerConnection` takes.
+/// Configuration of an `RTCPeerConnection`.
 #[derive(Serialize)]
 pub struct IceServers {
     #[serde(rename = "iceServers")]
@@ -160,7 +160,7 @@ pub fn ice_servers(
     })
 }
 
-/// What is really served, in the order in which a browser had best try it.
+/// URLs of the transports that are served, the best for a browser first.
 fn urls(config: &Config, host: &str) -> Vec<String> {
     let turn = !config.protocol.stun_only;
     let (transports, port) = (&config.transports, config.listen.port);
@@ -267,7 +267,7 @@ mod tests {
         let login = issue(&both.auth, Some("bob"), Duration::from_secs(7)).unwrap();
         assert_eq!(login.name, "7:bob");
         assert_eq!(login.password, rest::password("north", "7:bob"));
-        // Whoever has a login needs the URLs only.
+        // A client with a login needs the URLs only.
         let servers = ice_servers(&only, Some("h"), None).unwrap();
         let json = serde_json::to_value(&servers).unwrap();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Who may use the API.
+//! Access to the admin listener.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -24,16 +24,16 @@ const NEEDS_TOKEN: &str = "this server has no admin-token, and without one it se
 const NO_TOKEN: &str = "use turnd ctl, which takes the unix socket, or add admin-token to the \
     configuration (openssl rand -hex 32 makes one), reload it, and give that token here";
 
-/// How a client has come in.
+/// Way that a client has come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// By the unix socket: the file's permissions say who may, and what the system tells of them.
+    /// The unix socket, whose permissions decide; the actor is what the system tells of the client.
     UnixSocket(Actor),
-    /// By TCP, from this address.
+    /// TCP, from this address.
     Tcp(SocketAddr),
 }
 
-/// What a route is for.
+/// Purpose of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     /// Seeing and changing everything.
@@ -42,7 +42,7 @@ pub(super) enum Scope {
     Metrics,
 }
 
-/// What requests for one scope are checked against.
+/// Rules for requests of one scope.
 #[derive(Clone)]
 pub(super) struct Access {
     daemon: Arc<Daemon>,
@@ -55,7 +55,7 @@ impl Access {
         Self { daemon, scope }
     }
 
-    /// Who asks, if they may.
+    /// Originator of the request, if it is allowed.
     fn admit(&self, origin: Origin, request: &Request) -> Result<Actor, ApiError> {
         let headers = request.headers();
         let actor = match origin {

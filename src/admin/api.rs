@@ -29,13 +29,13 @@ pub(super) const MAX_BODY: usize = 16 << 10;
 const MAX_PAGE: usize = 1000;
 const DEFAULT_PAGE: usize = 100;
 
-/// How long credentials are good when nobody says.
+/// Lifetime of credentials without `ttl_seconds`.
 const DEFAULT_TTL: Duration = Duration::from_secs(600);
 
-/// Paths, and what answers there.
+/// Paths and their handlers.
 pub(super) type Routes = Vec<(&'static str, MethodRouter<Arc<Daemon>>)>;
 
-/// The API, for those who may come in.
+/// Routes of the API, for clients with access.
 pub(super) fn guarded() -> Routes {
     vec![
         ("/api/v1/status", get(status)),
@@ -50,12 +50,12 @@ pub(super) fn guarded() -> Routes {
     ]
 }
 
-/// What monitoring reads.
+/// Routes for monitoring.
 pub(super) fn metrics() -> Routes {
     vec![("/metrics", get(metrics::handler))]
 }
 
-/// What orchestrators ask, who have no token.
+/// Routes for orchestrators, which have no token.
 pub(super) fn health() -> Routes {
     vec![("/healthz", get(healthz)), ("/readyz", get(readyz))]
 }
@@ -69,7 +69,7 @@ pub(super) fn router(routes: Routes) -> Router<Arc<Daemon>> {
         })
 }
 
-/// An answer that says why not.
+/// A refusal as JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct ApiError {
     #[serde(skip)]
@@ -88,7 +88,7 @@ impl ApiError {
         }
     }
 
-    /// The same with what is wrong in particular, or the remedy.
+    /// The same with details, such as the remedy.
     pub(super) fn with(self, details: Vec<String>) -> Self {
         Self { details, ..self }
     }
@@ -300,7 +300,7 @@ async fn sessions(
         user: query.user,
         client: query.client,
     };
-    // One more than asked for tells whether there is a next page.
+    // A session more than asked for shows that there is a next page.
     let page = daemon
         .control()
         .sessions(filter, query.after, limit + 1)
@@ -479,14 +479,14 @@ async fn openapi() -> Response {
 struct CredentialsRequest {
     name: Option<String>,
     host: Option<String>,
-    /// For how long they are good.
+    /// Lifetime; absent: ten minutes, or `max-credential-ttl` if that is less.
     ttl_seconds: Option<u32>,
-    /// Without credentials: the client has a user's own.
+    /// Whether to leave out credentials, for a client that has its own.
     #[serde(default)]
     urls_only: bool,
 }
 
-/// Credentials that expire, or none: a user's own never leave the server.
+/// Makes credentials that expire, or none: a user's own never leave the server.
 async fn credentials(
     State(daemon): State<Arc<Daemon>>,
     Extension(by): Extension<Actor>,
@@ -524,7 +524,7 @@ mod tests {
 
     use super::*;
 
-    /// What the paths answer is held to the document by tests/integration/admin/openapi.rs.
+    /// The answers are held to the document by tests/integration/admin/openapi.rs.
     #[test]
     fn the_document_has_exactly_the_paths_of_the_router() {
         let document: serde_json::Value =

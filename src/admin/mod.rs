@@ -31,20 +31,20 @@ use crate::daemon::Daemon;
 use crate::daemon::audit::Actor;
 use crate::problem::Problem;
 
-/// Where it listens when `admin-listen` is absent, as far as that is possible.
+/// Address to listen on when `admin-listen` is absent, if it is free.
 pub const DEFAULT_TCP: &str = "127.0.0.1:9641";
-/// As [`DEFAULT_TCP`]; where the package makes the folder.
+/// Unix socket to listen on when `admin-listen` is absent; packages make the folder.
 pub const DEFAULT_UNIX: &str = "/run/turnd/turnd.sock";
 
-/// Connections at a time to one listener. One more ends the oldest: whoever only holds them keeps
+/// Most connections to one listener. One more ends the oldest, so that a client that only holds them keeps
 /// nobody out.
 const MAX_CONNECTIONS: usize = 64;
-/// What a client has for the head of a request.
+/// Time limit for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// What a connection has in all: a client that reads nothing ends here. The page opens new ones.
+/// Time limit of a connection, also for a client that reads nothing. The page opens new ones.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One bound place.
+/// A bound listener.
 enum Listener {
     Tcp(TcpListener),
     Unix(UnixSocket),
@@ -87,7 +87,7 @@ impl Admin {
         Ok(Self { listeners })
     }
 
-    /// The transport addresses that it is bound to.
+    /// Transport addresses of the listeners.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let tcp = self.listeners.iter().filter_map(|listener| match listener {
             Listener::Tcp(listener) => listener.local_addr().ok(),
@@ -96,7 +96,7 @@ impl Admin {
         tcp.collect()
     }
 
-    /// The unix sockets among them.
+    /// Unix sockets among the listeners.
     pub fn unix_sockets(&self) -> impl Iterator<Item = &Path> {
         self.listeners.iter().filter_map(|listener| match listener {
             Listener::Tcp(_) => None,

@@ -32,10 +32,10 @@ impl Delays {
     }
 }
 
-/// One way of one allocation, as the receiver sees it.
+/// Packets of one direction of one allocation, as the receiver sees them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Arrivals {
-    /// The number that would be next.
+    /// Sequence number expected next.
     pub(super) next: u64,
     pub(super) reordered: u64,
 }

@@ -16,7 +16,7 @@ use super::Secret;
 use super::source::read;
 use crate::problem::Problem;
 
-/// Where a certificate and its key are.
+/// Paths of a certificate and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
     /// PEM: the certificate, then its chain.
@@ -34,9 +34,9 @@ pub struct Certificate {
     pub key: Arc<Zeroizing<PrivateKeyDer<'static>>>,
     /// The key as TLS signs with it.
     pub signer: Arc<dyn SigningKey>,
-    /// The names that it is for, in lower case; a first label of `*` stands for any one.
+    /// Names in the certificate, in lower case; a first label of `*` stands for any one.
     pub names: Vec<String>,
-    /// When it expires, in seconds since the Unix epoch.
+    /// End of its validity, in seconds since the Unix epoch.
     pub not_after: i64,
 }
 
@@ -49,7 +49,7 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// Which of the two files is wrong.
+/// File that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// `cert`.
@@ -58,10 +58,10 @@ pub enum Part {
     Key,
 }
 
-/// Why a certificate cannot be used.
+/// Error of a certificate or its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateError {
-    /// Which file.
+    /// File that is wrong.
     pub part: Part,
     /// The error itself, which names the file.
     pub problem: Problem,
@@ -111,12 +111,12 @@ pub fn load(
     })
 }
 
-/// Why a certificate and a key do not make a [`Certificate`].
+/// Reason why a certificate and a key do not make a [`Certificate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unfit {
-    /// The certificate is damaged; how.
+    /// The certificate is damaged, with the reason.
     Certificate(String),
-    /// TLS has no use for the key; why.
+    /// TLS has no use for the key, with the reason.
     Key(String),
     /// The key is another certificate's.
     Pair,
@@ -162,7 +162,7 @@ impl Certificate {
         })
     }
 
-    /// Whether it is for `name`, which is in lower case (RFC 6125 §6.4).
+    /// Whether the certificate is for `name`, which is in lower case (RFC 6125 §6.4).
     pub fn is_for(&self, name: &str) -> bool {
         self.names.iter().any(|own| match own.strip_prefix("*.") {
             Some(parent) => name.split_once('.').is_some_and(|(_, rest)| rest == parent),

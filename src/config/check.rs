@@ -359,7 +359,7 @@ fn external_ip(text: &str, relay_ips: &[IpAddr]) -> Result<ExternalIp, Problem> 
     })
 }
 
-/// One address of one host.
+/// Address of one host.
 fn single_ip(text: &str) -> Result<IpAddr, Problem> {
     let problem = match text.parse::<IpAddr>() {
         Ok(ip) if ip.is_unspecified() || ip.is_multicast() => format!("{ip} is no single address"),

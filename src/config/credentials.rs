@@ -1,4 +1,4 @@
-//! Checking who may allocate: realm, users, secrets.
+//! Checks of the keys about credentials: realm, users, secrets.
 
 use std::path::Path;
 
@@ -20,19 +20,19 @@ use crate::problem::Problem;
 /// REALM has fewer than 128 characters (RFC 8489 §14.9).
 const LONGEST_REALM: usize = 127;
 
-/// In bytes, so that no 401 or 438 grows to 548 bytes (S13); a domain name has 253 at the most.
+/// Longest realm in bytes, so that no 401 or 438 grows to 548 bytes; a domain name has 253 at the most.
 const LONGEST_REALM_BYTES: usize = 255;
 
 /// Bytes of a 401 without its realm: header, ERROR-CODE, NONCE and REALM's own header.
 const CHALLENGE: usize = 72;
 
-/// In bytes: a 401 is five times as long as a request of 20 bytes, the promise of docs/security.md.
+/// Longest realm in bytes that keeps a 401 below five times a request of 20 bytes, as docs/security.md promises.
 const LONGEST_HARMLESS_REALM: usize = 28;
 
 /// USERNAME has fewer than 509 bytes (RFC 8489 §14.3).
 const LONGEST_NAME: usize = 508;
 
-/// Where an entry of a list was written.
+/// Element of a list, or line of a file.
 enum Place<'a> {
     Element(usize),
     Line(&'a Path, usize),
@@ -60,7 +60,7 @@ pub(super) fn check_auth(file: &mut FileConfig, problems: &mut Problems<'_>) -> 
             problems,
         );
     }
-    // A mistake may be why a credential seems to be missing: no second error for it.
+    // An error so far may be the reason for a missing credential: no second error for it.
     if clean && problems.count() == 0 {
         somebody(file, &users, &secrets, problems);
     }

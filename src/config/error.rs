@@ -11,7 +11,7 @@ use crate::problem::Problem;
 pub struct ConfigError {
     /// The file that holds the error; `None`: a flag, or nothing was read.
     pub file: Option<PathBuf>,
-    /// The line in that file, from 1.
+    /// Line in the file, from 1.
     pub line: Option<usize>,
     /// The key, or the flag with its dashes.
     pub key: Option<String>,
@@ -58,14 +58,14 @@ impl std::error::Error for ConfigError {}
 /// The place that a value was written at.
 #[derive(Clone, Debug)]
 pub(super) enum Origin {
-    /// In the configuration file.
+    /// A line of the configuration file.
     File {
-        /// The line of the key.
+        /// Line of the key.
         line: usize,
-        /// The line of each element of a list.
+        /// Line of each element of a list.
         elements: Vec<usize>,
     },
-    /// On the command line.
+    /// The command line.
     Flag,
 }
 
@@ -74,7 +74,7 @@ pub(super) enum Origin {
 pub(super) struct Origins {
     /// The configuration file.
     pub(super) file: Option<PathBuf>,
-    /// By key; a key that is missing here has its default.
+    /// Place by key; a key that is missing here has its default.
     pub(super) keys: BTreeMap<String, Origin>,
 }
 

@@ -28,7 +28,7 @@ pub(super) fn expand(
         let Some((name, after)) = inside.split_once('}') else {
             return Err(Problem::new("`${` has no `}`", ESCAPE));
         };
-        // What is no name may be part of a password: it is not repeated.
+        // Text that is no name may be part of a password: it is not repeated.
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || !name.chars().all(word) {
             let problem = "what stands in `${…}` is not the name of a variable";

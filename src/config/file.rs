@@ -12,7 +12,7 @@ use toml::Table;
 
 use super::{ClearTable, Secret};
 
-/// What `turnd check` shows in place of a secret.
+/// Text that `turnd check` shows in place of a secret.
 const MASK: &str = "***";
 
 /// The largest integer that TOML has.
@@ -300,7 +300,7 @@ keys! {
 }
 
 impl FileConfig {
-    /// Whether anything here says who may allocate, or that nobody needs to be known.
+    /// Whether there are credentials, or a key that makes them needless.
     pub fn says_who(&self) -> bool {
         let given = |list: &Option<Vec<Secret>>| list.as_ref().is_some_and(|l| !l.is_empty());
         given(&self.user)
@@ -369,12 +369,12 @@ impl FileConfig {
             .chain(secrets.into_iter().flatten().map(PathBuf::as_path))
     }
 
-    /// As TOML text, one line per key that is given. Holds the secrets.
+    /// TOML text, one line per key that is given. Holds the secrets.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string(self)
     }
 
-    /// As a TOML table that holds the keys that are given.
+    /// TOML table of the keys that are given.
     pub(crate) fn to_table(&self) -> Result<ClearTable, toml::ser::Error> {
         Table::try_from(self).map(ClearTable::from)
     }

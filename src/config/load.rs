@@ -1,4 +1,4 @@
-//! Finding, reading and layering: defaults, then the file, then the flags.
+//! Finds and reads the configuration, and lays the file over the defaults and the flags over the file.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -18,7 +18,7 @@ use super::source::{Source, line_at, read};
 use super::{ClearTable, Config, expand};
 use crate::problem::Problem;
 
-/// Where a configuration file is looked for when none is named.
+/// Places of a configuration file when none is named.
 pub const SEARCH: [&str; 2] = ["turnd.toml", "/etc/turnd/turnd.toml"];
 
 /// The keys that hold secrets; each has another with `-file` behind its name.
@@ -30,16 +30,16 @@ pub(crate) const SECRETS: [&str; 5] = [
     "pkey-pwd",
 ];
 
-/// A configuration and what is to be said about it.
+/// A configuration with its source and warnings.
 #[derive(Debug)]
 pub struct Loaded {
     /// The checked configuration.
     pub config: Config,
-    /// The file it came from; `None`: there is none.
+    /// File that was read; `None`: there is none.
     pub file: Option<PathBuf>,
     /// Every key with its value, defaults filled in. Holds the secrets, its `Debug` does not.
     pub resolved: FileConfig,
-    /// What works but should be looked at, one line each.
+    /// Warnings about values that work but should be looked at, one line each.
     pub warnings: Vec<String>,
 }
 
@@ -59,7 +59,7 @@ pub fn from_flags(flags: &FileConfig) -> Result<Loaded, Vec<ConfigError>> {
 
 /// The file that [`load`] takes when none is named: the first of [`SEARCH`] that exists, readable or not.
 pub fn search() -> Option<&'static Path> {
-    // A link to nowhere counts: serving without it would hide that it is broken.
+    // A broken link counts: serving without the file would hide that.
     let exists = |path: &&Path| match path.symlink_metadata() {
         Ok(_) => true,
         Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
@@ -131,7 +131,7 @@ pub(super) fn assemble(
     })
 }
 
-/// The values so far, and what is wrong with them.
+/// Values and errors so far.
 #[derive(Default)]
 struct Layers {
     table: ClearTable,
@@ -299,7 +299,7 @@ impl Keys {
     }
 }
 
-/// What a key wants, in words.
+/// Description of the values that a key takes.
 fn expected(key: &Arg) -> &'static str {
     let parser = key.get_value_parser().type_id();
     let is = |known: clap::builder::ValueParser| parser == known.type_id();
@@ -328,7 +328,7 @@ fn example(expected: &str) -> &'static str {
     }
 }
 
-/// What was written instead; nothing of it when it may be a secret.
+/// Description of a value that does not fit; nothing of the value when it may be a secret.
 fn found(value: &DeValue<'_>, secret: bool) -> String {
     match value {
         DeValue::String(_) => "a text".to_owned(),

@@ -1,4 +1,4 @@
-//! The user and group that the process becomes.
+//! Check of the user and group that the process becomes.
 
 use nix::unistd::{Group, User};
 
@@ -11,9 +11,9 @@ use super::problems::Problems;
 pub struct ProcUser {
     /// `proc-user`.
     pub name: String,
-    /// Its number.
+    /// User id.
     pub uid: u32,
-    /// Number of `proc-group`, or else of the user's own group.
+    /// Group id: `proc-group`, or else the user's own group.
     pub gid: u32,
 }
 
@@ -69,7 +69,7 @@ fn looked_up<T>(
     look_up: impl Fn(&str) -> nix::Result<Option<T>>,
     problems: &mut Problems<'_>,
 ) -> Option<T> {
-    // The C library would end the text there.
+    // The C library would take the text before the NUL.
     let found = if name.contains('\0') {
         Ok(None)
     } else {

@@ -1,4 +1,4 @@
-//! Texts that nobody is shown, and that leave nothing behind in memory.
+//! Secret texts, which are not shown and are overwritten in memory.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};

@@ -15,7 +15,7 @@ use crate::problem::Problem;
 /// No configuration or credentials file is larger; `/dev/zero` is.
 const LARGEST: u64 = 16 << 20;
 
-/// A file that was read.
+/// A file and its contents.
 pub(super) struct Source {
     pub(super) path: PathBuf,
     /// May hold secrets in clear.
@@ -46,7 +46,7 @@ impl Source {
             .collect())
     }
 
-    /// What to say when the file holds secrets and everyone may read it.
+    /// Warning for a file of secrets that everyone may read.
     pub(super) fn exposure(&self) -> Option<String> {
         let path = self.path.display();
         self.public.then(|| {
@@ -83,7 +83,7 @@ pub(super) fn read(path: &Path, remedy: &str) -> Result<Source, Problem> {
     if about.is_dir() {
         return Err(Problem::new("is a folder", remedy));
     }
-    // Whoever grew it would leave a copy behind.
+    // A vector that grows leaves a copy behind.
     let size = usize::try_from(about.len().min(LARGEST)).unwrap_or_default();
     let mut bytes = Zeroizing::new(Vec::with_capacity(size + 64));
     file.take(LARGEST + 1)

@@ -1,4 +1,4 @@
-//! Transports, certificates and ciphers.
+//! Checks of the keys about transports, certificates and ciphers.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::policy::unallocated::UnallocatedLimits;
 /// Bytes below which `max-idle-memory` leaves no room for a few handshakes.
 const LEAST_IDLE_MEMORY: u32 = 1 << 20;
 
-/// What both TLS libraries have and RFC 8446 and RFC 9325 recommend, in OpenSSL's names.
+/// Ciphers that both TLS libraries have and RFC 8446 and RFC 9325 recommend, in OpenSSL's names.
 pub(super) const CIPHERS: [&str; 9] = [
     "TLS_AES_128_GCM_SHA256",
     "TLS_AES_256_GCM_SHA384",

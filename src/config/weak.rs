@@ -10,10 +10,10 @@ const SECRET: usize = 16;
 /// Fewest bytes of a user's password.
 const PASSWORD: usize = 8;
 
-/// Fewest different characters.
+/// Fewest different characters of a secret or password.
 const VARIETY: usize = 4;
 
-/// How many users a warning names.
+/// Most users that a warning names.
 const NAMED: usize = 5;
 
 /// Placeholders of the files in `deploy/`: nobody ever serves with one.
@@ -65,7 +65,7 @@ const PLACEHOLDER: [&str; 10] = [
     "yoursecret",
 ];
 
-/// Why a secret can be guessed, as it follows a name; `None`: no reason is known.
+/// Reason why a secret can be guessed, as it follows a name; `None`: none is known.
 fn weakness(secret: &Secret, least: usize) -> Option<&'static str> {
     let text = secret.reveal();
     let plain: String = text
@@ -74,7 +74,7 @@ fn weakness(secret: &Secret, least: usize) -> Option<&'static str> {
         .map(|c| c.to_ascii_lowercase())
         .collect();
     let plain = zeroize::Zeroizing::new(plain);
-    // Written several times in a row it is known as well.
+    // A well-known text that is repeated is known as well.
     let known = |word: &&str| {
         let rest = plain.replace(*word, "");
         !plain.is_empty() && rest.is_empty()

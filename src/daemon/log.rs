@@ -49,7 +49,7 @@ impl LogControl {
         })
     }
 
-    /// The place where the lines go.
+    /// Destination of log lines.
     pub fn target(&self) -> &LogTarget {
         &self.target
     }
@@ -132,7 +132,7 @@ fn lines(config: &Log, target: &LogTarget) -> Lines {
     }
 }
 
-/// The place where log lines go. A line that cannot be written is lost and counted, and nothing else happens.
+/// Destination of log lines. A line that cannot be written is lost and counted, and nothing else happens.
 #[derive(Clone, Debug)]
 pub struct LogTarget {
     queue: LogQueue,
@@ -159,7 +159,7 @@ impl LogTarget {
         &self.queue
     }
 
-    /// Says something on standard error, unless the log's lines appear there.
+    /// Writes to standard error, unless the log goes there.
     pub fn say_beside_file(&self, text: &str) {
         if self.path().is_some() {
             self.queue.write_to_stderr(format!("{text}\n"));

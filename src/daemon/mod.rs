@@ -1,4 +1,4 @@
-//! The running program: what signals and the admin listener do to it.
+//! The running program: signals and the admin listener drain, reload and change it.
 
 pub mod audit;
 pub mod ended;
@@ -25,18 +25,18 @@ use crate::server::oversight::Filter;
 
 pub use reload::Change;
 
-/// How often a draining server looks whether it is empty.
+/// Interval between two looks whether a draining server is empty.
 const DRAIN_CHECK: Duration = Duration::from_millis(200);
 
-/// How often the configuration file is looked at. An editor writes it in several steps.
+/// Interval between two looks at the configuration file. An editor writes it in several steps.
 const FILE_CHECK: Duration = Duration::from_secs(1);
 
-/// Where the configuration comes from; a reload reads it again.
+/// Source of the configuration, which a reload reads again.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// The file that was named, or `None` for the usual places.
+    /// File that was named; `None`: the usual places.
     pub path: Option<PathBuf>,
-    /// The flags over it.
+    /// Flags, which override the file.
     pub flags: FileConfig,
 }
 
@@ -46,7 +46,7 @@ pub struct Daemon {
     log: LogControl,
     origin: Origin,
     current: Mutex<Loaded>,
-    /// One reload at a time.
+    /// Held during a reload.
     reloading: tokio::sync::Mutex<()>,
     started: Instant,
     draining: AtomicBool,
@@ -70,12 +70,12 @@ impl Daemon {
         }
     }
 
-    /// The way to the workers.
+    /// Handle of the workers.
     pub fn control(&self) -> &Control {
         &self.control
     }
 
-    /// The log. Its level is set with [`Self::set_log_level`], which records who does.
+    /// The log. Set its level with [`Self::set_log_level`], which records the originator.
     pub fn log(&self) -> &LogControl {
         &self.log
     }
@@ -85,7 +85,7 @@ impl Daemon {
         self.current().config.clone()
     }
 
-    /// For how long it has run.
+    /// Time since the start.
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
@@ -208,7 +208,7 @@ impl Daemon {
             let now = look();
             if now.is_some() && now == seen && now != loaded {
                 loaded = now;
-                // What came of it is in the log.
+                // The outcome is in the log.
                 let _ = self.reload(Actor::File).await;
             }
             seen = now;

@@ -1,4 +1,4 @@
-//! Rights that the process gives up.
+//! Rights that the process gives up, and the user that it becomes.
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};

@@ -30,18 +30,18 @@ const NEED_RESTART: &[&str] = &[
     "handshake-rate",
 ];
 
-/// Where clients that find out their NAT are told of one address at another, all must stay.
+/// Keys that need a restart with `rfc5780` as well: these addresses are advertised in OTHER-ADDRESS.
 const NEED_RESTART_WITH_RFC5780: [&str; 3] =
     ["listening-ip", "listening-port", "tls-listening-port"];
 
-/// A key whose value is another one now, as it may be shown: secrets are masked.
+/// A changed key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The key.
+    /// Name of the key.
     pub key: String,
-    /// What it was; empty: absent.
+    /// Value before, masked; empty: absent.
     pub old: String,
-    /// What it is; empty: absent.
+    /// Value now, masked; empty: absent.
     pub new: String,
 }
 

@@ -1,4 +1,4 @@
-//! One request at a time to the admin listener.
+//! HTTP requests to the admin listener, one at a time.
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, ErrorKind};
@@ -19,20 +19,20 @@ use tokio::time::timeout;
 use super::Failure;
 use crate::config::{AdminAddr, Secret};
 
-/// For one request and its answer; a reload may read large files.
+/// Time limit of one request and its answer; a reload may read large files.
 const LIMIT: Duration = Duration::from_secs(30);
-/// The largest answer, in bytes: a page of sessions with all their peers is smaller.
+/// Largest answer in bytes: a page of sessions with all their peers is smaller.
 const LARGEST: usize = 256 << 20;
 
-/// The server as seen from here.
+/// The server's admin listener.
 pub(super) struct Client {
-    /// Tried in this order.
+    /// Places to try, in this order.
     pub(super) places: Vec<AdminAddr>,
     pub(super) token: Option<Secret>,
 }
 
 impl Client {
-    /// Sends a request; what comes back is an answer that says yes.
+    /// Sends a request and returns its answer; a refusal is a failure.
     pub(super) async fn ask(
         &self,
         method: Method,
@@ -116,7 +116,7 @@ async fn exchange(
     Ok((status, body.to_bytes()))
 }
 
-/// The answer, if it says yes; else what it says, and why a `better` place was not asked.
+/// The answer of a success; otherwise a failure with the server's reason, and why a `better` place was not asked.
 fn judge(
     place: &AdminAddr,
     status: StatusCode,

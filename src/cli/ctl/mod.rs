@@ -34,7 +34,7 @@ pub(super) struct Ctl {
     command: Command,
 }
 
-/// How the server is reached.
+/// Flags that say how to reach the server.
 #[derive(clap::Args)]
 struct Reach {
     /// Admin listener of the server: 127.0.0.1:9641 or the path of a unix socket.
@@ -143,7 +143,7 @@ struct Credentials {
     /// Name to make credentials for.
     #[arg(long)]
     name: Option<String>,
-    /// How long the credentials are good for, as 90 (seconds), 30m, 24h or 7d.
+    /// Lifetime of the credentials, as 90 (seconds), 30m, 24h or 7d.
     #[arg(long, default_value = "24h", value_parser = credentials::duration)]
     ttl: Duration,
     /// Host of the server; otherwise external-ip, listening-ip or 127.0.0.1.
@@ -165,7 +165,7 @@ impl Ctl {
     }
 }
 
-/// Asks, and shows the answers.
+/// Asks the server, and shows the answers.
 struct Caller {
     client: Client,
     json: bool,
@@ -215,7 +215,7 @@ impl Caller {
         self.get("/api/v1/status").await
     }
 
-    /// As many pages as it takes, as one.
+    /// All pages of the list as one.
     async fn sessions(&self, which: Sessions) -> Result<Value, Failure> {
         let mut filter = String::new();
         if let Some(user) = &which.user {

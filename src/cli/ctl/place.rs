@@ -1,4 +1,4 @@
-//! Where the server's admin listener is, and what it wants to hear.
+//! Place and token of the server's admin listener.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,7 +16,7 @@ impl Reach {
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let named = self.admin.as_deref().map(parse).transpose()?;
         let token = self.token()?;
-        // Whoever names the place and the token needs no file, unless it is named too.
+        // With place and token as flags no file is needed, unless one is named.
         let found = if named.is_some() && token.is_some() && self.config.is_none() {
             Found::default()
         } else {
@@ -24,7 +24,7 @@ impl Reach {
         };
         let places = named.map(|place| vec![place]).or(found.places);
         let mut places = places.unwrap_or_else(default_places);
-        // By the unix socket no token is needed.
+        // The unix socket needs no token, so it comes first.
         places.sort_by_key(|place| matches!(place, AdminAddr::Tcp(_)));
         Ok(Client {
             places: places.into_iter().map(reachable).collect(),
@@ -40,7 +40,7 @@ impl Reach {
         }
     }
 
-    /// What the configuration file says. The server may be told to reload a broken one, or have
+    /// Place and token in the configuration file. The server may be told to reload a broken one, or have
     /// flags without which it is not complete, so as much is taken from it as can be read.
     fn file(&self) -> Result<Found, Failure> {
         let path = self.config.as_deref().or_else(|| config::search());
@@ -63,7 +63,7 @@ impl Reach {
             Err(error) if self.config.is_some() => {
                 return Err(Failure::usage(format!("{shown} cannot be read: {error}")));
             }
-            // One that nobody named, and that is not for this user's eyes.
+            // A file that is not named and that this user may not read.
             Err(_) => return Ok(Found::default()),
         };
         match text.parse::<Table>() {
@@ -78,7 +78,7 @@ impl Reach {
     }
 }
 
-/// What a configuration file says.
+/// Place and token in a configuration file.
 #[derive(Default)]
 struct Found {
     places: Option<Vec<AdminAddr>>,

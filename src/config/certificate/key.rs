@@ -99,7 +99,7 @@ impl Form {
     }
 }
 
-/// Why a key stays encrypted.
+/// Reason why a key stays encrypted.
 enum Locked {
     Password,
     Cipher,
@@ -123,7 +123,7 @@ fn decrypt(der: &[u8], password: &[u8]) -> Result<SecretDocument, Locked> {
     })
 }
 
-/// Decrypts what OpenSSL before 1.0 wrote, and `-traditional` still makes it write.
+/// Decrypts the form that OpenSSL wrote before 1.0, and still writes with `-traditional`.
 fn decrypt_traditional(section: &Pem, password: &[u8]) -> Result<SecretDocument, Locked> {
     let info = section.headers().get("DEK-Info").unwrap_or_default();
     let (cipher, iv) = info.split_once(',').ok_or(Locked::Cipher)?;
@@ -141,7 +141,7 @@ fn decrypt_traditional(section: &Pem, password: &[u8]) -> Result<SecretDocument,
     document.ok_or(Locked::Password)
 }
 
-/// `None`: the password is another one.
+/// Decrypts in CBC mode; `None`: the password is another one.
 fn decrypt_cbc<C: KeyIvInit + BlockModeDecrypt>(
     key_len: usize,
     password: &[u8],

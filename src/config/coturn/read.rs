@@ -1,11 +1,11 @@
-//! Which options coturn was given, in its file or on its command line.
+//! Reads the options that coturn was given, in its file or on its command line.
 
 use shlex::Shlex;
 
 use super::options;
 use super::rule::{Given, Place, Takes};
 
-/// What a file turned out to be.
+/// Contents of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Source {
     /// A configuration file.

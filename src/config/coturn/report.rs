@@ -8,9 +8,9 @@ use super::rule::Place;
 pub struct Import {
     /// The `turnd.toml`. Holds the secrets.
     pub toml: String,
-    /// What became of each option, in the order in which they were given.
+    /// Verdict on each option, in the order in which they were given.
     pub entries: Vec<Entry>,
-    /// What to do before serving, one line each.
+    /// Advice before serving, one line each.
     pub notes: Vec<String>,
 }
 
@@ -23,36 +23,36 @@ impl fmt::Debug for Import {
     }
 }
 
-/// What became of one option.
+/// Verdict on one option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Where it was given.
+    /// Place of the option.
     pub place: Place,
-    /// The option, as it was written.
+    /// Name as it was written.
     pub name: String,
-    /// Whether it arrived.
+    /// Verdict.
     pub verdict: Verdict,
-    /// What to know about it; never a secret. Empty when there is nothing to say.
+    /// Explanation, never a secret; may be empty.
     pub text: String,
 }
 
-/// Whether an option arrived.
+/// Fate of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The same key with the same value.
     Kept,
     /// The same effect, written differently.
     Mapped,
-    /// Nothing is lost by leaving it out.
+    /// Left out, and nothing is lost.
     WithoutEffect,
-    /// Its effect is missing.
+    /// Left out, and its effect is missing.
     NotSupported,
     /// No option of coturn's.
     Unknown,
 }
 
 impl Verdict {
-    /// All of them, as a summary lists them.
+    /// All verdicts, in the order of the summary.
     pub const ALL: [Self; 5] = [
         Self::Kept,
         Self::Mapped,

@@ -27,7 +27,7 @@ impl fmt::Debug for Given {
     }
 }
 
-/// Where an option stands.
+/// Line or word that an option was found at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// A line of the file, from 1.
@@ -81,13 +81,13 @@ pub(super) enum Rule {
     As(&'static str),
     /// A switch of the opposite meaning.
     Opposite(&'static str),
-    /// A key or none, by the value.
+    /// Key or none, decided by the value.
     By(fn(&Given) -> Outcome),
-    /// None, and nothing is lost without it; the text says why.
+    /// No counterpart, and nothing is lost; the text says why.
     Nothing(&'static str),
-    /// None; the text says what to do instead.
+    /// No counterpart; the text says what to do instead.
     Refused(&'static str),
-    /// None so far.
+    /// No counterpart so far.
     Missing,
 }
 
@@ -95,7 +95,7 @@ pub(super) enum Rule {
 pub(super) enum Outcome {
     /// A key. The text is empty when there is nothing to say.
     Set(&'static str, Value, Verdict, String),
-    /// Nothing, with the reason.
+    /// No key, with the reason.
     Drop(Verdict, String),
 }
 
@@ -107,7 +107,7 @@ pub(super) enum Value {
     Text(String),
 }
 
-/// One value of a key.
+/// One value of a key, as it will be written.
 pub(super) struct Setting {
     pub(super) key: &'static str,
     pub(super) list: bool,

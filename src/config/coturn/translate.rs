@@ -1,4 +1,4 @@
-//! From options to keys.
+//! Translation of options to keys.
 
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, Args, Command};
@@ -31,7 +31,7 @@ pub fn translate(given: &[Given]) -> Import {
 }
 
 struct Work<'a> {
-    /// The keys that turnd has.
+    /// Keys of turnd.
     keys: &'a Command,
     entries: Vec<Entry>,
     settings: Vec<Setting>,
@@ -222,7 +222,7 @@ impl Work<'_> {
         if end <= low {
             return;
         }
-        // One of these was given, or the defaults would not clash.
+        // At least one is given, as the defaults do not clash.
         let keys = [
             "min-port",
             "max-port",
@@ -249,7 +249,7 @@ impl Work<'_> {
         self.say(cause, Verdict::Mapped, text);
     }
 
-    /// What a reader of the result should know.
+    /// Notes for the reader of the result.
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         let keyed = |s: &Setting| {

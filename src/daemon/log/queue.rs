@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Lines that wait at the most.
+/// Most lines that wait.
 const MAX_LINES: usize = 8192;
 
 /// Bytes of the waiting lines at the most.
@@ -39,7 +39,7 @@ struct State {
     items: VecDeque<Item>,
     /// Lines in the queue and in the thread's hands.
     lines: usize,
-    /// Bytes of those.
+    /// Bytes of the waiting lines.
     bytes: usize,
     /// Items that came in since the start.
     taken: u64,
@@ -176,7 +176,7 @@ impl LogQueue {
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
-        // Nothing that is done with the lock held can panic halfway.
+        // No code that holds the lock can panic halfway.
         let state = self.0.state.lock();
         state.unwrap_or_else(PoisonError::into_inner)
     }
@@ -192,7 +192,7 @@ impl LogQueue {
                     }
                 }
                 Item::Stderr(text) => {
-                    // There is no other place to say that it failed.
+                    // A failure has no other place to be told.
                     let _ = io::stderr().write_all(text.as_bytes());
                     self.finish(|_| ());
                 }
@@ -267,7 +267,7 @@ impl Sink {
         Self { file, torn: false }
     }
 
-    /// Whether the line is written, all of it.
+    /// Whether the whole line is written.
     fn write(&mut self, line: &[u8]) -> bool {
         if self.torn && self.write_part(b"\n") == 0 {
             return false;
