@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::api::ApiError;
+use super::error::ApiError;
 use crate::config::Secret;
 use crate::daemon::Daemon;
 use crate::daemon::audit::Actor;

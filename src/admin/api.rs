@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -13,11 +12,11 @@ use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::LevelFilter;
 
+use super::error::ApiError;
 use super::metrics;
 use crate::daemon::Daemon;
 use crate::daemon::audit::{Actor, audit};
 use crate::ice_servers::{IceServers, check_ttl, ice_servers, issue};
-use crate::net::control::NoAnswer;
 use crate::net::log::escape_name;
 use crate::problem::Problem;
 use crate::server::oversight::{Filter, SessionInfo};
@@ -69,72 +68,17 @@ pub(super) fn router(routes: Routes) -> Router<Arc<Daemon>> {
         })
 }
 
-/// A refusal as JSON.
-#[derive(Debug, Serialize)]
-pub(super) struct ApiError {
-    #[serde(skip)]
-    status: StatusCode,
-    error: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    details: Vec<String>,
-}
-
-impl ApiError {
-    pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self {
-            status,
-            error: error.into(),
-            details: Vec::new(),
-        }
-    }
-
-    /// The same with details, such as the remedy.
-    pub(super) fn with(self, details: Vec<String>) -> Self {
-        Self { details, ..self }
-    }
-}
-
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        (self.status, Json(self)).into_response()
-    }
-}
-
-impl From<JsonRejection> for ApiError {
-    fn from(rejection: JsonRejection) -> Self {
-        Self::new(rejection.status(), rejection.body_text())
-    }
-}
-
-impl From<QueryRejection> for ApiError {
-    fn from(rejection: QueryRejection) -> Self {
-        Self::new(rejection.status(), rejection.body_text())
-    }
-}
-
-impl From<PathRejection> for ApiError {
-    fn from(_: PathRejection) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "no such session")
-    }
-}
-
-impl From<NoAnswer> for ApiError {
-    fn from(error: NoAnswer) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
-    }
-}
-
-/// A body whose rejection is a [`ApiError`].
+/// A body whose rejection is an [`ApiError`].
 #[derive(FromRequest)]
 #[from_request(via(Json), rejection(ApiError))]
 struct Body<T>(T);
 
-/// A query whose rejection is a [`ApiError`].
+/// A query whose rejection is an [`ApiError`].
 #[derive(FromRequestParts)]
 #[from_request(via(Query), rejection(ApiError))]
 struct Params<T>(T);
 
-/// A path whose rejection is a [`ApiError`].
+/// A path whose rejection is an [`ApiError`].
 #[derive(FromRequestParts)]
 #[from_request(via(Path), rejection(ApiError))]
 struct Id<T>(T);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
-use super::api::ApiError;
+use super::error::ApiError;
 use crate::auth::Unauthorized;
 use crate::daemon::Daemon;
 use crate::net::control::Status;

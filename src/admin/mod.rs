@@ -2,6 +2,7 @@
 
 mod access;
 mod api;
+mod error;
 mod metrics;
 mod page;
 mod unix_socket;

@@ -9,8 +9,8 @@ mod rules;
 mod translate;
 
 pub use read::{Source, command_line, read};
-pub use report::{Entry, Import, Verdict};
-pub use rule::{Given, Place};
+pub use report::{Entry, Import};
+pub use rule::{Given, Place, Verdict};
 pub use translate::translate;
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use clap::{Arg, Command};
 
-use super::report::{Entry, Import, Verdict};
-use super::rule::{Setting, Value};
+use super::report::{Entry, Import};
+use super::rule::{Setting, Value, Verdict};
 use crate::config::error::ConfigError;
 use crate::config::file::FileConfig;
 use crate::config::load::{SEARCH, assemble};

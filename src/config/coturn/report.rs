@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::rule::Place;
+use super::rule::{Place, Verdict};
 
 /// A configuration that came from coturn's.
 pub struct Import {
@@ -34,42 +34,4 @@ pub struct Entry {
     pub verdict: Verdict,
     /// Explanation, never a secret; may be empty.
     pub text: String,
-}
-
-/// Fate of an option.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The same key with the same value.
-    Kept,
-    /// The same effect, written differently.
-    Mapped,
-    /// Left out, and nothing is lost.
-    WithoutEffect,
-    /// Left out, and its effect is missing.
-    NotSupported,
-    /// No option of coturn's.
-    Unknown,
-}
-
-impl Verdict {
-    /// All verdicts, in the order of the summary.
-    pub const ALL: [Self; 5] = [
-        Self::Kept,
-        Self::Mapped,
-        Self::WithoutEffect,
-        Self::NotSupported,
-        Self::Unknown,
-    ];
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Kept => "kept",
-            Self::Mapped => "mapped",
-            Self::WithoutEffect => "without effect",
-            Self::NotSupported => "not supported",
-            Self::Unknown => "unknown",
-        })
-    }
 }

@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
-use super::report::Verdict;
-use super::rule::{Given, Outcome, Value};
+use super::rule::{Given, Outcome, Value, Verdict};
 
 /// A switch as coturn reads one: without a value it is on.
 pub(super) fn switch(value: Option<&str>) -> Result<bool, String> {

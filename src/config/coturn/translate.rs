@@ -5,8 +5,8 @@ use clap::{Arg, ArgAction, Args, Command};
 
 use super::options;
 use super::output;
-use super::report::{Entry, Import, Verdict};
-use super::rule::{CoturnOption, Given, Outcome, Place, Rule, Setting, Takes, Value};
+use super::report::{Entry, Import};
+use super::rule::{CoturnOption, Given, Outcome, Place, Rule, Setting, Takes, Value, Verdict};
 use super::rules::{nothing, number, refused, switch};
 use crate::config::file::FileConfig;
 
