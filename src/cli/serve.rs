@@ -52,7 +52,7 @@ impl Serve {
         let _written = lines.flush_at_end();
         ended::tell_panics(log.target().clone());
         if let Err(error) = hardened {
-            warn!(%error, "core dumps and other processes are not kept from the secrets in memory");
+            warn!(%error, "the secrets in memory are not protected from core dumps and other processes");
         }
         if let Some(file) = &loaded.file {
             info!(file = %file.display(), "configuration read");
@@ -303,7 +303,7 @@ impl Signals {
     /// Waits for calls to end; TERM or INT, now, mean at once.
     async fn drain(&mut self, daemon: &Daemon, by: Actor) {
         if let Err(error) = daemon.drain(by, true).await {
-            warn!(%error, "it drains when it can");
+            warn!(%error, "a worker does not drain yet");
         }
         let drained = daemon.drained();
         tokio::pin!(drained);

@@ -19,9 +19,9 @@ const MASK: &str = "***";
 const MOST: u64 = i64::MAX as u64;
 
 /// Declares the keys: help text, type and default of each, under the heading that `--help` shows. A default of `None`: the
-/// key is absent.
+/// key is absent. `restart`: a running process cannot follow a change.
 macro_rules! keys {
-    ($($heading:literal { $($(#[$attribute:meta])* $key:ident: $type:ty = $default:expr;)* })*) => {
+    ($($heading:literal { $($(#[$attribute:meta])* $key:ident: $type:ty = $default:expr $(, $restart:ident)?;)* })*) => {
         /// Every key; `None`: not given.
         #[derive(Clone, Default, Serialize, Deserialize, clap::Args)]
         #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -38,6 +38,12 @@ macro_rules! keys {
             pub fn defaults() -> Self {
                 Self { $($($key: $default,)*)* }
             }
+
+            /// Whether a running process cannot follow a change of `key`.
+            pub(crate) fn needs_restart(key: &str) -> bool {
+                let keys = [$($($((stringify!($restart), stringify!($key)).1,)?)*)*];
+                keys.contains(&&*key.replace('-', "_"))
+            }
         }
     };
 }
@@ -51,26 +57,26 @@ keys! {
         #[arg(value_name = "PORT")]
         tls_listening_port: u16 = Some(5349);
         /// Help clients to find out their NAT (RFC 5780); needs two listening-ip of a family, makes Binding replies longer.
-        rfc5780: bool = Some(false);
+        rfc5780: bool = Some(false), restart;
         /// Other port of rfc5780 beside listening-port; absent: the next one.
         #[arg(value_name = "PORT")]
-        alt_listening_port: u16 = None;
+        alt_listening_port: u16 = None, restart;
         /// Other port of rfc5780 beside tls-listening-port; absent: the next one.
         #[arg(value_name = "PORT")]
-        alt_tls_listening_port: u16 = None;
+        alt_tls_listening_port: u16 = None, restart;
         /// Addresses to listen on; none: every address, IPv4 and IPv6.
         #[arg(value_name = "IP")]
         #[serde(default, deserialize_with = "one_or_many")]
         listening_ip: Vec<String> = Some(Vec::new());
         /// Worker threads; 0: one per CPU.
         #[arg(value_name = "N")]
-        relay_threads: u32 = Some(0);
+        relay_threads: u32 = Some(0), restart;
     }
     "Transports" {
         /// Refuse plain UDP from clients.
-        no_udp: bool = Some(false);
+        no_udp: bool = Some(false), restart;
         /// Refuse plain TCP from clients.
-        no_tcp: bool = Some(false);
+        no_tcp: bool = Some(false), restart;
         /// PEM files with a certificate and its chain; of several, the name that a client asks for chooses one.
         #[arg(value_name = "FILE")]
         #[serde(default, deserialize_with = "one_or_many")]
@@ -89,30 +95,30 @@ keys! {
         #[arg(value_name = "TEXT")]
         cipher_list: String = None;
         /// Refuse TLS from clients.
-        no_tls: bool = Some(false);
+        no_tls: bool = Some(false), restart;
         /// Serve DTLS, which no browser needs; wants cert and pkey, and a program that is built with it.
-        dtls: bool = Some(false);
+        dtls: bool = Some(false), restart;
         /// Load balancers, which must speak the PROXY protocol: address, CIDR block, or first-last.
         #[arg(value_name = "RANGE")]
         #[serde(default, deserialize_with = "one_or_many")]
-        trusted_proxies: Vec<String> = Some(Vec::new());
+        trusted_proxies: Vec<String> = Some(Vec::new()), restart;
         /// Refuse TCP relays (RFC 6062).
         no_tcp_relay: bool = Some(false);
         /// Seconds that a connection may stay open without an allocation.
         #[arg(value_name = "N")]
-        max_allocate_timeout: u32 = Some(60);
+        max_allocate_timeout: u32 = Some(60), restart;
         /// Connections without an allocation, all together.
         #[arg(value_name = "N")]
-        max_idle_streams: u32 = Some(10000);
+        max_idle_streams: u32 = Some(10000), restart;
         /// Connections without an allocation from one address, or one IPv6 /64; a /48 may have four times as many.
         #[arg(value_name = "N")]
-        max_idle_streams_per_ip: u32 = Some(1000);
+        max_idle_streams_per_ip: u32 = Some(1000), restart;
         /// Bytes that connections without an allocation may hold, all together.
         #[arg(value_name = "N")]
-        max_idle_memory: u32 = Some(64 << 20);
+        max_idle_memory: u32 = Some(64 << 20), restart;
         /// TLS and DTLS handshakes per second that one source network may begin; 0: no limit.
         #[arg(value_name = "N")]
-        handshake_rate: u32 = Some(100);
+        handshake_rate: u32 = Some(100), restart;
     }
     "Relaying" {
         /// Addresses to relay from; none: the address that the client reached.
@@ -265,7 +271,7 @@ keys! {
         /// Places to serve metrics, API and page at: "address:port" or the path of a unix socket; absent: 127.0.0.1:9641 and /run/turnd/turnd.sock, as far as they are free.
         #[arg(value_name = "ADDRESS")]
         #[serde(default, deserialize_with = "one_or_many")]
-        admin_listen: Vec<String> = None;
+        admin_listen: Vec<String> = None, restart;
         /// Bearer token for admin-listen over TCP; absent: TCP serves health and metrics only.
         #[arg(value_name = "TEXT")]
         admin_token: Secret = None;
@@ -276,7 +282,7 @@ keys! {
         #[arg(value_name = "N")]
         max_credential_ttl: u32 = Some(86400);
         /// Reload when the configuration file changes, and not only on HUP.
-        reload_on_change: bool = Some(false);
+        reload_on_change: bool = Some(false), restart;
     }
     "Logging and process" {
         /// Log debug lines too.
@@ -289,13 +295,13 @@ keys! {
         log_format: String = Some("text".to_owned());
         /// File to keep the process id in.
         #[arg(value_name = "FILE")]
-        pidfile: PathBuf = None;
+        pidfile: PathBuf = None, restart;
         /// User that root becomes for good once files are open and ports bound.
         #[arg(value_name = "NAME")]
-        proc_user: String = None;
+        proc_user: String = None, restart;
         /// Group that goes with proc-user; absent: the group of that user.
         #[arg(value_name = "NAME")]
-        proc_group: String = None;
+        proc_group: String = None, restart;
     }
 }
 

@@ -35,7 +35,10 @@ pub(super) fn check_proc_user(file: &FileConfig, problems: &mut Problems<'_>) ->
         problems,
     )?;
     if user.uid.is_root() {
-        let problem = format!("{} is who the process is to be no longer", shown(name));
+        let problem = format!(
+            "{} has the rights of root, which the process is to give up",
+            shown(name)
+        );
         problems.wrong("proc-user", None, problem, "name another user");
         return None;
     }
@@ -135,7 +138,7 @@ mod tests {
             ),
             (
                 "proc-user = 'root'",
-                "proc-user: \"root\" is who the process is to be no longer; name another user",
+                "proc-user: \"root\" has the rights of root, which the process is to give up; name another user",
             ),
             (
                 "proc-group = 'mail'",

@@ -7,29 +7,6 @@ use toml::Table;
 use crate::config::file::FileConfig;
 use crate::config::{ClearTable, Config};
 
-/// Keys that a running process cannot follow.
-const NEED_RESTART: &[&str] = &[
-    "relay-threads",
-    "admin-listen",
-    "reload-on-change",
-    "pidfile",
-    "proc-user",
-    "proc-group",
-    "rfc5780",
-    "alt-listening-port",
-    "alt-tls-listening-port",
-    "no-udp",
-    "no-tcp",
-    "no-tls",
-    "dtls",
-    "trusted-proxies",
-    "max-allocate-timeout",
-    "max-idle-streams",
-    "max-idle-streams-per-ip",
-    "max-idle-memory",
-    "handshake-rate",
-];
-
 /// Keys that need a restart with `rfc5780` as well: these addresses are advertised in OTHER-ADDRESS.
 const NEED_RESTART_WITH_RFC5780: [&str; 3] =
     ["listening-ip", "listening-port", "tls-listening-port"];
@@ -71,7 +48,7 @@ pub(super) fn blocked(changes: &[Change], new: &Config, serves_tls: bool) -> Vec
         // TLS and DTLS cannot begin or end.
         "cert" | "pkey" => serves_tls && has_certificate,
         key if NEED_RESTART_WITH_RFC5780.contains(&key) => new.listen.alternates.is_none(),
-        key => !NEED_RESTART.contains(&key),
+        key => !FileConfig::needs_restart(key),
     };
     changes
         .iter()
@@ -107,6 +84,31 @@ fn table(config: &FileConfig) -> ClearTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_running_process_cannot_follow_blocks_a_reload() {
+        let config = Config::from_toml("no-auth = true").unwrap();
+        let blocked = |key: &str| {
+            let change = Change {
+                key: key.to_owned(),
+                old: String::new(),
+                new: String::new(),
+            };
+            !blocked(&[change], &config, false).is_empty()
+        };
+        for key in [
+            "relay-threads",
+            "proc-user",
+            "no-udp",
+            "handshake-rate",
+            "cert",
+        ] {
+            assert!(blocked(key), "{key}");
+        }
+        for key in ["realm", "max-port", "listening-port", "restart"] {
+            assert!(!blocked(key), "{key}");
+        }
+    }
 
     #[test]
     fn changes_hide_secrets_and_name_what_came_and_went() {

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::Failure;
+use crate::cli::Failure;
 use crate::config::{AdminAddr, Secret};
 
 /// Time limit of one request and its answer; a reload may read large files.

@@ -5,15 +5,14 @@ mod place;
 mod show;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper::Method;
 use serde_json::{Value, json};
 
 use self::client::{Client, encode};
-use super::{Failure, complain, credentials, say, secret};
-use crate::config::Secret;
+use self::place::Reach;
+use super::{Failure, complain, credentials, say};
 
 /// Interval between two looks at a drain.
 const WAIT: Duration = Duration::from_millis(500);
@@ -32,32 +31,6 @@ pub(super) struct Ctl {
     reach: Reach,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Flags that say how to reach the server.
-#[derive(clap::Args)]
-struct Reach {
-    /// Admin listener of the server: 127.0.0.1:9641 or the path of a unix socket.
-    #[arg(long, global = true, value_name = "ADDRESS|PATH")]
-    admin: Option<String>,
-    /// Configuration file of the server; otherwise turnd.toml here, then /etc/turnd/turnd.toml.
-    #[arg(short, long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Token of the admin listener, or - to read it from standard input. Others on this machine can read it here;
-    /// --token-file or the variable TURND_TOKEN hides it.
-    #[arg(
-        long,
-        global = true,
-        value_name = "TOKEN",
-        conflicts_with = "token_file"
-    )]
-    token: Option<Secret>,
-    /// File with the token on one line, or - for standard input.
-    #[arg(long, global = true, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// Print JSON for programs.
-    #[arg(long, global = true)]
-    json: bool,
 }
 
 #[derive(clap::Subcommand)]

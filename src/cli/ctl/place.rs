@@ -2,15 +2,41 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
 use super::client::Client;
-use super::{Failure, Reach, complain, secret};
 use crate::admin::{DEFAULT_TCP, DEFAULT_UNIX};
+use crate::cli::{Failure, complain, secret};
 use crate::config::file::FileConfig;
 use crate::config::{self, AdminAddr, AdminListen, Secret};
+
+/// Flags that say how to reach the server.
+#[derive(clap::Args)]
+pub(super) struct Reach {
+    /// Admin listener of the server: 127.0.0.1:9641 or the path of a unix socket.
+    #[arg(long, global = true, value_name = "ADDRESS|PATH")]
+    admin: Option<String>,
+    /// Configuration file of the server; otherwise turnd.toml here, then /etc/turnd/turnd.toml.
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Token of the admin listener, or - to read it from standard input. Others on this machine can read it here;
+    /// --token-file or the variable TURND_TOKEN hides it.
+    #[arg(
+        long,
+        global = true,
+        value_name = "TOKEN",
+        conflicts_with = "token_file"
+    )]
+    token: Option<Secret>,
+    /// File with the token on one line, or - for standard input.
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Print JSON for programs.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
 
 impl Reach {
     pub(super) fn client(&self) -> Result<Client, Failure> {

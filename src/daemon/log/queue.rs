@@ -19,7 +19,7 @@ const MAX_BYTES: usize = 4 << 20;
 const STALL: Duration = Duration::from_secs(1);
 
 /// Time that the end of the process waits for a sink that takes lines slowly.
-const PATIENCE: Duration = Duration::from_secs(5);
+const SLOW_SINK: Duration = Duration::from_secs(5);
 
 /// The way to the log's thread, from anywhere in the process.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ struct State {
     /// Lost lines that the log does not tell of yet.
     untold: u64,
     /// Time until which a full queue makes its callers wait; `None`: they never wait.
-    patient_until: Option<Instant>,
+    waits_until: Option<Instant>,
 }
 
 impl State {
@@ -95,11 +95,11 @@ impl LogQueue {
         let line = line.to_vec();
         let mut state = self.locked();
         if state.is_full()
-            && let Some(until) = state.patient_until
+            && let Some(until) = state.waits_until
         {
             state = self.wait_while(state, until, State::is_full);
             if state.is_full() {
-                state.patient_until = None;
+                state.waits_until = None;
             }
         }
         if state.is_full() {
@@ -127,14 +127,14 @@ impl LogQueue {
 
     /// Has lines wait for room from now on, though not long, because the process is about to end.
     pub fn prepare_exit(&self) {
-        self.locked().patient_until = Some(Instant::now() + PATIENCE);
+        self.locked().waits_until = Some(Instant::now() + SLOW_SINK);
     }
 
     /// Returns when all lines are written, or when the sink has stalled for too long.
     pub fn flush(&self) {
         let state = self.locked();
         let taken = state.taken;
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + SLOW_SINK;
         drop(self.wait_while(state, until, |state| state.finished < taken));
     }
 
