@@ -9,8 +9,9 @@ use turnd_proto::auth::rest;
 use turnd_proto::auth::{Credential, Settings};
 
 use crate::config::{Config, Secret};
+use crate::problem::Problem;
 
-/// What a browser logs in with.
+/// User name and password of a browser.
 pub struct Login {
     /// `username`.
     pub name: String,
@@ -20,10 +21,7 @@ pub struct Login {
 
 /// Credentials that the server accepts until `expiry` (since the Unix epoch), or always for a
 /// static user: for the operator, who may read those passwords.
-///
-/// # Errors
-/// Why there are none, with the remedy.
-pub fn login(auth: &Settings, name: Option<&str>, expiry: Duration) -> Result<Login, String> {
+pub fn login(auth: &Settings, name: Option<&str>, expiry: Duration) -> Result<Login, Problem> {
     if let Some(login) = issued(auth, name, expiry) {
         return login;
     }
@@ -43,30 +41,33 @@ pub fn login(auth: &Settings, name: Option<&str>, expiry: Duration) -> Result<Lo
         }
     }
     Err(match (keyed, name) {
-        (Some(user), _) => format!(
-            "user {user:?} is stored as a key, which cannot be turned back into a password; \
-             use the password that the key was made from"
+        (Some(user), _) => Problem::new(
+            format!(
+                "user {user:?} is stored as a key, which cannot be turned back into a password"
+            ),
+            "use the password that the key was made from",
         ),
-        (None, Some(name)) => format!("there is no user {name:?}; name one of the configuration"),
-        (None, None) => "there are no users; add user or static-auth-secret".to_owned(),
+        (None, Some(name)) => Problem::new(
+            format!("there is no user {name:?}"),
+            "name one of the configuration",
+        ),
+        (None, None) => Problem::new("there are no users", "add user or static-auth-secret"),
     })
 }
 
 /// Credentials that the server accepts until `expiry` (since the Unix epoch), for whoever asks it:
 /// a static user's password never leaves it.
-///
-/// # Errors
-/// Why there are none, with the remedy.
-pub fn issue(auth: &Settings, name: Option<&str>, expiry: Duration) -> Result<Login, String> {
+pub fn issue(auth: &Settings, name: Option<&str>, expiry: Duration) -> Result<Login, Problem> {
     issued(auth, name, expiry).unwrap_or_else(|| {
-        let text = "there is no static-auth-secret to make credentials with, and a user's password \
-            stays in the server; add static-auth-secret, or use name and password of a user";
-        Err(text.to_owned())
+        let what = "there is no static-auth-secret to make credentials with, and a user's password \
+                    stays in the server";
+        let remedy = "add static-auth-secret, or use name and password of a user";
+        Err(Problem::new(what, remedy))
     })
 }
 
 /// Credentials that are nobody's own; `None`: there are only static users.
-fn issued(auth: &Settings, name: Option<&str>, expiry: Duration) -> Option<Result<Login, String>> {
+fn issued(auth: &Settings, name: Option<&str>, expiry: Duration) -> Option<Result<Login, Problem>> {
     if auth.no_auth {
         // Browsers insist on credentials, the server accepts any.
         let any = || "any".to_owned();
@@ -80,16 +81,17 @@ fn issued(auth: &Settings, name: Option<&str>, expiry: Duration) -> Option<Resul
 }
 
 /// Fails if credentials are to be good for `ttl`, and `max` is less or `ttl` nothing.
-///
-/// # Errors
-/// The remedy as well.
-pub fn check_ttl(ttl: Duration, max: Duration) -> Result<(), String> {
+pub fn check_ttl(ttl: Duration, max: Duration) -> Result<(), Problem> {
     let (ttl, max) = (ttl.as_secs(), max.as_secs());
     if ttl == 0 {
-        Err("ttl: nothing is good for no time; ask for 1 second or more".to_owned())
+        Err(Problem::new(
+            "ttl: nothing is good for no time",
+            "ask for 1 second or more",
+        ))
     } else if ttl > max {
-        Err(format!(
-            "ttl: {ttl} seconds are more than max-credential-ttl, {max}; ask for less, or raise that key"
+        Err(Problem::new(
+            format!("ttl: {ttl} seconds are more than max-credential-ttl, {max}"),
+            "ask for less, or raise that key",
         ))
     } else {
         Ok(())
@@ -101,17 +103,19 @@ fn rest_login(
     name: Option<&str>,
     expiry: Duration,
     separator: char,
-) -> Result<Login, String> {
+) -> Result<Login, Problem> {
     if name.is_some_and(|name| name.is_empty() || name.chars().any(char::is_control)) {
-        let text = "name: is empty or holds a control character; leave it out or choose another";
-        return Err(text.to_owned());
+        return Err(Problem::new(
+            "name: is empty or holds a control character",
+            "leave it out or choose another",
+        ));
     }
     let name = rest::username(expiry.as_secs(), name, separator);
     let password = rest::password(secret.reveal(), &name);
     Ok(Login { name, password })
 }
 
-/// What `RTCPeerConnection` takes.
+/// Configuration of an `RTCPeerConnection`.
 #[derive(Serialize)]
 pub struct IceServers {
     #[serde(rename = "iceServers")]
@@ -138,14 +142,11 @@ struct IceServer {
 }
 
 /// The URLs of the server that `config` describes, with `login` if there is one.
-///
-/// # Errors
-/// A host that is none.
 pub fn ice_servers(
     config: &Config,
     host: Option<&str>,
     login: Option<Login>,
-) -> Result<IceServers, String> {
+) -> Result<IceServers, Problem> {
     let host = match host {
         Some(host) => checked_host(host)?,
         None => default_host(config),
@@ -161,7 +162,7 @@ pub fn ice_servers(
     })
 }
 
-/// What is really served, in the order in which a browser had best try it.
+/// URLs of the transports that are served, the best for a browser first.
 fn urls(config: &Config, host: &str) -> Vec<String> {
     let turn = !config.server.protocol.stun_only;
     let (transports, port) = (&config.transports, config.listen.port);
@@ -202,15 +203,16 @@ fn bracketed(ip: IpAddr) -> String {
 }
 
 /// A host as it stands in a URL.
-fn checked_host(host: &str) -> Result<String, String> {
+fn checked_host(host: &str) -> Result<String, Problem> {
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     if let Ok(ip) = bare.unwrap_or(host).parse() {
         return Ok(bracketed(ip));
     }
     let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     if host.is_empty() || !host.chars().all(fits) {
-        return Err(format!(
-            "host: {host:?} is not a host name or an IP address; write it without scheme and port"
+        return Err(Problem::new(
+            format!("host: {host:?} is not a host name or an IP address"),
+            "write it without scheme and port",
         ));
     }
     Ok(host.to_owned())
@@ -229,8 +231,8 @@ mod tests {
         serde_json::to_value(ice_servers(config, host, Some(login)).unwrap()).unwrap()
     }
 
-    fn refusal(outcome: Result<impl Sized, String>) -> String {
-        outcome.err().unwrap()
+    fn refusal(outcome: Result<impl Sized, Problem>) -> String {
+        outcome.err().unwrap().to_string()
     }
 
     #[test]
@@ -267,7 +269,7 @@ mod tests {
         let login = issue(&both.auth, Some("bob"), Duration::from_secs(7)).unwrap();
         assert_eq!(login.name, "7:bob");
         assert_eq!(login.password, rest::password("north", "7:bob"));
-        // Whoever has a login needs the URLs only.
+        // A client with a login needs the URLs only.
         let servers = ice_servers(&only, Some("h"), None).unwrap();
         let json = serde_json::to_value(&servers).unwrap();
         assert_eq!(
@@ -283,7 +285,7 @@ mod tests {
         assert_eq!(check(1, 1), Ok(()));
         assert_eq!(check(86_400, 86_400), Ok(()));
         assert_eq!(
-            check(86_401, 86_400).unwrap_err(),
+            check(86_401, 86_400).unwrap_err().to_string(),
             "ttl: 86401 seconds are more than max-credential-ttl, 86400; ask for less, or raise that key"
         );
         assert!(check(0, 60).is_err());

@@ -20,4 +20,5 @@ pub mod ice_servers;
 pub mod nat;
 pub mod net;
 pub mod probe;
+pub mod problem;
 mod random;

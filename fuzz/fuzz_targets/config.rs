@@ -17,7 +17,7 @@ fuzz_target!(|text: &str| {
         Err(errors) => {
             assert!(!errors.is_empty());
             for error in errors {
-                assert!(!error.problem.is_empty() && !error.remedy.is_empty());
+                assert!(!error.problem.what.is_empty() && !error.problem.remedy.is_empty());
                 assert!(!error.to_string().contains("bug of turnd"), "{error}");
             }
         }

@@ -1,4 +1,4 @@
-//! Who may use the API.
+//! Access to the admin listener.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::api::Problem;
+use super::error::ApiError;
 use crate::config::Secret;
 use crate::daemon::Daemon;
 use crate::daemon::audit::Actor;
@@ -24,16 +24,16 @@ const NEEDS_TOKEN: &str = "this server has no admin-token, and without one it se
 const NO_TOKEN: &str = "use turnd ctl, which takes the unix socket, or add admin-token to the \
     configuration (openssl rand -hex 32 makes one), reload it, and give that token here";
 
-/// How a client has come in.
+/// Way that a client has come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// By the unix socket: the file's permissions say who may, and what the system tells of them.
+    /// The unix socket, whose permissions decide; the actor is what the system tells of the client.
     UnixSocket(Actor),
-    /// By TCP, from this address.
+    /// TCP, from this address.
     Tcp(SocketAddr),
 }
 
-/// What a route is for.
+/// Purpose of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     /// Seeing and changing everything.
@@ -42,7 +42,7 @@ pub(super) enum Scope {
     Metrics,
 }
 
-/// What requests for one scope are checked against.
+/// Rules for requests of one scope.
 #[derive(Clone)]
 pub(super) struct Access {
     daemon: Arc<Daemon>,
@@ -55,8 +55,8 @@ impl Access {
         Self { daemon, scope }
     }
 
-    /// Who asks, if they may.
-    fn admit(&self, origin: Origin, request: &Request) -> Result<Actor, Problem> {
+    /// Originator of the request, if it is allowed.
+    fn admit(&self, origin: Origin, request: &Request) -> Result<Actor, ApiError> {
         let headers = request.headers();
         let actor = match origin {
             Origin::UnixSocket(actor) => actor,
@@ -76,7 +76,7 @@ impl Access {
             .get(CONTENT_TYPE)
             .is_some_and(|typ| typ.as_bytes().starts_with(b"application/json"));
         if changes && !is_json {
-            return Err(Problem::new(
+            return Err(ApiError::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "send Content-Type: application/json",
             ));
@@ -84,21 +84,19 @@ impl Access {
         Ok(actor)
     }
 
-    fn check_tcp(&self, token: Option<&Secret>, headers: &HeaderMap) -> Result<(), Problem> {
+    fn check_tcp(&self, token: Option<&Secret>, headers: &HeaderMap) -> Result<(), ApiError> {
         match (token, self.scope) {
             (Some(token), _) if bears(headers, token.reveal()) => Ok(()),
-            (Some(_), _) => Err(Problem::new(
+            (Some(_), _) => Err(ApiError::new(
                 StatusCode::UNAUTHORIZED,
                 "the token is missing or wrong",
             )),
             // Every user of this machine can connect.
-            (None, Scope::Api) => {
-                Err(Problem::new(StatusCode::UNAUTHORIZED, NEEDS_TOKEN)
-                    .with(vec![NO_TOKEN.to_owned()]))
-            }
+            (None, Scope::Api) => Err(ApiError::new(StatusCode::UNAUTHORIZED, NEEDS_TOKEN)
+                .with(vec![NO_TOKEN.to_owned()])),
             // A name that leads to loopback could be the work of a web page that wants to reach
             // it (DNS rebinding).
-            (None, Scope::Metrics) if !is_literal_host(headers) => Err(Problem::new(
+            (None, Scope::Metrics) if !is_literal_host(headers) => Err(ApiError::new(
                 StatusCode::FORBIDDEN,
                 "use 127.0.0.1 or localhost as the host",
             )),

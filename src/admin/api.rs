@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -13,12 +12,13 @@ use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::LevelFilter;
 
+use super::error::ApiError;
 use super::metrics;
 use crate::daemon::Daemon;
 use crate::daemon::audit::{Actor, audit};
 use crate::ice_servers::{IceServers, check_ttl, ice_servers, issue};
-use crate::net::control::NoAnswer;
 use crate::net::log::escape_name;
+use crate::problem::Problem;
 use turnd_proto::server::oversight::{Filter, SessionInfo};
 
 /// The largest request body, in bytes.
@@ -28,13 +28,13 @@ pub(super) const MAX_BODY: usize = 16 << 10;
 const MAX_PAGE: usize = 1000;
 const DEFAULT_PAGE: usize = 100;
 
-/// How long credentials are good when nobody says.
+/// Lifetime of credentials without `ttl_seconds`.
 const DEFAULT_TTL: Duration = Duration::from_secs(86_400);
 
-/// Paths, and what answers there.
+/// Paths and their handlers.
 pub(super) type Routes = Vec<(&'static str, MethodRouter<Arc<Daemon>>)>;
 
-/// The API, for those who may come in.
+/// Routes of the API, for clients with access.
 pub(super) fn guarded() -> Routes {
     vec![
         ("/api/v1/status", get(status)),
@@ -49,12 +49,12 @@ pub(super) fn guarded() -> Routes {
     ]
 }
 
-/// What monitoring reads.
+/// Routes for monitoring.
 pub(super) fn metrics() -> Routes {
     vec![("/metrics", get(metrics::handler))]
 }
 
-/// What orchestrators ask, who have no token.
+/// Routes for orchestrators, which have no token.
 pub(super) fn health() -> Routes {
     vec![("/healthz", get(healthz)), ("/readyz", get(readyz))]
 }
@@ -68,74 +68,19 @@ pub(super) fn router(routes: Routes) -> Router<Arc<Daemon>> {
         })
 }
 
-/// An answer that says why not.
-#[derive(Debug, Serialize)]
-pub(super) struct Problem {
-    #[serde(skip)]
-    status: StatusCode,
-    error: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    details: Vec<String>,
-}
-
-impl Problem {
-    pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self {
-            status,
-            error: error.into(),
-            details: Vec::new(),
-        }
-    }
-
-    /// The same with what is wrong in particular, or the remedy.
-    pub(super) fn with(self, details: Vec<String>) -> Self {
-        Self { details, ..self }
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        (self.status, Json(self)).into_response()
-    }
-}
-
-impl From<JsonRejection> for Problem {
-    fn from(rejection: JsonRejection) -> Self {
-        Self::new(rejection.status(), rejection.body_text())
-    }
-}
-
-impl From<QueryRejection> for Problem {
-    fn from(rejection: QueryRejection) -> Self {
-        Self::new(rejection.status(), rejection.body_text())
-    }
-}
-
-impl From<PathRejection> for Problem {
-    fn from(_: PathRejection) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "no such session")
-    }
-}
-
-impl From<NoAnswer> for Problem {
-    fn from(error: NoAnswer) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
-    }
-}
-
-/// A body whose rejection is a [`Problem`].
+/// A body whose rejection is an [`ApiError`].
 #[derive(FromRequest)]
-#[from_request(via(Json), rejection(Problem))]
+#[from_request(via(Json), rejection(ApiError))]
 struct Body<T>(T);
 
-/// A query whose rejection is a [`Problem`].
+/// A query whose rejection is an [`ApiError`].
 #[derive(FromRequestParts)]
-#[from_request(via(Query), rejection(Problem))]
+#[from_request(via(Query), rejection(ApiError))]
 struct Params<T>(T);
 
-/// A path whose rejection is a [`Problem`].
+/// A path whose rejection is an [`ApiError`].
 #[derive(FromRequestParts)]
-#[from_request(via(Path), rejection(Problem))]
+#[from_request(via(Path), rejection(ApiError))]
 struct Id<T>(T);
 
 async fn healthz(State(daemon): State<Arc<Daemon>>) -> Response {
@@ -191,7 +136,7 @@ impl From<turnd_proto::server::counters::Flow> for Flow {
     }
 }
 
-async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Status>, Problem> {
+async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Status>, ApiError> {
     let status = daemon.control().status().await?;
     let (reloads, failed_reloads) = daemon.reloads();
     let counters = &status.counters;
@@ -292,14 +237,14 @@ impl From<SessionInfo> for Session {
 async fn sessions(
     State(daemon): State<Arc<Daemon>>,
     Params(query): Params<SessionQuery>,
-) -> Result<Json<Sessions>, Problem> {
+) -> Result<Json<Sessions>, ApiError> {
     let limit = query.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
     let filter = Filter {
         serial: None,
         user: query.user,
         client: query.client,
     };
-    // One more than asked for tells whether there is a next page.
+    // A session more than asked for shows that there is a next page.
     let page = daemon
         .control()
         .sessions(filter, query.after, limit + 1)
@@ -325,14 +270,14 @@ fn by_id(id: u64) -> Filter {
     }
 }
 
-fn no_such_session() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "no such session")
+fn no_such_session() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "no such session")
 }
 
 async fn session(
     State(daemon): State<Arc<Daemon>>,
     Id(id): Id<u64>,
-) -> Result<Json<Session>, Problem> {
+) -> Result<Json<Session>, ApiError> {
     let page = daemon.control().sessions(by_id(id), 0, 1).await?;
     let found = page
         .sessions
@@ -350,16 +295,16 @@ struct Killed {
 /// Does something as a whole: a client that leaves must not end it halfway, or unrecorded.
 async fn whole<T: Send + 'static>(
     action: impl Future<Output = T> + Send + 'static,
-) -> Result<T, Problem> {
+) -> Result<T, ApiError> {
     let done = tokio::spawn(action).await;
-    done.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+    done.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
 async fn kill_one(
     State(daemon): State<Arc<Daemon>>,
     Extension(by): Extension<Actor>,
     Id(id): Id<u64>,
-) -> Result<Json<Killed>, Problem> {
+) -> Result<Json<Killed>, ApiError> {
     match whole(async move { daemon.kill(by, by_id(id)).await }).await?? {
         0 => Err(no_such_session()),
         killed => Ok(Json(Killed { killed })),
@@ -377,9 +322,9 @@ async fn kill(
     State(daemon): State<Arc<Daemon>>,
     Extension(by): Extension<Actor>,
     Body(KillRequest { user, client }): Body<KillRequest>,
-) -> Result<Json<Killed>, Problem> {
+) -> Result<Json<Killed>, ApiError> {
     if user.is_none() && client.is_none() {
-        return Err(Problem::new(
+        return Err(ApiError::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "name a user or a client",
         ));
@@ -403,7 +348,7 @@ async fn drain(
     State(daemon): State<Arc<Daemon>>,
     Extension(by): Extension<Actor>,
     Body(Drain { drain }): Body<Drain>,
-) -> Result<Json<Drain>, Problem> {
+) -> Result<Json<Drain>, ApiError> {
     whole(async move { daemon.drain(by, drain).await }).await??;
     Ok(Json(Drain { drain }))
 }
@@ -423,11 +368,11 @@ struct Change {
 async fn reload(
     State(daemon): State<Arc<Daemon>>,
     Extension(by): Extension<Actor>,
-) -> Result<Json<Reloaded>, Problem> {
+) -> Result<Json<Reloaded>, ApiError> {
     let outcome = whole(async move { daemon.reload(by).await }).await?;
     let changes = outcome.map_err(|details| {
         let text = "not reloaded, the old configuration stays";
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text).with(details)
+        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, text).with(details)
     })?;
     let changes = changes.into_iter().map(|c| Change {
         key: c.key,
@@ -449,7 +394,7 @@ async fn log_level(
     State(daemon): State<Arc<Daemon>>,
     Extension(by): Extension<Actor>,
     Body(request): Body<Level>,
-) -> Result<Json<Level>, Problem> {
+) -> Result<Json<Level>, ApiError> {
     let level = match request.level.as_str() {
         "error" => LevelFilter::ERROR,
         "warn" => LevelFilter::WARN,
@@ -458,7 +403,7 @@ async fn log_level(
         "trace" => LevelFilter::TRACE,
         _ => {
             let text = "level is error, warn, info, debug or trace";
-            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text));
+            return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, text));
         }
     };
     daemon.set_log_level(by, level);
@@ -478,20 +423,21 @@ async fn openapi() -> Response {
 struct CredentialsRequest {
     name: Option<String>,
     host: Option<String>,
-    /// For how long they are good.
+    /// Lifetime; absent: a day, or `max-credential-ttl` if that is less.
     ttl_seconds: Option<u32>,
-    /// Without credentials: the client has a user's own.
+    /// Whether to leave out credentials, for a client that has its own.
     #[serde(default)]
     urls_only: bool,
 }
 
-/// Credentials that expire, or none: a user's own never leave the server.
+/// Makes credentials that expire, or none: a user's own never leave the server.
 async fn credentials(
     State(daemon): State<Arc<Daemon>>,
     Extension(by): Extension<Actor>,
     Body(request): Body<CredentialsRequest>,
-) -> Result<Json<IceServers>, Problem> {
-    let refused = |text| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text);
+) -> Result<Json<IceServers>, ApiError> {
+    let refused =
+        |problem: Problem| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, problem.to_string());
     let config = daemon.config();
     let login = if config.server.protocol.stun_only || request.urls_only {
         None
@@ -522,7 +468,7 @@ mod tests {
 
     use super::*;
 
-    /// What the paths answer is held to the document by tests/integration/admin/openapi.rs.
+    /// The answers are held to the document by tests/integration/admin/openapi.rs.
     #[test]
     fn the_document_has_exactly_the_paths_of_the_router() {
         let document: serde_json::Value =

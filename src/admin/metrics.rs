@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
-use super::api::Problem;
+use super::error::ApiError;
 use crate::daemon::Daemon;
 use crate::net::control::Status;
 use stun::message::METHOD_BINDING;
@@ -15,7 +15,7 @@ use turnd_proto::server::counters::{CODES, Counters, Flow, Limit, METHODS};
 use turnd_proto::server::five_tuple::Transport;
 use turnd_proto::server::output::DropReason;
 
-pub(super) async fn handler(State(daemon): State<Arc<Daemon>>) -> Result<Response, Problem> {
+pub(super) async fn handler(State(daemon): State<Arc<Daemon>>) -> Result<Response, ApiError> {
     // Without one worker's numbers the sums would seem to go back.
     let status = daemon.control().status().await?;
     let text = render(&status, &daemon.config().auth.realm, &daemon);
@@ -26,7 +26,7 @@ pub(super) async fn handler(State(daemon): State<Arc<Daemon>>) -> Result<Respons
         .into_response())
 }
 
-/// Text in the making.
+/// A page of metrics under construction.
 #[derive(Default)]
 struct Page(String);
 
@@ -36,7 +36,7 @@ impl Page {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {typ}");
     }
 
-    /// One sample; `labels` come escaped.
+    /// Adds a sample; `labels` are escaped already.
     fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
         let _ = writeln!(self.0, "{name}{labels} {value}");
     }
@@ -145,7 +145,7 @@ fn certificates(page: &mut Page, daemon: &Daemon) {
         "gauge",
         "When a TLS certificate expires, since the Unix epoch.",
     );
-    // As many as the configuration has.
+    // The configuration bounds their number.
     for (names, expiry) in certificates.expiries() {
         page.sample(name, &format!("{{names=\"{}\"}}", escape(&names)), expiry);
     }

@@ -2,6 +2,7 @@
 
 mod access;
 mod api;
+mod error;
 mod metrics;
 mod page;
 mod unix_socket;
@@ -29,21 +30,22 @@ use self::unix_socket::{BindError, UnixSocket};
 use crate::config::{AdminAddr, AdminListen};
 use crate::daemon::Daemon;
 use crate::daemon::audit::Actor;
+use crate::problem::Problem;
 
-/// Where it listens when `admin-listen` is absent, as far as that is possible.
+/// Address to listen on when `admin-listen` is absent, if it is free.
 pub const DEFAULT_TCP: &str = "127.0.0.1:9641";
-/// As [`DEFAULT_TCP`]; where the package makes the folder.
+/// Unix socket to listen on when `admin-listen` is absent; packages make the folder.
 pub const DEFAULT_UNIX: &str = "/run/turnd/turnd.sock";
 
-/// Connections at a time to one listener. One more ends the oldest: whoever only holds them keeps
+/// Most connections to one listener. One more ends the oldest, so that a client that only holds them keeps
 /// nobody out.
 const MAX_CONNECTIONS: usize = 64;
-/// What a client has for the head of a request.
+/// Time limit for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// What a connection has in all: a client that reads nothing ends here. The page opens new ones.
+/// Time limit of a connection, also for a client that reads nothing. The page opens new ones.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One bound place.
+/// A bound listener.
 enum Listener {
     Tcp(TcpListener),
     Unix(UnixSocket),
@@ -56,10 +58,7 @@ pub struct Admin {
 
 impl Admin {
     /// Binds what the configuration says.
-    ///
-    /// # Errors
-    /// A place that was asked for and cannot be had, with the remedy.
-    pub async fn bind(wanted: &AdminListen) -> Result<Self, String> {
+    pub async fn bind(wanted: &AdminListen) -> Result<Self, Problem> {
         let mut listeners = Vec::new();
         match wanted {
             AdminListen::At(places) => {
@@ -80,7 +79,7 @@ impl Admin {
                         }
                         Err(error) => {
                             let reason = explain(&place, &error);
-                            tracing::info!(address = %place, reason, "admin not listening");
+                            tracing::info!(address = %place, %reason, "admin not listening");
                         }
                     }
                 }
@@ -89,8 +88,7 @@ impl Admin {
         Ok(Self { listeners })
     }
 
-    /// The transport addresses that it is bound to.
-    #[must_use]
+    /// Transport addresses of the listeners.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let tcp = self.listeners.iter().filter_map(|listener| match listener {
             Listener::Tcp(listener) => listener.local_addr().ok(),
@@ -99,7 +97,7 @@ impl Admin {
         tcp.collect()
     }
 
-    /// The unix sockets among them.
+    /// Unix sockets among the listeners.
     pub fn unix_sockets(&self) -> impl Iterator<Item = &Path> {
         self.listeners.iter().filter_map(|listener| match listener {
             Listener::Tcp(_) => None,
@@ -122,8 +120,8 @@ async fn bind(place: &AdminAddr) -> Result<Listener, BindError> {
     })
 }
 
-fn explain(place: &AdminAddr, error: &BindError) -> String {
-    let (problem, remedy) = match error {
+fn explain(place: &AdminAddr, error: &BindError) -> Problem {
+    let (what, remedy) = match error {
         BindError::NoSocket => (
             "is a file of another kind, which stays".to_owned(),
             "remove it yourself, or choose another place",
@@ -140,7 +138,7 @@ fn explain(place: &AdminAddr, error: &BindError) -> String {
             _ => (format!("cannot be had: {error}"), "choose another place"),
         },
     };
-    format!("admin-listen: {place} {problem}; {remedy}")
+    Problem::new(what, remedy).of(format_args!("admin-listen: {place}"))
 }
 
 async fn accept(listener: Listener, daemon: Arc<Daemon>) {

@@ -58,7 +58,7 @@ impl From<io::Error> for BindError {
 
 /// Removes the socket file that a crash has left behind.
 fn make_room(path: &Path) -> Result<(), BindError> {
-    // Of the link itself: what it leads to is somebody else's.
+    // Metadata of a link itself: its target is somebody else's.
     match path.symlink_metadata() {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error.into()),

@@ -10,7 +10,7 @@ use super::secret::LoginArgs;
 use super::{Failure, complain, say};
 use crate::bench::{self, LEAST_SIZE, Load, Login, NAMES, Options, Pace, Target};
 
-/// How long REST credentials for a run are good; a run is shorter.
+/// Lifetime of the REST credentials of a run, which is shorter.
 const CREDENTIALS: Duration = Duration::from_secs(3600);
 /// Permissions last for five minutes (RFC 8656 §9), and nothing refreshes them.
 const LONGEST: u64 = 240;
@@ -47,7 +47,7 @@ pub(super) struct Bench {
     servers: Vec<Target>,
     #[command(flatten)]
     login: LoginArgs,
-    /// What to do; see below.
+    /// Load to put on the server; see below.
     #[arg(long, default_value = "voice", value_parser = PossibleValuesParser::new(NAMES))]
     load: String,
     /// Seconds to measure.
@@ -81,7 +81,7 @@ impl Bench {
         let servers = self.servers.iter().map(Target::resolve);
         let servers = servers
             .collect::<Result<Vec<_>, _>>()
-            .map_err(Failure::Run)?;
+            .map_err(Failure::run)?;
         let options = Options {
             servers,
             login: self.login()?,
@@ -95,11 +95,10 @@ impl Bench {
             ));
         }
         let stop = interrupted()?;
-        let report =
-            bench::run(&options, &stop).map_err(|error| Failure::Run(error.to_string()))?;
+        let report = bench::run(&options, &stop).map_err(Failure::run)?;
         if self.json {
             let json = serde_json::to_string_pretty(&report);
-            say(json.map_err(|error| Failure::Run(error.to_string()))?)
+            say(json.map_err(Failure::run)?)
         } else {
             say(report)
         }

@@ -22,7 +22,7 @@ impl Check {
             )),
         }
         let text = loaded.resolved.masked().to_toml();
-        let text = text.map_err(|error| Failure::Run(error.to_string()))?;
+        let text = text.map_err(Failure::run)?;
         say(text.trim_end())
     }
 }

@@ -9,7 +9,7 @@ use crate::config::file::FileConfig;
 use crate::config::{self, Config, Operation, SEARCH};
 use crate::ice_servers::{Login, check_ttl, ice_servers, login};
 
-/// How long credentials are good when nobody says.
+/// Lifetime of credentials without `--ttl`.
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Print credentials as iceServers JSON, ready for an RTCPeerConnection.
@@ -27,7 +27,7 @@ pub(super) struct Credentials {
     /// User to make credentials for, or the static user to print.
     #[arg(long)]
     name: Option<String>,
-    /// How long the credentials are good for, as 90 (seconds), 30m, 24h or 7d; otherwise 24h, or max-credential-ttl if that is less.
+    /// Lifetime of the credentials, as 90 (seconds), 30m, 24h or 7d; otherwise 24h, or max-credential-ttl if that is less.
     #[arg(long, value_parser = duration)]
     ttl: Option<Duration>,
     /// Host of the server; otherwise external-ip, listening-ip or 127.0.0.1.
@@ -42,7 +42,7 @@ impl Credentials {
             None if no_file => Some(secret::variable(secret::SECRET)?.ok_or_else(none)?),
             given => given,
         };
-        // No server's configuration says how long a secret of its own may make credentials for.
+        // A secret that is given by itself has no max-credential-ttl.
         let bounded = secret.is_none();
         let loaded = match secret {
             Some(secret) => config::from_flags(&FileConfig {
@@ -86,7 +86,7 @@ pub(super) fn pretty(
     login: Option<Login>,
 ) -> Result<String, Failure> {
     let servers = ice_servers(config, host, login).map_err(Failure::usage)?;
-    serde_json::to_string_pretty(&servers).map_err(|error| Failure::Run(error.to_string()))
+    serde_json::to_string_pretty(&servers).map_err(Failure::run)
 }
 
 fn none() -> Failure {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{Failure, complain, say};
 use crate::config::coturn::{self, Given, Source, Verdict};
 
-/// No configuration file is larger; `/dev/zero` is.
+/// Largest file that is read, in bytes; `/dev/zero` is larger.
 const LARGEST: u64 = 16 << 20;
 
 /// Turn coturn's configuration into a turnd.toml, and say what became of each option.
@@ -108,7 +108,7 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 fn write(path: &Path, toml: &str) -> Result<(), Failure> {
-    // It holds secrets.
+    // The file holds secrets.
     let file = OpenOptions::new()
         .write(true)
         .create_new(true)

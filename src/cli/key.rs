@@ -36,7 +36,7 @@ impl Key {
             _ => {
                 let prompt = format!("Password of {}", self.user.escape_debug());
                 let password = ask(&prompt)?;
-                // Nobody saw what was typed, and a key does not show it either.
+                // The password was typed unseen, and the key does not show it either.
                 if io::stdin().is_terminal() && ask("Once more")? != password {
                     return Err(Failure::usage("the two passwords differ; type them again"));
                 }

@@ -79,8 +79,12 @@ enum Failure {
 }
 
 impl Failure {
-    fn usage(message: impl Into<String>) -> Self {
-        Self::Usage(vec![message.into()])
+    fn usage(message: impl Display) -> Self {
+        Self::Usage(vec![message.to_string()])
+    }
+
+    fn run(message: impl Display) -> Self {
+        Self::Run(message.to_string())
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Nat {
     /// STUN server; a second one stands in for the other address that the first does not have.
     #[arg(long, required = true, value_name = "HOST[:PORT]", value_parser = server)]
     server: Vec<(String, u16)>,
-    /// How long everything but the lifetime may take, as 20 (seconds) or 1m.
+    /// Time limit of everything but the lifetime, as 20 (seconds) or 1m.
     #[arg(long, default_value = "20s", value_name = "TIME", value_parser = duration)]
     timeout: Duration,
     /// Also find out how long a mapping lives without traffic, up to this; takes some times as long.
@@ -171,7 +171,7 @@ async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAdd
     Ok(addresses)
 }
 
-/// One line on a terminal that says what is being waited for.
+/// Line on a terminal that names the current step.
 struct Progress {
     shown: bool,
     terminal: bool,
@@ -298,7 +298,7 @@ fn seconds(time: Duration) -> String {
     }
 }
 
-/// What is known by name, the rest by why it is not.
+/// Known values by name, the rest by the reason why it is unknown.
 fn as_json(report: &Report) -> Value {
     let mut unknown = serde_json::Map::new();
     let mut fields = serde_json::Map::new();

@@ -1,4 +1,4 @@
-//! The limit on open files: each relayed address is a socket.
+//! Limit on open files: each relayed address is a socket.
 
 use rlimit::Resource;
 
@@ -7,7 +7,7 @@ use crate::config::Config;
 /// Files besides relay sockets: listening sockets of every worker, logs, timers.
 const OTHERS: u64 = 256;
 
-/// What the configuration can need at most.
+/// Most files that the configuration can need.
 fn needed(config: &Config) -> u64 {
     let ports = u64::from(
         config

@@ -10,7 +10,7 @@ use rustix::process::{Pid, test_kill_process};
 use super::Failure;
 use crate::random;
 
-/// No pid has so many digits.
+/// Longest text that is read; no pid has so many digits.
 const LONGEST: u64 = 32;
 
 /// Removes its file when dropped.
@@ -52,7 +52,7 @@ impl PidFile {
         })
     }
 
-    /// Whether the path still leads to what was written.
+    /// Whether the path still leads to the file that was written.
     fn is_ours(&self) -> io::Result<bool> {
         let id = |about: Metadata| (about.dev(), about.ino());
         Ok(
@@ -71,12 +71,12 @@ impl Drop for PidFile {
     }
 }
 
-/// A file that is not in its place yet; removed if it does not get there.
+/// A temporary file beside the pid file; removed when dropped, if it is still there.
 struct Beside(PathBuf);
 
 impl Drop for Beside {
     fn drop(&mut self) {
-        // Moved away, it is not there.
+        // A file that was moved into place is not there.
         let _ = fs::remove_file(&self.0);
     }
 }

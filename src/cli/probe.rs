@@ -29,7 +29,7 @@ const FRESH: Duration = Duration::from_secs(3600);
 
 Exit code 0: a browser is served by every URI. 1: it is not. 2: wrong usage.")]
 pub(super) struct Probe {
-    /// Where the server is, as in iceServers; with -c the addresses of the file.
+    /// URI of the server, as in iceServers; with -c the addresses of the file.
     #[arg(value_name = "URI", required_unless_present = "config", value_parser = str::parse::<Uri>)]
     uris: Vec<Uri>,
     /// Take addresses and a fresh credential from this configuration file.
@@ -43,7 +43,7 @@ pub(super) struct Probe {
     /// PEM file of an authority to trust beside those of the system.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// How long each address may take, as 10 (seconds) or 1m.
+    /// Time limit of each address, as 10 (seconds) or 1m.
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = duration)]
     timeout: Duration,
     /// Print JSON.
@@ -90,7 +90,7 @@ impl Probe {
         }
     }
 
-    /// What to probe, and with what.
+    /// URIs to probe, and the means.
     fn prepare(&self) -> Result<(Vec<Uri>, Means), Failure> {
         let mut uris = self.uris.clone();
         let mut login = self.login()?;
@@ -151,7 +151,7 @@ struct Found {
     login: Option<Login>,
 }
 
-/// What `turnd credentials` would print for a browser.
+/// URIs and login that `turnd credentials` would print for a browser.
 fn from_config(config: &Config) -> Result<Found, Failure> {
     let login = if config.server.protocol.stun_only {
         None
@@ -169,7 +169,7 @@ fn from_config(config: &Config) -> Result<Found, Failure> {
     })
 }
 
-/// One line on a terminal that says what is being waited for.
+/// Line on a terminal that names the current step.
 fn progress(uri: &Uri, target: &Target) {
     if io::stderr().is_terminal() {
         let (name, addr) = (target.transport.name(), target.addr);

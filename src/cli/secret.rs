@@ -1,4 +1,4 @@
-//! Secrets that a command is told: by file, by standard input, by a variable, or at a prompt.
+//! Secrets for a command: from a file, standard input, a variable, or a prompt.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use turnd_proto::auth::rest;
 /// Longest line in bytes that is read as a secret.
 const LONGEST: u64 = 64 << 10;
 
-/// The variable in place of `--password`.
+/// Variable in place of `--password`.
 const PASSWORD: &str = "TURND_PASSWORD";
 
-/// The variable in place of `--secret`.
+/// Variable in place of `--secret`.
 pub(super) const SECRET: &str = "TURND_SECRET";
 
-/// Flags that say who logs in.
+/// Flags with user name and password.
 #[derive(clap::Args)]
 pub(super) struct LoginArgs {
     /// User name; the password is asked for unless something else says it.
@@ -42,7 +42,7 @@ pub(super) struct LoginArgs {
     secret: SecretArgs,
 }
 
-/// Flags that say of which secret credentials are made.
+/// Flags with the secret that makes credentials.
 #[derive(clap::Args)]
 pub(super) struct SecretArgs {
     /// Secret (static-auth-secret) of the server, to make a credential of, or - to read it from standard input. Others on
@@ -144,7 +144,7 @@ pub(super) fn variable(name: &str) -> Result<Option<Secret>, Failure> {
     Ok(Some(Secret::new(text)).filter(|secret| !secret.reveal().is_empty()))
 }
 
-/// One line of standard input; on a terminal after a prompt and without echo.
+/// Reads a line of standard input; on a terminal after a prompt and without echo.
 pub(super) fn ask(prompt: &str) -> Result<Secret, Failure> {
     let failed = |error: io::Error| Failure::Run(format!("standard input cannot be read: {error}"));
     let _quiet = match io::stdin().is_terminal() {

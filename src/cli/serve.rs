@@ -17,7 +17,7 @@ use crate::daemon::log::LogControl;
 use crate::daemon::{Daemon, Origin, ended, notify, privileges};
 use crate::ice_servers::login;
 use crate::net::secure::self_signed;
-use crate::net::{Bound, Service, StartError, WorkerEnded};
+use crate::net::{Bound, Service, WorkerEnded};
 
 /// Run the server; without a configuration file, a demonstration with random credentials.
 #[derive(clap::Args)]
@@ -46,13 +46,13 @@ impl Serve {
         let loaded = config::load(path.as_deref(), &flags)?;
         let mut config = loaded.config.clone();
         let leaving = Leaving::root(&config)?;
-        let log = LogControl::install(&config.log).map_err(Failure::Run)?;
+        let log = LogControl::install(&config.log).map_err(Failure::run)?;
         let lines = log.target().queue().clone();
-        // Whatever ends it: first the log says all that there was, then the caller what was wrong.
+        // On every way out the log is written before the caller tells the error.
         let _written = lines.flush_at_end();
         ended::tell_panics(log.target().clone());
         if let Err(error) = hardened {
-            warn!(%error, "core dumps and other processes are not kept from the secrets in memory");
+            warn!(%error, "the secrets in memory are not protected from core dumps and other processes");
         }
         if let Some(file) = &loaded.file {
             info!(file = %file.display(), "configuration read");
@@ -67,17 +67,16 @@ impl Serve {
             .enable_all()
             .build()
             .map_err(|error| cannot_wait(&error))?;
-        // From here on a signal is kept until it is waited for.
+        // Signals are kept from now on until they are waited for.
         let signals = Signals::new(&runtime).map_err(|error| cannot_wait(&error))?;
         if demo {
             certify(&mut config);
         }
-        let failed = |error: StartError| Failure::Run(error.to_string());
-        let bound = Bound::new(&config).map_err(failed)?;
+        let bound = Bound::new(&config).map_err(Failure::run)?;
         // Before the first client comes, who must not reach it through a relay.
         let admin = runtime
             .block_on(Admin::bind(&config.operation.admin))
-            .map_err(Failure::Run)?;
+            .map_err(Failure::run)?;
         let _pidfile = config.pidfile.as_deref().map(PidFile::write).transpose()?;
         if let Some(leaving) = leaving {
             leaving.now(&admin, &log, &loaded)?;
@@ -85,15 +84,16 @@ impl Serve {
         let target = log.target().clone();
         let ended: WorkerEnded =
             Arc::new(move |worker, reason| ended::worker_ended(&target, worker, reason));
-        // Nothing that strangers send has been looked at until here.
-        let service = Service::start(&config, bound, &admin.addresses(), ended).map_err(failed)?;
+        // No packet of a client has been read until here.
+        let service =
+            Service::start(&config, bound, &admin.addresses(), ended).map_err(Failure::run)?;
         for address in service.listening() {
             info!(%address, "listening");
         }
         if demo {
             invite(&config)?;
         }
-        // What it holds, secrets among it, is from now on what a reload replaces.
+        // A reload replaces the daemon's copy; this one holds secrets.
         drop(config);
         // A reload must not come back without the flags of the demonstration.
         let origin = Origin {
@@ -112,11 +112,11 @@ impl Serve {
     }
 }
 
-/// A process of root that is to be another user's.
+/// The user that a process of root will become.
 struct Leaving(ProcUser);
 
 impl Leaving {
-    /// `None`: the process stays who it is. The log file is made for the user, who opens it anew on HUP.
+    /// `None`: the process keeps its user. Makes the log file for the new user, who opens it anew on HUP.
     fn root(config: &Config) -> Result<Option<Self>, Failure> {
         let Some(user) = config.user.clone() else {
             return Ok(None);
@@ -125,13 +125,13 @@ impl Leaving {
             return Ok(None);
         }
         if let Some(path) = &config.log.file {
-            // One that cannot be made cannot be opened either, which is said then.
+            // A failure shows when the log is opened.
             let _ = privileges::make_file(path, &user);
         }
         Ok(Some(Self(user)))
     }
 
-    /// Becomes the user, and says what it will not be able to do.
+    /// Becomes the user, and warns of what that user may not do.
     fn now(self, admin: &Admin, log: &LogControl, loaded: &Loaded) -> Result<(), Failure> {
         let Self(user) = self;
         for path in admin.unix_sockets() {
@@ -239,7 +239,7 @@ fn certify(config: &mut Config) {
     }
 }
 
-/// Tells how to try the demonstration.
+/// Prints how to try the demonstration.
 fn invite(config: &Config) -> Result<(), Failure> {
     let login = login(&config.auth, None, Duration::ZERO).map_err(Failure::usage)?;
     let json = credentials::pretty(config, None, Some(login))?;
@@ -251,7 +251,7 @@ fn invite(config: &Config) -> Result<(), Failure> {
     ))
 }
 
-/// How often the certificates' files are looked at.
+/// Interval between two looks at the certificates' files.
 const LOOK: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_secs(86400);
 
@@ -303,7 +303,7 @@ impl Signals {
     /// Waits for calls to end; TERM or INT, now, mean at once.
     async fn drain(&mut self, daemon: &Daemon, by: Actor) {
         if let Err(error) = daemon.drain(by, true).await {
-            warn!(%error, "it drains when it can");
+            warn!(%error, "a worker does not drain yet");
         }
         let drained = daemon.drained();
         tokio::pin!(drained);
@@ -325,7 +325,7 @@ async fn hang_up(daemon: &Daemon) {
     let by = Actor::Signal("HUP");
     daemon.reopen_log(by);
     notify::notify("RELOADING=1");
-    // What came of it is in the log.
+    // The outcome is in the log.
     let _ = daemon.reload(by).await;
     notify::notify("READY=1");
 }

@@ -13,9 +13,10 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroizing;
 
 use super::Secret;
-use super::load::read;
+use super::source::read;
+use crate::problem::Problem;
 
-/// Where a certificate and its key are.
+/// Paths of a certificate and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
     /// PEM: the certificate, then its chain.
@@ -33,9 +34,9 @@ pub struct Certificate {
     pub key: Arc<Zeroizing<PrivateKeyDer<'static>>>,
     /// The key as TLS signs with it.
     pub signer: Arc<dyn SigningKey>,
-    /// The names that it is for, in lower case; a first label of `*` stands for any one.
+    /// Names in the certificate, in lower case; a first label of `*` stands for any one.
     pub names: Vec<String>,
-    /// When it expires, in seconds since the Unix epoch.
+    /// End of its validity, in seconds since the Unix epoch.
     pub not_after: i64,
 }
 
@@ -48,7 +49,7 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// Which of the two files is wrong.
+/// File that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// `cert`.
@@ -57,29 +58,24 @@ pub enum Part {
     Key,
 }
 
-/// Why a certificate cannot be used.
+/// Error of a certificate or its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateError {
-    /// Which file.
+    /// File that is wrong.
     pub part: Part,
-    /// What is wrong with it; names the file.
-    pub problem: String,
-    /// What to do.
-    pub remedy: String,
+    /// The error itself, which names the file.
+    pub problem: Problem,
 }
 
 impl fmt::Display for CertificateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.problem, self.remedy)
+        self.problem.fmt(f)
     }
 }
 
 impl std::error::Error for CertificateError {}
 
 /// Reads a certificate and its key and sees that they belong together.
-///
-/// # Errors
-/// Which file is wrong, and what to do.
 pub fn load(
     files: &CertificateFiles,
     password: Option<&Secret>,
@@ -88,8 +84,7 @@ pub fn load(
     let key = key::read_key(&files.key, password)?;
     let wrong = |part, path: &Path, problem: String, remedy: &str| CertificateError {
         part,
-        problem: format!("{} {problem}", path.display()),
-        remedy: remedy.to_owned(),
+        problem: Problem::new(problem, remedy).of(path.display()),
     };
     Certificate::new(chain, key).map_err(|error| match error {
         Unfit::Certificate(reason) => wrong(
@@ -116,12 +111,12 @@ pub fn load(
     })
 }
 
-/// Why a certificate and a key do not make a [`Certificate`].
+/// Reason why a certificate and a key do not make a [`Certificate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unfit {
-    /// The certificate is damaged; how.
+    /// The certificate is damaged, with the reason.
     Certificate(String),
-    /// TLS has no use for the key; why.
+    /// TLS has no use for the key, with the reason.
     Key(String),
     /// The key is another certificate's.
     Pair,
@@ -140,9 +135,6 @@ impl std::error::Error for Unfit {}
 
 impl Certificate {
     /// Takes a certificate, its chain, and its key.
-    ///
-    /// # Errors
-    /// When they do not belong together, or cannot be used.
     pub fn new(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
@@ -170,8 +162,7 @@ impl Certificate {
         })
     }
 
-    /// Whether it is for `name`, which is in lower case (RFC 6125 §6.4).
-    #[must_use]
+    /// Whether the certificate is for `name`, which is in lower case (RFC 6125 §6.4).
     pub fn is_for(&self, name: &str) -> bool {
         self.names.iter().any(|own| match own.strip_prefix("*.") {
             Some(parent) => name.split_once('.').is_some_and(|(_, rest)| rest == parent),
@@ -198,14 +189,13 @@ fn names(leaf: &X509Certificate<'_>) -> Vec<String> {
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let wrong = |problem: String, remedy: &str| CertificateError {
+    let of_file = |problem: Problem| CertificateError {
         part: Part::Certificate,
-        problem: format!("{} {problem}", path.display()),
-        remedy: remedy.to_owned(),
+        problem: problem.of(path.display()),
     };
+    let wrong = |what: String, remedy: &str| of_file(Problem::new(what, remedy));
     let as_pem = "write it as PEM: -----BEGIN CERTIFICATE-----";
-    let source =
-        read(path).map_err(|problem| wrong(problem, "name a PEM file that this user may read"))?;
+    let source = read(path, "name a PEM file that this user may read").map_err(of_file)?;
     let sections = pem::parse_many(&source.bytes)
         .map_err(|error| wrong(format!("is no certificate: {error}"), as_pem))?;
     let chain: Vec<_> = sections

@@ -1,316 +1,306 @@
-//! Checking who may allocate: realm, users, secrets.
+//! Checks of the keys about credentials: realm, users, secrets.
 
 use std::path::Path;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use precis_profiles::OpaqueString;
 use precis_profiles::precis_core::Error as PrecisError;
 use precis_profiles::precis_core::profile::PrecisFastInvocation;
 use zeroize::Zeroizing;
 
 use super::Secret;
-use super::check::{Checker, on};
 use super::error::{ConfigError, shown};
 use super::file::FileConfig;
-use super::load::{Source, read};
+use super::problems::Problems;
+use super::source::{Source, read};
+use super::values::{on, one_of, seconds};
+use super::weak::{check_passwords, check_secret};
+use crate::problem::Problem;
 use turnd_proto::auth::key::Key;
 use turnd_proto::auth::{Credential, RestExpiry, Settings, User};
 
 /// REALM has fewer than 128 characters (RFC 8489 §14.9).
 const LONGEST_REALM: usize = 127;
 
-/// In bytes, so that no 401 or 438 grows to 548 bytes (S13); a domain name has 253 at the most.
+/// Longest realm in bytes, so that no 401 or 438 grows to 548 bytes; a domain name has 253 at the most.
 const LONGEST_REALM_BYTES: usize = 255;
 
 /// Bytes of a 401 without its realm: header, ERROR-CODE, NONCE and REALM's own header.
 const CHALLENGE: usize = 72;
 
-/// In bytes: a 401 is five times as long as a request of 20 bytes, the promise of docs/security.md.
+/// Longest realm in bytes that keeps a 401 below five times a request of 20 bytes, as docs/security.md promises.
 const LONGEST_HARMLESS_REALM: usize = 28;
 
 /// USERNAME has fewer than 509 bytes (RFC 8489 §14.3).
 const LONGEST_NAME: usize = 508;
 
-/// A problem and its remedy.
-type Wrong = (String, String);
-
-/// Where an entry of a list was written.
+/// Element of a list, or line of a file.
 enum Place<'a> {
     Element(usize),
     Line(&'a Path, usize),
 }
 
-impl Checker<'_> {
-    pub(super) fn auth(&mut self, file: &mut FileConfig) -> Settings {
-        let realm = self.realm(file);
-        let users_before = self.errors.len();
-        let mut users = self.users(file);
-        let mut secrets = self.secrets(file);
-        let clean = users_before == self.errors.len();
-        if file.lt_cred_mech == Some(false) && !users.is_empty() {
-            self.unused("user", "lt-cred-mech is false");
-            users.clear();
-        }
-        if file.use_auth_secret == Some(false) && !secrets.is_empty() {
-            self.unused("static-auth-secret", "use-auth-secret is false");
-            secrets.clear();
-        }
-        let no_auth = on(file.no_auth);
-        if no_auth && !(users.is_empty() && secrets.is_empty()) {
-            self.unused(
-                "user and static-auth-secret",
-                "no-auth lets anyone allocate",
-            );
-        }
-        // A mistake may be why a credential seems to be missing: no second error for it.
-        if clean && self.errors.is_empty() {
-            self.somebody(file, &users, &secrets);
-        }
-        let nonce_secret = self.secret(
-            "nonce-secret",
-            file.nonce_secret.as_ref(),
-            file.nonce_secret_file.as_deref(),
+pub(super) fn check_auth(file: &mut FileConfig, problems: &mut Problems<'_>) -> Settings {
+    let realm = realm(file, problems);
+    let errors_before = problems.count();
+    let mut users = users(file, problems);
+    let mut secrets = secrets(file, problems);
+    let clean = errors_before == problems.count();
+    if file.lt_cred_mech == Some(false) && !users.is_empty() {
+        unused("user", "lt-cred-mech is false", problems);
+        users.clear();
+    }
+    if file.use_auth_secret == Some(false) && !secrets.is_empty() {
+        unused("static-auth-secret", "use-auth-secret is false", problems);
+        secrets.clear();
+    }
+    let no_auth = on(file.no_auth);
+    if no_auth && !(users.is_empty() && secrets.is_empty()) {
+        unused(
+            "user and static-auth-secret",
+            "no-auth lets anyone allocate",
+            problems,
         );
-        if !no_auth {
-            let passwords = users.iter().filter_map(|user| match &user.credential {
-                Credential::Password(password) => Some((user.name.as_str(), password)),
-                Credential::Key(_) => None,
-            });
-            self.passwords(passwords);
-            for secret in &secrets {
-                self.strength("static-auth-secret", secret);
-            }
-        }
-        if let Some(secret) = &nonce_secret {
-            self.strength("nonce-secret", secret);
-        }
-        file.lt_cred_mech = Some(!users.is_empty());
-        file.use_auth_secret = Some(!secrets.is_empty());
-        Settings {
-            realm,
-            no_auth,
-            users,
-            secrets,
-            rest_separator: self.separator(file.rest_api_separator.as_deref()),
-            rest_expiry: self.one_of(
-                "rest-expiry",
-                file.rest_expiry.as_deref(),
-                &[("keep", RestExpiry::Keep), ("end", RestExpiry::End)],
-                RestExpiry::Keep,
-            ),
-            stale_nonce: self.seconds("stale-nonce", file.stale_nonce, 1..=3600),
-            nonce_secret,
+    }
+    // An error so far may be the reason for a missing credential: no second error for it.
+    if clean && problems.count() == 0 {
+        somebody(file, &users, &secrets, problems);
+    }
+    let nonce_secret = secret(
+        "nonce-secret",
+        file.nonce_secret.as_ref(),
+        file.nonce_secret_file.as_deref(),
+        problems,
+    );
+    if !no_auth {
+        let passwords = users.iter().filter_map(|user| match &user.credential {
+            Credential::Password(password) => Some((user.name.as_str(), password)),
+            Credential::Key(_) => None,
+        });
+        check_passwords(passwords, problems);
+        for secret in &secrets {
+            check_secret("static-auth-secret", secret, problems);
         }
     }
-
-    fn unused(&mut self, what: &str, why: &str) {
-        self.warnings.push(format!("{what} not used: {why}"));
+    if let Some(secret) = &nonce_secret {
+        check_secret("nonce-secret", secret, problems);
     }
-
-    fn somebody(&mut self, file: &FileConfig, users: &[User], secrets: &[Secret]) {
-        if on(file.use_auth_secret) && secrets.is_empty() {
-            let remedy = "add static-auth-secret or static-auth-secret-file";
-            self.wrong("use-auth-secret", None, "there is no secret", remedy);
-        } else if users.is_empty() && secrets.is_empty() && !on(file.no_auth) && !on(file.stun_only)
-        {
-            self.errors.push(ConfigError {
-                file: self.origins.file.clone(),
-                line: None,
-                key: None,
-                problem: "nobody may allocate, as there are no credentials".to_owned(),
-                remedy: "add user or static-auth-secret, or set no-auth = true".to_owned(),
-            });
-        }
+    file.lt_cred_mech = Some(!users.is_empty());
+    file.use_auth_secret = Some(!secrets.is_empty());
+    Settings {
+        realm,
+        no_auth,
+        users,
+        secrets,
+        rest_separator: separator(file.rest_api_separator.as_deref(), problems),
+        rest_expiry: one_of(
+            "rest-expiry",
+            file.rest_expiry.as_deref(),
+            &[("keep", RestExpiry::Keep), ("end", RestExpiry::End)],
+            RestExpiry::Keep,
+            problems,
+        ),
+        stale_nonce: seconds("stale-nonce", file.stale_nonce, 1..=3600, problems),
+        nonce_secret,
     }
+}
 
-    fn realm(&mut self, file: &mut FileConfig) -> String {
-        let key = self.origins.given(&["realm", "server-name"]);
-        if key == "server-name" {
-            file.realm.clone_from(&file.server_name);
+fn unused(what: &str, why: &str, problems: &mut Problems<'_>) {
+    problems.warn([format!("{what} not used: {why}")]);
+}
+
+fn somebody(file: &FileConfig, users: &[User], secrets: &[Secret], problems: &mut Problems<'_>) {
+    if on(file.use_auth_secret) && secrets.is_empty() {
+        let remedy = "add static-auth-secret or static-auth-secret-file";
+        problems.wrong("use-auth-secret", None, "there is no secret", remedy);
+    } else if users.is_empty() && secrets.is_empty() && !on(file.no_auth) && !on(file.stun_only) {
+        problems.add_without_key(Problem::new(
+            "nobody may allocate, as there are no credentials",
+            "add user or static-auth-secret, or set no-auth = true",
+        ));
+    }
+}
+
+fn realm(file: &mut FileConfig, problems: &mut Problems<'_>) -> String {
+    let key = problems.given(&["realm", "server-name"]);
+    if key == "server-name" {
+        file.realm.clone_from(&file.server_name);
+    }
+    let realm = file.realm.clone().unwrap_or_default();
+    let length = realm.chars().count();
+    let wrong = if length > LONGEST_REALM {
+        Some(Problem::new(
+            format!("has {length} characters"),
+            format!("shorten it to {LONGEST_REALM}"),
+        ))
+    } else if realm.len() > LONGEST_REALM_BYTES {
+        Some(Problem::new(
+            format!("has {} bytes", realm.len()),
+            format!("shorten it to {LONGEST_REALM_BYTES}"),
+        ))
+    } else {
+        match prepared(&realm) {
+            Ok(_) => None,
+            Err(Unfit::Empty) => Some(Problem::new(
+                "is empty",
+                "write the domain name of the service",
+            )),
+            Err(Unfit::Char(c)) => Some(Problem::new(
+                format!("holds {}, which is not allowed", named(c)),
+                "remove that character",
+            )),
         }
-        let realm = file.realm.clone().unwrap_or_default();
-        let length = realm.chars().count();
-        let wrong = if length > LONGEST_REALM {
-            Some((
-                format!("has {length} characters"),
-                format!("shorten it to {LONGEST_REALM}"),
-            ))
-        } else if realm.len() > LONGEST_REALM_BYTES {
-            Some((
-                format!("has {} bytes", realm.len()),
-                format!("shorten it to {LONGEST_REALM_BYTES}"),
-            ))
-        } else {
-            match prepared(&realm) {
-                Ok(_) => None,
-                Err(Unfit::Empty) => Some((
-                    "is empty".to_owned(),
-                    "write the domain name of the service".to_owned(),
-                )),
-                Err(Unfit::Char(c)) => Some((
-                    format!("holds {}, which is not allowed", named(c)),
-                    "remove that character".to_owned(),
-                )),
-            }
-        };
-        if let Some((problem, remedy)) = wrong {
-            self.wrong(key, None, problem, remedy);
-        } else if realm.len() > LONGEST_HARMLESS_REALM {
-            let reply = CHALLENGE + realm.len().next_multiple_of(4);
-            self.warnings.push(format!(
-                "{key}: has {} bytes, which makes a 401 {}.{} times as long as the shortest \
+    };
+    if let Some(problem) = wrong {
+        problems.add(key, None, problem);
+    } else if realm.len() > LONGEST_HARMLESS_REALM {
+        let reply = CHALLENGE + realm.len().next_multiple_of(4);
+        problems.warn([format!(
+            "{key}: has {} bytes, which makes a 401 {}.{} times as long as the shortest \
                  request; with {LONGEST_HARMLESS_REALM} or fewer it is at most 5 times",
-                realm.len(),
-                reply / 20,
-                reply % 20 / 2,
-            ));
-        }
-        realm
+            realm.len(),
+            reply / 20,
+            reply % 20 / 2,
+        )]);
     }
+    realm
+}
 
-    fn users(&mut self, file: &FileConfig) -> Vec<User> {
-        let mut users = Vec::new();
-        let mut names = std::collections::HashSet::new();
-        let mut add = |checker: &mut Self, place: &Place<'_>, text: &str| {
-            let wrong = match user(text) {
-                Ok((user, same)) => {
-                    if names.insert(same) {
-                        users.push(user);
-                        return;
-                    }
-                    let problem = format!("user {} is given twice", shown(&user.name));
-                    (problem, "remove one".to_owned())
+fn users(file: &FileConfig, problems: &mut Problems<'_>) -> Vec<User> {
+    let mut users = Vec::new();
+    let mut names = std::collections::HashSet::new();
+    let mut add = |problems: &mut Problems<'_>, place: &Place<'_>, text: &str| {
+        let wrong = match user(text) {
+            Ok((user, same)) => {
+                if names.insert(same) {
+                    users.push(user);
+                    return;
                 }
-                Err(wrong) => wrong,
-            };
-            checker.entry("user", place, wrong);
+                let problem = format!("user {} is given twice", shown(&user.name));
+                Problem::new(problem, "remove one")
+            }
+            Err(wrong) => wrong,
         };
-        for (n, text) in file.user.iter().flatten().enumerate() {
-            add(self, &Place::Element(n), text.reveal());
-        }
-        let source = self.source("user-file", file.user_file.as_deref());
-        if let Some(source) = &source {
-            let remedy = "write one name:password per line";
-            for (line, text) in self.entries("user-file", source, remedy) {
-                add(self, &Place::Line(&source.path, line), text);
-            }
-        }
-        users
+        entry("user", place, wrong, problems);
+    };
+    for (n, text) in file.user.iter().flatten().enumerate() {
+        add(problems, &Place::Element(n), text.reveal());
     }
-
-    fn secrets(&mut self, file: &FileConfig) -> Vec<Secret> {
-        let mut secrets = Vec::new();
-        for (n, text) in file.static_auth_secret.iter().flatten().enumerate() {
-            if text.reveal().is_empty() {
-                let wrong = (
-                    "a secret is empty".into(),
-                    "write a long random text".into(),
-                );
-                self.entry("static-auth-secret", &Place::Element(n), wrong);
-            } else {
-                secrets.push(text.clone());
-            }
+    let source = source("user-file", file.user_file.as_deref(), problems);
+    if let Some(source) = &source {
+        let remedy = "write one name:password per line";
+        for (line, text) in entries("user-file", source, remedy, problems) {
+            add(problems, &Place::Line(&source.path, line), text);
         }
-        let key = "static-auth-secret-file";
-        let source = self.source(key, file.static_auth_secret_file.as_deref());
-        if let Some(source) = &source {
-            let lines = self.entries(key, source, "write one secret per line");
-            secrets.extend(lines.into_iter().map(|(_, text)| Secret::new(text)));
-        }
-        secrets
     }
+    users
+}
 
-    /// The secret of `key`, given as such or on the one line of a file.
-    pub(super) fn secret(
-        &mut self,
-        key: &str,
-        text: Option<&Secret>,
-        path: Option<&Path>,
-    ) -> Option<Secret> {
-        let file_key = format!("{key}-file");
-        if let Some(source) = self.source(&file_key, path) {
-            if text.is_some() {
-                let problem = format!("{key} is given as well");
-                self.wrong(&file_key, None, problem, "keep one of the two");
-            }
-            let lines = self.entries(&file_key, &source, "write one secret");
-            if lines.len() > 1 {
-                let problem = format!("{} holds {} lines", shown_path(&source.path), lines.len());
-                self.wrong(&file_key, None, problem, "keep one");
-            }
-            return lines.first().map(|(_, text)| Secret::new(*text));
-        }
-        let text = text?;
+fn secrets(file: &FileConfig, problems: &mut Problems<'_>) -> Vec<Secret> {
+    let mut secrets = Vec::new();
+    for (n, text) in file.static_auth_secret.iter().flatten().enumerate() {
         if text.reveal().is_empty() {
-            let remedy = "write a long random text, or leave it out";
-            self.wrong(key, None, "is empty", remedy);
-        }
-        Some(text.clone())
-    }
-
-    fn separator(&mut self, text: Option<&str>) -> char {
-        let mut chars = text.unwrap_or_default().chars();
-        match (chars.next(), chars.next()) {
-            (Some(c), None) if !c.is_ascii_digit() && !c.is_control() => c,
-            _ => {
-                let problem = format!(
-                    "{} cannot separate time and name",
-                    shown(text.unwrap_or_default())
-                );
-                let remedy = "write one character that is not a digit, such as \":\"";
-                self.wrong("rest-api-separator", None, problem, remedy);
-                ':'
-            }
+            let wrong = Problem::new("a secret is empty", "write a long random text");
+            entry("static-auth-secret", &Place::Element(n), wrong, problems);
+        } else {
+            secrets.push(text.clone());
         }
     }
+    let key = "static-auth-secret-file";
+    let source = source(key, file.static_auth_secret_file.as_deref(), problems);
+    if let Some(source) = &source {
+        let lines = entries(key, source, "write one secret per line", problems);
+        secrets.extend(lines.into_iter().map(|(_, text)| Secret::new(text)));
+    }
+    secrets
+}
 
-    /// Reads a file that holds secrets.
-    fn source(&mut self, key: &str, path: Option<&Path>) -> Option<Source> {
-        let path = path?;
-        match read(path) {
-            Ok(source) => {
-                self.warnings.extend(source.exposure());
-                Some(source)
-            }
-            Err(problem) => {
-                let problem = format!("{} {problem}", shown_path(path));
-                let remedy = "name a file that this user may read";
-                self.wrong(key, None, problem, remedy);
-                None
-            }
+/// The secret of `key`, given as such or on the one line of a file.
+pub(super) fn secret(
+    key: &str,
+    text: Option<&Secret>,
+    path: Option<&Path>,
+    problems: &mut Problems<'_>,
+) -> Option<Secret> {
+    let file_key = format!("{key}-file");
+    if let Some(source) = source(&file_key, path, problems) {
+        if text.is_some() {
+            let problem = format!("{key} is given as well");
+            problems.wrong(&file_key, None, problem, "keep one of the two");
+        }
+        let lines = entries(&file_key, &source, "write one secret", problems);
+        if lines.len() > 1 {
+            let problem = format!("{} holds {} lines", shown_path(&source.path), lines.len());
+            problems.wrong(&file_key, None, problem, "keep one");
+        }
+        return lines.first().map(|(_, text)| Secret::new(*text));
+    }
+    let text = text?;
+    if text.reveal().is_empty() {
+        let remedy = "write a long random text, or leave it out";
+        problems.wrong(key, None, "is empty", remedy);
+    }
+    Some(text.clone())
+}
+
+fn separator(text: Option<&str>, problems: &mut Problems<'_>) -> char {
+    let mut chars = text.unwrap_or_default().chars();
+    match (chars.next(), chars.next()) {
+        (Some(c), None) if !c.is_ascii_digit() && !c.is_control() => c,
+        _ => {
+            let problem = format!(
+                "{} cannot separate time and name",
+                shown(text.unwrap_or_default())
+            );
+            let remedy = "write one character that is not a digit, such as \":\"";
+            problems.wrong("rest-api-separator", None, problem, remedy);
+            ':'
         }
     }
+}
 
-    /// The lines of a file of secrets, of which there must be one.
-    fn entries<'s>(
-        &mut self,
-        key: &str,
-        source: &'s Source,
-        remedy: &str,
-    ) -> Vec<(usize, &'s str)> {
-        match source.entries() {
-            Ok(lines) => {
-                if lines.is_empty() {
-                    let problem = format!("{} is empty", shown_path(&source.path));
-                    self.wrong(key, None, problem, remedy);
-                }
-                lines
-            }
-            Err(error) => {
-                self.errors.push(error);
-                Vec::new()
-            }
+/// Reads a file that holds secrets.
+fn source(key: &str, path: Option<&Path>, problems: &mut Problems<'_>) -> Option<Source> {
+    let path = path?;
+    match read(path, "name a file that this user may read") {
+        Ok(source) => {
+            problems.warn(source.exposure());
+            Some(source)
+        }
+        Err(problem) => {
+            let problem = problem.of(shown_path(path));
+            problems.add(key, None, problem);
+            None
         }
     }
+}
 
-    fn entry(&mut self, key: &str, place: &Place<'_>, (problem, remedy): Wrong) {
-        match place {
-            Place::Element(n) => self.wrong(key, Some(*n), problem, remedy),
-            Place::Line(path, line) => {
-                self.errors
-                    .push(ConfigError::of_file(*path, Some(*line), problem, remedy));
+/// The lines of a file of secrets, of which there must be one.
+fn entries<'s>(
+    key: &str,
+    source: &'s Source,
+    remedy: &str,
+    problems: &mut Problems<'_>,
+) -> Vec<(usize, &'s str)> {
+    match source.entries() {
+        Ok(lines) => {
+            if lines.is_empty() {
+                let problem = format!("{} is empty", shown_path(&source.path));
+                problems.wrong(key, None, problem, remedy);
             }
+            lines
+        }
+        Err(error) => {
+            problems.push(error);
+            Vec::new()
+        }
+    }
+}
+
+fn entry(key: &str, place: &Place<'_>, problem: Problem, problems: &mut Problems<'_>) {
+    match place {
+        Place::Element(n) => problems.add(key, Some(*n), problem),
+        Place::Line(path, line) => {
+            problems.push(ConfigError::of_file(*path, Some(*line), problem));
         }
     }
 }
@@ -320,24 +310,24 @@ fn shown_path(path: &Path) -> String {
 }
 
 /// Reads one `user`, and gives its name as it is compared too. The error never holds the password.
-fn user(text: &str) -> Result<(User, String), Wrong> {
+fn user(text: &str) -> Result<(User, String), Problem> {
     const FORM: &str = "write \"name:password\"";
-    let wrong = |problem: String, remedy: &str| Err((problem, remedy.to_owned()));
+    let wrong = |what: &str, remedy: &str| Err(Problem::new(what, remedy));
     let Some((name, password)) = text.split_once(':') else {
-        return wrong("a user has no `:`".to_owned(), FORM);
+        return wrong("a user has no `:`", FORM);
     };
     if name.len() > LONGEST_NAME {
         return wrong(
-            format!("user {} has {} bytes", shown(name), name.len()),
+            &format!("user {} has {} bytes", shown(name), name.len()),
             &format!("shorten the name to {LONGEST_NAME}"),
         );
     }
     let same = match prepared(name) {
         Ok(same) => same,
-        Err(Unfit::Empty) => return wrong("a user name is empty".to_owned(), FORM),
+        Err(Unfit::Empty) => return wrong("a user name is empty", FORM),
         Err(Unfit::Char(c)) => {
             return wrong(
-                format!(
+                &format!(
                     "user {} holds {}, which is not allowed",
                     shown(name),
                     named(c)
@@ -349,7 +339,7 @@ fn user(text: &str) -> Result<(User, String), Wrong> {
     let credential = if password.starts_with("0x") {
         let Some(key) = Key::from_hex(password) else {
             return wrong(
-                format!(
+                &format!(
                     "the key of user {} is not 0x and 32 hex digits",
                     shown(name)
                 ),
@@ -365,13 +355,13 @@ fn user(text: &str) -> Result<(User, String), Wrong> {
             }
             Err(Unfit::Empty) => {
                 return wrong(
-                    format!("the password of user {} is empty", shown(name)),
+                    &format!("the password of user {} is empty", shown(name)),
                     FORM,
                 );
             }
             Err(Unfit::Char(_)) => {
                 return wrong(
-                    format!(
+                    &format!(
                         "the password of user {} holds a character that is not allowed",
                         shown(name)
                     ),
@@ -408,27 +398,6 @@ fn named(c: Option<char>) -> String {
     match c {
         Some(c) => format!("U+{:04X}", u32::from(c)),
         None => "a character".to_owned(),
-    }
-}
-
-impl FileConfig {
-    /// Replaces `user` by one with a random name and password, in letters that need no quoting anywhere.
-    ///
-    /// # Errors
-    /// The system has no random numbers.
-    pub fn with_random_user(mut self) -> Result<Self, getrandom::Error> {
-        let mut bytes = [0; 24];
-        loop {
-            getrandom::fill(&mut bytes)?;
-            let (name, password) = bytes.split_at(6);
-            let name = URL_SAFE_NO_PAD.encode(name);
-            let password = URL_SAFE_NO_PAD.encode(password);
-            // What begins so would be read as a key.
-            if !password.starts_with("0x") {
-                self.user = Some(vec![Secret::new(format!("{name}:{password}"))]);
-                return Ok(self);
-            }
-        }
     }
 }
 

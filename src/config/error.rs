@@ -1,92 +1,86 @@
-//! What is wrong with a configuration, where, and what to do about it.
+//! Errors of a configuration: the problem, and the place that it was found at.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-/// One thing that is wrong with the configuration.
+use crate::problem::Problem;
+
+/// One error of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The file it is in; `None`: a flag, or nothing was read.
+    /// The file that holds the error; `None`: a flag, or nothing was read.
     pub file: Option<PathBuf>,
-    /// The line in that file, from 1.
+    /// Line in the file, from 1.
     pub line: Option<usize>,
     /// The key, or the flag with its dashes.
     pub key: Option<String>,
-    /// What is wrong; never holds a secret.
-    pub problem: String,
-    /// What to do about it.
-    pub remedy: String,
+    /// The error itself, with its remedy.
+    pub problem: Problem,
 }
 
 impl ConfigError {
+    /// The place as it stands before the problem: `turnd.toml:7: realm: `.
+    pub(super) fn place(&self) -> String {
+        let mut place = String::new();
+        if let Some(file) = &self.file {
+            place += &file.display().to_string();
+            if let Some(line) = self.line {
+                place += &format!(":{line}");
+            }
+            place += ": ";
+        }
+        if let Some(key) = &self.key {
+            place += &format!("{key}: ");
+        }
+        place
+    }
+
     /// An error that belongs to no key.
-    pub(super) fn of_file(
-        file: impl Into<PathBuf>,
-        line: Option<usize>,
-        problem: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
+    pub(super) fn of_file(file: impl Into<PathBuf>, line: Option<usize>, problem: Problem) -> Self {
         Self {
             file: Some(file.into()),
             line,
             key: None,
-            problem: problem.into(),
-            remedy: remedy.into(),
+            problem,
         }
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(file) = &self.file {
-            write!(f, "{}", file.display())?;
-            if let Some(line) = self.line {
-                write!(f, ":{line}")?;
-            }
-            f.write_str(": ")?;
-        }
-        if let Some(key) = &self.key {
-            write!(f, "{key}: ")?;
-        }
-        write!(f, "{}; {}", self.problem, self.remedy)
+        write!(f, "{}{}", self.place(), self.problem)
     }
 }
 
 impl std::error::Error for ConfigError {}
 
-/// Where a value was written.
+/// The place that a value was written at.
 #[derive(Clone, Debug)]
 pub(super) enum Origin {
-    /// In the configuration file.
+    /// A line of the configuration file.
     File {
-        /// The line of the key.
+        /// Line of the key.
         line: usize,
-        /// The line of each element of a list.
+        /// Line of each element of a list.
         elements: Vec<usize>,
     },
-    /// On the command line.
+    /// The command line.
     Flag,
 }
 
-/// Where every given value was written.
+/// The places of all given values.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Origins {
     /// The configuration file.
     pub(super) file: Option<PathBuf>,
-    /// By key; a key that is missing here has its default.
+    /// Place by key; a key that is missing here has its default.
     pub(super) keys: BTreeMap<String, Origin>,
 }
 
 impl Origins {
     /// An error about `key`, or about one element of its list.
-    pub(super) fn error(
-        &self,
-        key: &str,
-        element: Option<usize>,
-        problem: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> ConfigError {
+    pub(super) fn error(&self, key: &str, element: Option<usize>, problem: Problem) -> ConfigError {
         let (file, line, key) = match self.keys.get(key) {
             Some(Origin::Flag) => (None, None, format!("--{key}")),
             Some(Origin::File { line, elements }) => {
@@ -99,8 +93,7 @@ impl Origins {
             file,
             line,
             key: Some(key),
-            problem: problem.into(),
-            remedy: remedy.into(),
+            problem,
         }
     }
 

@@ -2,16 +2,16 @@
 
 use std::ffi::OsString;
 
+use crate::problem::Problem;
+
 const ESCAPE: &str = "write $${ for a plain ${";
 
-/// Replaces each `${NAME}` by the variable and each `$${` by `${`; also says whether there was a variable.
-///
-/// # Errors
-/// The problem and the remedy; neither holds more of the text than a variable's name.
+/// Replaces each `${NAME}` by the variable and each `$${` by `${`; also says whether there was a variable. An error repeats no
+/// more of the text than a variable's name.
 pub(super) fn expand(
     text: &str,
     env: &dyn Fn(&str) -> Option<OsString>,
-) -> Result<(String, bool), (String, String)> {
+) -> Result<(String, bool), Problem> {
     let mut full = String::with_capacity(text.len());
     let mut used = false;
     let mut rest = text;
@@ -26,21 +26,21 @@ pub(super) fn expand(
         }
         full.push_str(before);
         let Some((name, after)) = inside.split_once('}') else {
-            return Err(("`${` has no `}`".to_owned(), ESCAPE.to_owned()));
+            return Err(Problem::new("`${` has no `}`", ESCAPE));
         };
-        // What is no name may be part of a password: it is not repeated.
+        // Text that is no name may be part of a password: it is not repeated.
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || !name.chars().all(word) {
             let problem = "what stands in `${…}` is not the name of a variable";
-            return Err((problem.to_owned(), ESCAPE.to_owned()));
+            return Err(Problem::new(problem, ESCAPE));
         }
         let Some(value) = env(name) else {
             let problem = format!("the environment has no variable {name}");
-            return Err((problem, format!("set it, or {ESCAPE}")));
+            return Err(Problem::new(problem, format!("set it, or {ESCAPE}")));
         };
         let Ok(value) = value.into_string() else {
             let problem = format!("the variable {name} is not UTF-8");
-            return Err((problem, "set it to UTF-8 text".to_owned()));
+            return Err(Problem::new(problem, "set it to UTF-8 text"));
         };
         full.push_str(&value);
         used = true;
@@ -62,7 +62,7 @@ mod tests {
         };
         expand(text, &env)
             .map(|(full, _)| full)
-            .map_err(|(problem, remedy)| format!("{problem}; {remedy}"))
+            .map_err(|problem| problem.to_string())
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use toml::Table;
@@ -12,344 +14,304 @@ use toml::Table;
 use super::{ClearTable, Secret};
 use turnd_proto::{auth, server};
 
-/// What `turnd check` shows in place of a secret.
+/// Text that `turnd check` shows in place of a secret.
 const MASK: &str = "***";
 
 /// The largest integer that TOML has.
 const MOST: u64 = i64::MAX as u64;
 
-/// Every key; `None`: not given.
-#[derive(Clone, Default, Serialize, Deserialize, clap::Args)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct FileConfig {
-    /// Port for clients.
-    #[arg(long, help_heading = "Listening", value_name = "PORT")]
-    pub listening_port: Option<u16>,
-    /// Second port for clients; either one speaks everything.
-    #[arg(long, help_heading = "Listening", value_name = "PORT")]
-    pub tls_listening_port: Option<u16>,
-    /// Help clients to find out their NAT (RFC 5780); needs two listening-ip of a family, makes Binding replies longer.
-    #[arg(long, help_heading = "Listening")]
-    pub rfc5780: Option<bool>,
-    /// Other port of rfc5780 beside listening-port; absent: the next one.
-    #[arg(long, help_heading = "Listening", value_name = "PORT")]
-    pub alt_listening_port: Option<u16>,
-    /// Other port of rfc5780 beside tls-listening-port; absent: the next one.
-    #[arg(long, help_heading = "Listening", value_name = "PORT")]
-    pub alt_tls_listening_port: Option<u16>,
-    /// Addresses to listen on; none: every address, IPv4 and IPv6.
-    #[arg(long, help_heading = "Listening", value_name = "IP")]
-    #[serde(default, deserialize_with = "one_or_many")]
-    pub listening_ip: Option<Vec<String>>,
-    /// Worker threads; 0: one per CPU.
-    #[arg(long, help_heading = "Listening", value_name = "N")]
-    pub relay_threads: Option<u32>,
-    /// Refuse plain UDP from clients.
-    #[arg(long, help_heading = "Transports")]
-    pub no_udp: Option<bool>,
-    /// Refuse plain TCP from clients.
-    #[arg(long, help_heading = "Transports")]
-    pub no_tcp: Option<bool>,
-    /// PEM files with a certificate and its chain; several are chosen between by the name that a client asks for.
-    #[arg(long, help_heading = "Transports", value_name = "FILE")]
-    #[serde(default, deserialize_with = "one_or_many")]
-    pub cert: Option<Vec<String>>,
-    /// PEM files with the keys of cert, in the same order.
-    #[arg(long, help_heading = "Transports", value_name = "FILE")]
-    #[serde(default, deserialize_with = "one_or_many")]
-    pub pkey: Option<Vec<String>>,
-    /// Password of the keys.
-    #[arg(long, help_heading = "Transports", value_name = "TEXT")]
-    pub pkey_pwd: Option<Secret>,
-    /// File with that password on one line.
-    #[arg(long, help_heading = "Transports", value_name = "FILE")]
-    pub pkey_pwd_file: Option<PathBuf>,
-    /// TLS and DTLS ciphers to offer, separated by colons; absent: all ECDHE AES-GCM and ChaCha20 ones.
-    #[arg(long, help_heading = "Transports", value_name = "TEXT")]
-    pub cipher_list: Option<String>,
-    /// Refuse TLS from clients.
-    #[arg(long, help_heading = "Transports")]
-    pub no_tls: Option<bool>,
-    /// Serve DTLS, which no browser needs; wants cert and pkey, and a program that is built with it.
-    #[arg(long, help_heading = "Transports")]
-    pub dtls: Option<bool>,
-    /// Load balancers that speak the PROXY protocol, and must: address, CIDR block, or first-last.
-    #[arg(long, help_heading = "Transports", value_name = "RANGE")]
-    #[serde(default, deserialize_with = "one_or_many")]
-    pub trusted_proxies: Option<Vec<String>>,
-    /// Refuse TCP relays (RFC 6062).
-    #[arg(long, help_heading = "Transports")]
-    pub no_tcp_relay: Option<bool>,
-    /// Seconds that a connection may stay open without an allocation.
-    #[arg(long, help_heading = "Transports", value_name = "N")]
-    pub max_allocate_timeout: Option<u32>,
-    /// Connections without an allocation, all together.
-    #[arg(long, help_heading = "Transports", value_name = "N")]
-    pub max_idle_streams: Option<u32>,
-    /// Connections without an allocation from one address, or one IPv6 /64; a /48 may have four times as many.
-    #[arg(long, help_heading = "Transports", value_name = "N")]
-    pub max_idle_streams_per_ip: Option<u32>,
-    /// Bytes that connections without an allocation may hold, all together.
-    #[arg(long, help_heading = "Transports", value_name = "N")]
-    pub max_idle_memory: Option<u32>,
-    /// TLS and DTLS handshakes per second of one source network, which may open ten times as many TCP connections; 0: no limit.
-    #[arg(long, help_heading = "Transports", value_name = "N")]
-    pub handshake_rate: Option<u32>,
-    /// Addresses to relay from; none: the address that the client reached.
-    #[arg(long, help_heading = "Relaying", value_name = "IP")]
-    #[serde(default, deserialize_with = "one_or_many")]
-    pub relay_ip: Option<Vec<String>>,
-    /// Addresses to announce behind NAT: "public", or "public/private" for one relay address.
-    #[arg(long, help_heading = "Relaying", value_name = "IP")]
-    #[serde(default, deserialize_with = "one_or_many")]
-    pub external_ip: Option<Vec<String>>,
-    /// Lowest port to relay from.
-    #[arg(long, help_heading = "Relaying", value_name = "PORT")]
-    pub min_port: Option<u16>,
-    /// Highest port to relay from.
-    #[arg(long, help_heading = "Relaying", value_name = "PORT")]
-    pub max_port: Option<u16>,
-    /// Family of a relay when the client names none: "ipv4", "ipv6", or "keep" for the client's own.
-    #[arg(long, help_heading = "Relaying", value_name = "TEXT")]
-    pub allocation_default_address_family: Option<String>,
-    /// Realm that clients are told, usually the domain name of the service.
-    #[arg(long, help_heading = "Credentials", value_name = "TEXT")]
-    pub realm: Option<String>,
-    /// Realm when realm is absent.
-    #[arg(long, help_heading = "Credentials", value_name = "TEXT")]
-    pub server_name: Option<String>,
-    /// Static users: "name:password", or "name:0x…" with the output of turnd key.
-    #[arg(long, help_heading = "Credentials", value_name = "NAME:PASSWORD")]
-    #[serde(default, deserialize_with = "one_or_many")]
-    pub user: Option<Vec<Secret>>,
-    /// File with one static user per line.
-    #[arg(long, help_heading = "Credentials", value_name = "FILE")]
-    pub user_file: Option<PathBuf>,
-    /// Accept static users; absent: when there are any.
-    #[arg(long, help_heading = "Credentials")]
-    pub lt_cred_mech: Option<bool>,
-    /// Accept TURN REST credentials; absent: when there is a secret.
-    #[arg(long, help_heading = "Credentials")]
-    pub use_auth_secret: Option<bool>,
-    /// Secrets that TURN REST credentials are made with, newest first.
-    #[arg(long, help_heading = "Credentials", value_name = "TEXT")]
-    #[serde(default, deserialize_with = "one_or_many")]
-    pub static_auth_secret: Option<Vec<Secret>>,
-    /// File with one such secret per line, newest first.
-    #[arg(long, help_heading = "Credentials", value_name = "FILE")]
-    pub static_auth_secret_file: Option<PathBuf>,
-    /// Character between time and name in the user name of a TURN REST credential.
-    #[arg(long, help_heading = "Credentials", value_name = "TEXT")]
-    pub rest_api_separator: Option<String>,
-    /// When TURN REST credentials run out in mid-call: "keep" the call, or "end" it.
-    #[arg(long, help_heading = "Credentials", value_name = "TEXT")]
-    pub rest_expiry: Option<String>,
-    /// Seconds that a nonce is good for, 1 to 3600.
-    #[arg(long, help_heading = "Credentials", value_name = "N")]
-    pub stale_nonce: Option<u32>,
-    /// Secret that nonces are made with; absent: a random one at each start.
-    #[arg(long, help_heading = "Credentials", value_name = "TEXT")]
-    pub nonce_secret: Option<Secret>,
-    /// File with that secret on one line.
-    #[arg(long, help_heading = "Credentials", value_name = "FILE")]
-    pub nonce_secret_file: Option<PathBuf>,
-    /// Let anyone allocate, without credentials.
-    #[arg(long, help_heading = "Credentials")]
-    pub no_auth: Option<bool>,
-    /// Allocations of one user at a time; absent: a tenth of the relay ports, at least 100; 0: no limit.
-    #[arg(long, help_heading = "Limits", value_name = "N")]
-    pub user_quota: Option<u32>,
-    /// Allocations at a time; 0: no limit.
-    #[arg(long, help_heading = "Limits", value_name = "N")]
-    pub total_quota: Option<u32>,
-    /// Allocations that one user makes per second, those of ten seconds at once if need be; 0: no limit.
-    #[arg(long, help_heading = "Limits", value_name = "N")]
-    pub user_allocate_rate: Option<u32>,
-    /// Bytes per second of one allocation in each direction; 0: no limit.
-    #[arg(long, help_heading = "Limits", value_name = "N", value_parser = clap::value_parser!(u64).range(..=MOST))]
-    pub max_bps: Option<u64>,
-    /// Bytes per second of all allocations of one user in each direction; 0: no limit.
-    #[arg(long, help_heading = "Limits", value_name = "N", value_parser = clap::value_parser!(u64).range(..=MOST))]
-    pub user_bps: Option<u64>,
-    /// Bytes per second of all allocations in each direction; 0: no limit.
-    #[arg(long, help_heading = "Limits", value_name = "N", value_parser = clap::value_parser!(u64).range(..=MOST))]
-    pub bps_capacity: Option<u64>,
-    /// Permissions of all allocations, of which one user has at most a tenth unless user-quota is 0; 0: no limit.
-    #[arg(long, help_heading = "Limits", value_name = "N")]
-    pub total_permissions: Option<u32>,
-    /// Channels of all allocations, of which one user has at most a tenth unless user-quota is 0; 0: no limit.
-    #[arg(long, help_heading = "Limits", value_name = "N")]
-    pub total_channels: Option<u32>,
-    /// Permissions of one allocation.
-    #[arg(long, help_heading = "Limits", value_name = "N")]
-    pub max_permissions: Option<u32>,
-    /// Channels of one allocation, 1 to 16384.
-    #[arg(long, help_heading = "Limits", value_name = "N")]
-    pub max_channels: Option<u32>,
-    /// TCP connections of one allocation with peers.
-    #[arg(long, help_heading = "Limits", value_name = "N")]
-    pub max_peer_connections: Option<u32>,
-    /// Error replies per second, by UDP and for all workers together, to one source network before it has authenticated; 0: no limit.
-    #[arg(long, help_heading = "Limits", value_name = "N")]
-    pub unauthenticated_rate: Option<u32>,
-    /// Binding replies per second, by UDP and for all workers together, to one source network; 0: no limit.
-    #[arg(long, help_heading = "Limits", value_name = "N")]
-    pub binding_rate: Option<u32>,
-    /// Peers to allow besides public addresses: address, CIDR block, or first-last.
-    #[arg(long, help_heading = "Peers", value_name = "RANGE")]
-    #[serde(default, deserialize_with = "one_or_many")]
-    pub allowed_peer_ip: Option<Vec<String>>,
-    /// Peers to refuse besides private addresses: address, CIDR block, or first-last.
-    #[arg(long, help_heading = "Peers", value_name = "RANGE")]
-    #[serde(default, deserialize_with = "one_or_many")]
-    pub denied_peer_ip: Option<Vec<String>>,
-    /// Allow peers on this machine's loopback addresses, for tests.
-    #[arg(long, help_heading = "Peers")]
-    pub allow_loopback_peers: Option<bool>,
-    /// Longest lifetime of an allocation between refreshes in seconds, at least 600.
-    #[arg(long, help_heading = "Lifetimes", value_name = "N")]
-    pub max_allocate_lifetime: Option<u32>,
-    /// Lifetime of a channel in seconds; clients expect 600.
-    #[arg(long, help_heading = "Lifetimes", value_name = "N")]
-    pub channel_lifetime: Option<u32>,
-    /// Lifetime of a permission in seconds; clients expect 300.
-    #[arg(long, help_heading = "Lifetimes", value_name = "N")]
-    pub permission_lifetime: Option<u32>,
-    /// Add FINGERPRINT to every reply.
-    #[arg(long, help_heading = "Protocol")]
-    pub fingerprint: Option<bool>,
-    /// Add SOFTWARE, with name and version, to replies.
-    #[arg(long, help_heading = "Protocol")]
-    pub software_attribute: Option<bool>,
-    /// Answer STUN Binding requests and relay nothing.
-    #[arg(long, help_heading = "Protocol")]
-    pub stun_only: Option<bool>,
-    /// Ask for credentials before answering STUN Binding requests.
-    #[arg(long, help_heading = "Protocol")]
-    pub secure_stun: Option<bool>,
-    /// Answer Binding requests of RFC 3489 clients.
-    #[arg(long, help_heading = "Protocol")]
-    pub rfc3489_compatibility: Option<bool>,
-    /// Accept channel numbers up to 0x7FFF, as RFC 5766 had them.
-    #[arg(long, help_heading = "Protocol")]
-    pub rfc5766_channel_numbers: Option<bool>,
-    /// Servers to send clients to while this one drains: "address" or "address:port".
-    #[arg(long, help_heading = "Operation", value_name = "IP[:PORT]")]
-    #[serde(default, deserialize_with = "one_or_many")]
-    pub alternate_server: Option<Vec<String>>,
-    /// Seconds that TERM, INT and USR1 leave calls to end by themselves; 0: TERM and INT stop at once.
-    #[arg(long, help_heading = "Operation", value_name = "N")]
-    pub drain_timeout: Option<u32>,
-    /// Where metrics, API and page are served, as "address:port" or the path of a unix socket; absent: these two, where free.
-    #[arg(long, help_heading = "Operation", value_name = "ADDRESS")]
-    #[serde(default, deserialize_with = "one_or_many")]
-    pub admin_listen: Option<Vec<String>>,
-    /// Bearer token that they ask for over TCP, where only health and metrics are served without it.
-    #[arg(long, help_heading = "Operation", value_name = "TEXT")]
-    pub admin_token: Option<Secret>,
-    /// File with that token on one line.
-    #[arg(long, help_heading = "Operation", value_name = "FILE")]
-    pub admin_token_file: Option<PathBuf>,
-    /// Longest lifetime in seconds of credentials that turnd credentials and the admin listener give out.
-    #[arg(long, help_heading = "Operation", value_name = "N")]
-    pub max_credential_ttl: Option<u32>,
-    /// Reload when the configuration file changes, and not only on HUP.
-    #[arg(long, help_heading = "Operation")]
-    pub reload_on_change: Option<bool>,
-    /// Log debug lines too.
-    #[arg(long, help_heading = "Logging and process")]
-    pub verbose: Option<bool>,
-    /// File to log to; absent: standard error.
-    #[arg(long, help_heading = "Logging and process", value_name = "FILE")]
-    pub log_file: Option<PathBuf>,
-    /// Form of a log line: "text" or "json".
-    #[arg(long, help_heading = "Logging and process", value_name = "TEXT")]
-    pub log_format: Option<String>,
-    /// File to keep the process id in.
-    #[arg(long, help_heading = "Logging and process", value_name = "FILE")]
-    pub pidfile: Option<PathBuf>,
-    /// User that root becomes for good once files are open and ports bound.
-    #[arg(long, help_heading = "Logging and process", value_name = "NAME")]
-    pub proc_user: Option<String>,
-    /// Group of that user; absent: its own.
-    #[arg(long, help_heading = "Logging and process", value_name = "NAME")]
-    pub proc_group: Option<String>,
+/// Declares the keys: help text, type and default of each, under the heading that `--help` shows. A default of `None`: the
+/// key is absent. `restart`: a running process cannot follow a change.
+macro_rules! keys {
+    ($auth:ident, $server:ident; $($heading:literal { $($(#[$attribute:meta])* $key:ident: $type:ty = $default:expr $(, $restart:ident)?;)* })*) => {
+        /// Every key; `None`: not given.
+        #[derive(Clone, Default, Serialize, Deserialize, clap::Args)]
+        #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+        pub struct FileConfig {
+            $($(
+                $(#[$attribute])*
+                #[arg(long, help_heading = $heading)]
+                pub $key: Option<$type>,
+            )*)*
+        }
+
+        impl FileConfig {
+            /// The defaults: those of the rooms that obey the keys, and those that are stated here.
+            pub fn defaults() -> Self {
+                let $auth = auth::Settings::default();
+                let $server = server::Settings::default();
+                Self { $($($key: $default,)*)* }
+            }
+
+            /// Whether a running process cannot follow a change of `key`.
+            pub(crate) fn needs_restart(key: &str) -> bool {
+                let keys = [$($($((stringify!($restart), stringify!($key)).1,)?)*)*];
+                keys.contains(&&*key.replace('-', "_"))
+            }
+        }
+    };
+}
+
+keys! {
+    auth, server;
+    "Listening" {
+        /// Port for clients.
+        #[arg(value_name = "PORT")]
+        listening_port: u16 = Some(3478);
+        /// Second port for clients; either one speaks everything.
+        #[arg(value_name = "PORT")]
+        tls_listening_port: u16 = Some(5349);
+        /// Help clients to find out their NAT (RFC 5780); needs two listening-ip of a family, makes Binding replies longer.
+        rfc5780: bool = Some(false), restart;
+        /// Other port of rfc5780 beside listening-port; absent: the next one.
+        #[arg(value_name = "PORT")]
+        alt_listening_port: u16 = None, restart;
+        /// Other port of rfc5780 beside tls-listening-port; absent: the next one.
+        #[arg(value_name = "PORT")]
+        alt_tls_listening_port: u16 = None, restart;
+        /// Addresses to listen on; none: every address, IPv4 and IPv6.
+        #[arg(value_name = "IP")]
+        #[serde(default, deserialize_with = "one_or_many")]
+        listening_ip: Vec<String> = Some(Vec::new());
+        /// Worker threads; 0: one per CPU.
+        #[arg(value_name = "N")]
+        relay_threads: u32 = Some(0), restart;
+    }
+    "Transports" {
+        /// Refuse plain UDP from clients.
+        no_udp: bool = Some(false), restart;
+        /// Refuse plain TCP from clients.
+        no_tcp: bool = Some(false), restart;
+        /// PEM files with a certificate and its chain; of several, the name that a client asks for chooses one.
+        #[arg(value_name = "FILE")]
+        #[serde(default, deserialize_with = "one_or_many")]
+        cert: Vec<String> = Some(Vec::new());
+        /// PEM files with the keys of cert, in the same order.
+        #[arg(value_name = "FILE")]
+        #[serde(default, deserialize_with = "one_or_many")]
+        pkey: Vec<String> = Some(Vec::new());
+        /// Password of the keys.
+        #[arg(value_name = "TEXT")]
+        pkey_pwd: Secret = None;
+        /// File with the password of the keys on one line.
+        #[arg(value_name = "FILE")]
+        pkey_pwd_file: PathBuf = None;
+        /// TLS and DTLS ciphers to offer, separated by colons; absent: all ECDHE AES-GCM and ChaCha20 ones.
+        #[arg(value_name = "TEXT")]
+        cipher_list: String = None;
+        /// Refuse TLS from clients.
+        no_tls: bool = Some(false), restart;
+        /// Serve DTLS, which no browser needs; wants cert and pkey, and a program that is built with it.
+        dtls: bool = Some(false), restart;
+        /// Load balancers, which must speak the PROXY protocol: address, CIDR block, or first-last.
+        #[arg(value_name = "RANGE")]
+        #[serde(default, deserialize_with = "one_or_many")]
+        trusted_proxies: Vec<String> = Some(Vec::new()), restart;
+        /// Refuse TCP relays (RFC 6062).
+        no_tcp_relay: bool = Some(!server.tcp_relay);
+        /// Seconds that a connection may stay open without an allocation.
+        #[arg(value_name = "N")]
+        max_allocate_timeout: u32 = Some(60), restart;
+        /// Connections without an allocation, all together.
+        #[arg(value_name = "N")]
+        max_idle_streams: u32 = Some(10000), restart;
+        /// Connections without an allocation from one address, or one IPv6 /64; a /48 may have four times as many.
+        #[arg(value_name = "N")]
+        max_idle_streams_per_ip: u32 = Some(1000), restart;
+        /// Bytes that connections without an allocation may hold, all together.
+        #[arg(value_name = "N")]
+        max_idle_memory: u32 = Some(64 << 20), restart;
+        /// TLS and DTLS handshakes per second of one source network, which may open ten times as many TCP connections; 0: no limit.
+        #[arg(value_name = "N")]
+        handshake_rate: u32 = Some(100), restart;
+    }
+    "Relaying" {
+        /// Addresses to relay from; none: the address that the client reached.
+        #[arg(value_name = "IP")]
+        #[serde(default, deserialize_with = "one_or_many")]
+        relay_ip: Vec<String> = Some(Vec::new());
+        /// Addresses to announce behind NAT: "public", or "public/private" for one relay address.
+        #[arg(value_name = "IP")]
+        #[serde(default, deserialize_with = "one_or_many")]
+        external_ip: Vec<String> = Some(Vec::new());
+        /// Lowest port to relay from.
+        #[arg(value_name = "PORT")]
+        min_port: u16 = Some(server.relay.min_port);
+        /// Highest port to relay from.
+        #[arg(value_name = "PORT")]
+        max_port: u16 = Some(server.relay.max_port);
+        /// Family of a relay when the client names none: "ipv4", "ipv6", or "keep" for the client's own.
+        #[arg(value_name = "TEXT")]
+        allocation_default_address_family: String = Some("ipv4".to_owned());
+    }
+    "Credentials" {
+        /// Realm that clients are told, usually the domain name of the service.
+        #[arg(value_name = "TEXT")]
+        realm: String = Some(auth.realm);
+        /// Realm when realm is absent.
+        #[arg(value_name = "TEXT")]
+        server_name: String = None;
+        /// Static users: "name:password", or "name:0x…" with the output of turnd key.
+        #[arg(value_name = "NAME:PASSWORD")]
+        #[serde(default, deserialize_with = "one_or_many")]
+        user: Vec<Secret> = Some(Vec::new());
+        /// File with one static user per line.
+        #[arg(value_name = "FILE")]
+        user_file: PathBuf = None;
+        /// Accept static users; absent: when there are any.
+        lt_cred_mech: bool = None;
+        /// Accept TURN REST credentials; absent: when there is a secret.
+        use_auth_secret: bool = None;
+        /// Secrets that TURN REST credentials are made with, newest first.
+        #[arg(value_name = "TEXT")]
+        #[serde(default, deserialize_with = "one_or_many")]
+        static_auth_secret: Vec<Secret> = Some(Vec::new());
+        /// File with one TURN REST secret per line, newest first.
+        #[arg(value_name = "FILE")]
+        static_auth_secret_file: PathBuf = None;
+        /// Character between time and name in the user name of a TURN REST credential.
+        #[arg(value_name = "TEXT")]
+        rest_api_separator: String = Some(auth.rest_separator.to_string());
+        /// When TURN REST credentials run out in mid-call: "keep" the call, or "end" it.
+        #[arg(value_name = "TEXT")]
+        rest_expiry: String = Some("keep".to_owned());
+        /// Seconds that a nonce is good for, 1 to 3600.
+        #[arg(value_name = "N")]
+        stale_nonce: u32 = seconds(auth.stale_nonce);
+        /// Secret that nonces are made with; absent: a random one at each start.
+        #[arg(value_name = "TEXT")]
+        nonce_secret: Secret = None;
+        /// File with the nonce secret on one line.
+        #[arg(value_name = "FILE")]
+        nonce_secret_file: PathBuf = None;
+        /// Let anyone allocate, without credentials.
+        no_auth: bool = Some(auth.no_auth);
+    }
+    "Limits" {
+        /// Allocations of one user at a time; absent: a tenth of the relay ports, at least 100; 0: no limit.
+        #[arg(value_name = "N")]
+        user_quota: u32 = None;
+        /// Allocations at a time; 0: no limit.
+        #[arg(value_name = "N")]
+        total_quota: u32 = or_zero(server.limits.total_quota);
+        /// Allocations per second of one user, in bursts of up to ten seconds' worth; 0: no limit.
+        #[arg(value_name = "N")]
+        user_allocate_rate: u32 = or_zero(server.limits.user_allocate_rate);
+        /// Bytes per second of one allocation in each direction; 0: no limit.
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u64).range(..=MOST))]
+        max_bps: u64 = or_zero(server.limits.max_bps);
+        /// Bytes per second of all allocations of one user in each direction; 0: no limit.
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u64).range(..=MOST))]
+        user_bps: u64 = or_zero(server.limits.user_bps);
+        /// Bytes per second of all allocations in each direction; 0: no limit.
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u64).range(..=MOST))]
+        bps_capacity: u64 = or_zero(server.limits.bps_capacity);
+        /// Permissions of all allocations, of which one user has at most a tenth unless user-quota is 0; 0: no limit.
+        #[arg(value_name = "N")]
+        total_permissions: u32 = or_zero(server.limits.total_permissions);
+        /// Channels of all allocations, of which one user has at most a tenth unless user-quota is 0; 0: no limit.
+        #[arg(value_name = "N")]
+        total_channels: u32 = or_zero(server.limits.total_channels);
+        /// Permissions of one allocation.
+        #[arg(value_name = "N")]
+        max_permissions: u32 = number(server.limits.permissions);
+        /// Channels of one allocation, 1 to 16384.
+        #[arg(value_name = "N")]
+        max_channels: u32 = number(server.limits.channels);
+        /// TCP connections of one allocation with peers.
+        #[arg(value_name = "N")]
+        max_peer_connections: u32 = number(server.limits.peer_connections);
+        /// Error replies per second, by UDP and for all workers together, to one source network before it has authenticated; 0: no limit.
+        #[arg(value_name = "N")]
+        unauthenticated_rate: u32 = or_zero(server.limits.unauthenticated_rate);
+        /// Binding replies per second, by UDP and for all workers together, to one source network; 0: no limit.
+        #[arg(value_name = "N")]
+        binding_rate: u32 = or_zero(server.limits.binding_rate);
+    }
+    "Peers" {
+        /// Peers to allow besides public addresses: address, CIDR block, or first-last.
+        #[arg(value_name = "RANGE")]
+        #[serde(default, deserialize_with = "one_or_many")]
+        allowed_peer_ip: Vec<String> = Some(Vec::new());
+        /// Peers to refuse besides private addresses: address, CIDR block, or first-last.
+        #[arg(value_name = "RANGE")]
+        #[serde(default, deserialize_with = "one_or_many")]
+        denied_peer_ip: Vec<String> = Some(Vec::new());
+        /// Allow peers on this machine's loopback addresses, for tests.
+        allow_loopback_peers: bool = Some(server.peers.allow_loopback);
+    }
+    "Lifetimes" {
+        /// Longest lifetime of an allocation between refreshes in seconds, at least 600.
+        #[arg(value_name = "N")]
+        max_allocate_lifetime: u32 = seconds(server.lifetimes.max_allocate);
+        /// Lifetime of a channel in seconds; clients expect 600.
+        #[arg(value_name = "N")]
+        channel_lifetime: u32 = seconds(server.lifetimes.channel);
+        /// Lifetime of a permission in seconds; clients expect 300.
+        #[arg(value_name = "N")]
+        permission_lifetime: u32 = seconds(server.lifetimes.permission);
+    }
+    "Protocol" {
+        /// Add FINGERPRINT to every reply.
+        fingerprint: bool = Some(server.protocol.fingerprint);
+        /// Add SOFTWARE, with name and version, to replies.
+        software_attribute: bool = Some(server.protocol.software.is_some());
+        /// Answer STUN Binding requests and relay nothing.
+        stun_only: bool = Some(server.protocol.stun_only);
+        /// Ask for credentials before answering STUN Binding requests.
+        secure_stun: bool = Some(server.protocol.secure_stun);
+        /// Answer Binding requests of RFC 3489 clients.
+        rfc3489_compatibility: bool = Some(server.protocol.rfc3489);
+        /// Accept channel numbers up to 0x7FFF, as RFC 5766 had them.
+        rfc5766_channel_numbers: bool = Some(server.protocol.rfc5766_channels);
+    }
+    "Operation" {
+        /// Servers to send clients to while this one drains: "address" or "address:port".
+        #[arg(value_name = "IP[:PORT]")]
+        #[serde(default, deserialize_with = "one_or_many")]
+        alternate_server: Vec<String> = Some(Vec::new());
+        /// Seconds that TERM, INT and USR1 leave calls to end by themselves; 0: TERM and INT stop at once.
+        #[arg(value_name = "N")]
+        drain_timeout: u32 = Some(0);
+        /// Places to serve metrics, API and page at: "address:port" or the path of a unix socket; absent: 127.0.0.1:9641 and /run/turnd/turnd.sock, as far as they are free.
+        #[arg(value_name = "ADDRESS")]
+        #[serde(default, deserialize_with = "one_or_many")]
+        admin_listen: Vec<String> = None, restart;
+        /// Bearer token for admin-listen over TCP; absent: TCP serves health and metrics only.
+        #[arg(value_name = "TEXT")]
+        admin_token: Secret = None;
+        /// File with the admin token on one line.
+        #[arg(value_name = "FILE")]
+        admin_token_file: PathBuf = None;
+        /// Longest lifetime in seconds of credentials that turnd credentials and the admin listener give out.
+        #[arg(value_name = "N")]
+        max_credential_ttl: u32 = Some(86400);
+        /// Reload when the configuration file changes, and not only on HUP.
+        reload_on_change: bool = Some(false), restart;
+    }
+    "Logging and process" {
+        /// Log debug lines too.
+        verbose: bool = Some(false);
+        /// File to log to; absent: standard error.
+        #[arg(value_name = "FILE")]
+        log_file: PathBuf = None;
+        /// Form of a log line: "text" or "json".
+        #[arg(value_name = "TEXT")]
+        log_format: String = Some("text".to_owned());
+        /// File to keep the process id in.
+        #[arg(value_name = "FILE")]
+        pidfile: PathBuf = None, restart;
+        /// User that root becomes for good once files are open and ports bound.
+        #[arg(value_name = "NAME")]
+        proc_user: String = None, restart;
+        /// Group that goes with proc-user; absent: the group of that user.
+        #[arg(value_name = "NAME")]
+        proc_group: String = None, restart;
+    }
 }
 
 impl FileConfig {
-    /// The defaults; a key whose default is to be absent is `None`.
-    #[must_use]
-    pub fn defaults() -> Self {
-        let auth = auth::Settings::default();
-        let server = server::Settings::default();
-        let (limits, lifetimes) = (server.limits, server.lifetimes);
-        Self {
-            listening_port: Some(3478),
-            tls_listening_port: Some(5349),
-            rfc5780: Some(false),
-            listening_ip: Some(Vec::new()),
-            relay_threads: Some(0),
-            no_udp: Some(false),
-            no_tcp: Some(false),
-            cert: Some(Vec::new()),
-            pkey: Some(Vec::new()),
-            no_tls: Some(false),
-            dtls: Some(false),
-            trusted_proxies: Some(Vec::new()),
-            no_tcp_relay: Some(!server.tcp_relay),
-            max_allocate_timeout: Some(60),
-            max_idle_streams: Some(10000),
-            max_idle_streams_per_ip: Some(1000),
-            max_idle_memory: Some(64 << 20),
-            handshake_rate: Some(100),
-            relay_ip: Some(Vec::new()),
-            external_ip: Some(Vec::new()),
-            min_port: Some(server.relay.min_port),
-            max_port: Some(server.relay.max_port),
-            allocation_default_address_family: Some("ipv4".to_owned()),
-            realm: Some(auth.realm),
-            user: Some(Vec::new()),
-            static_auth_secret: Some(Vec::new()),
-            rest_api_separator: Some(auth.rest_separator.to_string()),
-            rest_expiry: Some("keep".to_owned()),
-            stale_nonce: seconds(auth.stale_nonce),
-            no_auth: Some(auth.no_auth),
-            total_quota: or_zero(limits.total_quota),
-            user_allocate_rate: or_zero(limits.user_allocate_rate),
-            max_bps: or_zero(limits.max_bps),
-            user_bps: or_zero(limits.user_bps),
-            bps_capacity: or_zero(limits.bps_capacity),
-            total_permissions: or_zero(limits.total_permissions),
-            total_channels: or_zero(limits.total_channels),
-            max_permissions: number(limits.permissions),
-            max_channels: number(limits.channels),
-            max_peer_connections: number(limits.peer_connections),
-            unauthenticated_rate: or_zero(limits.unauthenticated_rate),
-            binding_rate: or_zero(limits.binding_rate),
-            allowed_peer_ip: Some(Vec::new()),
-            denied_peer_ip: Some(Vec::new()),
-            allow_loopback_peers: Some(server.peers.allow_loopback),
-            max_allocate_lifetime: seconds(lifetimes.max_allocate),
-            channel_lifetime: seconds(lifetimes.channel),
-            permission_lifetime: seconds(lifetimes.permission),
-            fingerprint: Some(server.protocol.fingerprint),
-            software_attribute: Some(server.protocol.software.is_some()),
-            stun_only: Some(server.protocol.stun_only),
-            secure_stun: Some(server.protocol.secure_stun),
-            rfc3489_compatibility: Some(server.protocol.rfc3489),
-            rfc5766_channel_numbers: Some(server.protocol.rfc5766_channels),
-            alternate_server: Some(Vec::new()),
-            drain_timeout: Some(0),
-            max_credential_ttl: Some(86400),
-            reload_on_change: Some(false),
-            verbose: Some(false),
-            log_format: Some("text".to_owned()),
-            ..Self::default()
-        }
-    }
-
-    /// Whether anything here says who may allocate, or that nobody needs to be known.
-    #[must_use]
+    /// Whether there are credentials, or a key that makes them needless.
     pub fn says_who(&self) -> bool {
         let given = |list: &Option<Vec<Secret>>| list.as_ref().is_some_and(|l| !l.is_empty());
         given(&self.user)
@@ -361,8 +323,23 @@ impl FileConfig {
             || self.stun_only == Some(true)
     }
 
+    /// Replaces `user` by one with a random name and password, in letters that need no quoting anywhere.
+    pub fn with_random_user(mut self) -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; 24];
+        loop {
+            getrandom::fill(&mut bytes)?;
+            let (name, password) = bytes.split_at(6);
+            let name = URL_SAFE_NO_PAD.encode(name);
+            let password = URL_SAFE_NO_PAD.encode(password);
+            // A password that begins so would be read as a key.
+            if !password.starts_with("0x") {
+                self.user = Some(vec![Secret::new(format!("{name}:{password}"))]);
+                return Ok(self);
+            }
+        }
+    }
+
     /// A copy that can be shown: what is secret is replaced by asterisks.
-    #[must_use]
     pub fn masked(&self) -> Self {
         let mut copy = self.clone();
         for user in copy.user.iter_mut().flatten() {
@@ -403,15 +380,12 @@ impl FileConfig {
             .chain(secrets.into_iter().flatten().map(PathBuf::as_path))
     }
 
-    /// As TOML text, one line per key that is given. Holds the secrets.
-    ///
-    /// # Errors
-    /// A path that is not UTF-8, or a number beyond TOML's range.
+    /// TOML text, one line per key that is given. Holds the secrets.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string(self)
     }
 
-    /// As a TOML table that holds the keys that are given.
+    /// TOML table of the keys that are given.
     pub(crate) fn to_table(&self) -> Result<ClearTable, toml::ser::Error> {
         Table::try_from(self).map(ClearTable::from)
     }

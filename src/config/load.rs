@@ -1,29 +1,25 @@
-//! Finding, reading and layering: defaults, then the file, then the flags.
+//! Finds and reads the configuration, and lays the file over the defaults and the flags over the file.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, Args, Command};
-use nix::unistd::{Group, User};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::Value;
 use toml::de::{DeTable, DeValue, Deserializer};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use super::check::check;
 use super::error::{ConfigError, Origin, Origins, nearest, shown};
 use super::file::FileConfig;
-use super::{ClearTable, Config, Secret, expand};
+use super::source::{Source, line_at, read};
+use super::{ClearTable, Config, expand};
+use crate::problem::Problem;
 
-/// Where a configuration file is looked for when none is named.
+/// Places of a configuration file when none is named.
 pub const SEARCH: [&str; 2] = ["turnd.toml", "/etc/turnd/turnd.toml"];
-
-/// No configuration or credentials file is larger; `/dev/zero` is.
-const LARGEST: u64 = 16 << 20;
 
 /// The keys that hold secrets; each has another with `-file` behind its name.
 pub(crate) const SECRETS: [&str; 5] = [
@@ -34,16 +30,16 @@ pub(crate) const SECRETS: [&str; 5] = [
     "pkey-pwd",
 ];
 
-/// A configuration and what is to be said about it.
+/// A configuration with its source and warnings.
 #[derive(Debug)]
 pub struct Loaded {
     /// The checked configuration.
     pub config: Config,
-    /// The file it came from; `None`: there is none.
+    /// File that was read; `None`: there is none.
     pub file: Option<PathBuf>,
     /// Every key with its value, defaults filled in. Holds the secrets, its `Debug` does not.
     pub resolved: FileConfig,
-    /// What works but should be looked at, one line each.
+    /// Warnings about values that work but should be looked at, one line each.
     pub warnings: Vec<String>,
 }
 
@@ -57,17 +53,13 @@ pub fn load(path: Option<&Path>, flags: &FileConfig) -> Result<Loaded, Vec<Confi
 }
 
 /// Checks flags alone, without looking for a file.
-///
-/// # Errors
-/// As [`load`].
 pub fn from_flags(flags: &FileConfig) -> Result<Loaded, Vec<ConfigError>> {
     assemble(None, flags, &|name| std::env::var_os(name))
 }
 
 /// The file that [`load`] takes when none is named: the first of [`SEARCH`] that exists, readable or not.
-#[must_use]
 pub fn search() -> Option<&'static Path> {
-    // A link to nowhere counts: serving without it would hide that it is broken.
+    // A broken link counts: serving without the file would hide that.
     let exists = |path: &&Path| match path.symlink_metadata() {
         Ok(_) => true,
         Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
@@ -77,9 +69,6 @@ pub fn search() -> Option<&'static Path> {
 
 impl Config {
     /// Checks a configuration that is given as text; errors call it `turnd.toml`.
-    ///
-    /// # Errors
-    /// As [`load`].
     pub fn from_toml(text: &str) -> Result<Self, Vec<ConfigError>> {
         let source = Source {
             path: SEARCH[0].into(),
@@ -93,104 +82,6 @@ impl Config {
     }
 }
 
-/// A file that was read.
-pub(super) struct Source {
-    pub(super) path: PathBuf,
-    /// May hold secrets in clear.
-    pub(super) bytes: Zeroizing<Vec<u8>>,
-    /// Everyone on the machine may read it.
-    pub(super) public: bool,
-}
-
-impl Source {
-    /// The text, or where it stops being text.
-    fn text(&self) -> Result<&str, ConfigError> {
-        std::str::from_utf8(&self.bytes).map_err(|error| {
-            let (good, _) = self.bytes.split_at(error.valid_up_to());
-            ConfigError::of_file(
-                &self.path,
-                Some(line_at(good, good.len())),
-                "is not UTF-8 text",
-                "save the file as UTF-8",
-            )
-        })
-    }
-
-    /// The lines that hold something, numbered from 1; lines that begin with `#` are comments.
-    pub(super) fn entries(&self) -> Result<Vec<(usize, &str)>, ConfigError> {
-        let lines = self.text()?.lines().map(str::trim).enumerate();
-        Ok(lines
-            .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-            .map(|(n, line)| (n + 1, line))
-            .collect())
-    }
-
-    /// What to say when the file holds secrets and everyone may read it.
-    pub(super) fn exposure(&self) -> Option<String> {
-        let path = self.path.display();
-        self.public.then(|| {
-            format!("{path}: holds secrets and every user of this machine can read it; run `chmod o= {path}`")
-        })
-    }
-}
-
-/// The secret on the first line of a file of secrets. The error is the problem, with the file and the remedy.
-pub(crate) fn first_secret(path: &Path) -> Result<Secret, String> {
-    let shown = path.display();
-    let source = read(path)
-        .map_err(|problem| format!("{shown} {problem}; name a file that this user may read"))?;
-    let lines = source.entries().map_err(|error| error.to_string())?;
-    match lines.first() {
-        Some((_, text)) => Ok(Secret::new(*text)),
-        None => Err(format!("{shown} is empty; write one secret")),
-    }
-}
-
-/// Reads a whole file of a sane size. The error is the problem.
-pub(super) fn read(path: &Path) -> Result<Source, String> {
-    let problem = |error: std::io::Error| match error.kind() {
-        ErrorKind::PermissionDenied => forbidden(path, &error),
-        _ => format!("cannot be read: {error}"),
-    };
-    let file = File::open(path).map_err(problem)?;
-    let about = file.metadata().map_err(problem)?;
-    if about.is_dir() {
-        return Err("is a folder".to_owned());
-    }
-    // Whoever grew it would leave a copy behind.
-    let size = usize::try_from(about.len().min(LARGEST)).unwrap_or_default();
-    let mut bytes = Zeroizing::new(Vec::with_capacity(size + 64));
-    file.take(LARGEST + 1)
-        .read_to_end(&mut bytes)
-        .map_err(problem)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(format!("is larger than {} MiB", LARGEST >> 20));
-    }
-    Ok(Source {
-        path: path.to_owned(),
-        bytes,
-        public: about.is_file() && about.mode() & 0o004 != 0,
-    })
-}
-
-/// Says who may not read a file, for a process that changed its user, and how its group could.
-fn forbidden(path: &Path, error: &std::io::Error) -> String {
-    let user = nix::unistd::geteuid();
-    let group = nix::unistd::getegid();
-    let user = match User::from_uid(user) {
-        Ok(Some(user)) => user.name,
-        _ => user.to_string(),
-    };
-    let group = match Group::from_gid(group) {
-        Ok(Some(group)) => group.name,
-        _ => group.to_string(),
-    };
-    let path = path.display();
-    format!(
-        "cannot be read by user {user}: {error}; `chgrp {group} {path}` and `chmod g+r {path}` let it, as far as its folders do"
-    )
-}
-
 fn find(path: Option<&Path>) -> Result<Option<Source>, ConfigError> {
     let path = match path {
         Some(path) => path,
@@ -199,10 +90,10 @@ fn find(path: Option<&Path>) -> Result<Option<Source>, ConfigError> {
             None => return Ok(None),
         },
     };
-    read(path).map(Some).map_err(|problem| {
-        let remedy = "name a TOML file that this user may read with -c";
-        ConfigError::of_file(path, None, problem, remedy)
-    })
+    let remedy = "name a TOML file that this user may read with -c";
+    read(path, remedy)
+        .map(Some)
+        .map_err(|problem| ConfigError::of_file(path, None, problem))
 }
 
 pub(super) fn assemble(
@@ -240,7 +131,7 @@ pub(super) fn assemble(
     })
 }
 
-/// The values so far, and what is wrong with them.
+/// Values and errors so far.
 #[derive(Default)]
 struct Layers {
     table: ClearTable,
@@ -264,8 +155,7 @@ impl Layers {
             vec![ConfigError::of_file(
                 &source.path,
                 Some(line(at)),
-                error.message().to_owned(),
-                "write `key = value`, and text in quotes",
+                Problem::new(error.message(), "write `key = value`, and text in quotes"),
             )]
         })?;
         let keys = Keys::new();
@@ -283,8 +173,8 @@ impl Layers {
             let error = match keys.find(&name) {
                 Some(_) => self.add_value(&keys, &name, key, value, env).err(),
                 None => {
-                    let (problem, remedy) = keys.unknown(&name, value.get_ref());
-                    let mut error = self.origins.error(&name, None, problem, remedy);
+                    let problem = keys.unknown(&name, value.get_ref());
+                    let mut error = self.origins.error(&name, None, problem);
                     error.key = None;
                     Some(error)
                 }
@@ -316,7 +206,8 @@ impl Layers {
                 let expected = keys.find(name).map_or("a value", expected);
                 let problem = format!("{found} is not {expected}");
                 let example = format!("write it as {name} = {}", example(expected));
-                self.origins.error(name, None, problem, example)
+                self.origins
+                    .error(name, None, Problem::new(problem, example))
             })?;
         for (_, mut value) in std::mem::take(&mut *table) {
             let mut texts = match &mut value {
@@ -325,9 +216,8 @@ impl Layers {
                 _ => Vec::new(),
             };
             for (n, text) in texts.iter_mut().enumerate() {
-                let (full, used) = expand::expand(text, env).map_err(|(problem, remedy)| {
-                    self.origins.error(name, Some(n), problem, remedy)
-                })?;
+                let (full, used) = expand::expand(text, env)
+                    .map_err(|problem| self.origins.error(name, Some(n), problem))?;
                 if !used {
                     self.in_clear.push(name.to_owned());
                 }
@@ -368,8 +258,7 @@ impl Layers {
             file: None,
             line: None,
             key: None,
-            problem: problem.to_owned(),
-            remedy: remedy.to_owned(),
+            problem: Problem::new(problem, remedy),
         });
     }
 }
@@ -379,12 +268,6 @@ fn as_text(value: &mut Value) -> Option<&mut String> {
         Value::String(text) => Some(text),
         _ => None,
     }
-}
-
-/// The number of the line that holds the byte `at`, from 1.
-fn line_at(text: &[u8], at: usize) -> usize {
-    let before = text.get(..at).unwrap_or(text);
-    1 + before.iter().filter(|byte| **byte == b'\n').count()
 }
 
 /// The keys that exist, taken from the flags.
@@ -399,24 +282,24 @@ impl Keys {
         self.0.get_arguments().find(|a| a.get_long() == Some(name))
     }
 
-    fn unknown(&self, name: &str, value: &DeValue<'_>) -> (String, String) {
+    fn unknown(&self, name: &str, value: &DeValue<'_>) -> Problem {
         if matches!(value, DeValue::Table(_)) {
             let problem = format!("section {} is not known", shown(name));
-            return (problem, "write all keys without sections".to_owned());
+            return Problem::new(problem, "write all keys without sections");
         }
         if name.to_lowercase().replace('_', "-") == "no-dtls" {
             let remedy = "leave it out: DTLS is off unless `dtls = true`".to_owned();
-            return (format!("unknown key {}", shown(name)), remedy);
+            return Problem::new(format!("unknown key {}", shown(name)), remedy);
         }
         let remedy = match nearest(name, self.0.get_arguments().filter_map(Arg::get_long)) {
             Some(key) => format!("did you mean `{key}`?"),
             None => "`turnd serve --help` lists every key".to_owned(),
         };
-        (format!("unknown key {}", shown(name)), remedy)
+        Problem::new(format!("unknown key {}", shown(name)), remedy)
     }
 }
 
-/// What a key wants, in words.
+/// Description of the values that a key takes.
 fn expected(key: &Arg) -> &'static str {
     let parser = key.get_value_parser().type_id();
     let is = |known: clap::builder::ValueParser| parser == known.type_id();
@@ -445,7 +328,7 @@ fn example(expected: &str) -> &'static str {
     }
 }
 
-/// What was written instead; nothing of it when it may be a secret.
+/// Description of a value that does not fit; nothing of the value when it may be a secret.
 fn found(value: &DeValue<'_>, secret: bool) -> String {
     match value {
         DeValue::String(_) => "a text".to_owned(),

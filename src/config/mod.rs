@@ -9,9 +9,12 @@ mod expand;
 pub mod file;
 mod load;
 mod operation;
+mod problems;
 mod process;
 mod secret;
+mod source;
 mod transports;
+mod values;
 mod weak;
 
 use std::net::SocketAddr;
@@ -27,10 +30,11 @@ use turnd_proto::{auth, server};
 use self::certificate::{Certificate, CertificateFiles};
 
 pub use error::ConfigError;
+pub(crate) use load::SECRETS;
 pub use load::{Loaded, SEARCH, from_flags, load, search};
-pub(crate) use load::{SECRETS, first_secret};
 pub use process::ProcUser;
 pub(crate) use secret::ClearTable;
+pub(crate) use source::first_secret;
 pub use turnd_proto::auth::secret::Secret;
 
 /// Everything that the daemon was told, checked and with defaults filled in.

@@ -3,89 +3,95 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::check::{Checker, on};
+use super::credentials::secret;
 use super::error::shown;
 use super::file::FileConfig;
+use super::problems::Problems;
+use super::values::{on, seconds};
+use super::weak::check_secret;
 use super::{AdminAddr, AdminListen, Operation};
 
 /// The port of a server that is named without one.
 const STUN_PORT: u16 = 3478;
 
-impl Checker<'_> {
-    pub(super) fn operation(&mut self, file: &FileConfig) -> Operation {
-        let admin_token = self.secret(
-            "admin-token",
-            file.admin_token.as_ref(),
-            file.admin_token_file.as_deref(),
-        );
-        if let Some(token) = &admin_token {
-            self.strength("admin-token", token);
-        }
-        let seconds = file.drain_timeout.filter(|seconds| *seconds > 0);
-        Operation {
-            drain_timeout: seconds.map(|seconds| Duration::from_secs(seconds.into())),
-            admin: match &file.admin_listen {
-                Some(texts) => AdminListen::At(self.admin_listen(texts, admin_token.is_some())),
-                None => AdminListen::Default,
-            },
-            admin_token,
-            max_credential_ttl: self.seconds(
-                "max-credential-ttl",
-                file.max_credential_ttl,
-                1..=u32::MAX,
-            ),
-            reload_on_change: on(file.reload_on_change),
-        }
+pub(super) fn check_operation(file: &FileConfig, problems: &mut Problems<'_>) -> Operation {
+    let admin_token = secret(
+        "admin-token",
+        file.admin_token.as_ref(),
+        file.admin_token_file.as_deref(),
+        problems,
+    );
+    if let Some(token) = &admin_token {
+        check_secret("admin-token", token, problems);
     }
+    let timeout = file.drain_timeout.filter(|seconds| *seconds > 0);
+    Operation {
+        drain_timeout: timeout.map(|seconds| Duration::from_secs(seconds.into())),
+        admin: match &file.admin_listen {
+            Some(texts) => AdminListen::At(admin_listen(texts, admin_token.is_some(), problems)),
+            None => AdminListen::Default,
+        },
+        admin_token,
+        max_credential_ttl: seconds(
+            "max-credential-ttl",
+            file.max_credential_ttl,
+            1..=u32::MAX,
+            problems,
+        ),
+        reload_on_change: on(file.reload_on_change),
+    }
+}
 
-    pub(super) fn alternate_servers(&mut self, texts: Option<&[String]>) -> Vec<SocketAddr> {
-        let mut servers = Vec::new();
-        for (n, text) in texts.unwrap_or_default().iter().enumerate() {
-            let with_port = || {
-                text.parse::<IpAddr>()
-                    .map(|ip| SocketAddr::new(ip, STUN_PORT))
-            };
-            match text.parse().or_else(|_| with_port()) {
-                Ok(server) => servers.push(server),
-                Err(_) => {
-                    let problem = format!("{} is not an address", shown(text));
-                    let remedy =
-                        "write an IP address, with a port as 192.0.2.1:3478 or [2001:db8::1]:3478";
-                    self.wrong("alternate-server", Some(n), problem, remedy);
-                }
+pub(super) fn alternate_servers(
+    texts: Option<&[String]>,
+    problems: &mut Problems<'_>,
+) -> Vec<SocketAddr> {
+    let mut servers = Vec::new();
+    for (n, text) in texts.unwrap_or_default().iter().enumerate() {
+        let with_port = || {
+            text.parse::<IpAddr>()
+                .map(|ip| SocketAddr::new(ip, STUN_PORT))
+        };
+        match text.parse().or_else(|_| with_port()) {
+            Ok(server) => servers.push(server),
+            Err(_) => {
+                let problem = format!("{} is not an address", shown(text));
+                let remedy =
+                    "write an IP address, with a port as 192.0.2.1:3478 or [2001:db8::1]:3478";
+                problems.wrong("alternate-server", Some(n), problem, remedy);
             }
         }
-        servers
     }
+    servers
+}
 
-    fn admin_listen(&mut self, texts: &[String], has_token: bool) -> Vec<AdminAddr> {
-        let mut places = Vec::new();
-        for (n, text) in texts.iter().enumerate() {
-            let place = if text.starts_with('/') {
-                AdminAddr::Unix(text.into())
-            } else if let Ok(addr) = text.parse::<SocketAddr>() {
-                if !addr.ip().is_loopback() && !has_token {
-                    let problem = format!("{addr} can be reached from other machines");
-                    self.wrong("admin-listen", Some(n), problem, "set admin-token as well");
-                }
-                AdminAddr::Tcp(addr)
-            } else {
-                let problem = format!("{} is no place to listen", shown(text));
-                let remedy =
-                    "write \"127.0.0.1:9641\", or the path of a unix socket, which begins with /";
-                self.wrong("admin-listen", Some(n), problem, remedy);
-                continue;
-            };
-            places.push(place);
-        }
-        places
+fn admin_listen(texts: &[String], has_token: bool, problems: &mut Problems<'_>) -> Vec<AdminAddr> {
+    let mut places = Vec::new();
+    for (n, text) in texts.iter().enumerate() {
+        let place = if text.starts_with('/') {
+            AdminAddr::Unix(text.into())
+        } else if let Ok(addr) = text.parse::<SocketAddr>() {
+            if !addr.ip().is_loopback() && !has_token {
+                let problem = format!("{addr} can be reached from other machines");
+                problems.wrong("admin-listen", Some(n), problem, "set admin-token as well");
+            }
+            AdminAddr::Tcp(addr)
+        } else {
+            let problem = format!("{} is no place to listen", shown(text));
+            let remedy =
+                "write \"127.0.0.1:9641\", or the path of a unix socket, which begins with /";
+            problems.wrong("admin-listen", Some(n), problem, remedy);
+            continue;
+        };
+        places.push(place);
     }
+    places
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Config;
     use super::*;
+    use crate::config::Config;
 
     fn operation(text: &str) -> Result<Operation, String> {
         Config::from_toml(&format!("no-auth = true\n{text}"))

@@ -1,94 +1,109 @@
-//! The user and group that the process becomes.
+//! Check of the user and group that the process becomes.
 
 use nix::unistd::{Group, User};
 
-use super::check::Checker;
 use super::error::shown;
 use super::file::FileConfig;
+use super::problems::Problems;
 
 /// A user of this machine, and the group that goes with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcUser {
     /// `proc-user`.
     pub name: String,
-    /// Its number.
+    /// User id.
     pub uid: u32,
-    /// Number of `proc-group`, or else of the user's own group.
+    /// Group id: `proc-group`, or else the user's own group.
     pub gid: u32,
 }
 
-impl Checker<'_> {
-    pub(super) fn proc_user(&mut self, file: &FileConfig) -> Option<ProcUser> {
-        let group = file.proc_group.as_deref();
-        let Some(name) = &file.proc_user else {
-            if group.is_some() {
-                let problem = "there is no proc-user, and root is root in any group";
-                self.wrong("proc-group", None, problem, "give proc-user as well");
-            }
-            return None;
-        };
-        let user = self.looked_up("proc-user", "user", "passwd", name, User::from_name)?;
-        if user.uid.is_root() {
-            let problem = format!("{} is who the process is to be no longer", shown(name));
-            self.wrong("proc-user", None, problem, "name another user");
-            return None;
+pub(super) fn check_proc_user(file: &FileConfig, problems: &mut Problems<'_>) -> Option<ProcUser> {
+    let group = file.proc_group.as_deref();
+    let Some(name) = &file.proc_user else {
+        if group.is_some() {
+            let problem = "there is no proc-user, and root is root in any group";
+            problems.wrong("proc-group", None, problem, "give proc-user as well");
         }
-        let gid = match group {
-            None => user.gid,
-            Some(name) => {
-                self.looked_up("proc-group", "group", "group", name, Group::from_name)?
-                    .gid
-            }
-        };
-        Some(ProcUser {
-            name: user.name,
-            uid: user.uid.as_raw(),
-            gid: gid.as_raw(),
-        })
+        return None;
+    };
+    let user = looked_up(
+        "proc-user",
+        "user",
+        "passwd",
+        name,
+        User::from_name,
+        problems,
+    )?;
+    if user.uid.is_root() {
+        let problem = format!(
+            "{} has the rights of root, which the process is to give up",
+            shown(name)
+        );
+        problems.wrong("proc-user", None, problem, "name another user");
+        return None;
     }
+    let gid = match group {
+        None => user.gid,
+        Some(name) => {
+            looked_up(
+                "proc-group",
+                "group",
+                "group",
+                name,
+                Group::from_name,
+                problems,
+            )?
+            .gid
+        }
+    };
+    Some(ProcUser {
+        name: user.name,
+        uid: user.uid.as_raw(),
+        gid: gid.as_raw(),
+    })
+}
 
-    /// Entry of the system's user or group database with this name; an absent one is an error of `key`.
-    fn looked_up<T>(
-        &mut self,
-        key: &str,
-        kind: &str,
-        database: &str,
-        name: &str,
-        look_up: impl Fn(&str) -> nix::Result<Option<T>>,
-    ) -> Option<T> {
-        // The C library would end the text there.
-        let found = if name.contains('\0') {
-            Ok(None)
-        } else {
-            look_up(name)
-        };
-        match found {
-            Ok(Some(found)) => return Some(found),
-            Ok(None) => {
-                let problem = format!("there is no {kind} {}", shown(name));
-                let remedy = format!(
-                    "make it with `{kind}add --system`, or name one that `getent {database}` lists"
-                );
-                self.wrong(key, None, problem, remedy);
-            }
-            Err(error) => {
-                let problem = format!("{kind} {} cannot be looked up: {error}", shown(name));
-                self.wrong(
-                    key,
-                    None,
-                    problem,
-                    format!("see that `getent {database}` works"),
-                );
-            }
+/// Entry of the system's user or group database with this name; an absent one is an error of `key`.
+fn looked_up<T>(
+    key: &str,
+    kind: &str,
+    database: &str,
+    name: &str,
+    look_up: impl Fn(&str) -> nix::Result<Option<T>>,
+    problems: &mut Problems<'_>,
+) -> Option<T> {
+    // The C library would take the text before the NUL.
+    let found = if name.contains('\0') {
+        Ok(None)
+    } else {
+        look_up(name)
+    };
+    match found {
+        Ok(Some(found)) => return Some(found),
+        Ok(None) => {
+            let problem = format!("there is no {kind} {}", shown(name));
+            let remedy = format!(
+                "make it with `{kind}add --system`, or name one that `getent {database}` lists"
+            );
+            problems.wrong(key, None, problem, remedy);
         }
-        None
+        Err(error) => {
+            let problem = format!("{kind} {} cannot be looked up: {error}", shown(name));
+            problems.wrong(
+                key,
+                None,
+                problem,
+                format!("see that `getent {database}` works"),
+            );
+        }
     }
+    None
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Config;
     use super::*;
+    use crate::config::Config;
 
     fn read(text: &str) -> Result<Option<ProcUser>, String> {
         Config::from_toml(&format!("no-auth = true\n{text}"))
@@ -123,7 +138,7 @@ mod tests {
             ),
             (
                 "proc-user = 'root'",
-                "proc-user: \"root\" is who the process is to be no longer; name another user",
+                "proc-user: \"root\" has the rights of root, which the process is to give up; name another user",
             ),
             (
                 "proc-group = 'mail'",

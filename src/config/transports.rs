@@ -1,18 +1,20 @@
-//! Transports, certificates and ciphers.
+//! Checks of the keys about transports, certificates and ciphers.
 
 use std::path::PathBuf;
 
 use super::certificate::{self, CertificateFiles, Part};
-use super::check::{Checker, on};
+use super::credentials::secret;
 use super::error::shown;
 use super::file::FileConfig;
+use super::problems::Problems;
+use super::values::{on, ranges, seconds, within};
 use super::{Tls, Transports};
 use turnd_proto::policy::unallocated::UnallocatedLimits;
 
 /// Bytes below which `max-idle-memory` leaves no room for a few handshakes.
 const LEAST_IDLE_MEMORY: u32 = 1 << 20;
 
-/// What both TLS libraries have and RFC 8446 and RFC 9325 recommend, in OpenSSL's names.
+/// Ciphers that both TLS libraries have and RFC 8446 and RFC 9325 recommend, in OpenSSL's names.
 pub(super) const CIPHERS: [&str; 9] = [
     "TLS_AES_128_GCM_SHA256",
     "TLS_AES_256_GCM_SHA384",
@@ -28,125 +30,139 @@ pub(super) const CIPHERS: [&str; 9] = [
 /// Whether this program is built with DTLS.
 const DTLS_IS_BUILT: bool = cfg!(feature = "dtls");
 
-impl Checker<'_> {
-    pub(super) fn transports(&mut self, file: &FileConfig, tls: &Tls) -> Transports {
-        let certified = !tls.certificates.is_empty();
-        let wanted_files = file.cert.as_ref().is_some_and(|list| !list.is_empty());
-        let transports = Transports {
-            udp: !on(file.no_udp),
-            tcp: !on(file.no_tcp),
-            tls: certified && !on(file.no_tls),
-            dtls: certified && on(file.dtls) && DTLS_IS_BUILT,
-            proxies: self.ranges("trusted-proxies", file.trusted_proxies.as_deref()),
-            patience: self.seconds("max-allocate-timeout", file.max_allocate_timeout, 1..=86400),
-            unallocated: UnallocatedLimits {
-                clients: self.within("max-idle-streams", file.max_idle_streams, 1..=u32::MAX),
-                per_source: self.within(
-                    "max-idle-streams-per-ip",
-                    file.max_idle_streams_per_ip,
-                    1..=u32::MAX,
-                ),
-                bytes: self
-                    .within(
-                        "max-idle-memory",
-                        file.max_idle_memory,
-                        LEAST_IDLE_MEMORY..=u32::MAX,
-                    )
-                    .into(),
-            },
-            handshake_rate: file.handshake_rate.filter(|rate| *rate > 0),
-        };
-        let Transports { udp, tcp, .. } = transports;
-        if on(file.dtls) && !DTLS_IS_BUILT {
-            let remedy = "install turnd's package or image, or build it with --features dtls; \
+pub(super) fn check_transports(
+    file: &FileConfig,
+    tls: &Tls,
+    problems: &mut Problems<'_>,
+) -> Transports {
+    let certified = !tls.certificates.is_empty();
+    let wanted_files = file.cert.as_ref().is_some_and(|list| !list.is_empty());
+    let transports = Transports {
+        udp: !on(file.no_udp),
+        tcp: !on(file.no_tcp),
+        tls: certified && !on(file.no_tls),
+        dtls: certified && on(file.dtls) && DTLS_IS_BUILT,
+        proxies: ranges("trusted-proxies", file.trusted_proxies.as_deref(), problems),
+        patience: seconds(
+            "max-allocate-timeout",
+            file.max_allocate_timeout,
+            1..=86400,
+            problems,
+        ),
+        unallocated: UnallocatedLimits {
+            clients: within(
+                "max-idle-streams",
+                file.max_idle_streams,
+                1..=u32::MAX,
+                problems,
+            ),
+            per_source: within(
+                "max-idle-streams-per-ip",
+                file.max_idle_streams_per_ip,
+                1..=u32::MAX,
+                problems,
+            ),
+            bytes: within(
+                "max-idle-memory",
+                file.max_idle_memory,
+                LEAST_IDLE_MEMORY..=u32::MAX,
+                problems,
+            )
+            .into(),
+        },
+        handshake_rate: file.handshake_rate.filter(|rate| *rate > 0),
+    };
+    let Transports { udp, tcp, .. } = transports;
+    if on(file.dtls) && !DTLS_IS_BUILT {
+        let remedy = "install turnd's package or image, or build it with --features dtls; \
                           or leave it out: no browser needs DTLS";
-            let problem = "this program is built without DTLS";
-            self.wrong("dtls", None, problem, remedy);
-        } else if on(file.dtls) && !wanted_files {
-            let problem = "needs a certificate";
-            self.wrong("dtls", None, problem, "give cert and pkey, or leave it out");
-        }
-        let secure = wanted_files && (!on(file.no_tls) || on(file.dtls));
-        if !(udp || tcp || secure) {
-            let key = self.origins.given(&["no-udp", "no-tcp"]);
-            let problem = "leaves no way for clients to come";
-            self.wrong(key, None, problem, "leave it out, or give cert and pkey");
-        }
-        transports
+        let problem = "this program is built without DTLS";
+        problems.wrong("dtls", None, problem, remedy);
+    } else if on(file.dtls) && !wanted_files {
+        let problem = "needs a certificate";
+        problems.wrong("dtls", None, problem, "give cert and pkey, or leave it out");
     }
+    let secure = wanted_files && (!on(file.no_tls) || on(file.dtls));
+    if !(udp || tcp || secure) {
+        let key = problems.given(&["no-udp", "no-tcp"]);
+        let problem = "leaves no way for clients to come";
+        problems.wrong(key, None, problem, "leave it out, or give cert and pkey");
+    }
+    transports
+}
 
-    pub(super) fn tls(&mut self, file: &FileConfig) -> Tls {
-        let files = self.certificate_files(file);
-        let password = self.secret(
-            "pkey-pwd",
-            file.pkey_pwd.as_ref(),
-            file.pkey_pwd_file.as_deref(),
-        );
-        let mut certificates = Vec::new();
-        for (n, pair) in files.iter().enumerate() {
-            match certificate::load(pair, password.as_ref()) {
-                Ok(certificate) => certificates.push(certificate),
-                Err(error) => {
-                    let key = match error.part {
-                        Part::Certificate => "cert",
-                        Part::Key => "pkey",
-                    };
-                    self.wrong(key, Some(n), error.problem, error.remedy);
-                }
+pub(super) fn check_tls(file: &FileConfig, problems: &mut Problems<'_>) -> Tls {
+    let files = certificate_files(file, problems);
+    let password = secret(
+        "pkey-pwd",
+        file.pkey_pwd.as_ref(),
+        file.pkey_pwd_file.as_deref(),
+        problems,
+    );
+    let mut certificates = Vec::new();
+    for (n, pair) in files.iter().enumerate() {
+        match certificate::load(pair, password.as_ref()) {
+            Ok(certificate) => certificates.push(certificate),
+            Err(error) => {
+                let key = match error.part {
+                    Part::Certificate => "cert",
+                    Part::Key => "pkey",
+                };
+                problems.add(key, Some(n), error.problem);
             }
         }
-        Tls {
-            files,
-            password,
-            certificates,
-            ciphers: self.ciphers(file.cipher_list.as_deref()),
-        }
     }
-
-    fn certificate_files(&mut self, file: &FileConfig) -> Vec<CertificateFiles> {
-        let certs = file.cert.as_deref().unwrap_or_default();
-        let keys = file.pkey.as_deref().unwrap_or_default();
-        if certs.len() != keys.len() {
-            let (key, there, missing) = if certs.len() > keys.len() {
-                ("cert", "cert", "pkey")
-            } else {
-                ("pkey", "pkey", "cert")
-            };
-            let problem = format!(
-                "{} of {there}, but {} of {missing}",
-                certs.len().max(keys.len()),
-                certs.len().min(keys.len())
-            );
-            let remedy = format!("give as many {missing} as {there}, in the same order");
-            self.wrong(key, None, problem, remedy);
-            return Vec::new();
-        }
-        let pairs = certs.iter().zip(keys);
-        pairs
-            .map(|(cert, key)| CertificateFiles {
-                cert: PathBuf::from(cert),
-                key: PathBuf::from(key),
-            })
-            .collect()
+    Tls {
+        files,
+        password,
+        certificates,
+        ciphers: ciphers(file.cipher_list.as_deref(), problems),
     }
+}
 
-    fn ciphers(&mut self, list: Option<&str>) -> Vec<&'static str> {
-        let Some(list) = list else {
-            return CIPHERS.to_vec();
+fn certificate_files(file: &FileConfig, problems: &mut Problems<'_>) -> Vec<CertificateFiles> {
+    let certs = file.cert.as_deref().unwrap_or_default();
+    let keys = file.pkey.as_deref().unwrap_or_default();
+    if certs.len() != keys.len() {
+        let (key, there, missing) = if certs.len() > keys.len() {
+            ("cert", "cert", "pkey")
+        } else {
+            ("pkey", "pkey", "cert")
         };
-        let mut ciphers = Vec::new();
-        for name in list.split(':') {
-            match CIPHERS.iter().find(|known| **known == name) {
-                Some(known) => ciphers.push(*known),
-                None => {
-                    let problem = format!("{} is not supported", shown(name));
-                    let remedy = format!("choose from {}", CIPHERS.join(":"));
-                    self.wrong("cipher-list", None, problem, remedy);
-                }
+        let problem = format!(
+            "{} of {there}, but {} of {missing}",
+            certs.len().max(keys.len()),
+            certs.len().min(keys.len())
+        );
+        let remedy = format!("give as many {missing} as {there}, in the same order");
+        problems.wrong(key, None, problem, remedy);
+        return Vec::new();
+    }
+    let pairs = certs.iter().zip(keys);
+    pairs
+        .map(|(cert, key)| CertificateFiles {
+            cert: PathBuf::from(cert),
+            key: PathBuf::from(key),
+        })
+        .collect()
+}
+
+fn ciphers(list: Option<&str>, problems: &mut Problems<'_>) -> Vec<&'static str> {
+    let Some(list) = list else {
+        return CIPHERS.to_vec();
+    };
+    let mut ciphers = Vec::new();
+    for name in list.split(':') {
+        match CIPHERS.iter().find(|known| **known == name) {
+            Some(known) => ciphers.push(*known),
+            None => {
+                let problem = format!("{} is not supported", shown(name));
+                let remedy = format!("choose from {}", CIPHERS.join(":"));
+                problems.wrong("cipher-list", None, problem, remedy);
             }
         }
-        ciphers
     }
+    ciphers
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Secrets that can be guessed.
 
 use super::Secret;
-use super::check::Checker;
 use super::error::shown;
+use super::problems::Problems;
 
 /// Fewest bytes of a secret that clients' passwords or nonces are made with, or that opens the admin listener.
 const SECRET: usize = 16;
@@ -10,10 +10,10 @@ const SECRET: usize = 16;
 /// Fewest bytes of a user's password.
 const PASSWORD: usize = 8;
 
-/// Fewest different characters.
+/// Fewest different characters of a secret or password.
 const VARIETY: usize = 4;
 
-/// How many users a warning names.
+/// Most users that a warning names.
 const NAMED: usize = 5;
 
 /// Placeholders of the files in `deploy/`: nobody ever serves with one.
@@ -65,7 +65,7 @@ const PLACEHOLDER: [&str; 10] = [
     "yoursecret",
 ];
 
-/// Why a secret can be guessed, as it follows a name; `None`: no reason is known.
+/// Reason why a secret can be guessed, as it follows a name; `None`: none is known.
 fn weakness(secret: &Secret, least: usize) -> Option<&'static str> {
     let text = secret.reveal();
     let plain: String = text
@@ -74,7 +74,7 @@ fn weakness(secret: &Secret, least: usize) -> Option<&'static str> {
         .map(|c| c.to_ascii_lowercase())
         .collect();
     let plain = zeroize::Zeroizing::new(plain);
-    // Written several times in a row it is known as well.
+    // A well-known text that is repeated is known as well.
     let known = |word: &&str| {
         let rest = plain.replace(*word, "");
         !plain.is_empty() && rest.is_empty()
@@ -97,74 +97,75 @@ fn weakness(secret: &Secret, least: usize) -> Option<&'static str> {
     uniform.then_some("repeats a few characters")
 }
 
-impl Checker<'_> {
-    /// Refuses a placeholder of `deploy/`, and warns of a secret that can be guessed.
-    pub(super) fn strength(&mut self, key: &str, secret: &Secret) {
-        const REMEDY: &str = "make one with `openssl rand -hex 32`";
-        let in_file = format!("{key}-file");
-        let key = self.origins.given(&[key, &in_file]);
-        if SHIPPED.contains(&secret.reveal()) {
-            self.wrong(
-                key,
-                None,
-                "is the placeholder that turnd is shipped with",
-                REMEDY,
-            );
-        } else if let Some(why) = weakness(secret, SECRET) {
-            self.warnings.push(format!(
-                "{key}: a secret {why}, so it can be guessed; {REMEDY}"
-            ));
-        }
+/// Refuses a placeholder of `deploy/`, and warns of a secret that can be guessed.
+pub(super) fn check_secret(key: &str, secret: &Secret, problems: &mut Problems<'_>) {
+    const REMEDY: &str = "make one with `openssl rand -hex 32`";
+    let in_file = format!("{key}-file");
+    let key = problems.given(&[key, &in_file]);
+    if SHIPPED.contains(&secret.reveal()) {
+        problems.wrong(
+            key,
+            None,
+            "is the placeholder that turnd is shipped with",
+            REMEDY,
+        );
+    } else if let Some(why) = weakness(secret, SECRET) {
+        problems.warn([format!(
+            "{key}: a secret {why}, so it can be guessed; {REMEDY}"
+        )]);
     }
+}
 
-    /// Refuses the placeholders among the passwords of users, and warns of those that can be guessed in one line for all.
-    pub(super) fn passwords<'u>(&mut self, users: impl Iterator<Item = (&'u str, &'u Secret)>) {
-        const REMEDY: &str = "make others with `openssl rand -base64 18`";
-        let key = self.origins.given(&["user", "user-file"]);
-        let mut weak = Vec::new();
-        for (name, password) in users {
-            if SHIPPED.contains(&password.reveal()) {
-                let problem = format!(
-                    "the password of user {} is the placeholder that turnd is shipped with",
-                    shown(name)
-                );
-                self.wrong(key, None, problem, REMEDY);
-            } else if let Some(why) = weakness(password, PASSWORD) {
-                weak.push((name, why));
-            }
+/// Refuses the placeholders among the passwords of users, and warns of those that can be guessed in one line for all.
+pub(super) fn check_passwords<'u>(
+    users: impl Iterator<Item = (&'u str, &'u Secret)>,
+    problems: &mut Problems<'_>,
+) {
+    const REMEDY: &str = "make others with `openssl rand -base64 18`";
+    let key = problems.given(&["user", "user-file"]);
+    let mut weak = Vec::new();
+    for (name, password) in users {
+        if SHIPPED.contains(&password.reveal()) {
+            let problem = format!(
+                "the password of user {} is the placeholder that turnd is shipped with",
+                shown(name)
+            );
+            problems.wrong(key, None, problem, REMEDY);
+        } else if let Some(why) = weakness(password, PASSWORD) {
+            weak.push((name, why));
         }
-        let Some((_, why)) = weak.first() else {
-            return;
-        };
-        let names: Vec<_> = weak
-            .iter()
-            .take(NAMED)
-            .map(|(name, _)| shown(name))
-            .collect();
-        let names = names.join(", ");
-        let warning = match weak.len() {
-            1 => format!("{key}: the password of {names} {why}, so it can be guessed; {REMEDY}"),
-            count => {
-                let rest = match count.saturating_sub(NAMED) {
-                    0 => String::new(),
-                    rest => format!(" and {rest} more"),
-                };
-                format!(
-                    "{key}: the passwords of {names}{rest} are short or well known, so they can be guessed; {REMEDY}"
-                )
-            }
-        };
-        self.warnings.push(warning);
     }
+    let Some((_, why)) = weak.first() else {
+        return;
+    };
+    let names: Vec<_> = weak
+        .iter()
+        .take(NAMED)
+        .map(|(name, _)| shown(name))
+        .collect();
+    let names = names.join(", ");
+    let warning = match weak.len() {
+        1 => format!("{key}: the password of {names} {why}, so it can be guessed; {REMEDY}"),
+        count => {
+            let rest = match count.saturating_sub(NAMED) {
+                0 => String::new(),
+                rest => format!(" and {rest} more"),
+            };
+            format!(
+                "{key}: the passwords of {names}{rest} are short or well known, so they can be guessed; {REMEDY}"
+            )
+        }
+    };
+    problems.warn([warning]);
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::file::FileConfig;
-    use super::super::{Loaded, from_flags};
     use super::*;
+    use crate::config::file::FileConfig;
+    use crate::config::{Loaded, from_flags};
 
     fn of(text: &str, least: usize) -> Option<&'static str> {
         weakness(&Secret::new(text), least)

@@ -1,21 +1,21 @@
-//! Lines about changes of the running server: what, by whom and from where, at every log level.
+//! Log lines about changes of the running server, with their originator, at every log level.
 
 use std::fmt;
 use std::net::SocketAddr;
 
-/// The target of those lines, which no level hides.
+/// Target of audit lines, which no level hides.
 pub const TARGET: &str = "audit";
 
-/// Whoever changes the running server, or has it make something.
+/// Originator of a change of the running server, or of a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actor {
     /// A process that is connected to the unix socket.
     Unix {
-        /// Its user.
+        /// User id.
         uid: u32,
-        /// Its group.
+        /// Group id.
         gid: u32,
-        /// Its number; `None`: the system does not tell.
+        /// Process id; `None`: the system does not tell.
         pid: Option<i32>,
     },
     /// A client of the admin listener over TCP, by `admin-token`.

@@ -1,4 +1,4 @@
-//! Ends that nobody asked for: they are told before anything else comes of them.
+//! Panics and ended workers, which are logged first of all.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;

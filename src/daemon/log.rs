@@ -18,6 +18,7 @@ use tracing_subscriber::{Layer, Registry, reload};
 use self::queue::Sink;
 use super::audit;
 use crate::config::{Log, LogFormat};
+use crate::problem::Problem;
 
 pub use self::queue::LogQueue;
 
@@ -34,15 +35,13 @@ type WithLines = tracing_subscriber::layer::Layered<reload::Layer<Lines, Registr
 
 impl LogControl {
     /// Makes `tracing` log as `config` says; once in a process.
-    ///
-    /// # Errors
-    /// Why there can be no log, with the remedy.
-    pub fn install(config: &Log) -> Result<Self, String> {
+    pub fn install(config: &Log) -> Result<Self, Problem> {
         let target = LogTarget::new(config.file.as_deref())?;
         let (lines, lines_handle) = reload::Layer::new(lines(config, &target));
         let (level, level_handle) = reload::Layer::new(level(config));
         let subscriber = tracing_subscriber::registry().with(lines).with(level);
-        tracing::subscriber::set_global_default(subscriber).map_err(|error| error.to_string())?;
+        tracing::subscriber::set_global_default(subscriber)
+            .map_err(|error| Problem::new(error.to_string(), "report this as a bug of turnd"))?;
         Ok(Self {
             target,
             lines: lines_handle,
@@ -50,25 +49,18 @@ impl LogControl {
         })
     }
 
-    /// The place where the lines go.
-    #[must_use]
+    /// Destination of log lines.
     pub fn target(&self) -> &LogTarget {
         &self.target
     }
 
     /// Opens the file anew, after it was moved away; keeps the old one when that fails.
-    ///
-    /// # Errors
-    /// What the system says.
     pub fn reopen(&self) -> io::Result<()> {
         self.target.reopen()
     }
 
-    /// Takes over another configuration.
-    ///
-    /// # Errors
-    /// Why its file cannot be opened; nothing has changed then.
-    pub fn change(&self, config: &Log) -> Result<(), String> {
+    /// Takes over another configuration; nothing changes when its file cannot be opened.
+    pub fn change(&self, config: &Log) -> Result<(), Problem> {
         self.target.change(config.file.as_deref())?;
         // These fail only when the subscriber is gone, and it stays for the life of the process.
         let _ = self.lines.reload(lines(config, &self.target));
@@ -140,7 +132,7 @@ fn lines(config: &Log, target: &LogTarget) -> Lines {
     }
 }
 
-/// The place where log lines go. A line that cannot be written is lost and counted, and nothing else happens.
+/// Destination of log lines. A line that cannot be written is lost and counted, and nothing else happens.
 #[derive(Clone, Debug)]
 pub struct LogTarget {
     queue: LogQueue,
@@ -149,9 +141,13 @@ pub struct LogTarget {
 }
 
 impl LogTarget {
-    fn new(path: Option<&Path>) -> Result<Self, String> {
-        let queue = LogQueue::start(open(path)?)
-            .map_err(|error| format!("the log's thread does not start: {error}"))?;
+    fn new(path: Option<&Path>) -> Result<Self, Problem> {
+        let queue = LogQueue::start(open(path)?).map_err(|error| {
+            Problem::new(
+                format!("the log's thread does not start: {error}"),
+                "let this user have more threads (ulimit -u, systemd: TasksMax)",
+            )
+        })?;
         Ok(Self {
             queue,
             path: Arc::new(Mutex::new(path.map(Path::to_owned))),
@@ -159,12 +155,11 @@ impl LogTarget {
     }
 
     /// The queue of the lines.
-    #[must_use]
     pub fn queue(&self) -> &LogQueue {
         &self.queue
     }
 
-    /// Says something on standard error, unless the log's lines appear there.
+    /// Writes to standard error, unless the log goes there.
     pub fn say_beside_file(&self, text: &str) {
         if self.path().is_some() {
             self.queue.write_to_stderr(format!("{text}\n"));
@@ -178,7 +173,7 @@ impl LogTarget {
         Ok(())
     }
 
-    fn change(&self, path: Option<&Path>) -> Result<(), String> {
+    fn change(&self, path: Option<&Path>) -> Result<(), Problem> {
         let sink = open(path)?;
         *self.path() = path.map(Path::to_owned);
         self.queue.switch(sink);
@@ -191,14 +186,14 @@ impl LogTarget {
     }
 }
 
-fn open(path: Option<&Path>) -> Result<Sink, String> {
+fn open(path: Option<&Path>) -> Result<Sink, Problem> {
     let Some(path) = path else {
         return Ok(Sink::new(None));
     };
     let file = open_file(path).map_err(|error| {
-        let path = path.display();
-        format!(
-            "log-file: {path} cannot be opened: {error}; choose a place that this user may write to"
+        Problem::new(
+            format!("log-file: {} cannot be opened: {error}", path.display()),
+            "choose a place that this user may write to",
         )
     })?;
     Ok(Sink::new(Some(file)))

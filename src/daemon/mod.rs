@@ -1,4 +1,4 @@
-//! The running program: what signals and the admin listener do to it.
+//! The running program: signals and the admin listener drain, reload and change it.
 
 pub mod audit;
 pub mod ended;
@@ -17,22 +17,26 @@ use tracing_subscriber::filter::LevelFilter;
 use self::audit::{Actor, audit};
 use self::log::LogControl;
 use crate::config::file::FileConfig;
-use crate::config::{Config, Loaded};
+use crate::config::{self, Config, Loaded};
 use crate::net::control::{Control, NoAnswer, Status};
+use crate::net::host;
 use crate::net::log::escape_name;
 use turnd_proto::server::oversight::Filter;
 
 pub use reload::Change;
 
-/// How often a draining server looks whether it is empty.
+/// Interval between two looks whether a draining server is empty.
 const DRAIN_CHECK: Duration = Duration::from_millis(200);
 
-/// Where the configuration comes from; a reload reads it again.
+/// Interval between two looks at the configuration file. An editor writes it in several steps.
+const FILE_CHECK: Duration = Duration::from_secs(1);
+
+/// Source of the configuration, which a reload reads again.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// The file that was named, or `None` for the usual places.
+    /// File that was named; `None`: the usual places.
     pub path: Option<PathBuf>,
-    /// The flags over it.
+    /// Flags, which override the file.
     pub flags: FileConfig,
 }
 
@@ -42,7 +46,7 @@ pub struct Daemon {
     log: LogControl,
     origin: Origin,
     current: Mutex<Loaded>,
-    /// One reload at a time.
+    /// Held during a reload.
     reloading: tokio::sync::Mutex<()>,
     started: Instant,
     draining: AtomicBool,
@@ -52,7 +56,6 @@ pub struct Daemon {
 
 impl Daemon {
     /// Takes charge of a service that has started with `loaded`, which came from `origin`.
-    #[must_use]
     pub fn new(control: Control, log: LogControl, origin: Origin, loaded: Loaded) -> Self {
         Self {
             control,
@@ -67,57 +70,46 @@ impl Daemon {
         }
     }
 
-    /// The way to the workers.
-    #[must_use]
+    /// Handle of the workers.
     pub fn control(&self) -> &Control {
         &self.control
     }
 
-    /// The log. Its level is set with [`Self::set_log_level`], which records who does.
-    #[must_use]
+    /// The log. Set its level with [`Self::set_log_level`], which records the originator.
     pub fn log(&self) -> &LogControl {
         &self.log
     }
 
     /// The configuration that is in force.
-    #[must_use]
     pub fn config(&self) -> Config {
         self.current().config.clone()
     }
 
-    /// For how long it has run.
-    #[must_use]
+    /// Time since the start.
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
 
     /// Whether new allocations are refused.
-    #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
     /// Reloads that changed the configuration, and reloads that failed.
-    #[must_use]
     pub fn reloads(&self) -> (u64, u64) {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (load(&self.reloads), load(&self.failed_reloads))
     }
 
-    /// Refuses new allocations from now on, or no longer; those that there are live on.
-    ///
-    /// # Errors
-    /// When a worker does not answer; it does so as soon as it can.
+    /// Refuses new allocations from now on, or no longer; existing ones live on. A worker that does not answer follows as
+    /// soon as it can.
     pub async fn drain(&self, by: Actor, draining: bool) -> Result<(), NoAnswer> {
         self.draining.store(draining, Ordering::Relaxed);
         audit!(by, "drain", draining);
         self.control.drain(draining).await
     }
 
-    /// Ends the allocations that `filter` means and tells how many those were.
-    ///
-    /// # Errors
-    /// When a worker does not answer; it does so as soon as it can.
+    /// Ends the allocations that `filter` means, and counts them. A worker that does not answer follows as soon as it can.
     pub async fn kill(&self, by: Actor, filter: Filter) -> Result<usize, NoAnswer> {
         let Filter {
             serial,
@@ -171,6 +163,116 @@ impl Daemon {
             }
             tokio::time::sleep(DRAIN_CHECK).await;
         }
+    }
+
+    /// Reads the configuration again and goes on with it; running calls notice nothing. On an error, a line for each
+    /// obstacle, nothing has changed.
+    pub async fn reload(&self, by: Actor) -> Result<Vec<Change>, Vec<String>> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let outcome = self.try_reload().await;
+        match &outcome {
+            Ok(changes) => {
+                let keys: Vec<_> = changes.iter().map(|change| change.key.as_str()).collect();
+                audit!(by, "reload", done = true, changed = keys.join(" "));
+                self.reloads.fetch_add(1, Ordering::Relaxed);
+                for Change { key, old, new } in changes {
+                    tracing::info!(key, old, new, "configuration changed");
+                }
+                tracing::info!(changes = changes.len(), "configuration reloaded");
+            }
+            Err(reasons) => {
+                audit!(by, "reload", done = false);
+                self.failed_reloads.fetch_add(1, Ordering::Relaxed);
+                for reason in reasons {
+                    tracing::error!(reason, "configuration not reloaded, the old one stays");
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Reloads whenever the configuration file has changed and then stayed the same for a while.
+    pub async fn reload_on_change(&self) {
+        let Some(path) = self.current().file.clone() else {
+            return;
+        };
+        let look = || {
+            std::fs::metadata(&path)
+                .and_then(|m| Ok((m.modified()?, m.len())))
+                .ok()
+        };
+        let mut loaded = look();
+        let mut seen = loaded;
+        loop {
+            tokio::time::sleep(FILE_CHECK).await;
+            let now = look();
+            if now.is_some() && now == seen && now != loaded {
+                loaded = now;
+                // The outcome is in the log.
+                let _ = self.reload(Actor::File).await;
+            }
+            seen = now;
+        }
+    }
+
+    /// Keeps up with the addresses of the host, for as long as it is polled.
+    pub async fn follow_host(&self) {
+        let mut changes = host::Changes::watch();
+        let mut warned = false;
+        loop {
+            // At once, too: an address may have come between the start and the watch.
+            let followed = {
+                let _one_at_a_time = self.reloading.lock().await;
+                self.control.follow_host(&self.config()).await
+            };
+            match followed {
+                Ok(()) => {
+                    warned = false;
+                    changes.next().await;
+                }
+                Err(error) => {
+                    if !warned {
+                        tracing::warn!(%error, "peers at new addresses of this host are not refused");
+                    }
+                    warned = true;
+                    tokio::time::sleep(host::LOOK).await;
+                }
+            }
+        }
+    }
+
+    async fn try_reload(&self) -> Result<Vec<Change>, Vec<String>> {
+        let loaded = config::load(self.origin.path.as_deref(), &self.origin.flags)
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let (changes, log_changed) = {
+            let current = self.current();
+            let changes = reload::changes(&current.resolved, &loaded.resolved);
+            let (old, new) = (&current.config.log, &loaded.config.log);
+            (changes, old != new)
+        };
+        let serves_tls = self.control.certificates().is_some();
+        let blocked = reload::blocked(&changes, &loaded.config, serves_tls);
+        if !blocked.is_empty() {
+            return Err(blocked);
+        }
+        // The log first: it is the one part that can fail without having changed anything.
+        if log_changed {
+            self.log
+                .change(&loaded.config.log)
+                .map_err(|problem| vec![problem.to_string()])?;
+        }
+        if let Err(error) = self.control.reload(&loaded.config).await {
+            let old = self.current().config.log.clone();
+            if let Err(error) = self.log.change(&old) {
+                tracing::error!(%error, "the old log could not be opened again");
+            }
+            return Err(vec![error.to_string()]);
+        }
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        *self.current() = loaded;
+        Ok(changes)
     }
 
     fn current(&self) -> MutexGuard<'_, Loaded> {

@@ -1,4 +1,4 @@
-//! Rights that the process gives up.
+//! Rights that the process gives up, and the user that it becomes.
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
@@ -13,12 +13,10 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::set_no_new_privs;
 
 use crate::config::ProcUser;
+use crate::problem::Problem;
 
 /// Keeps the memory, which holds secrets, from core dumps and from other processes of the same user, and the process
 /// from rights that it does not have. To be called before any thread starts.
-///
-/// # Errors
-/// What the system refuses.
 pub fn harden() -> io::Result<()> {
     // No effect on what root may do; and `execve` gives nothing to whoever takes the process over.
     set_no_new_privs(true)?;
@@ -32,10 +30,7 @@ fn hide_memory() -> io::Result<()> {
 }
 
 /// Whether this process, which is root's, has to become `user` later; `false`: it is `user` already.
-///
-/// # Errors
-/// It is neither; the remedy is in the text.
-pub fn has_to_become(user: &ProcUser) -> Result<bool, String> {
+pub fn has_to_become(user: &ProcUser) -> Result<bool, Problem> {
     let (uid, gid) = (geteuid(), getegid());
     if uid.is_root() {
         return Ok(true);
@@ -47,17 +42,16 @@ pub fn has_to_become(user: &ProcUser) -> Result<bool, String> {
         Ok(Some(own)) => own.name,
         _ => uid.to_string(),
     };
-    Err(format!(
-        "proc-user: only root can become user {} of group {}, and this process is user {own} of group {gid}; \
-         start it as root or as that user, or leave proc-user and proc-group out",
-        user.name, user.gid
+    Err(Problem::new(
+        format!(
+            "proc-user: only root can become user {} of group {}, and this process is user {own} of group {gid}",
+            user.name, user.gid
+        ),
+        "start it as root or as that user, or leave proc-user and proc-group out",
     ))
 }
 
-/// Makes a file that is not there yet, as one of `user`, who can then open it anew.
-///
-/// # Errors
-/// Why it cannot be made; one that is there is left as it is, for it may be anybody's.
+/// Makes a file for `user`, who can then open it anew. A file that is there is left as it is, for it may be anybody's.
 pub fn make_file(path: &Path, user: &ProcUser) -> io::Result<()> {
     let made = OpenOptions::new()
         .append(true)
@@ -72,9 +66,6 @@ pub fn make_file(path: &Path, user: &ProcUser) -> io::Result<()> {
 }
 
 /// Gives a unix socket to `user`, and nothing that has taken its place.
-///
-/// # Errors
-/// It is no socket, or what the system says.
 pub fn hand_over_socket(path: &Path, user: &ProcUser) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let socket = openat(CWD, path, flags, Mode::empty())?;
@@ -97,7 +88,7 @@ pub fn hand_over_socket(path: &Path, user: &ProcUser) -> io::Result<()> {
 /// Becomes `user` with its groups, in all threads and for good.
 ///
 /// # Errors
-/// What the system refuses; the process must not go on then.
+/// The process must not go on after one.
 pub fn become_user(user: &ProcUser) -> io::Result<()> {
     let name = CString::new(user.name.as_str())?;
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));

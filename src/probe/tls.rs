@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
+use time::OffsetDateTime;
 
 use super::finding::Finding;
 
@@ -244,22 +245,16 @@ pub(super) fn ending(seen: &Seen, now: u64) -> Option<Finding> {
     })
 }
 
-/// A day of the calendar (UTC), from seconds since the Unix epoch.
+/// The day (UTC) that holds `unix`, in seconds since the Unix epoch.
 #[must_use]
 pub fn date(unix: u64) -> String {
-    // Days since 1 March of year 0, in eras of 400 years (civil-from-days).
-    let days = unix / 86_400 + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
-    format!("{:04}-{month:02}-{day:02}", era * 400 + year + next)
+    i64::try_from(unix)
+        .ok()
+        .and_then(|unix| OffsetDateTime::from_unix_timestamp(unix).ok())
+        .map_or_else(
+            || "after the year 9999".to_owned(),
+            |time| time.date().to_string(),
+        )
 }
 
 #[cfg(test)]
@@ -273,6 +268,8 @@ mod tests {
         assert_eq!(date(1_709_164_800), "2024-02-29");
         assert_eq!(date(1_735_689_599), "2024-12-31");
         assert_eq!(date(4_102_444_800), "2100-01-01");
+        assert_eq!(date(NEVER), "9892-03-08");
+        assert_eq!(date(u64::MAX), "after the year 9999");
     }
 
     #[test]

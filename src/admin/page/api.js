@@ -75,7 +75,7 @@ function askToken(wrong, why) {
     $('token').value = '';
     $('token-form').onsubmit = (event) => {
       event.preventDefault();
-      // What no header can hold is no token.
+      // A text that no header can hold is no token.
       if (/^[\x21-\x7e]+$/.test($('token').value.trim())) {
         sessionStorage.setItem(KEY, $('token').value.trim());
         asking = null;
@@ -85,7 +85,7 @@ function askToken(wrong, why) {
         $('token-wrong').hidden = false;
       }
     };
-    // There is nothing to see without it.
+    // Nothing can be shown without it.
     dialog.oncancel = (event) => event.preventDefault();
     dialog.onclose = () => asking && dialog.showModal();
     dialog.showModal();

@@ -1,4 +1,4 @@
-// What the parts of the page share. All that comes from the server goes through textContent.
+// Shared by the parts of the page. Texts of the server go through textContent.
 
 export const $ = (id) => document.getElementById(id);
 

@@ -1,4 +1,4 @@
-// What Trickle ICE would find, and a round trip through the relay, from this very browser.
+// Gathers candidates as Trickle ICE does, and sends a round trip through the relay, from this very browser.
 import { call } from './api.js';
 import { $, Tiles, el, milliseconds, visible } from './dom.js';
 import { Dots } from './plot.js';

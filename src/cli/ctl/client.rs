@@ -1,6 +1,6 @@
-//! One request at a time to the admin listener.
+//! HTTP requests to the admin listener, one at a time.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
@@ -10,28 +10,29 @@ use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::Failure;
+use crate::cli::Failure;
 use crate::config::{AdminAddr, Secret};
 
-/// For one request and its answer; a reload may read large files.
+/// Time limit of one request and its answer; a reload may read large files.
 const LIMIT: Duration = Duration::from_secs(30);
-/// The largest answer, in bytes: a page of sessions with all their peers is smaller.
+/// Largest answer in bytes: a page of sessions with all their peers is smaller.
 const LARGEST: usize = 256 << 20;
 
-/// The server as seen from here.
+/// The server's admin listener.
 pub(super) struct Client {
-    /// Tried in this order.
+    /// Places to try, in this order.
     pub(super) places: Vec<AdminAddr>,
     pub(super) token: Option<Secret>,
 }
 
 impl Client {
-    /// Sends a request; what comes back is an answer that says yes.
+    /// Sends a request and returns its answer; a refusal is a failure.
     pub(super) async fn ask(
         &self,
         method: Method,
@@ -85,9 +86,7 @@ impl Client {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let body = body.map(|body| body.to_string()).unwrap_or_default();
-        request
-            .body(Full::from(body))
-            .map_err(|error| Failure::Run(error.to_string()))
+        request.body(Full::from(body)).map_err(Failure::run)
     }
 }
 
@@ -117,7 +116,7 @@ async fn exchange(
     Ok((status, body.to_bytes()))
 }
 
-/// The answer, if it says yes; else what it says, and why a `better` place was not asked.
+/// The answer of a success; otherwise a failure with the server's reason, and why a `better` place was not asked.
 fn judge(
     place: &AdminAddr,
     status: StatusCode,
@@ -179,17 +178,16 @@ fn explain(unreachable: &[(&AdminAddr, io::Error)]) -> String {
     text
 }
 
+/// Every byte of a query's value but RFC 3986's unreserved characters.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
 /// A text as it stands in a query.
-pub(super) fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(byte.into());
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
+pub(super) fn encode(text: &str) -> impl Display {
+    utf8_percent_encode(text, RESERVED)
 }
 
 #[cfg(test)]
@@ -198,7 +196,10 @@ mod tests {
 
     #[test]
     fn queries_hold_any_name() {
-        assert_eq!(encode("a&b=c d%\n~ü"), "a%26b%3Dc%20d%25%0A~%C3%BC");
+        assert_eq!(
+            encode("a&b=c d%\n~ü").to_string(),
+            "a%26b%3Dc%20d%25%0A~%C3%BC"
+        );
     }
 
     fn said(status: StatusCode, body: &str) -> String {

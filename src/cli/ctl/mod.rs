@@ -1,24 +1,23 @@
-//! `turnd ctl`: what operators tell the running server, and ask it.
+//! `turnd ctl`: questions and orders to the running server.
 
 mod client;
 mod place;
 mod show;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper::Method;
 use serde_json::{Value, json};
 
 use self::client::{Client, encode};
-use super::{Failure, complain, credentials, say, secret};
-use crate::config::Secret;
+use self::place::Reach;
+use super::{Failure, complain, credentials, say};
 
-/// How often a drain is looked at.
+/// Interval between two looks at a drain.
 const WAIT: Duration = Duration::from_millis(500);
 
-/// Sessions that the server gives at a time.
+/// Most sessions in one answer of the server.
 const PAGE: usize = 1000;
 
 /// Talk to the running server.
@@ -34,35 +33,9 @@ pub(super) struct Ctl {
     command: Command,
 }
 
-/// How the server is reached.
-#[derive(clap::Args)]
-struct Reach {
-    /// Where its admin-listen is: 127.0.0.1:9641 or the path of a unix socket.
-    #[arg(long, global = true, value_name = "ADDRESS|PATH")]
-    admin: Option<String>,
-    /// Configuration file that says so; otherwise turnd.toml here, then /etc/turnd/turnd.toml.
-    #[arg(short, long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Its admin-token, or - to read it from standard input. Others on this machine can read it here; --token-file or
-    /// the variable TURND_TOKEN hides it.
-    #[arg(
-        long,
-        global = true,
-        value_name = "TOKEN",
-        conflicts_with = "token_file"
-    )]
-    token: Option<Secret>,
-    /// File with that token on one line, or - for standard input.
-    #[arg(long, global = true, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// Print JSON for programs.
-    #[arg(long, global = true)]
-    json: bool,
-}
-
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Show what the server does.
+    /// Show the state of the server.
     #[command(after_help = "Example:\n  turnd ctl status --json")]
     Status,
     /// List the sessions (allocations), the oldest first.
@@ -75,7 +48,7 @@ enum Command {
   turnd ctl kill --user alice
   turnd ctl kill --client 192.0.2.1")]
     Kill(Kill),
-    /// Refuse new sessions; those that there are go on.
+    /// Refuse new sessions; existing ones go on.
     #[command(after_help = "Examples:\n  turnd ctl drain --wait\n  turnd ctl drain --off")]
     Drain(Drain),
     /// Read the configuration again; sessions go on.
@@ -93,16 +66,16 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Sessions {
-    /// Of this user only.
+    /// Sessions of this user only.
     #[arg(long)]
     user: Option<String>,
-    /// From this client address only.
+    /// Sessions from this client address only.
     #[arg(long)]
     client: Option<IpAddr>,
-    /// So many at the most.
+    /// Most sessions to list.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// All of them.
+    /// List all sessions.
     #[arg(long, conflicts_with = "limit")]
     all: bool,
 }
@@ -133,7 +106,7 @@ struct Drain {
 
 #[derive(clap::Args)]
 struct LogLevel {
-    /// How much to log.
+    /// Least severe level to log.
     #[arg(value_parser = ["error", "warn", "info", "debug", "trace"])]
     level: String,
 }
@@ -143,7 +116,7 @@ struct Credentials {
     /// Name to make credentials for.
     #[arg(long)]
     name: Option<String>,
-    /// How long the credentials are good for, as 90 (seconds), 30m, 24h or 7d; otherwise 24h, or max-credential-ttl if that is less.
+    /// Lifetime of the credentials, as 90 (seconds), 30m, 24h or 7d; otherwise 24h, or max-credential-ttl if that is less.
     #[arg(long, value_parser = credentials::duration)]
     ttl: Option<Duration>,
     /// Host of the server; otherwise external-ip, listening-ip or 127.0.0.1.
@@ -165,7 +138,7 @@ impl Ctl {
     }
 }
 
-/// Asks, and shows the answers.
+/// Asks the server, and shows the answers.
 struct Caller {
     client: Client,
     json: bool,
@@ -216,7 +189,7 @@ impl Caller {
         self.get("/api/v1/status").await
     }
 
-    /// As many pages as it takes, as one.
+    /// All pages of the list as one.
     async fn sessions(&self, which: Sessions) -> Result<Value, Failure> {
         let mut filter = String::new();
         if let Some(user) = &which.user {
@@ -282,5 +255,5 @@ impl Caller {
 }
 
 fn pretty(answer: &Value) -> Result<String, Failure> {
-    serde_json::to_string_pretty(answer).map_err(|error| Failure::Run(error.to_string()))
+    serde_json::to_string_pretty(answer).map_err(Failure::run)
 }

@@ -1,22 +1,48 @@
-//! Where the server's admin listener is, and what it wants to hear.
+//! Place and token of the server's admin listener.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
 use super::client::Client;
-use super::{Failure, Reach, complain, secret};
 use crate::admin::{DEFAULT_TCP, DEFAULT_UNIX};
+use crate::cli::{Failure, complain, secret};
 use crate::config::file::FileConfig;
 use crate::config::{self, AdminAddr, AdminListen, Secret};
+
+/// Flags that say how to reach the server.
+#[derive(clap::Args)]
+pub(super) struct Reach {
+    /// Admin listener of the server: 127.0.0.1:9641 or the path of a unix socket.
+    #[arg(long, global = true, value_name = "ADDRESS|PATH")]
+    admin: Option<String>,
+    /// Configuration file of the server; otherwise turnd.toml here, then /etc/turnd/turnd.toml.
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Token of the admin listener, or - to read it from standard input. Others on this machine can read it here;
+    /// --token-file or the variable TURND_TOKEN hides it.
+    #[arg(
+        long,
+        global = true,
+        value_name = "TOKEN",
+        conflicts_with = "token_file"
+    )]
+    token: Option<Secret>,
+    /// File with the token on one line, or - for standard input.
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Print JSON for programs.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
 
 impl Reach {
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let named = self.admin.as_deref().map(parse).transpose()?;
         let token = self.token()?;
-        // Whoever names the place and the token needs no file, unless it is named too.
+        // With place and token as flags no file is needed, unless one is named.
         let found = if named.is_some() && token.is_some() && self.config.is_none() {
             Found::default()
         } else {
@@ -24,7 +50,7 @@ impl Reach {
         };
         let places = named.map(|place| vec![place]).or(found.places);
         let mut places = places.unwrap_or_else(default_places);
-        // By the unix socket no token is needed.
+        // The unix socket needs no token, so it comes first.
         places.sort_by_key(|place| matches!(place, AdminAddr::Tcp(_)));
         Ok(Client {
             places: places.into_iter().map(reachable).collect(),
@@ -40,7 +66,7 @@ impl Reach {
         }
     }
 
-    /// What the configuration file says. The server may be told to reload a broken one, or have
+    /// Place and token in the configuration file. The server may be told to reload a broken one, or have
     /// flags without which it is not complete, so as much is taken from it as can be read.
     fn file(&self) -> Result<Found, Failure> {
         let path = self.config.as_deref().or_else(|| config::search());
@@ -63,7 +89,7 @@ impl Reach {
             Err(error) if self.config.is_some() => {
                 return Err(Failure::usage(format!("{shown} cannot be read: {error}")));
             }
-            // One that nobody named, and that is not for this user's eyes.
+            // A file that is not named and that this user may not read.
             Err(_) => return Ok(Found::default()),
         };
         match text.parse::<Table>() {
@@ -78,7 +104,7 @@ impl Reach {
     }
 }
 
-/// What a configuration file says.
+/// Place and token in a configuration file.
 #[derive(Default)]
 struct Found {
     places: Option<Vec<AdminAddr>>,

@@ -16,42 +16,35 @@ use zeroize::Zeroizing;
 
 use super::{CertificateError, Part};
 use crate::config::Secret;
-use crate::config::load::read;
+use crate::config::source::read;
+use crate::problem::Problem;
 
 /// Reads the first key in a PEM file.
 pub(super) fn read_key(
     path: &Path,
     password: Option<&Secret>,
 ) -> Result<PrivateKeyDer<'static>, CertificateError> {
-    let wrong = |problem: String, remedy: String| CertificateError {
+    let of_file = |problem: Problem| CertificateError {
         part: Part::Key,
-        problem: format!("{} {problem}", path.display()),
-        remedy,
+        problem: problem.of(path.display()),
     };
-    let as_pem = || {
-        "write it as PEM: -----BEGIN PRIVATE KEY-----, RSA PRIVATE KEY or EC PRIVATE KEY".to_owned()
-    };
-    let source = read(path).map_err(|problem| {
-        wrong(
-            problem,
-            "name a PEM file that this user may read".to_owned(),
-        )
-    })?;
+    let wrong = |what: &str, remedy: &str| of_file(Problem::new(what, remedy));
+    let as_pem = "write it as PEM: -----BEGIN PRIVATE KEY-----, RSA PRIVATE KEY or EC PRIVATE KEY";
+    let source = read(path, "name a PEM file that this user may read").map_err(of_file)?;
     let sections = pem::parse_many(&source.bytes)
-        .map_err(|error| wrong(format!("is no private key: {error}"), as_pem()))?;
+        .map_err(|error| wrong(&format!("is no private key: {error}"), as_pem))?;
     let found = sections
         .into_iter()
         .find_map(|section| Some((Form::of(section.tag())?, section)));
     let Some((form, section)) = found else {
-        return Err(wrong("holds no private key".to_owned(), as_pem()));
+        return Err(wrong("holds no private key", as_pem));
     };
     let traditional = is_encrypted(&section);
     if !traditional && form != Form::Encrypted {
         return Ok(form.key(section.into_contents()));
     }
     let Some(password) = password else {
-        let remedy = "give its password as pkey-pwd".to_owned();
-        return Err(wrong("is encrypted".to_owned(), remedy));
+        return Err(wrong("is encrypted", "give its password as pkey-pwd"));
     };
     let password = password.reveal().as_bytes();
     let plain = if traditional {
@@ -62,12 +55,12 @@ pub(super) fn read_key(
     match plain {
         Ok(plain) => Ok(form.key(plain.as_bytes().to_vec())),
         Err(Locked::Password) => Err(wrong(
-            "cannot be decrypted".to_owned(),
-            "check pkey-pwd, or decrypt it with `openssl pkey`".to_owned(),
+            "cannot be decrypted",
+            "check pkey-pwd, or decrypt it with `openssl pkey`",
         )),
         Err(Locked::Cipher) => Err(wrong(
-            "is encrypted in a way that is not supported".to_owned(),
-            format!(
+            "is encrypted in a way that is not supported",
+            &format!(
                 "encrypt it anew: openssl pkey -in {} -aes256 -out NEW",
                 path.display()
             ),
@@ -106,7 +99,7 @@ impl Form {
     }
 }
 
-/// Why a key stays encrypted.
+/// Reason why a key stays encrypted.
 enum Locked {
     Password,
     Cipher,
@@ -130,7 +123,7 @@ fn decrypt(der: &[u8], password: &[u8]) -> Result<SecretDocument, Locked> {
     })
 }
 
-/// Decrypts what OpenSSL before 1.0 wrote, and `-traditional` still makes it write.
+/// Decrypts the form that OpenSSL wrote before 1.0, and still writes with `-traditional`.
 fn decrypt_traditional(section: &Pem, password: &[u8]) -> Result<SecretDocument, Locked> {
     let info = section.headers().get("DEK-Info").unwrap_or_default();
     let (cipher, iv) = info.split_once(',').ok_or(Locked::Cipher)?;
@@ -148,7 +141,7 @@ fn decrypt_traditional(section: &Pem, password: &[u8]) -> Result<SecretDocument,
     document.ok_or(Locked::Password)
 }
 
-/// `None`: the password is another one.
+/// Decrypts in CBC mode; `None`: the password is another one.
 fn decrypt_cbc<C: KeyIvInit + BlockModeDecrypt>(
     key_len: usize,
     password: &[u8],

@@ -1,85 +1,92 @@
 //! `rfc5780` and its ports.
 
-use super::super::file::FileConfig;
-use super::{Checker, on};
+use crate::config::file::FileConfig;
+use crate::config::problems::Problems;
+use crate::config::values::{on, port};
 use turnd_proto::server::settings::{AlternatePorts, Listen};
 
 const ADDRESSES: &str =
     "name two addresses of this machine of one family in listening-ip, neither of them a wildcard";
 
-impl Checker<'_> {
-    /// The other ports of RFC 5780 §6, which it writes into `file` too.
-    pub(super) fn alternates(
-        &mut self,
-        file: &mut FileConfig,
-        listen: &Listen,
-    ) -> Option<AlternatePorts> {
-        if !on(file.rfc5780) {
-            for (key, port) in [
-                ("alt-listening-port", file.alt_listening_port),
-                ("alt-tls-listening-port", file.alt_tls_listening_port),
-            ] {
-                if port.is_some() {
-                    self.warnings
-                        .push(format!("{key}: has no effect without rfc5780"));
-                }
+/// Reads the other ports of RFC 5780 §6, and writes them into `file` too.
+pub(super) fn check_alternates(
+    file: &mut FileConfig,
+    listen: &Listen,
+    problems: &mut Problems<'_>,
+) -> Option<AlternatePorts> {
+    if !on(file.rfc5780) {
+        for (key, port) in [
+            ("alt-listening-port", file.alt_listening_port),
+            ("alt-tls-listening-port", file.alt_tls_listening_port),
+        ] {
+            if port.is_some() {
+                problems.warn([format!("{key}: has no effect without rfc5780")]);
             }
-            return None;
         }
-        let broken = ["listening-ip", "listening-port", "tls-listening-port"];
-        if broken.iter().any(|key| self.is_wrong(key)) {
-            return None;
-        }
-        let wildcard = listen.ips.iter().any(|ip| ip.is_unspecified());
-        if wildcard || (listen.pair(false).is_none() && listen.pair(true).is_none()) {
-            let problem = "needs a second address to answer from";
-            self.wrong("rfc5780", None, problem, ADDRESSES);
-            return None;
-        }
-        file.alt_listening_port =
-            Some(self.next("alt-listening-port", file.alt_listening_port, listen.port));
-        file.alt_tls_listening_port = Some(self.next(
+        return None;
+    }
+    let broken = ["listening-ip", "listening-port", "tls-listening-port"];
+    if broken.iter().any(|key| problems.is_wrong(key)) {
+        return None;
+    }
+    let wildcard = listen.ips.iter().any(|ip| ip.is_unspecified());
+    if wildcard || (listen.pair(false).is_none() && listen.pair(true).is_none()) {
+        let problem = "needs a second address to answer from";
+        problems.wrong("rfc5780", None, problem, ADDRESSES);
+        return None;
+    }
+    file.alt_listening_port = Some(next(
+        "alt-listening-port",
+        file.alt_listening_port,
+        listen.port,
+        problems,
+    ));
+    file.alt_tls_listening_port = Some(next(
+        "alt-tls-listening-port",
+        file.alt_tls_listening_port,
+        listen.tls_port,
+        problems,
+    ));
+    let ports = AlternatePorts {
+        port: port("alt-listening-port", file.alt_listening_port, problems),
+        tls_port: port(
             "alt-tls-listening-port",
             file.alt_tls_listening_port,
-            listen.tls_port,
-        ));
-        let ports = AlternatePorts {
-            port: self.port("alt-listening-port", file.alt_listening_port),
-            tls_port: self.port("alt-tls-listening-port", file.alt_tls_listening_port),
-        };
-        let mut taken = vec![
-            ("listening-port", listen.port),
-            ("tls-listening-port", listen.tls_port),
-        ];
-        for (key, port) in [
-            ("alt-listening-port", ports.port),
-            ("alt-tls-listening-port", ports.tls_port),
-        ] {
-            if let Some((other, _)) = taken.iter().find(|(_, taken)| *taken == port) {
-                let problem = format!("{port} is also {other}");
-                self.wrong(key, None, problem, format!("give {key} a port of its own"));
-            }
-            taken.push((key, port));
+            problems,
+        ),
+    };
+    let mut taken = vec![
+        ("listening-port", listen.port),
+        ("tls-listening-port", listen.tls_port),
+    ];
+    for (key, port) in [
+        ("alt-listening-port", ports.port),
+        ("alt-tls-listening-port", ports.tls_port),
+    ] {
+        if let Some((other, _)) = taken.iter().find(|(_, taken)| *taken == port) {
+            let problem = format!("{port} is also {other}");
+            problems.wrong(key, None, problem, format!("give {key} a port of its own"));
         }
-        Some(ports)
+        taken.push((key, port));
     }
+    Some(ports)
+}
 
-    /// The port that was given, or the one after `port`.
-    fn next(&mut self, key: &str, given: Option<u16>, port: u16) -> u16 {
-        given.unwrap_or_else(|| {
-            port.checked_add(1).unwrap_or_else(|| {
-                let problem = format!("there is no port after {port}");
-                self.wrong(key, None, problem, format!("give {key}"));
-                port
-            })
+/// The port that was given, or the one after `port`.
+fn next(key: &str, given: Option<u16>, port: u16, problems: &mut Problems<'_>) -> u16 {
+    given.unwrap_or_else(|| {
+        port.checked_add(1).unwrap_or_else(|| {
+            let problem = format!("there is no port after {port}");
+            problems.wrong(key, None, problem, format!("give {key}"));
+            port
         })
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::Config;
     use super::*;
+    use crate::config::Config;
 
     const TWO: &str = "listening-ip = ['192.0.2.1', '192.0.2.2']\nrfc5780 = true\nno-auth = true\n";
 

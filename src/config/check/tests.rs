@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 /// The errors of a file that has credentials, without the name of the file.

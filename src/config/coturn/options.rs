@@ -1,56 +1,10 @@
-//! Every option of coturn, from 4.5 to 4.17, and what it is here.
+//! The table of coturn's options, from 4.5 to 4.17.
 
-use super::read::Given;
-use super::translate::{self as to, Outcome};
+use super::rule::{CoturnOption, Rule, Takes};
+use super::rules as to;
 use crate::config::error;
 
-/// An option of coturn.
-pub(super) struct CoturnOption {
-    /// Its name in the file, and after `--`.
-    pub(super) name: &'static str,
-    /// Its letter after `-`.
-    pub(super) letter: Option<char>,
-    pub(super) takes: Takes,
-    pub(super) rule: Rule,
-}
-
-/// Whether the word after an option belongs to it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Takes {
-    /// It does.
-    Value,
-    /// It does not; a value follows `=`, if any.
-    Flag,
-}
-
-/// What an option is here. Keys are named whether turnd has them yet or not.
-pub(super) enum Rule {
-    /// The key of that name.
-    Keep(Else),
-    /// Another key of the same meaning.
-    As(&'static str, Else),
-    /// A switch of the opposite meaning.
-    Opposite(&'static str, Else),
-    /// More than a name.
-    By(fn(&Given) -> Outcome),
-    /// Nothing is lost without it; why.
-    Nothing(&'static str),
-    /// It has no counterpart; what to do instead.
-    Refused(&'static str),
-}
-
-/// What to say while turnd does not have the key.
-pub(super) enum Else {
-    /// It is missed.
-    NotYet,
-    /// It is missed, but there is something else.
-    Instead(&'static str),
-    /// It is not missed; why.
-    Nothing(&'static str),
-}
-
-use Else::{Instead, NotYet};
-use Rule::{As, By, Keep, Nothing, Opposite, Refused};
+use Rule::{As, By, Keep, Missing, Nothing, Opposite, Refused};
 
 const fn value(name: &'static str, rule: Rule) -> CoturnOption {
     CoturnOption {
@@ -65,15 +19,6 @@ const fn flag(name: &'static str, rule: Rule) -> CoturnOption {
     CoturnOption {
         takes: Takes::Flag,
         ..value(name, rule)
-    }
-}
-
-impl CoturnOption {
-    const fn or(self, letter: char) -> Self {
-        Self {
-            letter: Some(letter),
-            ..self
-        }
     }
 }
 
@@ -93,19 +38,19 @@ const DROPPED: &str = "always dropped, and counted";
 #[rustfmt::skip]
 const OPTIONS: &[CoturnOption] = &[
     // Listening.
-    value("listening-device", Keep(Instead("name its addresses in listening-ip"))).or('d'),
-    value("listening-port", Keep(NotYet)).or('p'),
-    value("tls-listening-port", Keep(NotYet)),
-    value("alt-listening-port", Keep(NotYet)),
-    value("alt-tls-listening-port", Keep(NotYet)),
-    value("tcp-proxy-port", Keep(NotYet)),
-    value("listening-ip", Keep(NotYet)).or('L'),
+    value("listening-device", Refused("name its addresses in listening-ip")).or('d'),
+    value("listening-port", Keep).or('p'),
+    value("tls-listening-port", Keep),
+    value("alt-listening-port", Keep),
+    value("alt-tls-listening-port", Keep),
+    value("tcp-proxy-port", Missing),
+    value("listening-ip", Keep).or('L'),
     value("aux-server", Refused("name more addresses in listening-ip")),
     flag("udp-self-balance", Nothing("the kernel spreads clients over the workers")),
-    flag("no-udp", Keep(NotYet)),
-    flag("no-tcp", Keep(NotYet)),
-    flag("no-tls", Keep(NotYet)),
-    flag("dtls", Keep(NotYet)),
+    flag("no-udp", Keep),
+    flag("no-tcp", Keep),
+    flag("no-tls", Keep),
+    flag("dtls", Keep),
     flag("no-dtls", By(to::no_dtls)),
     value("relay-threads", By(to::relay_threads)).or('m'),
     value("cpus", Nothing("the CPUs that this process may use are counted; relay-threads says otherwise")),
@@ -115,94 +60,94 @@ const OPTIONS: &[CoturnOption] = &[
     flag("udp-gso", Nothing(BATCHES)),
     value("ne", Nothing("there is one network engine")),
     // Relaying.
-    value("relay-device", Keep(Else::Nothing("relay-ip says which address to relay from"))).or('i'),
+    value("relay-device", Nothing("relay-ip says which address to relay from")).or('i'),
     value("relay-ip", By(to::relay_ip)).or('E'),
-    value("external-ip", Keep(NotYet)).or('X'),
-    value("min-port", Keep(NotYet)),
-    value("max-port", Keep(NotYet)),
-    flag("no-udp-relay", Keep(NotYet)),
-    flag("no-tcp-relay", Keep(NotYet)),
+    value("external-ip", Keep).or('X'),
+    value("min-port", Keep),
+    value("max-port", Keep),
+    flag("no-udp-relay", Missing),
+    flag("no-tcp-relay", Keep),
     flag("server-relay", Refused("a peer always needs a permission: let clients make one")),
     flag("multiplex-peer", Refused(OWN_PORT)),
     value("multiplex-peer-port", Refused(OWN_PORT)),
     value("multiplex-peer-max-peers", Refused(OWN_PORT)),
     flag("keep-address-family", By(to::keep_address_family)).or('K'),
-    value("allocation-default-address-family", Keep(NotYet)).or('A'),
+    value("allocation-default-address-family", Keep).or('A'),
     // Credentials.
-    flag("lt-cred-mech", Keep(NotYet)).or('a'),
-    flag("no-auth", Keep(NotYet)).or('z'),
-    value("user", Keep(NotYet)).or('u'),
-    value("realm", Keep(NotYet)).or('r'),
-    value("server-name", Keep(NotYet)),
-    flag("use-auth-secret", Keep(NotYet)),
-    value("static-auth-secret", Keep(NotYet)),
+    flag("lt-cred-mech", Keep).or('a'),
+    flag("no-auth", Keep).or('z'),
+    value("user", Keep).or('u'),
+    value("realm", Keep).or('r'),
+    value("server-name", Keep),
+    flag("use-auth-secret", Keep),
+    value("static-auth-secret", Keep),
     value("rest-api-separator", By(to::separator)).or('C'),
-    flag("oauth", Keep(NotYet)),
+    flag("oauth", Missing),
     flag("stale-nonce", By(to::stale_nonce)),
     flag("stateless-nonce", Nothing("nonces never need memory here")),
-    value("stateless-nonce-secret", As("nonce-secret", NotYet)),
+    value("stateless-nonce-secret", As("nonce-secret")),
     flag("check-origin-consistency", Nothing("ORIGIN decides nothing here")),
-    flag("secure-stun", Keep(NotYet)),
+    flag("secure-stun", Keep),
     flag("st-cred-mech", Refused("short-term credentials are not for TURN: use static-auth-secret")),
-    value("userdb", Keep(Instead(DATABASE))).or('b'),
-    value("db", As("userdb", Instead(DATABASE))),
-    value("psql-userdb", Keep(Instead(DATABASE))).or('e'),
-    value("sql-userdb", As("psql-userdb", Instead(DATABASE))),
-    value("mysql-userdb", Keep(Instead(DATABASE))).or('M'),
-    value("mongo-userdb", Keep(Instead(DATABASE))).or('J'),
-    value("redis-userdb", Keep(Instead(DATABASE))).or('N'),
+    value("userdb", Refused(DATABASE)).or('b'),
+    value("db", Refused(DATABASE)),
+    value("psql-userdb", Refused(DATABASE)).or('e'),
+    value("sql-userdb", Refused(DATABASE)),
+    value("mysql-userdb", Refused(DATABASE)).or('M'),
+    value("mongo-userdb", Refused(DATABASE)).or('J'),
+    value("redis-userdb", Refused(DATABASE)).or('N'),
     value("redis-statsdb", Refused("take traffic from /metrics, and sessions from the log with log-format = \"json\"")).or('O'),
     value("secret-key-file", Refused(DATABASE)),
     flag("no-auth-pings", Nothing(NO_DATABASE)),
     flag("no-dynamic-ip-list", Nothing(NO_DATABASE)),
     flag("no-dynamic-realms", Nothing(NO_DATABASE)),
     // Limits and lifetimes.
-    value("user-quota", Keep(NotYet)).or('q'),
-    value("total-quota", Keep(NotYet)).or('Q'),
-    value("max-bps", Keep(NotYet)).or('s'),
-    value("bps-capacity", Keep(NotYet)).or('B'),
+    value("user-quota", Keep).or('q'),
+    value("total-quota", Keep).or('Q'),
+    value("max-bps", Keep).or('s'),
+    value("bps-capacity", Keep).or('B'),
     flag("max-allocate-lifetime", By(to::max_allocate_lifetime)),
     flag("channel-lifetime", By(to::channel_lifetime)),
     flag("permission-lifetime", By(to::permission_lifetime)),
-    value("max-allocate-timeout", Keep(NotYet)),
+    value("max-allocate-timeout", Keep),
     flag("unauthorized-ratelimit", By(to::rate_limit)),
     value("unauthorized-ratelimit-rps", By(to::rate_limit_rps)),
     flag("drop-invalid-packets", Nothing(DROPPED)),
     flag("drop-invalid-packets-log", Nothing(DROPPED)),
     // Peers.
-    value("allowed-peer-ip", Keep(NotYet)),
-    value("denied-peer-ip", Keep(NotYet)),
-    flag("allow-loopback-peers", Keep(NotYet)),
-    flag("no-loopback-peers", Opposite("allow-loopback-peers", NotYet)),
-    flag("no-multicast-peers", Keep(Else::Nothing("multicast peers are always refused"))),
+    value("allowed-peer-ip", Keep),
+    value("denied-peer-ip", Keep),
+    flag("allow-loopback-peers", Keep),
+    flag("no-loopback-peers", Opposite("allow-loopback-peers")),
+    flag("no-multicast-peers", Nothing("multicast peers are always refused")),
     // Protocol.
-    flag("fingerprint", Keep(NotYet)).or('f'),
-    flag("stun-only", Keep(NotYet)).or('S'),
+    flag("fingerprint", Keep).or('f'),
+    flag("stun-only", Keep).or('S'),
     flag("no-stun", Refused("Binding is always answered, as browsers ask for it on their TURN connections")),
-    flag("software-attribute", Keep(NotYet)),
-    flag("no-software-attribute", Opposite("software-attribute", NotYet)),
-    flag("prod", Opposite("software-attribute", NotYet)),
-    flag("mobility", Keep(NotYet)),
-    flag("rfc5780", Keep(NotYet)),
-    flag("no-rfc5780", Opposite("rfc5780", NotYet)),
-    flag("rfc3489-compatibility", Keep(NotYet)),
-    flag("stun-backward-compatibility", As("rfc3489-compatibility", NotYet)),
-    flag("no-stun-backward-compatibility", Opposite("rfc3489-compatibility", NotYet)),
-    flag("rfc5766-channel-numbers", Keep(NotYet)),
+    flag("software-attribute", Keep),
+    flag("no-software-attribute", Opposite("software-attribute")),
+    flag("prod", Opposite("software-attribute")),
+    flag("mobility", Missing),
+    flag("rfc5780", Keep),
+    flag("no-rfc5780", Opposite("rfc5780")),
+    flag("rfc3489-compatibility", Keep),
+    flag("stun-backward-compatibility", As("rfc3489-compatibility")),
+    flag("no-stun-backward-compatibility", Opposite("rfc3489-compatibility")),
+    flag("rfc5766-channel-numbers", Keep),
     flag("response-origin-only-with-rfc5780", Nothing("it is never sent otherwise")),
     flag("include-reason-string", Nothing("errors always have their reason phrase")),
     flag("respond-http-unsupported", Refused("HTTP on a TURN port is closed without an answer")),
-    value("alternate-server", Keep(NotYet)),
-    value("tls-alternate-server", Keep(Instead(ONE_LIST))),
-    value("udp-alternate-server", Keep(Instead(ONE_LIST))),
-    value("tcp-alternate-server", Keep(Instead(ONE_LIST))),
+    value("alternate-server", Keep),
+    value("tls-alternate-server", Refused(ONE_LIST)),
+    value("udp-alternate-server", Refused(ONE_LIST)),
+    value("tcp-alternate-server", Refused(ONE_LIST)),
     value("drain-min-allocations", Refused("a drain ends with the last allocation, or after drain-timeout")),
     // TLS and DTLS.
-    value("cert", Keep(NotYet)),
-    value("pkey", Keep(NotYet)),
-    value("pkey-pwd", Keep(Instead("decrypt the key once: openssl pkey -in KEY -out PLAIN"))),
-    value("CA-file", Keep(NotYet)),
-    value("cipher-list", Keep(Else::Nothing(SUITES))),
+    value("cert", Keep),
+    value("pkey", Keep),
+    value("pkey-pwd", Keep),
+    value("CA-file", Missing),
+    value("cipher-list", Keep),
     value("ec-curve-name", Nothing(SUITES)),
     flag("dh566", Nothing(SUITES)),
     flag("dh1066", Nothing(SUITES)),
@@ -218,23 +163,23 @@ const OPTIONS: &[CoturnOption] = &[
     flag("no-tlsv1_2", Refused("TLS 1.2 stays, as clients need it")),
     value("acme-redirect", Refused("let a web server on port 80 answer ACME, or use the DNS challenge")),
     // Logging.
-    flag("verbose", Keep(NotYet)).or('v'),
-    flag("Verbose", As("verbose", NotYet)).or('V'),
+    flag("verbose", Keep).or('v'),
+    flag("Verbose", As("verbose")).or('V'),
     value("log-file", By(to::log_file)).or('l'),
     flag("no-stdout-log", Nothing("with log-file everything goes there, without it to standard error")),
-    flag("syslog", Keep(Else::Nothing("without log-file the log goes to standard error, where systemd takes it"))),
-    value("syslog-facility", Keep(Else::Nothing("the journal keeps the unit's name with each line"))),
-    flag("simple-log", Keep(Else::Nothing("log-file is always taken as it is; HUP opens it anew"))),
+    flag("syslog", Nothing("without log-file the log goes to standard error, where systemd takes it")),
+    value("syslog-facility", Nothing("the journal keeps the unit's name with each line")),
+    flag("simple-log", Nothing("log-file is always taken as it is; HUP opens it anew")),
     value("log-min-level", Refused("there are two levels; verbose chooses")),
     flag("new-log-timestamp", Nothing(TIMESTAMP)),
     value("new-log-timestamp-format", Nothing(TIMESTAMP)),
     flag("log-binding", Nothing("Binding requests are counted in the metrics")),
     // Metrics and administration.
-    flag("prometheus", Keep(Else::Nothing("metrics are always there, on admin-listen"))),
-    value("prometheus-port", Keep(Instead("name the port in admin-listen"))),
-    value("prometheus-address", Keep(Instead("name the address in admin-listen"))),
+    flag("prometheus", Nothing("metrics are always there, on admin-listen")),
+    value("prometheus-port", Refused("name the port in admin-listen")),
+    value("prometheus-address", Refused("name the address in admin-listen")),
     value("prometheus-path", Refused("the path is /metrics")),
-    flag("prometheus-username-labels", Keep(Instead("users are not labels, as clients could make any number of them"))),
+    flag("prometheus-username-labels", Refused("users are not labels, as clients could make any number of them")),
     flag("cli", Nothing(CONSOLE)),
     flag("no-cli", Nothing(CONSOLE)),
     value("cli-ip", Nothing(CONSOLE)),
@@ -248,9 +193,9 @@ const OPTIONS: &[CoturnOption] = &[
     flag("no-http", Nothing("TURN ports never speak HTTP")),
     // Process.
     flag("daemon", Nothing("it stays in the foreground, for systemd or a container")).or('o'),
-    value("pidfile", Keep(NotYet)),
-    value("proc-user", Keep(NotYet)),
-    value("proc-group", Keep(NotYet)),
+    value("pidfile", Keep),
+    value("proc-user", Keep),
+    value("proc-group", Keep),
     value("-c", Nothing("its options are listed by themselves")).or('c'),
     flag("-n", Nothing("nothing but this is read")).or('n'),
     flag("-h", Nothing("see turnd --help")).or('h'),
@@ -282,6 +227,6 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    OPTIONS.iter().map(|option| option.name)
+pub(super) fn all() -> &'static [CoturnOption] {
+    OPTIONS
 }

@@ -4,20 +4,12 @@ use std::fmt::Write;
 
 use clap::{Arg, Command};
 
-use super::translate::Value;
-use super::{Entry, Import, Verdict};
+use super::report::{Entry, Import};
+use super::rule::{Setting, Value, Verdict};
 use crate::config::error::ConfigError;
 use crate::config::file::FileConfig;
-use crate::config::load::{SEARCH, Source, assemble};
-
-/// One value of a key.
-pub(super) struct Setting {
-    pub(super) key: &'static str,
-    pub(super) list: bool,
-    pub(super) value: Value,
-    /// Where it comes from, in the list of entries.
-    pub(super) entry: usize,
-}
+use crate::config::load::{SEARCH, assemble};
+use crate::config::source::Source;
 
 /// Writes the settings; what turnd refuses stays as a comment, with the reason in its entry.
 pub(super) fn write(
@@ -48,13 +40,11 @@ pub(super) fn write(
                     "without what was refused: "
                 };
                 entry.verdict = Verdict::NotSupported;
-                entry.text = format!("{after}{}; {}", error.problem, error.remedy);
+                entry.text = format!("{after}{}", error.problem);
             }
         }
         if !progress {
-            let rest = errors
-                .iter()
-                .map(|e| format!("{}; {}", e.problem, e.remedy));
+            let rest = errors.iter().map(|error| error.problem.to_string());
             notes.splice(0..0, rest);
             return Import {
                 toml,

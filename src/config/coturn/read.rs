@@ -1,51 +1,11 @@
-//! Which options coturn was given, in its file or on its command line.
+//! Reads the options that coturn was given, in its file or on its command line.
 
-use std::fmt;
+use shlex::Shlex;
 
-use super::options::{self, Takes};
+use super::options;
+use super::rule::{Given, Place, Takes};
 
-/// An option as it was given.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Given {
-    /// Its long name, or what stands in place of one.
-    pub name: String,
-    /// Its value; `None` for a flag.
-    pub value: Option<String>,
-    /// Where it stands.
-    pub place: Place,
-    /// It was followed by a comment, which coturn would read as part of the value.
-    pub commented: bool,
-}
-
-impl fmt::Debug for Given {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The value may be a password.
-        f.debug_struct("Given")
-            .field("name", &self.name)
-            .field("place", &self.place)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Where an option stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// A line of the file, from 1.
-    Line(usize),
-    /// A word of the command line, from 1.
-    Word(usize),
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&match self {
-            Self::Line(n) => format!("line {n}"),
-            Self::Word(n) => format!("word {n}"),
-        })
-    }
-}
-
-/// What a file turned out to be.
+/// Contents of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Source {
     /// A configuration file.
@@ -55,7 +15,6 @@ pub enum Source {
 }
 
 /// Reads a `turnserver.conf`, or a file with a command line in it: a script, a unit file.
-#[must_use]
 pub fn read(text: &str) -> Source {
     let text = text.trim_start_matches('\u{feff}');
     match words_of_program(text) {
@@ -118,7 +77,6 @@ fn value(rest: &str, separator: impl Fn(char) -> bool) -> (&str, bool) {
 }
 
 /// Reads a command line; what comes before coturn's own words is skipped.
-#[must_use]
 pub fn command_line(words: &[String]) -> Vec<Given> {
     let skip = match words.iter().position(|word| is_program(word)) {
         Some(at) => at + 1,
@@ -175,7 +133,7 @@ fn words_of_program(text: &str) -> Option<Vec<String>> {
     let joined = text.replace("\\\r\n", " ").replace("\\\n", " ");
     let mut bare = Vec::new();
     for line in joined.lines() {
-        let words = split(line);
+        let words: Vec<_> = Shlex::new(line).collect();
         let Some(first) = words.first() else { continue };
         let name = first.split('=').next().unwrap_or_default();
         if options::find(name).is_none() && words.iter().any(|word| is_program(word)) {
@@ -194,35 +152,4 @@ fn is_program(word: &str) -> bool {
     let name = word.rsplit(['/', '=']).next().unwrap_or_default();
     let image = name.split([':', '@']).next().unwrap_or_default();
     !word.starts_with('-') && (name == "turnserver" || image == "coturn")
-}
-
-/// Splits a line as a shell does: blanks, quotes, backslashes, comments.
-fn split(line: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote = None;
-    let mut chars = line.chars();
-    while let Some(c) = chars.next() {
-        match (c, quote) {
-            ('\\', None) => word.get_or_insert_default().extend(chars.next()),
-            ('\\', Some('"')) => {
-                let next = chars.next();
-                let kept = next.is_some_and(|n| !matches!(n, '"' | '\\' | '$' | '`'));
-                let word = word.get_or_insert_default();
-                word.extend(kept.then_some('\\'));
-                word.extend(next);
-            }
-            (c, Some(open)) if c == open => quote = None,
-            (c, Some(_)) => word.get_or_insert_default().push(c),
-            ('\'' | '"', None) => {
-                word.get_or_insert_default();
-                quote = Some(c);
-            }
-            ('#', None) if word.is_none() => break,
-            (c, None) if c.is_whitespace() => words.extend(word.take()),
-            (c, None) => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    words
 }

@@ -1,7 +1,10 @@
+use clap::Args;
 use proptest::prelude::*;
 
+use super::rule::Rule;
 use super::*;
 use crate::config::Config;
+use crate::config::file::FileConfig;
 
 fn import(text: &str) -> Import {
     match read(text) {
@@ -95,11 +98,45 @@ fn every_option_of_coturn_is_known() {
 
 #[test]
 fn no_option_stands_twice_in_the_table() {
-    let mut names: Vec<_> = options::names().collect();
+    let mut names: Vec<_> = options::all().iter().map(|option| option.name).collect();
     names.sort_unstable();
     let before = names.len();
     names.dedup();
     assert_eq!(names.len(), before);
+}
+
+#[test]
+fn every_key_that_the_table_names_is_there() {
+    let keys = FileConfig::augment_args(clap::Command::new("turnd"));
+    for option in options::all() {
+        let key = match option.rule {
+            Rule::Keep => option.name,
+            Rule::As(key) | Rule::Opposite(key) => key,
+            _ => continue,
+        };
+        assert!(translate::key(&keys, key).is_some(), "{key}");
+    }
+}
+
+#[test]
+fn a_flag_that_turnd_lacks_is_not_missed_where_it_is_off() {
+    for (text, expected) in [
+        (
+            "mobility",
+            (Verdict::NotSupported, "turnd has no mobility yet"),
+        ),
+        (
+            "mobility=0",
+            (Verdict::WithoutEffect, "there is no mobility to turn off"),
+        ),
+        (
+            "tlsv1=off",
+            (Verdict::WithoutEffect, "there is no tlsv1 to turn off"),
+        ),
+    ] {
+        let (verdict, told) = verdict(text);
+        assert_eq!((verdict, told.as_str()), expected, "{text}");
+    }
 }
 
 #[test]
@@ -478,7 +515,7 @@ fn command_lines() {
 
 /// Lines of options with plausible and implausible values.
 fn file() -> impl Strategy<Value = String> {
-    let names: Vec<_> = options::names().collect();
+    let names: Vec<_> = options::all().iter().map(|option| option.name).collect();
     let value = prop_oneof![
         Just(String::new()),
         "[0-9]{1,6}",

@@ -9,7 +9,7 @@ fn errors(text: &str) -> String {
     lines.join("\n")
 }
 
-/// What is said of a configuration that works.
+/// Warnings about a configuration that works.
 fn warnings(text: &str) -> Vec<String> {
     let flags: crate::config::file::FileConfig = toml::from_str(text).unwrap();
     crate::config::from_flags(&flags).unwrap().warnings

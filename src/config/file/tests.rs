@@ -61,8 +61,15 @@ fn the_shipped_file_holds_every_key_once_and_explains_it() {
 }
 
 #[test]
+fn the_help_names_the_places_of_the_admin_listener() {
+    let help = &flags()["admin-listen"];
+    assert!(help.contains(crate::admin::DEFAULT_TCP), "{help}");
+    assert!(help.contains(crate::admin::DEFAULT_UNIX), "{help}");
+}
+
+#[test]
 fn no_secret_of_the_shipped_file_works_as_it_stands() {
-    let secrets = super::super::SECRETS;
+    let secrets = crate::config::SECRETS;
     let shown: Vec<_> = entries()
         .into_iter()
         .filter(|(key, ..)| secrets.contains(key))

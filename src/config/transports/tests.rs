@@ -2,7 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::super::Config;
+use crate::config::Config;
 
 /// A folder of one test's own, removed with it.
 struct Folder(PathBuf);

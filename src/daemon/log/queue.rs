@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Lines that wait at the most.
+/// Most lines that wait.
 const MAX_LINES: usize = 8192;
 
 /// Bytes of the waiting lines at the most.
@@ -19,7 +19,7 @@ const MAX_BYTES: usize = 4 << 20;
 const STALL: Duration = Duration::from_secs(1);
 
 /// Time that the end of the process waits for a sink that takes lines slowly.
-const PATIENCE: Duration = Duration::from_secs(5);
+const SLOW_SINK: Duration = Duration::from_secs(5);
 
 /// The way to the log's thread, from anywhere in the process.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ struct State {
     items: VecDeque<Item>,
     /// Lines in the queue and in the thread's hands.
     lines: usize,
-    /// Bytes of those.
+    /// Bytes of the waiting lines.
     bytes: usize,
     /// Items that came in since the start.
     taken: u64,
@@ -50,7 +50,7 @@ struct State {
     /// Lost lines that the log does not tell of yet.
     untold: u64,
     /// Time until which a full queue makes its callers wait; `None`: they never wait.
-    patient_until: Option<Instant>,
+    waits_until: Option<Instant>,
 }
 
 impl State {
@@ -95,11 +95,11 @@ impl LogQueue {
         let line = line.to_vec();
         let mut state = self.locked();
         if state.is_full()
-            && let Some(until) = state.patient_until
+            && let Some(until) = state.waits_until
         {
             state = self.wait_while(state, until, State::is_full);
             if state.is_full() {
-                state.patient_until = None;
+                state.waits_until = None;
             }
         }
         if state.is_full() {
@@ -121,21 +121,20 @@ impl LogQueue {
     }
 
     /// Lines that were lost since the start: there was no room, or the sink took them not.
-    #[must_use]
     pub fn dropped(&self) -> u64 {
         self.locked().dropped
     }
 
     /// Has lines wait for room from now on, though not long, because the process is about to end.
     pub fn prepare_exit(&self) {
-        self.locked().patient_until = Some(Instant::now() + PATIENCE);
+        self.locked().waits_until = Some(Instant::now() + SLOW_SINK);
     }
 
     /// Returns when all lines are written, or when the sink has stalled for too long.
     pub fn flush(&self) {
         let state = self.locked();
         let taken = state.taken;
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + SLOW_SINK;
         drop(self.wait_while(state, until, |state| state.finished < taken));
     }
 
@@ -177,7 +176,7 @@ impl LogQueue {
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
-        // Nothing that is done with the lock held can panic halfway.
+        // No code that holds the lock can panic halfway.
         let state = self.0.state.lock();
         state.unwrap_or_else(PoisonError::into_inner)
     }
@@ -193,7 +192,7 @@ impl LogQueue {
                     }
                 }
                 Item::Stderr(text) => {
-                    // There is no other place to say that it failed.
+                    // A failure has no other place to be told.
                     let _ = io::stderr().write_all(text.as_bytes());
                     self.finish(|_| ());
                 }
@@ -268,7 +267,7 @@ impl Sink {
         Self { file, torn: false }
     }
 
-    /// Whether the line is written, all of it.
+    /// Whether the whole line is written.
     fn write(&mut self, line: &[u8]) -> bool {
         if self.torn && self.write_part(b"\n") == 0 {
             return false;
