@@ -24,7 +24,7 @@ use turnd_proto::auth::key::Key;
 use turnd_proto::auth::nonce::NonceKey;
 use turnd_proto::auth::{Authenticator, integrity};
 use turnd_proto::server::Server;
-use turnd_proto::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
+use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::server::output::{ClientVerdict, Output, PeerVerdict, RelayId};
 use turnd_proto::server::shared::Shared;
 use turnd_proto::wire::indication::{Header, parse_send};
@@ -88,7 +88,7 @@ fn path(n: u32) -> Path {
             client,
             server: ([192, 0, 2, 1], 3478).into(),
         },
-        socket: SocketId(0),
+        socket: ClientSocket::Listener(0),
         proxied: false,
     }
 }

@@ -12,7 +12,7 @@ use turnd_proto::Now;
 use turnd_proto::auth::Authenticator;
 use turnd_proto::auth::nonce::NonceKey;
 use turnd_proto::server::Server;
-use turnd_proto::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
+use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::server::output::Output;
 use turnd_proto::server::shared::Shared;
 
@@ -191,7 +191,7 @@ impl World {
                 client,
                 server: to,
             },
-            socket: SocketId(index as u32),
+            socket: ClientSocket::Listener(index as u16),
             proxied: false,
         };
         let now = Now {

@@ -5,11 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::way::Way;
 use turnd_proto::Now;
 use turnd_proto::policy::rate::PrefixLimiter;
-use turnd_proto::policy::unallocated::{ClientId, Displaced, Place, Unallocated};
-use turnd_proto::server::five_tuple::SocketId;
+use turnd_proto::policy::unallocated::{self, Place, Unallocated};
+use turnd_proto::server::five_tuple::ClientSocket;
 
 /// Time that a newcomer has for its first whole message, handshakes included.
 const FIRST_MESSAGE: Duration = Duration::from_secs(5);
@@ -25,10 +24,22 @@ const CONNECTIONS_PER_HANDSHAKE: u32 = 10;
 /// Time in whose connections a network may open them all at once: those of a site that comes back.
 const CONNECTION_BURST: Duration = Duration::from_secs(5);
 
+/// Name of a client, unlike any other in the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ClientId {
+    /// Index of the worker.
+    pub(super) worker: usize,
+    /// Socket of that worker.
+    pub(super) socket: ClientSocket,
+}
+
+/// A client that has to end.
+pub(super) type Displaced = unallocated::Displaced<ClientId>;
+
 /// Settings that are the same for all workers.
 #[derive(Clone, Debug)]
 pub(super) struct AdmissionOptions {
-    pub(super) all: Arc<Unallocated>,
+    pub(super) all: Arc<Unallocated<ClientId>>,
     /// `max-allocate-timeout`: how long a client may stay without an allocation.
     pub(super) patience: Duration,
     /// `handshake-rate`; `None`: no limit.
@@ -69,7 +80,7 @@ pub(super) struct Admission {
 /// A client's state as long as it has no allocation.
 #[derive(Debug)]
 pub(super) struct Idle {
-    place: Place,
+    place: Place<ClientId>,
     /// When it came, or its last allocation ended.
     since: Instant,
     /// When it said something whole; `None`: it never has.
@@ -88,8 +99,13 @@ impl Admission {
     }
 
     /// Takes in a newcomer, or a client whose allocation has ended, that holds so many bytes.
-    pub(super) fn admit(&mut self, now: Now, source: IpAddr, way: Way, bytes: usize) -> Idle {
-        let SocketId(socket) = way.id();
+    pub(super) fn admit(
+        &mut self,
+        now: Now,
+        source: IpAddr,
+        socket: ClientSocket,
+        bytes: usize,
+    ) -> Idle {
         let id = ClientId {
             worker: self.worker,
             socket,
@@ -240,7 +256,7 @@ mod tests {
     #[test]
     fn a_newcomer_has_less_time_than_who_has_spoken() {
         let (mut admission, now) = admission(None, 10);
-        let mut idle = admission.admit(now, ip("192.0.2.1"), Way::Stream(1), 100);
+        let mut idle = admission.admit(now, ip("192.0.2.1"), ClientSocket::Stream(1), 100);
         assert_eq!(admission.deadline(&idle), now.mono + FIRST_MESSAGE);
         idle.restart(later(now, 3));
         assert_eq!(
@@ -257,8 +273,8 @@ mod tests {
     #[test]
     fn who_has_to_end_is_known_by_its_place_and_not_by_its_sockets_name() {
         let (mut admission, now) = admission(None, 1);
-        let first = admission.admit(now, ip("192.0.2.1"), Way::Stream(1), 100);
-        let second = admission.admit(now, ip("192.0.2.2"), Way::Stream(1), 100);
+        let first = admission.admit(now, ip("192.0.2.1"), ClientSocket::Stream(1), 100);
+        let second = admission.admit(now, ip("192.0.2.2"), ClientSocket::Stream(1), 100);
         let displaced = admission.next_displaced().unwrap();
         assert!(first.is(&displaced) && !second.is(&displaced));
         assert!(admission.is_own(&displaced));

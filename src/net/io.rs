@@ -10,9 +10,8 @@ use super::peers::Peers;
 use super::session::Sessions;
 use super::sockets::{Sockets, UdpSocketId};
 use super::stream::{Acceptors, Streams};
-use super::way::Way;
 use turnd_proto::Now;
-use turnd_proto::server::five_tuple::Path;
+use turnd_proto::server::five_tuple::{ClientSocket, Path};
 use turnd_proto::server::output::Output;
 use turnd_proto::server::{OpenError, Server};
 
@@ -101,24 +100,27 @@ impl Io {
 
     fn idle_again(&mut self, now: Now, path: &Path) {
         let admission = &mut self.admission;
-        match Way::of(path.socket) {
-            Way::Stream(id) => self.streams.idle_again(now, admission, id),
-            Way::Session(id) => self.sessions.idle_again(now, admission, id),
+        match path.socket {
+            ClientSocket::Stream(id) => self.streams.idle_again(now, admission, id as usize),
+            ClientSocket::Dtls(id) | ClientSocket::Proxied(id) => {
+                self.sessions.idle_again(now, admission, id as usize);
+            }
             // Nothing is kept of a client of plain UDP.
-            Way::Listener(_) => {}
+            ClientSocket::Listener(_) => {}
         }
     }
 
     fn transmit(&mut self, path: &Path, message: &[u8]) {
-        match Way::of(path.socket) {
-            Way::Stream(id) => self.streams.push_control(id, message),
-            Way::Session(id) => self
-                .sessions
-                .send(&mut self.queue, &self.sockets, id, message),
-            Way::Listener(_) => self.queue.push_copy(&Outgoing::plain(
-                UdpSocketId::Listener(path.socket),
+        match path.socket {
+            ClientSocket::Stream(id) => self.streams.push_control(id as usize, message),
+            ClientSocket::Dtls(id) | ClientSocket::Proxied(id) => {
+                self.sessions
+                    .send(&mut self.queue, &self.sockets, id as usize, message);
+            }
+            ClientSocket::Listener(id) => self.queue.push_copy(&Outgoing::plain(
+                UdpSocketId::Listener(id),
                 path.tuple.client,
-                self.sockets.source(path),
+                self.sockets.source(id, path.tuple.server.ip()),
                 message,
             )),
         }

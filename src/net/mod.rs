@@ -16,7 +16,6 @@ mod session;
 mod sockets;
 mod source;
 mod stream;
-mod way;
 mod worker;
 
 use std::any::Any;

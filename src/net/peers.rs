@@ -11,13 +11,13 @@ use mio::net::{TcpListener, TcpStream};
 use slab::Slab;
 use socket2::Socket;
 
+use super::admission::Displaced;
 use super::source::{Source, Turn};
 use super::stream::{
     ACCEPT_PAUSE, Acceptor, Buffers, DataStream, Joint, Meter, Progress, new_socket,
 };
 use super::worker::{Command, Commands, Worker};
 use turnd_proto::Now;
-use turnd_proto::policy::unallocated::Displaced;
 use turnd_proto::server::Server;
 use turnd_proto::server::connections::ConnectionId;
 use turnd_proto::server::output::RelayId;

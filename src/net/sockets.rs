@@ -9,14 +9,13 @@ use mio::unix::SourceFd;
 use turnd_udp::UdpSocket;
 
 use super::source::Source;
-use turnd_proto::server::five_tuple::{Path, SocketId};
 use turnd_proto::server::output::RelayId;
 
 /// A worker's name for one of its UDP sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UdpSocketId {
     /// A listening socket.
-    Listener(SocketId),
+    Listener(u16),
     /// A relay socket.
     Relay(RelayId),
 }
@@ -58,7 +57,7 @@ impl Sockets {
             known.retired = false;
             return Ok(());
         }
-        let id = SocketId(self.listeners.len() as u32);
+        let id = self.listeners.len() as u16;
         self.watch(UdpSocketId::Listener(id), &socket)?;
         self.listeners.push(Some(Listener {
             wildcard: socket.addr().ip().is_unspecified(),
@@ -77,15 +76,15 @@ impl Sockets {
     }
 
     /// Whether this socket takes no new clients.
-    pub(super) fn is_retired(&self, id: SocketId) -> bool {
+    pub(super) fn is_retired(&self, id: u16) -> bool {
         self.listener(id).is_some_and(|listener| listener.retired)
     }
 
     /// Closes the retired sockets that nobody uses; `true` when some are left.
-    pub(super) fn close_retired(&mut self, used: impl Fn(SocketId) -> bool) -> bool {
+    pub(super) fn close_retired(&mut self, used: impl Fn(u16) -> bool) -> bool {
         for (index, listener) in self.listeners.iter_mut().enumerate() {
             // Far fewer addresses than numbers.
-            let id = SocketId(index as u32);
+            let id = index as u16;
             listener.take_if(|listener| listener.retired && !used(id));
         }
         self.listeners
@@ -94,8 +93,8 @@ impl Sockets {
             .any(|listener| listener.retired)
     }
 
-    fn listener(&self, SocketId(id): SocketId) -> Option<&Listener> {
-        self.listeners.get(id as usize)?.as_ref()
+    fn listener(&self, id: u16) -> Option<&Listener> {
+        self.listeners.get(usize::from(id))?.as_ref()
     }
 
     fn watch(&self, id: UdpSocketId, socket: &UdpSocket) -> io::Result<()> {
@@ -110,13 +109,8 @@ impl Sockets {
         }
     }
 
-    /// The address to name as the source of what goes back on `path`, where the socket has many.
-    pub(super) fn source(&self, path: &Path) -> Option<IpAddr> {
-        self.source_of(path.socket, path.tuple.server.ip())
-    }
-
-    /// `ip` where the listening socket has many addresses to send from.
-    pub(super) fn source_of(&self, listener: SocketId, ip: IpAddr) -> Option<IpAddr> {
+    /// The address `ip` to send from, where the listening socket has many.
+    pub(super) fn source(&self, listener: u16, ip: IpAddr) -> Option<IpAddr> {
         self.listener(listener)?.wildcard.then_some(ip)
     }
 

@@ -7,7 +7,6 @@ use mio::event::Source as Watched;
 use mio::{Interest, Registry, Token};
 
 use super::sockets::UdpSocketId;
-use turnd_proto::server::five_tuple::SocketId;
 use turnd_proto::server::output::RelayId;
 
 /// The tag's place in a token, above every number. Open files end long before 2^29.
@@ -56,7 +55,7 @@ impl Source {
         let (tag, id) = match self {
             Self::Commands => (0, 0),
             Self::Alarm => (7, 0),
-            Self::Datagrams(UdpSocketId::Listener(SocketId(id))) => (1, id as usize),
+            Self::Datagrams(UdpSocketId::Listener(id)) => (1, id.into()),
             Self::Datagrams(UdpSocketId::Relay(RelayId(id))) => (2, id as usize),
             Self::Acceptor(index) => (3, index),
             Self::Stream(id) => (4, id),
@@ -72,7 +71,7 @@ impl Source {
         match token >> SHIFT {
             0 => Self::Commands,
             7 => Self::Alarm,
-            1 => Self::Datagrams(UdpSocketId::Listener(SocketId(id as u32))),
+            1 => Self::Datagrams(UdpSocketId::Listener(id as u16)),
             2 => Self::Datagrams(UdpSocketId::Relay(RelayId(id as u32))),
             3 => Self::Acceptor(id),
             4 => Self::Stream(id),
@@ -106,7 +105,7 @@ mod tests {
         for source in [
             Source::Commands,
             Source::Alarm,
-            Source::Datagrams(UdpSocketId::Listener(SocketId(0))),
+            Source::Datagrams(UdpSocketId::Listener(7)),
             Source::Datagrams(UdpSocketId::Relay(RelayId(0x1FFF_FFFF))),
             Source::Acceptor(1),
             Source::Stream(70_000),

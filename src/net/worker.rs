@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Waker};
 use turnd_udp::{Datagram, Header, Outgoing, Receiver, SendCounters, SendQueue, UdpSocket};
 
-use super::admission::{Admission, AdmissionOptions};
+use super::admission::{Admission, AdmissionOptions, Displaced};
 use super::alarm::Alarm;
 #[cfg(debug_assertions)]
 use super::fault::Fault;
@@ -23,12 +23,10 @@ use super::session::{Route, SessionOptions, Sessions, is_dtls};
 use super::sockets::{Sockets, UdpSocketId};
 use super::source::{Source, Turn};
 use super::stream::{Acceptor, Acceptors, DataStream, StreamOptions, Streams};
-use super::way::Way;
 use turnd_proto::Now;
-use turnd_proto::policy::unallocated::Displaced;
 use turnd_proto::server::Server;
 use turnd_proto::server::connections::ConnectionId;
-use turnd_proto::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
+use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::server::output::{ClientVerdict, DropReason, PeerVerdict, RelayId};
 use turnd_proto::server::shared::Shared;
 
@@ -283,10 +281,12 @@ impl Worker {
 
     fn end_displaced(&mut self, now: Now, displaced: &Displaced) {
         let (io, mut serving) = self.split(now);
-        match Way::of(SocketId(displaced.client.socket)) {
-            Way::Stream(id) => io.streams.displace(id, displaced),
-            Way::Session(id) => io.displace_session(&mut serving, id, displaced),
-            Way::Listener(_) => {}
+        match displaced.client.socket {
+            ClientSocket::Stream(id) => io.streams.displace(id as usize, displaced),
+            ClientSocket::Dtls(id) | ClientSocket::Proxied(id) => {
+                io.displace_session(&mut serving, id as usize, displaced);
+            }
+            ClientSocket::Listener(_) => {}
         }
     }
 
@@ -325,7 +325,7 @@ impl Worker {
     /// Closes listening sockets whose last client has gone.
     fn close_retired(&mut self, now: Now) {
         let (server, sessions) = (&self.server, &self.io.sessions);
-        let used = |id| server.uses(id) || sessions.use_listener(id);
+        let used = |id| server.uses(ClientSocket::Listener(id)) || sessions.use_listener(id);
         let left = self.io.sockets.close_retired(used);
         self.retired_check = left.then(|| now.mono + RETIRED_CHECK);
     }
@@ -405,14 +405,14 @@ impl Worker {
         (&mut self.io, serving)
     }
 
-    fn serve_clients(&mut self, now: Now, socket: SocketId, addr: SocketAddr) {
+    fn serve_clients(&mut self, now: Now, listener: u16, addr: SocketAddr) {
         let (io, mut serving) = self.split(now);
         let receiver = serving.receiver;
-        let retired = io.sockets.is_retired(socket);
+        let retired = io.sockets.is_retired(listener);
         for datagram in receiver.datagrams() {
             let local = SocketAddr::new(datagram.local.unwrap_or(addr.ip()), addr.port());
             let route = Route {
-                listener: socket,
+                listener,
                 server: local,
                 client: datagram.source,
             };
@@ -423,7 +423,7 @@ impl Worker {
             };
             let plain = Path {
                 tuple,
-                socket,
+                socket: ClientSocket::Listener(listener),
                 proxied: false,
             };
             if retired && !serving.server.has_allocation(&plain) && !io.sessions.knows(route) {
@@ -480,19 +480,21 @@ impl Worker {
             if let PeerVerdict::ToClient { path, header } =
                 serving.server.handle_peer(now, relay, datagram.source, len)
             {
-                match Way::of(path.socket) {
-                    Way::Stream(id) => io.streams.push_data(id, &header, datagram.bytes),
-                    Way::Session(id) => {
+                match path.socket {
+                    ClientSocket::Stream(id) => {
+                        io.streams.push_data(id as usize, &header, datagram.bytes)
+                    }
+                    ClientSocket::Dtls(id) | ClientSocket::Proxied(id) => {
                         let (queue, sockets) = (&mut io.queue, &io.sockets);
                         io.sessions
-                            .send_data(queue, sockets, id, &header, datagram.bytes);
+                            .send_data(queue, sockets, id as usize, &header, datagram.bytes);
                     }
-                    Way::Listener(_) => io.queue.push(
+                    ClientSocket::Listener(id) => io.queue.push(
                         receiver,
                         &Outgoing {
-                            socket: UdpSocketId::Listener(path.socket),
+                            socket: UdpSocketId::Listener(id),
                             to: path.tuple.client,
-                            from: io.sockets.source(&path),
+                            from: io.sockets.source(id, path.tuple.server.ip()),
                             header: Header::new(header.as_bytes(), header.padding()),
                             payload: datagram.bytes,
                             dont_fragment: false,

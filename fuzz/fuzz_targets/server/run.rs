@@ -17,7 +17,7 @@ use turnd_proto::auth::{Authenticator, rest};
 use turnd::config::{Config, Secret};
 use turnd_proto::server::OpenError;
 use turnd_proto::server::connections::ConnectionId;
-use turnd_proto::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
+use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::server::output::{Output, PeerVerdict, RelayId};
 use turnd_proto::server::oversight::Filter;
 
@@ -115,7 +115,7 @@ impl Client {
             client,
             server,
         };
-        let socket = SocketId(client.port().into());
+        let socket = ClientSocket::Listener(client.port());
         let (user, password) = (user.to_owned(), password.to_owned());
         Self {
             path: Path {

@@ -14,16 +14,14 @@ use turnd_udp::{Outgoing, SendQueue};
 
 use self::association::{Association, Ended, MAX_RECORD};
 use self::cookie::Cookies;
-use super::admission::{Admission, Idle};
+use super::admission::{Admission, Displaced, Idle};
 use super::io::{Io, Serving};
 use super::secure::Secure;
 use super::sockets::{Sockets, UdpSocketId};
-use super::way::Way;
 use turnd_proto::Now;
 use turnd_proto::policy::ip_range::IpRange;
 use turnd_proto::policy::peer_filter::canonical_ip;
-use turnd_proto::policy::unallocated::Displaced;
-use turnd_proto::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
+use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::server::output::{ClientVerdict, DropReason};
 use turnd_proto::wire::dtls_hello::{self, ClientHello};
 use turnd_proto::wire::indication::Header;
@@ -41,7 +39,7 @@ const PROXIED_BYTES: usize = 512;
 /// Where a session's datagrams come from and go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Route {
-    pub(super) listener: SocketId,
+    pub(super) listener: u16,
     /// The local address.
     pub(super) server: SocketAddr,
     /// The client, or the proxy before it.
@@ -59,7 +57,7 @@ impl Route {
 
     /// Queues what goes back on it.
     fn answer(&self, queue: &mut SendQueue<UdpSocketId>, sockets: &Sockets, datagram: &[u8]) {
-        let from = sockets.source_of(self.listener, self.server.ip());
+        let from = sockets.source(self.listener, self.server.ip());
         let socket = UdpSocketId::Listener(self.listener);
         queue.push_copy(&Outgoing::plain(socket, self.client, from, datagram));
     }
@@ -170,13 +168,13 @@ impl Sessions {
         let proxied = self.trusts(route.client.ip());
         let entry = self.slab.vacant_entry();
         let id = entry.key();
-        let way = Way::Session(id);
-        let (kind, transport) = match association {
-            Some(_) => (Kind::Dtls, Transport::Dtls),
-            None => (Kind::Plain, Transport::Udp),
+        let number = id as u32;
+        let (kind, transport, socket) = match association {
+            Some(_) => (Kind::Dtls, Transport::Dtls, ClientSocket::Dtls(number)),
+            None => (Kind::Plain, Transport::Udp, ClientSocket::Proxied(number)),
         };
         let bytes = bytes(association.as_ref().map(|(association, _)| association));
-        let idle = admission.admit(now, named.client.ip(), way, bytes);
+        let idle = admission.admit(now, named.client.ip(), socket, bytes);
         let check = match association {
             Some(_) => now.mono + RETRANSMIT,
             None => admission.deadline(&idle),
@@ -192,7 +190,7 @@ impl Sessions {
             route,
             path: Path {
                 tuple,
-                socket: way.id(),
+                socket,
                 proxied,
             },
             random: random.unwrap_or_default(),
@@ -246,7 +244,7 @@ impl Sessions {
     }
 
     /// Whether a session has come in by this listening socket.
-    pub(super) fn use_listener(&self, listener: SocketId) -> bool {
+    pub(super) fn use_listener(&self, listener: u16) -> bool {
         self.slab
             .iter()
             .any(|(_, session)| session.route.listener == listener)
@@ -258,8 +256,8 @@ impl Sessions {
             return;
         };
         let bytes = bytes(session.association.as_ref());
-        let client = session.path.tuple.client.ip();
-        let mut idle = admission.admit(now, client, Way::Session(id), bytes);
+        let Path { tuple, socket, .. } = session.path;
+        let mut idle = admission.admit(now, tuple.client.ip(), socket, bytes);
         idle.hear(now);
         self.checks.remove(&(session.check, id));
         session.check = admission.deadline(&idle);

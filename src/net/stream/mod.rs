@@ -18,18 +18,16 @@ use slab::Slab;
 
 use self::tls::Tls;
 use self::write_queue::{Overflow, WriteQueue};
-use super::admission::{Admission, Idle};
+use super::admission::{Admission, Displaced, Idle};
 use super::io::Io;
 use super::secure::Secure;
 use super::source::{Source, Turn};
-use super::way::Way;
 use super::worker::Worker;
 use turnd_proto::Now;
 use turnd_proto::policy::ip_range::IpRange;
 use turnd_proto::policy::peer_filter::canonical_ip;
-use turnd_proto::policy::unallocated::Displaced;
 use turnd_proto::server::connections::ConnectionId;
-use turnd_proto::server::five_tuple::{FiveTuple, Path, Transport};
+use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::server::output::DropReason;
 use turnd_proto::wire::indication::Header;
 
@@ -142,8 +140,8 @@ impl Streams {
         let entry = self.slab.vacant_entry();
         let id = entry.key();
         Source::Stream(id).watch(&self.registry, &mut tcp)?;
-        let way = Way::Stream(id);
-        let idle = admission.admit(now, source, way, STREAM_BYTES);
+        let socket = ClientSocket::Stream(id as u32);
+        let idle = admission.admit(now, source, socket, STREAM_BYTES);
         let check = admission.deadline(&idle);
         let tuple = FiveTuple {
             transport: Transport::Tcp,
@@ -154,7 +152,7 @@ impl Streams {
             tcp,
             path: Path {
                 tuple,
-                socket: way.id(),
+                socket,
                 proxied,
             },
             layer: None,
@@ -183,8 +181,8 @@ impl Streams {
         let Some(stream) = self.slab.get_mut(id) else {
             return;
         };
-        let source = stream.path.tuple.client.ip();
-        let mut idle = admission.admit(now, source, Way::Stream(id), stream.bytes());
+        let Path { tuple, socket, .. } = stream.path;
+        let mut idle = admission.admit(now, tuple.client.ip(), socket, stream.bytes());
         idle.hear(now);
         self.checks.remove(&(stream.check, id));
         stream.check = admission.deadline(&idle);
@@ -225,8 +223,8 @@ impl Streams {
 
     /// Makes the stream of `path` a data connection, as soon as its frame is done with.
     pub(super) fn hand_over(&mut self, path: &Path, connection: ConnectionId, worker: usize) {
-        if let Way::Stream(id) = Way::of(path.socket)
-            && let Some(stream) = self.slab.get_mut(id)
+        if let ClientSocket::Stream(id) = path.socket
+            && let Some(stream) = self.slab.get_mut(id as usize)
         {
             stream.bound = Some((connection, worker));
         }

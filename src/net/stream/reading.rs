@@ -3,7 +3,6 @@
 use std::io::{self, Read};
 
 use super::super::io::Io;
-use super::super::way::Way;
 use super::super::worker::Worker;
 use super::tls::{Broken, Tls};
 use super::{End, Layer, READ, STRANGER_FRAME, Streams};
@@ -83,8 +82,8 @@ impl Worker {
                     stream.path.tuple.client = named.client;
                     stream.path.tuple.server = named.server;
                     // From now on it counts as the client's, not the proxy's.
-                    let (client, way) = (named.client.ip(), Way::Stream(id));
-                    stream.idle = Some(admission.admit(now, client, way, stream.bytes()));
+                    let (client, socket) = (named.client.ip(), stream.path.socket);
+                    stream.idle = Some(admission.admit(now, client, socket, stream.bytes()));
                 }
                 stream.proxied = false;
                 stream.partial.clear();

@@ -1,7 +1,7 @@
 //! Clients that come by another way than before: behind a proxy, from one of its ports or connections to the next.
 
-use stun::message::{METHOD_ALLOCATE, METHOD_REFRESH};
-use turnd_proto::server::five_tuple::{Path, SocketId, Transport};
+use stun::message::METHOD_REFRESH;
+use turnd_proto::server::five_tuple::{ClientSocket, Path};
 use turnd_proto::server::output::{PeerVerdict, RelayId};
 
 use crate::support::messages::{Login, addr, channel_data, status, transport};
@@ -9,7 +9,7 @@ use crate::support::world::{CLIENT, Caller, PEER, World, path, path_by};
 use crate::support::{PASSWORD, USER};
 
 /// By which of the driver's sockets the client of the only allocation gets what `PEER` sends.
-fn answered_by(world: &mut World) -> SocketId {
+fn answered_by(world: &mut World) -> ClientSocket {
     let relay = RelayId(*world.open.keys().next().unwrap());
     match world.server.handle_peer(world.now, relay, addr(PEER), 4) {
         PeerVerdict::ToClient { path, .. } => path.socket,
@@ -27,19 +27,19 @@ fn a_client_that_comes_by_another_way_is_answered_there_and_not_ended_with_the_o
     assert_eq!(world.permit(&caller, &[PEER]), 200);
     let before = caller.path;
     assert_eq!(answered_by(&mut world), before.socket);
-    caller.path.socket = SocketId(71);
+    caller.path.socket = ClientSocket::Listener(71);
     assert!(!world.send(&caller, PEER, "data"), "before it is signed");
     assert_eq!(answered_by(&mut world), before.socket);
     assert_eq!(status(&world.refresh(&caller, Some(600))), 200);
-    assert_eq!(answered_by(&mut world), SocketId(71));
+    assert_eq!(answered_by(&mut world), ClientSocket::Listener(71));
     assert!(world.send(&caller, PEER, "data"));
-    caller.path.socket = SocketId(72);
+    caller.path.socket = ClientSocket::Listener(72);
     assert_eq!(world.permit(&caller, &[PEER]), 200);
-    assert_eq!(answered_by(&mut world), SocketId(72));
+    assert_eq!(answered_by(&mut world), ClientSocket::Listener(72));
 
     assert!(!world.server.has_allocation(&before));
     world.after(|server, now| server.handle_disconnect(now, &before));
-    assert_eq!(answered_by(&mut world), SocketId(72));
+    assert_eq!(answered_by(&mut world), ClientSocket::Listener(72));
     world.after(|server, now| server.handle_disconnect(now, &caller.path));
     world.expect_empty();
 }
@@ -55,7 +55,7 @@ fn nobody_without_the_clients_key_takes_over_what_its_peers_send() {
         let (caller, _) = world.allocated_on(own);
         assert_eq!(world.bind_channel(&caller, 0x4000, PEER), 200);
         let other = Path {
-            socket: SocketId(71),
+            socket: ClientSocket::Listener(71),
             proxied: true,
             ..own
         };
@@ -92,7 +92,7 @@ fn between_a_client_and_one_that_a_proxy_speaks_of_not_even_the_key_moves_anythi
         // The client's own requests, sent again by somebody who read them.
         let again = Caller {
             path: Path {
-                socket: SocketId(71),
+                socket: ClientSocket::Listener(71),
                 proxied: !proxied,
                 ..own
             },

@@ -13,7 +13,7 @@ use turnd::nat::{Classic, Filtering, Mapping, Options, Report};
 use turnd_proto::Now;
 use turnd_proto::auth::{Authenticator, nonce::NonceKey};
 use turnd_proto::server::Server;
-use turnd_proto::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
+use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::server::output::Output;
 use turnd_proto::server::shared::Shared;
 use webrtc_util::Conn;
@@ -200,13 +200,15 @@ async fn serve(net: &Arc<Net>) {
                     client,
                     server: bound[index],
                 },
-                socket: SocketId(index as u32),
+                socket: ClientSocket::Listener(index as u16),
                 proxied: false,
             };
             server.handle_client(now(), &path, &bytes);
             while let Some(output) = server.poll_output() {
-                if let Output::Transmit { path, message } = output {
-                    let socket = &sockets[path.socket.0 as usize];
+                if let Output::Transmit { path, message } = output
+                    && let ClientSocket::Listener(index) = path.socket
+                {
+                    let socket = &sockets[usize::from(index)];
                     let _ = socket.send_to(&message, path.tuple.client).await;
                 }
             }

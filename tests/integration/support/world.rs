@@ -17,7 +17,7 @@ use turn::proto::channum::ChannelNumber;
 use turnd::config::Config;
 use turnd_proto::Now;
 use turnd_proto::auth::{Authenticator, nonce::NonceKey};
-use turnd_proto::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
+use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::server::output::{Channel, ClientVerdict, Event, Output, PeerVerdict, RelayId};
 use turnd_proto::server::shared::Shared;
 use turnd_proto::server::{OpenError, Server};
@@ -500,7 +500,7 @@ pub(crate) fn path_to(client: SocketAddr, server: SocketAddr) -> Path {
             client,
             server,
         },
-        socket: SocketId(0),
+        socket: ClientSocket::Listener(0),
         proxied: false,
     }
 }

@@ -26,36 +26,27 @@ pub struct UnallocatedLimits {
     pub bytes: u64,
 }
 
-/// The worker and the socket by which a client is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientId {
-    /// Index of the worker.
-    pub worker: usize,
-    /// The worker's number for the client's socket.
-    pub socket: u32,
-}
-
-/// A client that has to end.
+/// A client that has to end. `C` is the caller's name for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "the client holds its memory until it is ended"]
-pub struct Displaced {
-    /// The client.
-    pub client: ClientId,
-    /// [`Place::serial`] of its place: the socket's name may be another client's by now.
+pub struct Displaced<C> {
+    /// Name of the client.
+    pub client: C,
+    /// [`Place::serial`] of its place: the name may be another client's by now.
     pub serial: u64,
 }
 
-/// All clients without an allocation; shared between the workers.
+/// All clients without an allocation, by names of type `C`; shared between the workers.
 #[derive(Debug)]
-pub struct Unallocated(Mutex<Table>);
+pub struct Unallocated<C>(Mutex<Table<C>>);
 
 /// A network: its first address and the length of its prefix.
 type Network = (IpAddr, u8);
 
 #[derive(Debug)]
-struct Table {
+struct Table<C> {
     limits: UnallocatedLimits,
-    clients: HashMap<u64, Client>,
+    clients: HashMap<u64, Client<C>>,
     /// Clients by IPv4 address, by /64 and by /48.
     networks: HashMap<Network, Members>,
     /// The IPv4 addresses and /48 that hold anything, the heaviest last; of equals, the one whose
@@ -68,8 +59,8 @@ struct Table {
 }
 
 #[derive(Debug)]
-struct Client {
-    id: ClientId,
+struct Client<C> {
+    id: C,
     source: IpAddr,
     /// The tick at which it was heard last.
     heard: u64,
@@ -85,12 +76,12 @@ struct Members {
 
 /// A client's place among those without an allocation; dropping it gives the place back.
 #[derive(Debug)]
-pub struct Place {
-    all: Arc<Unallocated>,
+pub struct Place<C> {
+    all: Arc<Unallocated<C>>,
     serial: u64,
 }
 
-impl Unallocated {
+impl<C> Unallocated<C> {
     /// No clients, under these limits.
     #[must_use]
     pub fn new(limits: UnallocatedLimits) -> Self {
@@ -109,11 +100,11 @@ impl Unallocated {
     /// to `displaced`.
     pub fn admit(
         self: &Arc<Self>,
-        id: ClientId,
+        id: C,
         source: IpAddr,
         bytes: usize,
-        displaced: &mut Vec<Displaced>,
-    ) -> Place {
+        displaced: &mut Vec<Displaced<C>>,
+    ) -> Place<C> {
         let mut table = self.lock();
         let source = canonical_ip(source);
         let bytes = bytes as u64;
@@ -138,7 +129,7 @@ impl Unallocated {
     }
 
     /// Ends one client, where the process lacks something else that it holds, such as a descriptor.
-    pub fn displace_one(&self, displaced: &mut Vec<Displaced>) {
+    pub fn displace_one(&self, displaced: &mut Vec<Displaced<C>>) {
         let mut table = self.lock();
         if let Some(serial) = table.longest_silent() {
             table.displace(serial, displaced);
@@ -152,13 +143,13 @@ impl Unallocated {
         (table.clients.len(), table.bytes)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, Table<C>> {
         // A worker's panic ends the process; until then the others go on.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Place {
+impl<C> Place<C> {
     /// Number that no other place of this process has had.
     #[must_use]
     pub fn serial(&self) -> u64 {
@@ -175,7 +166,7 @@ impl Place {
 
     /// Notes that the client holds so many bytes from now on. Who has to end for that is added to
     /// `displaced`; it may be the client itself.
-    pub fn set_bytes(&self, bytes: usize, displaced: &mut Vec<Displaced>) {
+    pub fn set_bytes(&self, bytes: usize, displaced: &mut Vec<Displaced<C>>) {
         let mut table = self.all.lock();
         table.change(self.serial, |client| client.bytes = bytes as u64);
         while table.bytes > table.limits.bytes
@@ -186,15 +177,15 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl<C> Drop for Place<C> {
     fn drop(&mut self) {
         // Gone already when it was displaced.
         self.all.lock().remove(self.serial);
     }
 }
 
-impl Table {
-    fn make_room(&mut self, source: IpAddr, bytes: u64, displaced: &mut Vec<Displaced>) {
+impl<C> Table<C> {
+    fn make_room(&mut self, source: IpAddr, bytes: u64, displaced: &mut Vec<Displaced<C>>) {
         for network in networks(source) {
             let limit = match network {
                 (IpAddr::V6(_), 48) => self.limits.per_source.saturating_mul(SITE_FACTOR),
@@ -224,7 +215,7 @@ impl Table {
         Some(*serial)
     }
 
-    fn displace(&mut self, serial: u64, displaced: &mut Vec<Displaced>) {
+    fn displace(&mut self, serial: u64, displaced: &mut Vec<Displaced<C>>) {
         if let Some(client) = self.remove(serial) {
             displaced.push(Displaced {
                 client: client.id,
@@ -233,14 +224,14 @@ impl Table {
         }
     }
 
-    fn change(&mut self, serial: u64, change: impl FnOnce(&mut Client)) {
+    fn change(&mut self, serial: u64, change: impl FnOnce(&mut Client<C>)) {
         if let Some(mut client) = self.remove(serial) {
             change(&mut client);
             self.add(serial, client);
         }
     }
 
-    fn add(&mut self, serial: u64, client: Client) {
+    fn add(&mut self, serial: u64, client: Client<C>) {
         self.bytes += client.bytes;
         for network in networks(client.source) {
             self.weigh(network, |members| {
@@ -251,7 +242,7 @@ impl Table {
         self.clients.insert(serial, client);
     }
 
-    fn remove(&mut self, serial: u64) -> Option<Client> {
+    fn remove(&mut self, serial: u64) -> Option<Client<C>> {
         let client = self.clients.remove(&serial)?;
         self.bytes -= client.bytes;
         for network in networks(client.source) {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::five_tuple::SocketId;
+use super::five_tuple::ClientSocket;
 use super::settings::Listen;
 use crate::wire::discovery::ChangeRequest;
 
@@ -10,18 +10,19 @@ use crate::wire::discovery::ChangeRequest;
 #[derive(Clone, Debug)]
 pub struct Alternates {
     listen: Listen,
-    /// What the sockets are bound to, by [`SocketId`].
-    bound: Vec<SocketAddr>,
+    /// Addresses of the listening sockets, each with its socket.
+    bound: Vec<(SocketAddr, ClientSocket)>,
 }
 
 impl Alternates {
-    /// Takes the addresses of the sockets in the order of their [`SocketId`]s; `None` when
+    /// Takes the addresses of the listening sockets in the order of their numbers; `None` when
     /// `rfc5780` is off.
     #[must_use]
     pub fn new(listen: &Listen, bound: &[SocketAddr]) -> Option<Self> {
+        let sockets = (0..).map(ClientSocket::Listener);
         listen.alternates.map(|_| Self {
             listen: listen.clone(),
-            bound: bound.to_vec(),
+            bound: bound.iter().copied().zip(sockets).collect(),
         })
     }
 
@@ -47,11 +48,11 @@ impl Alternates {
         &self,
         server: SocketAddr,
         change: ChangeRequest,
-    ) -> Option<(SocketAddr, SocketId)> {
+    ) -> Option<(SocketAddr, ClientSocket)> {
         let other = self.other(server)?;
         let pick = |changed: bool| if changed { other } else { server };
         let origin = SocketAddr::new(pick(change.ip).ip(), pick(change.port).port());
-        let index = self.bound.iter().position(|bound| *bound == origin)?;
-        Some((origin, SocketId(index as u32)))
+        let mut bound = self.bound.iter();
+        bound.find(|(addr, _)| *addr == origin).copied()
     }
 }

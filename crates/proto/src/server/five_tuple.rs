@@ -58,17 +58,26 @@ pub struct FiveTuple {
     pub server: SocketAddr,
 }
 
-/// The socket of `net` that a packet came in on and its reply leaves by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SocketId(pub u32);
+/// Socket by which a client's packets come in and its replies leave. The numbers are the driver's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ClientSocket {
+    /// Listening UDP socket, which all its clients share.
+    Listener(u16),
+    /// Connection of one client, TCP or TLS.
+    Stream(u32),
+    /// DTLS association of one client.
+    Dtls(u32),
+    /// One client of plain UDP behind a proxy.
+    Proxied(u32),
+}
 
 /// A way to a client: the five-tuple and the socket that serves it.
 #[derive(Clone, Copy, Debug)]
 pub struct Path {
     /// Names the allocation.
     pub tuple: FiveTuple,
-    /// Opaque to the server.
-    pub socket: SocketId,
+    /// Opaque to the server, but for the listening sockets of RFC 5780.
+    pub socket: ClientSocket,
     /// Whether the client's address is a proxy's word (`trusted-proxies`).
     pub proxied: bool,
 }

@@ -45,7 +45,7 @@ pub use self::settings::Settings;
 use self::connections::ConnectionId;
 use self::counters::Counters;
 use self::deadlines::{Deadlines, Subject};
-use self::five_tuple::{Path, PeerAddr, SocketId, Transport};
+use self::five_tuple::{ClientSocket, Path, PeerAddr, Transport};
 use self::output::{Channel, ClientVerdict, DropReason, EndReason, Event, Output, RelayId};
 use self::rates::Proof;
 use self::refusal::Refusal;
@@ -575,7 +575,7 @@ impl Server {
 
     /// Whether an allocation's client comes by this socket of the driver.
     #[must_use]
-    pub fn uses(&self, socket: SocketId) -> bool {
+    pub fn uses(&self, socket: ClientSocket) -> bool {
         self.allocations
             .iter()
             .any(|allocation| allocation.path.socket == socket)

@@ -165,10 +165,8 @@ impl Shared {
         self.serials.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Takes the addresses that sockets are bound to, in the order of their [`SocketId`]s, for
-    /// clients that find out their NAT by them, if `listen` wants that.
-    ///
-    /// [`SocketId`]: super::five_tuple::SocketId
+    /// Takes the addresses that the listening sockets are bound to, in the order of their numbers,
+    /// for clients that find out their NAT by them, if `listen` wants that.
     #[must_use]
     pub fn with_alternates(mut self, listen: &Listen, bound: &[SocketAddr]) -> Self {
         self.alternates = Alternates::new(listen, bound);

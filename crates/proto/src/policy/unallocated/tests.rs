@@ -14,9 +14,9 @@ fn ip(text: &str) -> IpAddr {
 
 /// A table, the places that were taken in it, and who was displaced since the last look.
 struct Fixture {
-    all: Arc<Unallocated>,
-    places: Vec<Option<Place>>,
-    displaced: Vec<Displaced>,
+    all: Arc<Unallocated<u32>>,
+    places: Vec<Option<Place<u32>>>,
+    displaced: Vec<Displaced<u32>>,
 }
 
 impl Fixture {
@@ -31,18 +31,16 @@ impl Fixture {
     /// Admits a client whose socket is named by its number of arrival.
     fn admit(&mut self, source: &str, bytes: usize) -> usize {
         let number = self.places.len();
-        let id = ClientId {
-            worker: 0,
-            socket: number as u32,
-        };
-        let place = self.all.admit(id, ip(source), bytes, &mut self.displaced);
+        let place = self
+            .all
+            .admit(number as u32, ip(source), bytes, &mut self.displaced);
         self.places.push(Some(place));
         number
     }
 
     fn displaced(&mut self) -> Vec<u32> {
         let ended = std::mem::take(&mut self.displaced);
-        ended.iter().map(|d| d.client.socket).collect()
+        ended.iter().map(|d| d.client).collect()
     }
 }
 
@@ -186,7 +184,7 @@ proptest! {
                 }
             }
             for displaced in std::mem::take(&mut fixture.displaced) {
-                let place = fixture.places[displaced.client.socket as usize].take();
+                let place = fixture.places[displaced.client as usize].take();
                 prop_assert_eq!(place.unwrap().serial(), displaced.serial);
             }
             let (clients, bytes) = fixture.all.held();

@@ -10,7 +10,7 @@ use stun::message::{Getter as _, Setter};
 use super::*;
 use crate::auth::nonce::NonceKey;
 use crate::auth::{self, Authenticator};
-use crate::server::five_tuple::{FiveTuple, SocketId};
+use crate::server::five_tuple::{ClientSocket, FiveTuple};
 use crate::server::output::Output;
 use crate::server::settings::{AlternatePorts, ExternalIp, Listen, Settings};
 use crate::server::shared::Shared;
@@ -97,13 +97,16 @@ impl Bench {
                 client: client.parse().unwrap(),
                 server,
             },
-            socket: SocketId(socket as u32),
+            socket: ClientSocket::Listener(socket as u16),
             proxied: false,
         };
         self.server.handle_client(self.now, &path, bytes);
         match self.server.poll_output()? {
             Output::Transmit { path, message } => {
-                let from = self.bound[path.socket.0 as usize];
+                let ClientSocket::Listener(index) = path.socket else {
+                    panic!("{path:?}");
+                };
+                let from = self.bound[usize::from(index)];
                 assert_eq!(path.tuple.server, from);
                 Some((from, path.tuple.client, message))
             }
