@@ -16,7 +16,7 @@ use crate::daemon::audit::{Actor, audit};
 use crate::daemon::log::LogControl;
 use crate::daemon::{Daemon, Origin, ended, notify, privileges};
 use crate::ice_servers::login;
-use crate::net::secure::self_signed;
+use crate::net::certs::self_signed;
 use crate::net::{Bound, Service, WorkerEnded};
 
 /// Run the server; without a configuration file, a demonstration with random credentials.

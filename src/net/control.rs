@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use turnd_udp::SendCounters;
 
+use super::certs::Secure;
 use super::listen;
-use super::secure::Secure;
 use super::worker::{Command, Commands};
 use super::{StartError, host};
 use crate::config::{Config, Secret};

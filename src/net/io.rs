@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use turnd_udp::{Outgoing, Receiver, SendQueue, UdpSocket};
 
 use super::admission::Admission;
+use super::dtls::Sessions;
 use super::log::EventLog;
-use super::peers::Peers;
-use super::session::Sessions;
-use super::sockets::{Sockets, UdpSocketId};
-use super::stream::{Acceptors, Streams};
+use super::tcp::{Acceptors, Streams};
+use super::tcp_relay::Peers;
+use super::udp_sockets::{Sockets, UdpSocketId};
 use turnd_proto::Now;
 use turnd_proto::server::five_tuple::{ClientSocket, Path};
 use turnd_proto::server::output::Output;

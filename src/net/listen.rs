@@ -7,7 +7,7 @@ use turnd_udp::UdpSocket;
 
 use super::StartError;
 use super::host::beyond;
-use super::stream::Acceptor;
+use super::tcp::Acceptor;
 use super::worker::Listening;
 use crate::config::Config;
 

@@ -2,7 +2,9 @@
 
 mod admission;
 mod alarm;
+pub mod certs;
 pub mod control;
+mod dtls;
 #[cfg(debug_assertions)]
 mod fault;
 pub mod host;
@@ -10,12 +12,10 @@ mod io;
 mod later;
 mod listen;
 pub(crate) mod log;
-mod peers;
-pub mod secure;
-mod session;
-mod sockets;
 mod source;
-mod stream;
+mod tcp;
+mod tcp_relay;
+mod udp_sockets;
 mod worker;
 
 use std::any::Any;
@@ -27,12 +27,12 @@ use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use self::admission::{AdmissionOptions, HandshakeRates};
+use self::certs::Secure;
 use self::control::{Control, Settings};
+use self::dtls::SessionOptions;
 use self::listen::Listeners;
-use self::peers::Workers;
-use self::secure::Secure;
-use self::session::SessionOptions;
-use self::stream::StreamOptions;
+use self::tcp::StreamOptions;
+use self::tcp_relay::Workers;
 use self::worker::{Commands, Listening, Options, Worker};
 use crate::config::Config;
 use turnd_proto::Now;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mio::event::Source as Watched;
 use mio::{Interest, Registry, Token};
 
-use super::sockets::UdpSocketId;
+use super::udp_sockets::UdpSocketId;
 use turnd_proto::server::output::RelayId;
 
 /// The tag's place in a token, above every number. Open files end long before 2^29.

@@ -12,17 +12,17 @@ use turnd_udp::{Datagram, Header, Outgoing, Receiver, SendCounters, SendQueue, U
 
 use super::admission::{Admission, AdmissionOptions, Displaced};
 use super::alarm::Alarm;
+use super::dtls::{Route, SessionOptions, Sessions, is_dtls};
 #[cfg(debug_assertions)]
 use super::fault::Fault;
 use super::io::{Io, Serving};
 use super::later::Later;
 use super::log::EventLog;
 use super::now;
-use super::peers::{Peers, Workers};
-use super::session::{Route, SessionOptions, Sessions, is_dtls};
-use super::sockets::{Sockets, UdpSocketId};
 use super::source::{Source, Turn};
-use super::stream::{Acceptor, Acceptors, DataStream, StreamOptions, Streams};
+use super::tcp::{Acceptor, Acceptors, StreamOptions, Streams};
+use super::tcp_relay::{DataStream, Peers, Workers};
+use super::udp_sockets::{Sockets, UdpSocketId};
 use turnd_proto::Now;
 use turnd_proto::server::Server;
 use turnd_proto::server::connections::ConnectionId;

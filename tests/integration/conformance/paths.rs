@@ -1,7 +1,7 @@
 //! Clients that come by another way than before: behind a proxy, from one of its ports or connections to the next.
 
-use stun::message::METHOD_REFRESH;
-use turnd_proto::server::five_tuple::{ClientSocket, Path};
+use stun::message::{METHOD_ALLOCATE, METHOD_REFRESH};
+use turnd_proto::server::five_tuple::{ClientSocket, Path, Transport};
 use turnd_proto::server::output::{PeerVerdict, RelayId};
 
 use crate::support::messages::{Login, addr, channel_data, status, transport};

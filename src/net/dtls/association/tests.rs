@@ -4,7 +4,7 @@ use openssl::error::ErrorStack;
 use openssl::ssl::{SslMethod, SslOptions, SslVerifyMode, SslVersion};
 
 use super::*;
-use crate::net::secure::{dtls, self_signed};
+use crate::net::certs::{dtls, self_signed};
 use turnd_proto::wire::dtls_hello::{ClientHello, hello_verify_request};
 
 const CIPHERS: &[&str] = &[

@@ -11,7 +11,7 @@ const KEPT: usize = 16 << 10;
 
 /// Whole frames in order; the first may have left in part.
 #[derive(Debug, Default)]
-pub(super) struct WriteQueue {
+pub(in crate::net) struct WriteQueue {
     bytes: Vec<u8>,
     written: usize,
     dropped: u64,
@@ -19,11 +19,11 @@ pub(super) struct WriteQueue {
 
 /// The client reads too slowly for what it asks.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Overflow;
+pub(in crate::net) struct Overflow;
 
 impl WriteQueue {
     /// Adds a control message.
-    pub(super) fn push_control(&mut self, message: &[u8]) -> Result<(), Overflow> {
+    pub(in crate::net) fn push_control(&mut self, message: &[u8]) -> Result<(), Overflow> {
         if self.len() + message.len() > CONTROL_LIMIT {
             return Err(Overflow);
         }
@@ -32,7 +32,7 @@ impl WriteQueue {
     }
 
     /// Adds relayed data, or drops and counts it.
-    pub(super) fn push_data(&mut self, header: &[u8], payload: &[u8], padding: usize) {
+    pub(in crate::net) fn push_data(&mut self, header: &[u8], payload: &[u8], padding: usize) {
         if self.len() + header.len() + payload.len() + padding > DATA_LIMIT {
             self.dropped += 1;
             return;
@@ -42,27 +42,27 @@ impl WriteQueue {
         self.bytes.resize(self.bytes.len() + padding, 0);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::net) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Bytes that wait.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::net) fn len(&self) -> usize {
         self.bytes.len() - self.written
     }
 
     /// Bytes of memory that it holds.
-    pub(super) fn capacity(&self) -> usize {
+    pub(in crate::net) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 
     /// Relayed packets that were dropped.
-    pub(super) fn dropped(&self) -> u64 {
+    pub(in crate::net) fn dropped(&self) -> u64 {
         self.dropped
     }
 
     /// Writes with `write` until all has left or it would block.
-    pub(super) fn write_with(
+    pub(in crate::net) fn write_with(
         &mut self,
         mut write: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! DTLS associations in a program that is built without them: there is none.
 
-use crate::net::secure::dtls::Context;
+use crate::net::certs::dtls::Context;
 
 /// The longest plain text of a record.
 pub(super) const MAX_RECORD: usize = 1 << 14;

@@ -7,7 +7,7 @@ use mio::net::TcpStream;
 use rustls::ServerConnection;
 use rustls::server::{AcceptedAlert, Acceptor};
 
-use super::super::secure::Material;
+use super::super::certs::Material;
 use super::write_queue::WriteQueue;
 use turnd_proto::wire::framing::{self, Next, Rules};
 
@@ -17,7 +17,7 @@ const FILL: usize = 32 << 10;
 const MAX_HELLO: usize = 16 << 10;
 
 /// One client's TLS.
-pub(super) struct Tls {
+pub(in crate::net) struct Tls {
     state: State,
     material: Arc<Material>,
 }
@@ -42,7 +42,7 @@ impl std::fmt::Debug for Tls {
 
 /// Reason why TLS cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Broken {
+pub(in crate::net) enum Broken {
     /// What came is not TLS, or none that can be agreed on.
     Tls,
     /// The client may not begin a handshake now.
@@ -51,15 +51,15 @@ pub(super) enum Broken {
 
 /// What came of some bytes.
 #[derive(Debug, Default)]
-pub(super) struct Opened {
+pub(in crate::net) struct Opened {
     /// Bytes of plain text.
-    pub(super) len: usize,
+    pub(in crate::net) len: usize,
     /// The client has said goodbye behind them.
-    pub(super) closed: bool,
+    pub(in crate::net) closed: bool,
 }
 
 impl Tls {
-    pub(super) fn new(material: Arc<Material>) -> Self {
+    pub(in crate::net) fn new(material: Arc<Material>) -> Self {
         Self {
             state: State::Hello {
                 acceptor: Box::default(),
@@ -71,7 +71,7 @@ impl Tls {
 
     /// Takes what came from the network and puts what it says into `out`, which has room for it.
     /// `may_begin` is asked before the handshake costs a signature.
-    pub(super) fn open(
+    pub(in crate::net) fn open(
         &mut self,
         mut cipher: &[u8],
         out: &mut [u8],
@@ -136,7 +136,11 @@ impl Tls {
     }
 
     /// Encrypts and writes as much as the socket takes.
-    pub(super) fn write(&mut self, queue: &mut WriteQueue, tcp: &TcpStream) -> io::Result<()> {
+    pub(in crate::net) fn write(
+        &mut self,
+        queue: &mut WriteQueue,
+        tcp: &TcpStream,
+    ) -> io::Result<()> {
         let mut socket = tcp;
         let tls = match &mut self.state {
             State::Hello { .. } => return Ok(()),
@@ -172,7 +176,7 @@ impl Tls {
     }
 
     /// Whether encrypted bytes wait for the socket.
-    pub(super) fn wants_write(&self) -> bool {
+    pub(in crate::net) fn wants_write(&self) -> bool {
         match &self.state {
             State::Open(tls) => tls.wants_write(),
             _ => false,
@@ -180,7 +184,7 @@ impl Tls {
     }
 
     /// Says goodbye, with the next [`Self::write`].
-    pub(super) fn close(&mut self) {
+    pub(in crate::net) fn close(&mut self) {
         if let State::Open(tls) = &mut self.state {
             tls.send_close_notify();
         }

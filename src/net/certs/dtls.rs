@@ -69,7 +69,7 @@ fn builder(certificate: &Certificate, ciphers: &[&str]) -> Result<SslContextBuil
         builder.add_extra_chain_cert(part?)?;
     }
     builder.set_private_key(&key)?;
-    // The cookie has been checked before OpenSSL sees the client; see `net::session`.
+    // The cookie has been checked before OpenSSL sees the client; see `net::dtls`.
     builder.set_cookie_generate_cb(|_, cookie| {
         cookie[0] = 0;
         Ok(1)

@@ -7,8 +7,8 @@ use std::io::{self, Read, Write};
 
 use mio::net::TcpStream;
 
-use super::tls::Tls;
-use super::write_queue::WriteQueue;
+use super::super::tcp::tls::Tls;
+use super::super::tcp::write_queue::WriteQueue;
 
 /// What is read at once.
 const CHUNK: usize = 16 << 10;
@@ -19,11 +19,11 @@ const PLAIN: usize = 3 * CHUNK;
 #[derive(Debug)]
 pub(in crate::net) struct DataStream {
     pub(in crate::net) tcp: TcpStream,
-    pub(super) tls: Option<Box<Tls>>,
+    pub(in crate::net) tls: Option<Box<Tls>>,
     /// What the client has not been told yet: that it is bound.
-    pub(super) unsent: WriteQueue,
+    pub(in crate::net) unsent: WriteQueue,
     /// What the client has sent behind its request.
-    pub(super) early: Vec<u8>,
+    pub(in crate::net) early: Vec<u8>,
 }
 
 /// What is read into; all joined connections of a worker share it.

@@ -1,10 +1,10 @@
 //! Clients on streams: reading whole frames, and a bounded queue of what goes back.
 
 mod accept;
-mod join;
-mod reading;
-mod tls;
-mod write_queue;
+
+mod read;
+pub(super) mod tls;
+pub(super) mod write_queue;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -19,9 +19,10 @@ use slab::Slab;
 use self::tls::Tls;
 use self::write_queue::{Overflow, WriteQueue};
 use super::admission::{Admission, Displaced, Idle};
+use super::certs::Secure;
 use super::io::Io;
-use super::secure::Secure;
 use super::source::{Source, Turn};
+use super::tcp_relay::DataStream;
 use super::worker::Worker;
 use turnd_proto::Now;
 use turnd_proto::policy::ip_range::IpRange;
@@ -32,7 +33,6 @@ use turnd_proto::server::output::DropReason;
 use turnd_proto::wire::indication::Header;
 
 pub(super) use self::accept::{ACCEPT_PAUSE, Acceptor, Acceptors, new_socket};
-pub(super) use self::join::{Buffers, DataStream, Joint, Meter, Progress};
 
 /// What one turn reads from a stream at the most, so that others get theirs.
 const READ: usize = 64 << 10;

@@ -1,5 +1,7 @@
 //! Connections with peers, and the data connections that are joined to them (RFC 6062).
 
+mod splice;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -11,11 +13,11 @@ use mio::net::{TcpListener, TcpStream};
 use slab::Slab;
 use socket2::Socket;
 
+pub(super) use self::splice::DataStream;
+use self::splice::{Buffers, Joint, Meter, Progress};
 use super::admission::Displaced;
 use super::source::{Source, Turn};
-use super::stream::{
-    ACCEPT_PAUSE, Acceptor, Buffers, DataStream, Joint, Meter, Progress, new_socket,
-};
+use super::tcp::{ACCEPT_PAUSE, Acceptor, new_socket};
 use super::worker::{Command, Commands, Worker};
 use turnd_proto::Now;
 use turnd_proto::server::Server;
