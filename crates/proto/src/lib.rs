@@ -28,6 +28,7 @@
 //! [`poll_timeout`]: server::Server::poll_timeout
 
 pub mod auth;
+pub mod deadlines;
 mod now;
 pub mod policy;
 mod random;

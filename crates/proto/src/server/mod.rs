@@ -44,7 +44,7 @@ pub use self::settings::Settings;
 
 use self::connections::ConnectionId;
 use self::counters::Counters;
-use self::deadlines::{Deadlines, Subject};
+use self::deadlines::Subject;
 use self::five_tuple::{ClientSocket, Path, PeerAddr, Transport};
 use self::output::{Channel, ClientVerdict, DropReason, EndReason, Event, Output, RelayId};
 use self::rates::Proof;
@@ -54,6 +54,7 @@ use self::table::Allocations;
 use crate::Now;
 use crate::auth::key::Key;
 use crate::auth::{Identity, Rejected, Rejection, Unauthorized};
+use crate::deadlines::Deadlines;
 use crate::policy::peer_filter::{Denied, canonical_socket};
 use crate::wire::attributes::is_understood;
 use crate::wire::classify::{Class, classify_with};
@@ -69,7 +70,7 @@ const MAX_CLAIMED_USER: usize = 128;
 pub struct Server {
     shared: Arc<Shared>,
     allocations: Allocations,
-    deadlines: Deadlines,
+    deadlines: Deadlines<Subject>,
     outputs: VecDeque<Output>,
     /// Decoding reuses its buffers.
     scratch: Message,
