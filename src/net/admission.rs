@@ -1,11 +1,12 @@
 //! Clients of one worker that have no allocation: their places among those of all workers, the time
-//! that they have, and their handshakes.
+//! limit of each, and the rates of their handshakes.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use turnd_proto::Now;
+use turnd_proto::deadlines::Deadlines;
 use turnd_proto::policy::rate::PrefixLimiter;
 use turnd_proto::policy::unallocated::{self, Place, Unallocated};
 use turnd_proto::server::five_tuple::ClientSocket;
@@ -40,8 +41,8 @@ pub(super) type Displaced = unallocated::Displaced<ClientId>;
 #[derive(Clone, Debug)]
 pub(super) struct AdmissionOptions {
     pub(super) all: Arc<Unallocated<ClientId>>,
-    /// `max-allocate-timeout`: how long a client may stay without an allocation.
-    pub(super) patience: Duration,
+    /// `max-allocate-timeout`: time that a client may stay without an allocation.
+    pub(super) idle_timeout: Duration,
     /// `handshake-rate`; `None`: no limit.
     pub(super) rates: Option<Arc<HandshakeRates>>,
 }
@@ -68,22 +69,36 @@ impl HandshakeRates {
     }
 }
 
-/// Takes in clients of one worker.
+/// Clients of one worker, from the moment they are connected.
 #[derive(Debug)]
 pub(super) struct Admission {
     options: AdmissionOptions,
     worker: usize,
+    /// Times at which clients are looked at again.
+    deadlines: Deadlines<ClientSocket>,
     /// Clients of any worker that have to end, and have not been told.
     displaced: Vec<Displaced>,
+    /// Clients whose allocation has ended since the last turn.
+    allocation_ended: Vec<ClientSocket>,
 }
 
-/// A client's state as long as it has no allocation.
+/// Time limit of one client.
 #[derive(Debug)]
-pub(super) struct Idle {
+pub(super) struct Watch {
+    socket: ClientSocket,
+    /// Armed deadline.
+    at: Instant,
+    /// State of a client without an allocation; `None`: it has one.
+    idle: Option<Idle>,
+}
+
+/// State of a client without an allocation.
+#[derive(Debug)]
+struct Idle {
     place: Place<ClientId>,
-    /// When it came, or its last allocation ended.
+    /// Time of arrival, or of the end of the last allocation.
     since: Instant,
-    /// When it said something whole; `None`: it never has.
+    /// Time of the last whole message; `None`: there was none.
     heard: Option<Instant>,
     /// Bytes that the table knows of.
     bytes: usize,
@@ -94,18 +109,46 @@ impl Admission {
         Self {
             options,
             worker,
+            deadlines: Deadlines::default(),
             displaced: Vec::new(),
+            allocation_ended: Vec::new(),
         }
     }
 
-    /// Takes in a newcomer, or a client whose allocation has ended, that holds so many bytes.
+    /// Takes in a newcomer from `source` that holds so many bytes.
     pub(super) fn admit(
         &mut self,
         now: Now,
         source: IpAddr,
         socket: ClientSocket,
         bytes: usize,
-    ) -> Idle {
+    ) -> Watch {
+        let idle = self.place(now, source, socket, bytes);
+        let at = self.deadline(&idle);
+        self.deadlines.arm(at, socket);
+        Watch {
+            socket,
+            at,
+            idle: Some(idle),
+        }
+    }
+
+    /// Counts a client as one of `source` from now on: its proxy has said so.
+    pub(super) fn rename(&mut self, now: Now, watch: &mut Watch, source: IpAddr, bytes: usize) {
+        let idle = self.place(now, source, watch.socket, bytes);
+        self.arm(watch, self.deadline(&idle));
+        watch.idle = Some(idle);
+    }
+
+    /// Takes in a client again whose allocation has ended, or is another client's by now.
+    pub(super) fn readmit(&mut self, now: Now, watch: &mut Watch, source: IpAddr, bytes: usize) {
+        let mut idle = self.place(now, source, watch.socket, bytes);
+        idle.hear(now);
+        self.arm(watch, self.deadline(&idle));
+        watch.idle = Some(idle);
+    }
+
+    fn place(&mut self, now: Now, source: IpAddr, socket: ClientSocket, bytes: usize) -> Idle {
         let id = ClientId {
             worker: self.worker,
             socket,
@@ -119,12 +162,96 @@ impl Admission {
         }
     }
 
-    /// Notes what a client holds now.
-    pub(super) fn charge(&mut self, idle: &mut Idle, bytes: usize) {
-        if idle.bytes.abs_diff(bytes) >= BYTES_STEP {
+    /// Notes that a client has said something, `whole` messages or not, and whether that has made
+    /// an allocation for it.
+    pub(super) fn hear(
+        &self,
+        now: Now,
+        watch: &mut Watch,
+        whole: bool,
+        has_allocation: impl FnOnce() -> bool,
+    ) {
+        if let Some(idle) = &mut watch.idle {
+            if has_allocation() {
+                watch.idle = None;
+            } else if whole {
+                idle.hear(now);
+            }
+        }
+    }
+
+    /// Gives a client its time for a first message from now on.
+    pub(super) fn restart(&self, now: Now, watch: &mut Watch) {
+        if let Some(idle) = &mut watch.idle {
+            idle.since = now.mono;
+        }
+    }
+
+    /// Notes how many bytes a client holds now.
+    pub(super) fn charge(&mut self, watch: &mut Watch, bytes: usize) {
+        if let Some(idle) = &mut watch.idle
+            && idle.bytes.abs_diff(bytes) >= BYTES_STEP
+        {
             idle.bytes = bytes;
             idle.place.set_bytes(bytes, &mut self.displaced);
         }
+    }
+
+    /// Looks at a client whose deadline has come; `true`: its time is over. A client at `source`
+    /// whose allocation is that of another connection of its proxy is taken in again.
+    pub(super) fn is_over(
+        &mut self,
+        now: Now,
+        watch: &mut Watch,
+        has_allocation: bool,
+        (source, bytes): (IpAddr, usize),
+    ) -> bool {
+        let next = if has_allocation {
+            watch.idle = None;
+            now.mono + self.options.idle_timeout
+        } else if let Some(idle) = &watch.idle {
+            self.deadline(idle)
+        } else {
+            self.readmit(now, watch, source, bytes);
+            return false;
+        };
+        let over = next <= now.mono;
+        if !over {
+            self.arm(watch, next);
+        }
+        over
+    }
+
+    /// Has a client be looked at again at `at`, and not before.
+    pub(super) fn arm(&mut self, watch: &mut Watch, at: Instant) {
+        self.deadlines.disarm(watch.at, watch.socket);
+        self.deadlines.arm(at, watch.socket);
+        watch.at = at;
+    }
+
+    /// Forgets a client that has ended, and gives its place back.
+    pub(super) fn forget(&mut self, watch: &Watch) {
+        self.deadlines.disarm(watch.at, watch.socket);
+    }
+
+    /// The earliest time at which a client is to be looked at.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// Takes one client whose deadline has come.
+    pub(super) fn pop_due(&mut self, now: Now) -> Option<ClientSocket> {
+        self.deadlines.pop_due(now.mono)
+    }
+
+    /// Notes that the allocation of a client has ended.
+    pub(super) fn allocation_ended(&mut self, socket: ClientSocket) {
+        self.allocation_ended.push(socket);
+    }
+
+    /// Takes one client whose allocation has ended, for [`Self::readmit`].
+    pub(super) fn pop_ended(&mut self) -> Option<ClientSocket> {
+        self.allocation_ended.pop()
     }
 
     /// Whether `source`, whose address is proven, may begin a handshake: each costs a signature.
@@ -160,40 +287,31 @@ impl Admission {
         displaced.client.worker == self.worker
     }
 
-    /// When an idle client's time is over.
-    pub(super) fn deadline(&self, idle: &Idle) -> Instant {
-        let patience = self.options.patience;
+    fn deadline(&self, idle: &Idle) -> Instant {
+        let idle_timeout = self.options.idle_timeout;
         idle.since
             + match idle.heard {
-                Some(_) => patience,
-                None => patience.min(FIRST_MESSAGE),
+                Some(_) => idle_timeout,
+                None => idle_timeout.min(FIRST_MESSAGE),
             }
     }
+}
 
-    /// How long a client may stay without an allocation.
-    pub(super) fn patience(&self) -> Duration {
-        self.options.patience
+impl Watch {
+    /// Whether `displaced` is this client, and not one that had its socket's name before.
+    pub(super) fn is(&self, displaced: &Displaced) -> bool {
+        let idle = self.idle.as_ref();
+        idle.is_some_and(|idle| idle.place.serial() == displaced.serial)
     }
 }
 
 impl Idle {
-    /// Notes that the client has said something whole.
-    pub(super) fn hear(&mut self, now: Now) {
+    fn hear(&mut self, now: Now) {
         let due = |at| now.mono.saturating_duration_since(at) >= HEARD_INTERVAL;
         if self.heard.is_none_or(due) {
             self.heard = Some(now.mono);
             self.place.heard();
         }
-    }
-
-    /// Gives the client its time for a first message from now on.
-    pub(super) fn restart(&mut self, now: Now) {
-        self.since = now.mono;
-    }
-
-    /// Whether `displaced` is this client, and not one that had its socket's name before.
-    pub(super) fn is(&self, displaced: &Displaced) -> bool {
-        self.place.serial() == displaced.serial
     }
 }
 
@@ -202,7 +320,7 @@ mod tests {
     use super::*;
     use turnd_proto::policy::unallocated::UnallocatedLimits;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
     fn admission(handshake_rate: Option<u32>, clients: u32) -> (Admission, Now) {
         let limits = UnallocatedLimits {
@@ -217,7 +335,7 @@ mod tests {
         let rates = handshake_rate.map(|rate| Arc::new(HandshakeRates::new(rate, now.mono)));
         let options = AdmissionOptions {
             all: Arc::new(Unallocated::new(limits)),
-            patience: PATIENCE,
+            idle_timeout: IDLE_TIMEOUT,
             rates,
         };
         (Admission::new(options, 1), now)
@@ -253,28 +371,65 @@ mod tests {
         assert_eq!(allowed(&unlimited, now, "198.51.100.1"), (100, 100));
     }
 
+    fn due(admission: &Admission) -> Instant {
+        admission.next_due().unwrap()
+    }
+
     #[test]
     fn a_newcomer_has_less_time_than_who_has_spoken() {
         let (mut admission, now) = admission(None, 10);
-        let mut idle = admission.admit(now, ip("192.0.2.1"), ClientSocket::Stream(1), 100);
-        assert_eq!(admission.deadline(&idle), now.mono + FIRST_MESSAGE);
-        idle.restart(later(now, 3));
-        assert_eq!(
-            admission.deadline(&idle),
-            later(now, 3).mono + FIRST_MESSAGE
-        );
-        idle.hear(later(now, 4));
-        assert_eq!(admission.deadline(&idle), later(now, 3).mono + PATIENCE);
+        let socket = ClientSocket::Stream(1);
+        let source = ip("192.0.2.1");
+        let mut watch = admission.admit(now, source, socket, 100);
+        assert_eq!(due(&admission), now.mono + FIRST_MESSAGE);
+        admission.restart(later(now, 3), &mut watch);
+        let over = |admission: &mut Admission, watch: &mut Watch, at, has_allocation| {
+            assert_eq!(admission.pop_due(at), Some(socket));
+            admission.is_over(at, watch, has_allocation, (source, 100))
+        };
+        assert!(!over(&mut admission, &mut watch, later(now, 5), false));
+        assert_eq!(due(&admission), later(now, 3).mono + FIRST_MESSAGE);
+        admission.hear(later(now, 4), &mut watch, true, || false);
+        assert!(!over(&mut admission, &mut watch, later(now, 8), false));
+        assert_eq!(due(&admission), later(now, 3).mono + IDLE_TIMEOUT);
         // What it says later leaves it no more time.
-        idle.hear(later(now, 50));
-        assert_eq!(admission.deadline(&idle), later(now, 3).mono + PATIENCE);
+        admission.hear(later(now, 50), &mut watch, true, || false);
+        assert!(over(&mut admission, &mut watch, later(now, 63), false));
+        admission.forget(&watch);
+        assert_eq!(admission.next_due(), None);
+    }
+
+    #[test]
+    fn a_client_with_an_allocation_has_time_and_is_taken_in_again_when_that_has_ended() {
+        let (mut admission, now) = admission(None, 10);
+        let all = Arc::clone(&admission.options.all);
+        let source = ip("192.0.2.1");
+        let mut watch = admission.admit(now, source, ClientSocket::Dtls(1), 100);
+        admission.hear(now, &mut watch, false, || true);
+        assert_eq!(all.held(), (0, 0));
+        let at = later(now, 5);
+        assert!(admission.pop_due(at).is_some());
+        assert!(!admission.is_over(at, &mut watch, true, (source, 100)));
+        assert_eq!(due(&admission), at.mono + IDLE_TIMEOUT);
+        // Its proxy has sent the last request by another connection.
+        let at = later(at, 60);
+        assert!(admission.pop_due(at).is_some());
+        assert!(!admission.is_over(at, &mut watch, false, (source, 100)));
+        assert_eq!(all.held(), (1, 100));
+        let at = later(at, 60);
+        assert_eq!(due(&admission), at.mono);
+        assert!(admission.pop_due(at).is_some());
+        assert!(admission.is_over(at, &mut watch, false, (source, 100)));
+        drop(watch);
+        assert_eq!(all.held(), (0, 0));
     }
 
     #[test]
     fn who_has_to_end_is_known_by_its_place_and_not_by_its_sockets_name() {
         let (mut admission, now) = admission(None, 1);
-        let first = admission.admit(now, ip("192.0.2.1"), ClientSocket::Stream(1), 100);
-        let second = admission.admit(now, ip("192.0.2.2"), ClientSocket::Stream(1), 100);
+        let socket = ClientSocket::Stream(1);
+        let first = admission.admit(now, ip("192.0.2.1"), socket, 100);
+        let second = admission.admit(now, ip("192.0.2.2"), socket, 100);
         let displaced = admission.next_displaced().unwrap();
         assert!(first.is(&displaced) && !second.is(&displaced));
         assert!(admission.is_own(&displaced));

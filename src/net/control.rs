@@ -11,7 +11,7 @@ use turnd_udp::SendCounters;
 
 use super::certs::Secure;
 use super::listen;
-use super::worker::{Command, Commands};
+use super::mailbox::{Command, Mailbox};
 use super::{StartError, host};
 use crate::config::{Config, Secret};
 use turnd_proto::Now;
@@ -28,7 +28,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Asks and tells the workers of a running service.
 #[derive(Clone)]
 pub struct Control {
-    workers: Arc<[Commands]>,
+    workers: Arc<[Mailbox]>,
     settings: Arc<Mutex<Settings>>,
     secure: Option<Arc<Secure>>,
 }
@@ -176,12 +176,12 @@ pub struct SessionPage {
 
 impl Control {
     pub(super) fn new(
-        workers: Vec<Commands>,
+        workers: Arc<[Mailbox]>,
         settings: Settings,
         secure: Option<Arc<Secure>>,
     ) -> Self {
         Self {
-            workers: workers.into(),
+            workers,
             settings: Arc::new(Mutex::new(settings)),
             secure,
         }

@@ -7,8 +7,8 @@ use turnd_udp::UdpSocket;
 
 use super::StartError;
 use super::host::beyond;
+use super::mailbox::Listening;
 use super::tcp::Acceptor;
-use super::worker::Listening;
 use crate::config::Config;
 
 /// What was bound.

@@ -1,20 +1,22 @@
 //! Sockets, threads and the clock: everything that the protocol code does not know.
 
 mod admission;
-mod alarm;
 pub mod certs;
+mod context;
 pub mod control;
 mod dtls;
+mod egress;
 #[cfg(debug_assertions)]
 mod fault;
 pub mod host;
-mod io;
-mod later;
 mod listen;
 pub(crate) mod log;
-mod source;
+mod mailbox;
+mod poll;
+mod proxy;
 mod tcp;
 mod tcp_relay;
+mod udp_clients;
 mod udp_sockets;
 mod worker;
 
@@ -29,11 +31,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use self::admission::{AdmissionOptions, HandshakeRates};
 use self::certs::Secure;
 use self::control::{Control, Settings};
-use self::dtls::SessionOptions;
 use self::listen::Listeners;
-use self::tcp::StreamOptions;
-use self::tcp_relay::Workers;
-use self::worker::{Commands, Listening, Options, Worker};
+use self::mailbox::{Inbox, Listening, mailbox};
+use self::proxy::TrustedProxies;
+use self::tcp::TcpOptions;
+use self::udp_clients::UdpOptions;
+use self::worker::{Options, Worker};
 use crate::config::Config;
 use turnd_proto::Now;
 use turnd_proto::policy::unallocated::Unallocated;
@@ -83,47 +86,50 @@ impl Service {
         let host = host::addresses_or_none();
         let settings = Settings::new(config, bound, host, never, None)?;
         let secure = Secure::new(config).map_err(StartError)?;
-        let all = Workers::default();
         let transports = &config.transports;
         let admission = AdmissionOptions {
             all: Arc::new(Unallocated::new(transports.unallocated)),
-            patience: transports.patience,
+            idle_timeout: transports.patience,
             rates: transports
                 .handshake_rate
                 .map(|rate| Arc::new(HandshakeRates::new(rate, Instant::now()))),
         };
+        let proxies = Arc::new(TrustedProxies::new(transports.proxies.clone()));
+        let not_started = |index: usize| {
+            move |error| StartError(format!("worker {index} does not start: {error}"))
+        };
+        let made =
+            (0..listeners.by_worker.len()).map(|index| mailbox().map_err(not_started(index)));
+        let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
+            made.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+        let mailboxes: Arc<[_]> = mailboxes.into();
         let mut threads = Vec::new();
-        let mut workers = Vec::new();
-        let count = listeners.by_worker.len();
-        for (index, listening) in listeners.by_worker.into_iter().enumerate() {
+        let workers = listeners.by_worker.into_iter().zip(inboxes);
+        for (index, (listening, inbox)) in workers.enumerate() {
             let options = Options {
-                streams: StreamOptions {
+                tcp: TcpOptions {
                     plain: transports.tcp,
                     secure: secure.clone().filter(|_| transports.tls),
-                    proxies: transports.proxies.clone(),
+                    proxies: Arc::clone(&proxies),
                 },
-                sessions: SessionOptions {
+                udp: UdpOptions {
+                    plain: transports.udp,
                     secure: secure.clone().filter(|_| transports.dtls),
-                    proxies: transports.proxies.clone(),
+                    proxies: Arc::clone(&proxies),
                 },
                 admission: admission.clone(),
-                plain_datagrams: transports.udp,
                 index,
-                count,
-                workers: Arc::clone(&all),
+                mailboxes: Arc::clone(&mailboxes),
             };
             let shared = Arc::clone(&settings.shared);
             let ended = Arc::clone(&ended);
-            let (commands, thread) = start_worker(index, shared, listening, options, ended)
-                .map_err(|error| StartError(format!("worker {index} does not start: {error}")))?;
-            workers.push(commands);
+            let thread = start_worker(shared, inbox, listening, options, ended)
+                .map_err(not_started(index))?;
             threads.push(thread);
         }
-        // Set once, and here.
-        let _ = all.set(workers.clone().into());
         Ok(Self {
             listening: listeners.addresses,
-            control: Control::new(workers, settings, secure),
+            control: Control::new(mailboxes, settings, secure),
             threads,
         })
     }
@@ -153,17 +159,18 @@ impl Service {
 /// Starts a worker thread and waits until it serves. It ends when it is told to stop; `ended` is
 /// told when it ends before.
 fn start_worker(
-    index: usize,
     shared: Arc<Shared>,
+    inbox: Inbox,
     listening: Listening,
     options: Options,
     ended: WorkerEnded,
-) -> std::io::Result<(Commands, JoinHandle<()>)> {
+) -> std::io::Result<JoinHandle<()>> {
+    let index = options.index;
     let (ready, started) = std::sync::mpsc::channel();
-    let run = move || match Worker::new(shared, listening, options) {
-        Ok((worker, commands)) => {
+    let run = move || match Worker::new(shared, inbox, listening, options) {
+        Ok(worker) => {
             // The receiver waits for exactly this message.
-            let _ = ready.send(Ok(commands));
+            let _ = ready.send(Ok(()));
             let reason = match catch_unwind(AssertUnwindSafe(|| worker.run())) {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error.to_string(),
@@ -176,8 +183,8 @@ fn start_worker(
     let thread = std::thread::Builder::new()
         .name(format!("worker-{index}"))
         .spawn(run)?;
-    let commands = started.recv().map_err(std::io::Error::other)??;
-    Ok((commands, thread))
+    started.recv().map_err(std::io::Error::other)??;
+    Ok(thread)
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {

@@ -8,7 +8,7 @@ use mio::Registry;
 use mio::unix::SourceFd;
 use turnd_udp::UdpSocket;
 
-use super::source::Source;
+use super::poll::Source;
 use turnd_proto::server::output::RelayId;
 
 /// A worker's name for one of its UDP sockets.
@@ -22,7 +22,7 @@ pub(super) enum UdpSocketId {
 
 /// Listening and relay sockets.
 #[derive(Debug)]
-pub(super) struct Sockets {
+pub(super) struct UdpSockets {
     registry: Registry,
     /// Their places are their names; one that was closed leaves its place empty.
     listeners: Vec<Option<Listener>>,
@@ -37,7 +37,7 @@ struct Listener {
     retired: bool,
 }
 
-impl Sockets {
+impl UdpSockets {
     pub(super) fn new(registry: Registry, listeners: Vec<UdpSocket>) -> io::Result<Self> {
         let mut sockets = Self {
             registry,

@@ -1,163 +1,134 @@
-//! One worker thread: its server, its sockets, and the loop that joins them.
+//! One worker thread: its server, its sockets, and the loop that serves them.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use mio::{Events, Poll, Waker};
-use turnd_udp::{Datagram, Header, Outgoing, Receiver, SendCounters, SendQueue, UdpSocket};
-
-use super::admission::{Admission, AdmissionOptions, Displaced};
-use super::alarm::Alarm;
-use super::dtls::{Route, SessionOptions, Sessions, is_dtls};
-#[cfg(debug_assertions)]
-use super::fault::Fault;
-use super::io::{Io, Serving};
-use super::later::Later;
-use super::log::EventLog;
-use super::now;
-use super::source::{Source, Turn};
-use super::tcp::{Acceptor, Acceptors, StreamOptions, Streams};
-use super::tcp_relay::{DataStream, Peers, Workers};
-use super::udp_sockets::{Sockets, UdpSocketId};
+use mio::Registry;
 use turnd_proto::Now;
 use turnd_proto::server::Server;
-use turnd_proto::server::connections::ConnectionId;
-use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
-use turnd_proto::server::output::{ClientVerdict, DropReason, PeerVerdict, RelayId};
+use turnd_proto::server::five_tuple::ClientSocket;
 use turnd_proto::server::shared::Shared;
+use turnd_udp::Receiver;
 
-/// Sources whose readiness one call reports.
-const EVENTS: usize = 512;
+use super::admission::{Admission, AdmissionOptions, Displaced};
+use super::context::Ctx;
+use super::egress::Egress;
+#[cfg(debug_assertions)]
+use super::fault::Fault;
+use super::log::EventLog;
+use super::mailbox::{Command, Inbox, Listening, Mailbox};
+use super::now;
+use super::poll::{Poller, Readiness, Source, Turn};
+use super::tcp::{Acceptors, TcpClients, TcpOptions};
+use super::tcp_relay::TcpRelay;
+use super::udp_clients::{UdpClients, UdpOptions};
+use super::udp_sockets::{UdpSocketId, UdpSockets};
 
-// The header of every relayed payload fits the send queue's.
-const _: () = assert!(turnd_proto::wire::indication::Header::MAX_LEN <= Header::MAX_LEN);
-
-/// How often to look whether a retired listening socket is still used.
+/// Interval at which a retired listening socket is looked at: whether anybody still uses it.
 const RETIRED_CHECK: Duration = Duration::from_secs(1);
 
-/// What a worker is to do with its server, between two packets.
-pub(super) type Ask = Box<dyn FnOnce(Now, &mut Server, SendCounters) + Send>;
-
-/// What the rest of the daemon tells a worker.
-pub(super) enum Command {
-    /// End every allocation and return.
-    Stop,
-    /// Look at the server, or change it.
-    Ask(Ask),
-    /// Listen on more addresses, and take no new clients on others.
-    Listen(Listening, Vec<SocketAddr>),
-    /// Take a data connection whose peer connection is here.
-    Join(ConnectionId, Box<DataStream>),
-    /// End a client without an allocation, whose place another needs.
-    Displace(Displaced),
-}
-
-/// The way to a worker, from any thread.
-#[derive(Clone, Debug)]
-pub(super) struct Commands {
-    sender: mpsc::Sender<Command>,
-    waker: Arc<Waker>,
-}
-
-impl Commands {
-    /// Hands a command over; a worker that is gone drops it.
-    pub(super) fn send(&self, command: Command) {
-        if self.sender.send(command).is_ok()
-            && let Err(error) = self.waker.wake()
-        {
-            tracing::error!(%error, "a worker cannot be woken");
-        }
-    }
-}
-
-/// What one worker listens on.
-#[derive(Debug, Default)]
-pub(super) struct Listening {
-    pub(super) udp: Vec<UdpSocket>,
-    pub(super) tcp: Vec<Acceptor>,
-}
-
-/// What a worker needs to know of the configuration.
+/// The part of the configuration that a worker needs.
 #[derive(Debug)]
 pub(super) struct Options {
-    pub(super) streams: StreamOptions,
-    pub(super) sessions: SessionOptions,
+    pub(super) tcp: TcpOptions,
+    pub(super) udp: UdpOptions,
     pub(super) admission: AdmissionOptions,
-    /// Plain UDP.
-    pub(super) plain_datagrams: bool,
-    /// Which worker this is.
+    /// Index of this worker.
     pub(super) index: usize,
-    /// How many there are.
-    pub(super) count: usize,
-    pub(super) workers: Workers,
+    /// Mailboxes of all workers.
+    pub(super) mailboxes: Arc<[Mailbox]>,
 }
 
 /// Owns everything that it touches for a packet.
-///
-/// One epoll instance watches all that it serves: a wake-up costs the same for one ready socket as
-/// for hundreds, and one packet costs no more system calls than waiting, receiving and sending.
 pub(super) struct Worker {
-    pub(super) server: Server,
-    pub(super) io: Io,
-    pub(super) receiver: Receiver,
-    poll: Poll,
-    events: Events,
-    alarm: Alarm,
+    poller: Poller,
+    registry: Registry,
     commands: mpsc::Receiver<Command>,
-    /// What is to have a turn; each gets one a round.
-    ready: VecDeque<Source>,
-    /// What is to have a turn by and by.
-    later: Later,
-    /// When to look again whether a retired listening socket is still used.
+    receiver: Receiver,
+    parts: Parts,
+    acceptors: Acceptors,
+    tcp: TcpClients,
+    udp: UdpClients,
+    /// Time to look again whether a retired listening socket is still used.
     retired_check: Option<Instant>,
     #[cfg(debug_assertions)]
     fault: Option<Fault>,
 }
 
+/// The parts of a worker that every packet may need, whatever client it comes from.
+struct Parts {
+    server: Server,
+    egress: Egress,
+    admission: Admission,
+    tcp_relay: TcpRelay,
+    log: EventLog,
+    mailboxes: Arc<[Mailbox]>,
+}
+
+impl Parts {
+    fn ctx<'a>(&'a mut self, now: Now, receiver: &'a Receiver) -> Ctx<'a> {
+        Ctx {
+            now,
+            receiver,
+            server: &mut self.server,
+            egress: &mut self.egress,
+            admission: &mut self.admission,
+            tcp_relay: &mut self.tcp_relay,
+            log: &mut self.log,
+            mailboxes: &self.mailboxes,
+        }
+    }
+}
+
+/// Something that has happened to a client without a packet of its own.
+#[derive(Clone, Copy, Debug)]
+enum Occasion {
+    /// Its deadline has come.
+    Due,
+    /// Its allocation has ended.
+    AllocationEnded,
+    /// It has to end, as another needs its place.
+    Displaced(Displaced),
+}
+
 impl Worker {
     pub(super) fn new(
         shared: Arc<Shared>,
+        inbox: Inbox,
         listening: Listening,
         options: Options,
-    ) -> io::Result<(Self, Commands)> {
-        let poll = Poll::new()?;
-        let registry = || poll.registry().try_clone();
-        let (sender, commands) = mpsc::channel();
-        let waker = Arc::new(Waker::new(poll.registry(), Source::Commands.token())?);
-        let mut acceptors = Acceptors::new(registry()?);
+    ) -> io::Result<Self> {
+        let Inbox { poller, commands } = inbox;
+        let registry = poller.registry()?;
+        let mut acceptors = Acceptors::new(poller.registry()?);
         for acceptor in listening.tcp {
             acceptors.add(acceptor)?;
         }
-        let (index, time) = (options.index, now());
-        let worker = Self {
-            server: Server::new(shared, time).on_worker(index),
-            io: Io {
-                sockets: Sockets::new(registry()?, listening.udp)?,
-                queue: SendQueue::new(),
-                acceptors,
-                streams: Streams::new(registry()?, options.streams),
-                sessions: Sessions::new(options.sessions),
+        let sockets = UdpSockets::new(poller.registry()?, listening.udp)?;
+        let index = options.index;
+        Ok(Self {
+            parts: Parts {
+                server: Server::new(shared, now()).on_worker(index),
+                egress: Egress::new(sockets),
                 admission: Admission::new(options.admission, index),
-                peers: Peers::new(registry()?, options.workers),
-                plain_datagrams: options.plain_datagrams,
-                log: EventLog::new(options.count),
+                tcp_relay: TcpRelay::new(poller.registry()?),
+                log: EventLog::new(options.mailboxes.len()),
+                mailboxes: options.mailboxes,
             },
-            receiver: Receiver::new(),
-            alarm: Alarm::new(poll.registry())?,
-            poll,
-            events: Events::with_capacity(EVENTS),
+            poller,
+            registry,
             commands,
-            ready: VecDeque::new(),
-            later: Later::default(),
+            receiver: Receiver::new(),
+            acceptors,
+            tcp: TcpClients::new(options.tcp),
+            udp: UdpClients::new(options.udp),
             retired_check: None,
             #[cfg(debug_assertions)]
             fault: Fault::from_env(index),
-        };
-        Ok((worker, Commands { sender, waker }))
+        })
     }
 
     /// Serves until it is told to stop.
@@ -165,11 +136,12 @@ impl Worker {
         let mut time = now();
         loop {
             let due = self.next_due();
-            self.wait(time, due)?;
+            self.poller.wait(time.mono, due)?;
             time = now();
             if due.is_some_and(|due| due <= time.mono) {
-                self.timeout(time);
+                self.on_due(time);
             }
+            self.poller.end_pauses(time.mono);
             if self.round(time).is_break() {
                 break;
             }
@@ -177,145 +149,187 @@ impl Worker {
             if let Some(fault) = &mut self.fault {
                 fault.apply()?;
             }
-            self.io.streams.flush();
-            self.displace(time);
-            self.close_failed_streams(time);
-            while let Some(source) = self.io.peers.next_stirred() {
-                self.ready.push_back(source);
-            }
-            self.flush();
+            self.end_round(time);
         }
-        self.server.handle_shutdown(time);
-        self.apply_outputs(time);
-        self.flush();
-        self.io.log.tell_suppressed();
-        Ok(())
-    }
-
-    /// Sleeps until something is ready or due; `now` is when the last round began.
-    fn wait(&mut self, now: Now, due: Option<Instant>) -> io::Result<()> {
-        let patience = if self.ready.is_empty() {
-            self.alarm.patience(now.mono, due)
-        } else {
-            Some(Duration::ZERO)
-        };
-        match self.poll.poll(&mut self.events, patience) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
-            polled => polled?,
-        }
-        let waiting = self.ready.len();
-        for event in &self.events {
-            let source = Source::of(event.token());
-            if let Source::Stream(id) = source
-                && (event.is_read_closed() || event.is_error())
-            {
-                self.io.streams.hang_up(id);
-            }
-            // The system names a descriptor once; a connection has two.
-            let before = match source {
-                Source::Connection(_) => self.ready.len(),
-                _ => waiting,
-            };
-            if !self.ready.iter().take(before).any(|old| *old == source) {
-                self.ready.push_back(source);
-            }
-        }
+        self.parts.server.handle_shutdown(time);
+        self.parts.ctx(time, &self.receiver).apply_outputs();
+        self.flush(time);
+        self.parts.log.tell_suppressed();
         Ok(())
     }
 
     /// Gives everything that is ready one turn; what floods waits for its next one behind all
     /// others. Breaks when the worker is to stop.
     fn round(&mut self, now: Now) -> ControlFlow<()> {
-        for _ in 0..self.ready.len() {
-            let Some(source) = self.ready.pop_front() else {
+        for _ in 0..self.poller.ready() {
+            let Some((source, readiness)) = self.poller.next_ready() else {
                 break;
             };
-            let turn = match source {
-                Source::Datagrams(id) => Turn::more(self.serve_datagrams(now, id)),
-                Source::Stream(id) => self.serve_stream(now, id),
-                Source::Acceptor(index) => self.accept_streams(now, index),
-                Source::TcpRelay(relay) => self.accept_peers(now, relay),
-                Source::Connection(key) => self.serve_connection(now, key),
-                // It is looked at in every round what is due.
-                Source::Alarm => Turn::Drained,
-                Source::Commands => {
-                    if self.obey(now).is_break() {
-                        return ControlFlow::Break(());
-                    }
-                    Turn::Drained
-                }
-            };
-            match turn {
-                Turn::Drained => {}
-                Turn::More => self.ready.push_back(source),
-                Turn::Later(pause) => self.later.add(now.mono + pause, source),
-            }
+            let turn = self.dispatch(now, source, readiness)?;
+            self.after_turn(now);
+            self.poller.requeue(now.mono, source, turn);
         }
         ControlFlow::Continue(())
+    }
+
+    fn dispatch(
+        &mut self,
+        now: Now,
+        source: Source,
+        readiness: Readiness,
+    ) -> ControlFlow<(), Turn> {
+        if let Source::Datagrams(socket) = source {
+            return ControlFlow::Continue(self.receive(now, socket));
+        }
+        let mut ctx = self.parts.ctx(now, &self.receiver);
+        ControlFlow::Continue(match source {
+            Source::Stream(id) => self.tcp.on_ready(&mut ctx, &self.registry, id, readiness),
+            Source::Acceptor(id) => self.acceptors.on_ready(&mut ctx, &mut self.tcp, id),
+            Source::TcpRelay(relay) => {
+                let turn = ctx.tcp_relay.on_listener_ready(now, ctx.server, relay);
+                ctx.apply_outputs();
+                turn
+            }
+            Source::PeerConnection(key) => {
+                let turn = ctx.tcp_relay.on_ready(now, ctx.server, key);
+                ctx.apply_outputs();
+                turn
+            }
+            Source::Commands => {
+                self.handle_commands(now)?;
+                Turn::Drained
+            }
+            Source::Datagrams(_) | Source::Alarm => Turn::Drained,
+        })
+    }
+
+    /// Takes one batch from a UDP socket.
+    fn receive(&mut self, now: Now, id: UdpSocketId) -> Turn {
+        let Some(socket) = self.parts.egress.sockets.get(id) else {
+            return Turn::Drained;
+        };
+        let addr = socket.addr();
+        let more = match self.receiver.receive(socket) {
+            Ok(more) => more,
+            Err(error) => {
+                self.parts.log.socket_failed(now, addr, &error);
+                return Turn::Drained;
+            }
+        };
+        let mut ctx = self.parts.ctx(now, &self.receiver);
+        match id {
+            UdpSocketId::Listener(id) => self.udp.on_datagrams(&mut ctx, id, addr),
+            UdpSocketId::Relay(relay) => {
+                for datagram in self.receiver.datagrams() {
+                    ctx.peer_packet(relay, &datagram);
+                }
+            }
+        }
+        Turn::more(more)
+    }
+
+    /// Settles what a turn has brought about, and sends what it has queued, before the receiver
+    /// takes the next batch.
+    fn after_turn(&mut self, now: Now) {
+        while let Some(socket) = self.parts.admission.pop_ended() {
+            self.on_occasion(now, socket, Occasion::AllocationEnded);
+        }
+        self.flush(now);
+    }
+
+    fn end_round(&mut self, now: Now) {
+        while let Some(displaced) = self.parts.admission.next_displaced() {
+            if self.parts.admission.is_own(&displaced) {
+                let socket = displaced.client.socket;
+                self.on_occasion(now, socket, Occasion::Displaced(displaced));
+            } else if let Some(mailbox) = self.parts.mailboxes.get(displaced.client.worker) {
+                mailbox.send(Command::Displace(displaced));
+            }
+        }
+        let mut ctx = self.parts.ctx(now, &self.receiver);
+        self.tcp.close_failed(&mut ctx);
+        while let Some(source) = ctx.tcp_relay.pop_pending() {
+            self.poller.make_ready(source);
+        }
+        self.after_turn(now);
+    }
+
+    /// Sends what is queued.
+    fn flush(&mut self, now: Now) {
+        let mut ctx = self.parts.ctx(now, &self.receiver);
+        self.udp.dtls.flush(&mut ctx);
+        ctx.egress.flush(&self.receiver);
+        self.tcp.flush(&mut ctx);
     }
 
     /// Does what other threads have asked for.
-    fn obey(&mut self, now: Now) -> ControlFlow<()> {
+    fn handle_commands(&mut self, now: Now) -> ControlFlow<()> {
         while let Ok(command) = self.commands.try_recv() {
+            let mut ctx = self.parts.ctx(now, &self.receiver);
             match command {
                 Command::Stop => return ControlFlow::Break(()),
-                Command::Ask(ask) => self.answer(now, ask),
+                Command::Ask(ask) => {
+                    ask(now, ctx.server, ctx.egress.counters());
+                    ctx.apply_outputs();
+                }
                 Command::Listen(added, removed) => self.listen(now, added, &removed),
-                Command::Join(connection, data) => self.join(connection, *data),
-                Command::Displace(displaced) => self.end_displaced(now, &displaced),
+                Command::Join(connection, data) => {
+                    ctx.tcp_relay.join(ctx.server, connection, *data);
+                    ctx.apply_outputs();
+                }
+                Command::Displace(displaced) => {
+                    let socket = displaced.client.socket;
+                    self.on_occasion(now, socket, Occasion::Displaced(displaced));
+                }
             }
         }
         ControlFlow::Continue(())
     }
 
-    /// Ends the clients whose places others needed, or has their workers end them.
-    fn displace(&mut self, now: Now) {
-        while let Some(displaced) = self.io.admission.next_displaced() {
-            if self.io.admission.is_own(&displaced) {
-                self.end_displaced(now, &displaced);
-            } else {
-                self.io.peers.displace(displaced);
+    fn on_occasion(&mut self, now: Now, socket: ClientSocket, occasion: Occasion) {
+        let (tcp, udp) = (&mut self.tcp, &mut self.udp);
+        let ctx = &mut self.parts.ctx(now, &self.receiver);
+        match (socket, occasion) {
+            (ClientSocket::Stream(id), Occasion::Due) => tcp.on_due(ctx, id),
+            (ClientSocket::Stream(id), Occasion::AllocationEnded) => {
+                tcp.on_allocation_ended(ctx, id);
             }
-        }
-    }
-
-    fn end_displaced(&mut self, now: Now, displaced: &Displaced) {
-        let (io, mut serving) = self.split(now);
-        match displaced.client.socket {
-            ClientSocket::Stream(id) => io.streams.displace(id as usize, displaced),
-            ClientSocket::Dtls(id) | ClientSocket::Proxied(id) => {
-                io.displace_session(&mut serving, id as usize, displaced);
+            (ClientSocket::Stream(id), Occasion::Displaced(place)) => tcp.displace(id, &place),
+            (ClientSocket::Dtls(id), Occasion::Due) => udp.dtls.on_due(ctx, id),
+            (ClientSocket::Dtls(id), Occasion::AllocationEnded) => {
+                udp.dtls.on_allocation_ended(ctx, id);
             }
-            ClientSocket::Listener(_) => {}
+            (ClientSocket::Dtls(id), Occasion::Displaced(place)) => {
+                udp.dtls.displace(ctx, id, &place);
+            }
+            (ClientSocket::Proxied(id), Occasion::Due) => udp.on_due(ctx, id),
+            (ClientSocket::Proxied(id), Occasion::AllocationEnded) => {
+                udp.on_allocation_ended(ctx, id);
+            }
+            (ClientSocket::Proxied(id), Occasion::Displaced(place)) => {
+                udp.displace(ctx, id, &place);
+            }
+            // Nothing is kept of a client of plain UDP.
+            (ClientSocket::Listener(_), _) => {}
         }
-    }
-
-    fn answer(&mut self, now: Now, ask: Ask) {
-        ask(now, &mut self.server, self.io.queue.counters());
-        self.apply_outputs(now);
     }
 
     fn listen(&mut self, now: Now, added: Listening, removed: &[SocketAddr]) {
+        let Parts { egress, log, .. } = &mut self.parts;
         for addr in removed {
-            self.io.sockets.retire(*addr);
-            self.io.acceptors.remove(*addr);
+            egress.sockets.retire(*addr);
+            self.acceptors.remove(*addr);
         }
-        let Io {
-            sockets,
-            acceptors,
-            log,
-            ..
-        } = &mut self.io;
         // Without one listener the calls on all others go on.
         for socket in added.udp {
             let addr = socket.addr();
-            if let Err(error) = sockets.listen(socket) {
+            if let Err(error) = egress.sockets.listen(socket) {
                 log.socket_failed(now, addr, &error);
             }
         }
         for acceptor in added.tcp {
             let addr = acceptor.addr();
-            if let Err(error) = acceptors.add(acceptor) {
+            if let Err(error) = self.acceptors.add(acceptor) {
                 log.socket_failed(now, addr, &error);
             }
         }
@@ -324,226 +338,36 @@ impl Worker {
 
     /// Closes listening sockets whose last client has gone.
     fn close_retired(&mut self, now: Now) {
-        let (server, sessions) = (&self.server, &self.io.sessions);
-        let used = |id| server.uses(ClientSocket::Listener(id)) || sessions.use_listener(id);
-        let left = self.io.sockets.close_retired(used);
+        let Parts { server, egress, .. } = &mut self.parts;
+        let udp = &self.udp;
+        let used = |id| server.uses(ClientSocket::Listener(id)) || udp.use_listener(id);
+        let left = egress.sockets.close_retired(used);
         self.retired_check = left.then(|| now.mono + RETIRED_CHECK);
     }
 
-    /// When something is due.
+    /// The earliest of all deadlines.
     fn next_due(&self) -> Option<Instant> {
-        let server = self.server.poll_timeout();
-        let io = [
-            self.io.streams.next_check(),
-            self.io.sessions.next_check(),
+        let due = [
+            self.parts.server.poll_timeout(),
+            self.parts.admission.next_due(),
+            self.parts.log.next_due(),
             self.retired_check,
-            self.later.next(),
-            self.io.log.next_due(),
             #[cfg(debug_assertions)]
             self.fault.as_ref().map(Fault::next),
         ];
-        server.into_iter().chain(io.into_iter().flatten()).min()
+        due.into_iter().flatten().min()
     }
 
-    fn timeout(&mut self, now: Now) {
-        self.server.handle_timeout(now);
-        self.apply_outputs(now);
-        self.check_streams(now);
-        let (io, mut serving) = self.split(now);
-        io.check_sessions(&mut serving);
-        self.io.log.tell_if_due(now);
+    fn on_due(&mut self, now: Now) {
+        self.parts.server.handle_timeout(now);
+        self.parts.ctx(now, &self.receiver).apply_outputs();
+        while let Some(socket) = self.parts.admission.pop_due(now) {
+            self.on_occasion(now, socket, Occasion::Due);
+        }
+        self.parts.log.tell_if_due(now);
         if self.retired_check.is_some_and(|at| at <= now.mono) {
             self.close_retired(now);
         }
-        // One that is ready as well has two turns, which costs less than to look for it.
-        while let Some(source) = self.later.take_due(now.mono) {
-            self.ready.push_back(source);
-        }
-    }
-
-    /// Does what the server asks for.
-    pub(super) fn apply_outputs(&mut self, now: Now) {
-        let (io, mut serving) = self.split(now);
-        io.apply_outputs(&mut serving);
-        io.streams.flush();
-    }
-
-    /// Takes one batch from a socket; `true` when there may be more.
-    fn serve_datagrams(&mut self, now: Now, id: UdpSocketId) -> bool {
-        let Some(socket) = self.io.sockets.get(id) else {
-            return false;
-        };
-        let addr = socket.addr();
-        let more = match self.receiver.receive(socket) {
-            Ok(more) => more,
-            Err(error) => {
-                self.io.log.socket_failed(now, addr, &error);
-                return false;
-            }
-        };
-        match id {
-            UdpSocketId::Listener(id) => self.serve_clients(now, id, addr),
-            UdpSocketId::Relay(id) => self.serve_peers(now, id),
-        }
-        self.flush();
-        self.io.streams.flush();
-        more
-    }
-
-    /// Sends what waits; before the receiver takes the next batch.
-    pub(super) fn flush(&mut self) {
-        self.io.flush(&self.receiver);
-    }
-
-    /// What packets leave by, and what they meet before.
-    fn split(&mut self, now: Now) -> (&mut Io, Serving<'_>) {
-        let serving = Serving {
-            now,
-            server: &mut self.server,
-            receiver: &self.receiver,
-        };
-        (&mut self.io, serving)
-    }
-
-    fn serve_clients(&mut self, now: Now, listener: u16, addr: SocketAddr) {
-        let (io, mut serving) = self.split(now);
-        let receiver = serving.receiver;
-        let retired = io.sockets.is_retired(listener);
-        for datagram in receiver.datagrams() {
-            let local = SocketAddr::new(datagram.local.unwrap_or(addr.ip()), addr.port());
-            let route = Route {
-                listener,
-                server: local,
-                client: datagram.source,
-            };
-            let tuple = FiveTuple {
-                transport: Transport::Udp,
-                client: datagram.source,
-                server: local,
-            };
-            let plain = Path {
-                tuple,
-                socket: ClientSocket::Listener(listener),
-                proxied: false,
-            };
-            if retired && !serving.server.has_allocation(&plain) && !io.sessions.knows(route) {
-                continue;
-            }
-            let (mut named, mut bytes) = (route.named(), datagram.bytes);
-            let proxied = io.sessions.trusts(datagram.source.ip());
-            if proxied {
-                match io.sessions.unwrap_datagram(route, datagram.bytes) {
-                    Some(unwrapped) => (named, bytes) = unwrapped,
-                    None => {
-                        serving.server.count_drops(DropReason::Proxy, 1);
-                        continue;
-                    }
-                }
-            }
-            if is_dtls(bytes) {
-                io.dtls_datagram(&mut serving, route, named, bytes);
-                continue;
-            }
-            if !io.plain_datagrams {
-                continue;
-            }
-            let path = if proxied {
-                match io.proxied_path(&mut serving, route, named) {
-                    Some(path) => path,
-                    None => continue,
-                }
-            } else {
-                plain
-            };
-            let verdict = serving.server.handle_client(now, &path, bytes);
-            relay_to_peer(&mut io.queue, receiver, &verdict, Some(&datagram));
-            io.apply_outputs(&mut serving);
-        }
-    }
-
-    /// Handles one frame of a stream: `range` of the scratch buffer, of which `len` bytes are in use.
-    pub(super) fn client_packet(&mut self, now: Now, path: &Path, len: usize, range: Range<usize>) {
-        let (io, mut serving) = self.split(now);
-        let receiver = serving.receiver;
-        let frame = &receiver.filled(len)[range];
-        let verdict = serving.server.handle_client(now, path, frame);
-        relay_to_peer(&mut io.queue, receiver, &verdict, None);
-        io.apply_outputs(&mut serving);
-    }
-
-    fn serve_peers(&mut self, now: Now, relay: RelayId) {
-        let (io, mut serving) = self.split(now);
-        let receiver = serving.receiver;
-        for datagram in receiver.datagrams() {
-            // A datagram is never longer than 65,527 bytes.
-            let len = datagram.bytes.len() as u16;
-            if let PeerVerdict::ToClient { path, header } =
-                serving.server.handle_peer(now, relay, datagram.source, len)
-            {
-                match path.socket {
-                    ClientSocket::Stream(id) => {
-                        io.streams.push_data(id as usize, &header, datagram.bytes)
-                    }
-                    ClientSocket::Dtls(id) | ClientSocket::Proxied(id) => {
-                        let (queue, sockets) = (&mut io.queue, &io.sockets);
-                        io.sessions
-                            .send_data(queue, sockets, id as usize, &header, datagram.bytes);
-                    }
-                    ClientSocket::Listener(id) => io.queue.push(
-                        receiver,
-                        &Outgoing {
-                            socket: UdpSocketId::Listener(id),
-                            to: path.tuple.client,
-                            from: io.sockets.source(id, path.tuple.server.ip()),
-                            header: Header::new(header.as_bytes(), header.padding()),
-                            payload: datagram.bytes,
-                            dont_fragment: false,
-                            traffic_class: traffic_class(&datagram, path.tuple.client),
-                        },
-                    ),
-                }
-            }
-            io.apply_outputs(&mut serving);
-        }
-    }
-}
-
-/// Queues what a client sends to a peer; the payload lies in `receiver`. It came in `datagram`, or
-/// else in a stream, of which no packet's traffic class means this message (RFC 8656 §15).
-fn relay_to_peer(
-    queue: &mut SendQueue<UdpSocketId>,
-    receiver: &Receiver,
-    verdict: &ClientVerdict<'_>,
-    datagram: Option<&Datagram<'_>>,
-) {
-    if let ClientVerdict::ToPeer {
-        relay,
-        peer,
-        payload,
-        dont_fragment,
-    } = *verdict
-    {
-        queue.push(
-            receiver,
-            &Outgoing {
-                socket: UdpSocketId::Relay(relay),
-                to: peer.0,
-                from: None,
-                header: Header::NONE,
-                payload,
-                dont_fragment,
-                traffic_class: datagram.map_or(0, |datagram| traffic_class(datagram, peer.0)),
-            },
-        );
-    }
-}
-
-/// DSCP and ECN that a datagram keeps on its way to `to`: none where the address family changes
-/// (RFC 8656 §13 and §14).
-fn traffic_class(datagram: &Datagram<'_>, to: SocketAddr) -> u8 {
-    if datagram.source.is_ipv4() == to.is_ipv4() {
-        datagram.traffic_class
-    } else {
-        0
+        self.after_turn(now);
     }
 }

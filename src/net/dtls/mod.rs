@@ -1,560 +1,338 @@
-//! Clients whose datagrams need more than an address: DTLS clients, and those behind a proxy.
+//! Clients of DTLS.
 
 #[cfg_attr(not(feature = "dtls"), path = "association/absent.rs")]
 mod association;
 mod cookie;
+mod pending;
+#[cfg_attr(
+    not(feature = "dtls"),
+    allow(dead_code, reason = "only OpenSSL reads and writes it")
+)]
+mod wire;
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
-use turnd_udp::{Outgoing, SendQueue};
+use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
+use turnd_proto::server::output::DropReason;
+use turnd_proto::wire::dtls_hello::{self, ClientHello};
+use turnd_proto::wire::proxy::Addresses;
 
 use self::association::{Association, Ended, MAX_RECORD};
 use self::cookie::Cookies;
-use super::admission::{Admission, Displaced, Idle};
+use self::wire::Wire;
+use super::admission::{Displaced, Watch};
 use super::certs::Secure;
-use super::io::{Io, Serving};
-use super::udp_sockets::{Sockets, UdpSocketId};
-use turnd_proto::Now;
-use turnd_proto::policy::ip_range::IpRange;
-use turnd_proto::policy::peer_filter::canonical_ip;
-use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
-use turnd_proto::server::output::{ClientVerdict, DropReason};
-use turnd_proto::wire::dtls_hello::{self, ClientHello};
-use turnd_proto::wire::indication::Header;
-use turnd_proto::wire::proxy::{self, Addresses, Parsed};
+use super::context::Ctx;
+use super::udp_clients::UdpFlow;
 
-/// How soon the handshake is looked at again; OpenSSL sends a flight again after a second.
+pub(super) use self::pending::PendingMessages;
+
+/// Interval at which a handshake is looked at; OpenSSL sends a flight again after a second.
 const RETRANSMIT: Duration = Duration::from_millis(1100);
-/// How long a handshake may take: three flights may get lost, one after the other.
+/// Longest duration of a handshake: three flights may get lost, one after the other.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Minimum interval between two associations of one route, each of which costs a signature.
+/// Minimum interval between two associations of one flow, each of which costs a signature.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
-/// Bytes of memory of a client behind a proxy.
-const PROXIED_BYTES: usize = 512;
-
-/// Where a session's datagrams come from and go to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Route {
-    pub(super) listener: u16,
-    /// The local address.
-    pub(super) server: SocketAddr,
-    /// The client, or the proxy before it.
-    pub(super) client: SocketAddr,
-}
-
-impl Route {
-    /// Whom it connects when there is no proxy.
-    pub(super) fn named(&self) -> Addresses {
-        Addresses {
-            client: self.client,
-            server: self.server,
-        }
-    }
-
-    /// Queues what goes back on it.
-    fn answer(&self, queue: &mut SendQueue<UdpSocketId>, sockets: &Sockets, datagram: &[u8]) {
-        let from = sockets.source(self.listener, self.server.ip());
-        let socket = UdpSocketId::Listener(self.listener);
-        queue.push_copy(&Outgoing::plain(socket, self.client, from, datagram));
-    }
-}
-
-/// Which session of a route: a client may use both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
-    /// Behind a proxy.
-    Plain,
-    Dtls,
-}
 
 #[derive(Debug)]
-struct Session {
-    /// `None`: plain datagrams.
-    association: Option<Association>,
-    route: Route,
+struct DtlsClient {
+    association: Association,
+    flow: UdpFlow,
     path: Path,
-    /// Of the ClientHello that it began with.
+    /// Random bytes of the ClientHello that began the association.
     random: [u8; 32],
-    /// When it began.
     begun: Instant,
-    check: Instant,
-    /// The client's place and time without an allocation; `None`: it has one.
-    idle: Option<Idle>,
+    watch: Watch,
 }
 
-/// How these clients may come.
+/// All DTLS clients of one worker.
 #[derive(Debug)]
-pub(super) struct SessionOptions {
-    pub(super) secure: Option<Arc<Secure>>,
-    /// `trusted-proxies`.
-    pub(super) proxies: Vec<IpRange>,
-}
-
-/// All these clients of one worker.
-#[derive(Debug)]
-pub(super) struct Sessions {
-    slab: Slab<Session>,
-    by_route: HashMap<(Route, Kind), usize>,
-    checks: BTreeSet<(Instant, usize)>,
+pub(super) struct DtlsClients {
+    /// By [`ClientSocket::Dtls`].
+    slab: Slab<DtlsClient>,
+    by_flow: HashMap<UdpFlow, usize>,
     cookies: Cookies,
-    options: SessionOptions,
-    /// What a record says.
-    plain: Vec<u8>,
-    /// Header and payload together, before they are encrypted.
-    joined: Vec<u8>,
+    /// Certificates; `None`: DTLS is not served.
+    secure: Option<Arc<Secure>>,
+    /// Plain text of one record.
+    plain: Box<[u8]>,
+    wire: Wire,
 }
 
-impl Sessions {
-    pub(super) fn new(options: SessionOptions) -> Self {
+impl DtlsClients {
+    pub(super) fn new(secure: Option<Arc<Secure>>) -> Self {
         Self {
             slab: Slab::new(),
-            by_route: HashMap::new(),
-            checks: BTreeSet::new(),
+            by_flow: HashMap::new(),
             cookies: Cookies::new(),
-            plain: vec![0; MAX_RECORD],
-            joined: Vec::with_capacity(MAX_RECORD),
-            options,
+            secure,
+            plain: vec![0; MAX_RECORD].into(),
+            wire: Wire::default(),
         }
     }
 
-    /// The earliest time for [`Io::check_sessions`].
-    pub(super) fn next_check(&self) -> Option<Instant> {
-        self.checks.first().map(|(at, _)| *at)
-    }
-
-    /// Sends a control message.
-    pub(super) fn send(
+    /// Handles a datagram that looks like DTLS, of a client with the addresses `named`.
+    pub(super) fn on_datagram(
         &mut self,
-        queue: &mut SendQueue<UdpSocketId>,
-        sockets: &Sockets,
-        id: usize,
-        message: &[u8],
-    ) {
-        if let Some(session) = self.slab.get_mut(id) {
-            session.send(queue, sockets, message);
-        }
-    }
-
-    /// Sends relayed data; what is longer than a record is lost to a DTLS client.
-    pub(super) fn send_data(
-        &mut self,
-        queue: &mut SendQueue<UdpSocketId>,
-        sockets: &Sockets,
-        id: usize,
-        header: &Header,
-        payload: &[u8],
-    ) {
-        self.joined.clear();
-        self.joined.extend_from_slice(header.as_bytes());
-        self.joined.extend_from_slice(payload);
-        self.joined.resize(self.joined.len() + header.padding(), 0);
-        if let Some(session) = self.slab.get_mut(id) {
-            session.send(queue, sockets, &self.joined);
-        }
-    }
-
-    fn insert(
-        &mut self,
-        now: Now,
-        admission: &mut Admission,
-        route: Route,
+        ctx: &mut Ctx<'_>,
+        flow: UdpFlow,
         named: Addresses,
-        association: Option<(Association, [u8; 32])>,
-    ) -> usize {
-        let proxied = self.trusts(route.client.ip());
+        proxied: bool,
+        datagram: &[u8],
+    ) {
+        let hello = ClientHello::parse(datagram);
+        let known = self.by_flow.get(&flow).copied();
+        if let Some(id) = known
+            && let Some(client) = self.slab.get_mut(id)
+            && hello.is_none_or(|hello| client.random == hello.random())
+        {
+            if client.receive(ctx, datagram, &mut self.wire, &mut self.plain) == Err(Ended) {
+                self.end(ctx, id);
+            }
+            return;
+        }
+        // No hello: the rest of one whose first fragment was answered, or nobody waits for it.
+        if let Some(hello) = hello
+            && self.may_begin(ctx, &flow, named, &hello)
+        {
+            // The client has begun anew on the same port (RFC 6347 §4.2.8).
+            if let Some(before) = known {
+                self.end(ctx, before);
+            }
+            let tuple = FiveTuple {
+                transport: Transport::Dtls,
+                client: named.client,
+                server: named.server,
+            };
+            self.begin(ctx, flow, tuple, proxied, (&hello, datagram));
+        }
+    }
+
+    /// Whether a ClientHello that belongs to no association begins one; without a good cookie it
+    /// is answered with one.
+    fn may_begin(
+        &self,
+        ctx: &mut Ctx<'_>,
+        flow: &UdpFlow,
+        named: Addresses,
+        hello: &ClientHello<'_>,
+    ) -> bool {
+        if self.secure.is_none() {
+            return false;
+        }
+        let (now, client) = (ctx.now, named.client);
+        if !self.cookies.is_good(now, client, hello) {
+            if ctx.admission.may_answer_hello(now, client.ip()) {
+                let cookie = self.cookies.issue(now, client, hello);
+                let answer = dtls_hello::hello_verify_request(&cookie);
+                ctx.server.count_hello_verify_request();
+                ctx.egress.answer(flow, &answer);
+            } else {
+                ctx.server.count_drops(DropReason::ReplyRate, 1);
+            }
+            return false;
+        }
+        let before = self.by_flow.get(flow).and_then(|id| self.slab.get(*id));
+        let too_soon = before.is_some_and(|before| now.mono < before.begun + RENEWAL_INTERVAL);
+        if too_soon || !ctx.admission.may_begin_handshake(now, client.ip()) {
+            ctx.server.count_drops(DropReason::HandshakeRate, 1);
+            return false;
+        }
+        true
+    }
+
+    fn begin(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        flow: UdpFlow,
+        tuple: FiveTuple,
+        proxied: bool,
+        (hello, datagram): (&ClientHello<'_>, &[u8]),
+    ) {
+        let Some(material) = self.secure.as_ref().map(|secure| secure.current()) else {
+            return;
+        };
+        let Some(context) = &material.dtls else {
+            return;
+        };
+        let Some(association) = Association::new(context, &mut self.wire, datagram) else {
+            return self.wire.clear_outgoing();
+        };
+        let failed = association.has_failed();
         let entry = self.slab.vacant_entry();
         let id = entry.key();
-        let number = id as u32;
-        let (kind, transport, socket) = match association {
-            Some(_) => (Kind::Dtls, Transport::Dtls, ClientSocket::Dtls(number)),
-            None => (Kind::Plain, Transport::Udp, ClientSocket::Proxied(number)),
-        };
-        let bytes = bytes(association.as_ref().map(|(association, _)| association));
-        let idle = admission.admit(now, named.client.ip(), socket, bytes);
-        let check = match association {
-            Some(_) => now.mono + RETRANSMIT,
-            None => admission.deadline(&idle),
-        };
-        let tuple = FiveTuple {
-            transport,
-            client: named.client,
-            server: named.server,
-        };
-        let (association, random) = association.unzip();
-        entry.insert(Session {
+        let socket = ClientSocket::Dtls(id as u32);
+        let (source, bytes) = (tuple.client.ip(), association::BYTES);
+        let mut watch = ctx.admission.admit(ctx.now, source, socket, bytes);
+        ctx.admission.arm(&mut watch, ctx.now.mono + RETRANSMIT);
+        let mut random = [0; 32];
+        random.copy_from_slice(hello.random());
+        let client = entry.insert(DtlsClient {
             association,
-            route,
+            flow,
             path: Path {
                 tuple,
                 socket,
                 proxied,
             },
-            random: random.unwrap_or_default(),
-            begun: now.mono,
-            check,
-            idle: Some(idle),
+            random,
+            begun: ctx.now.mono,
+            watch,
         });
-        self.by_route.insert((route, kind), id);
-        self.checks.insert((check, id));
-        id
-    }
-
-    /// Whether datagrams from `ip` begin with a PROXY header.
-    pub(super) fn trusts(&self, ip: IpAddr) -> bool {
-        let proxies = &self.options.proxies;
-        !proxies.is_empty() && proxies.iter().any(|range| range.contains(canonical_ip(ip)))
-    }
-
-    /// The client that a datagram of a proxy comes from, and the client's bytes. A header that
-    /// came before is good for those that come without.
-    pub(super) fn unwrap_datagram<'a>(
-        &self,
-        route: Route,
-        datagram: &'a [u8],
-    ) -> Option<(Addresses, &'a [u8])> {
-        if !proxy::is_header(datagram) {
-            let known = [Kind::Plain, Kind::Dtls].into_iter().find_map(|kind| {
-                let id = self.by_route.get(&(route, kind))?;
-                Some(self.slab.get(*id)?.path.tuple)
-            })?;
-            let named = Addresses {
-                client: known.client,
-                server: known.server,
-            };
-            return Some((named, datagram));
-        }
-        match proxy::parse_datagram(datagram) {
-            Parsed::Header { addresses, len } => {
-                Some((addresses.unwrap_or(route.named()), &datagram[len..]))
-            }
-            Parsed::Partial | Parsed::Malformed => None,
+        client.send(ctx, &mut self.wire);
+        self.by_flow.insert(flow, id);
+        if failed {
+            self.remove(ctx, id);
         }
     }
 
-    /// Whether a client has a session on this route.
-    pub(super) fn knows(&self, route: Route) -> bool {
-        let kinds = [Kind::Plain, Kind::Dtls];
-        kinds
-            .iter()
-            .any(|kind| self.by_route.contains_key(&(route, *kind)))
+    /// Addresses of the client of this flow.
+    pub(super) fn addresses(&self, flow: &UdpFlow) -> Option<Addresses> {
+        let client = self.slab.get(*self.by_flow.get(flow)?)?;
+        Some(Addresses {
+            client: client.path.tuple.client,
+            server: client.path.tuple.server,
+        })
     }
 
-    /// Whether a session has come in by this listening socket.
+    /// Whether a client has come in by this listening socket.
     pub(super) fn use_listener(&self, listener: u16) -> bool {
-        self.slab
-            .iter()
-            .any(|(_, session)| session.route.listener == listener)
+        let mut clients = self.slab.iter();
+        clients.any(|(_, client)| client.flow.listener == listener)
     }
 
-    /// Counts a client among those without an allocation, as its own has ended.
-    pub(super) fn idle_again(&mut self, now: Now, admission: &mut Admission, id: usize) {
-        let Some(session) = self.slab.get_mut(id) else {
+    /// Encrypts the messages that wait, and queues their records; one that is longer than a record
+    /// is lost.
+    pub(super) fn flush(&mut self, ctx: &mut Ctx<'_>) {
+        if ctx.egress.dtls.is_empty() {
+            return;
+        }
+        let mut pending = std::mem::take(&mut ctx.egress.dtls);
+        for (id, message) in pending.messages() {
+            if let Some(client) = self.slab.get_mut(id as usize) {
+                client.association.send(&mut self.wire, message);
+                client.send(ctx, &mut self.wire);
+            }
+        }
+        pending.clear();
+        ctx.egress.dtls = pending;
+    }
+
+    /// Goes on with the handshake of a client whose deadline has come, or looks whether it has an
+    /// allocation.
+    pub(super) fn on_due(&mut self, ctx: &mut Ctx<'_>, id: u32) {
+        let id = id as usize;
+        let Some(client) = self.slab.get_mut(id) else {
             return;
         };
-        let bytes = bytes(session.association.as_ref());
-        let Path { tuple, socket, .. } = session.path;
-        let mut idle = admission.admit(now, tuple.client.ip(), socket, bytes);
-        idle.hear(now);
-        self.checks.remove(&(session.check, id));
-        session.check = admission.deadline(&idle);
-        self.checks.insert((session.check, id));
-        session.idle = Some(idle);
-    }
-
-    fn remove(&mut self, id: usize) -> Option<Session> {
-        let session = self.slab.try_remove(id)?;
-        let kind = match session.association {
-            Some(_) => Kind::Dtls,
-            None => Kind::Plain,
+        let now = ctx.now;
+        let over = if client.association.is_established() {
+            let has_allocation = ctx.server.has_allocation(&client.path);
+            let (charge, watch) = (client.charge(), &mut client.watch);
+            ctx.admission.is_over(now, watch, has_allocation, charge)
+        } else {
+            let failed = client.association.advance(&mut self.wire).is_err();
+            client.send(ctx, &mut self.wire);
+            let watch = &mut client.watch;
+            ctx.admission.arm(watch, now.mono + RETRANSMIT);
+            failed || now.mono >= client.begun + HANDSHAKE
         };
-        self.by_route.remove(&(session.route, kind));
-        self.checks.remove(&(session.check, id));
-        Some(session)
-    }
-}
-
-impl Session {
-    fn send(&mut self, queue: &mut SendQueue<UdpSocketId>, sockets: &Sockets, message: &[u8]) {
-        match &mut self.association {
-            Some(association) => {
-                association.send(message);
-                self.flush(queue, sockets);
-            }
-            None => self.route.answer(queue, sockets, message),
+        if over {
+            self.end(ctx, id);
         }
     }
 
-    fn flush(&mut self, queue: &mut SendQueue<UdpSocketId>, sockets: &Sockets) {
-        while let Some(datagram) = self
-            .association
-            .as_mut()
-            .and_then(Association::poll_datagram)
-        {
-            self.route.answer(queue, sockets, &datagram);
-        }
-    }
-}
-
-impl Io {
-    /// Takes a datagram that looks like DTLS.
-    pub(super) fn dtls_datagram(
-        &mut self,
-        serving: &mut Serving<'_>,
-        route: Route,
-        named: Addresses,
-        datagram: &[u8],
-    ) {
-        let hello = ClientHello::parse(datagram);
-        let known = self.sessions.by_route.get(&(route, Kind::Dtls)).copied();
-        let own = |id: usize| {
-            let random = self.sessions.slab.get(id).map(|s| s.random);
-            hello.is_none_or(|hello| random.is_some_and(|own| own == hello.random()))
-        };
-        match (known, hello) {
-            (Some(id), _) if own(id) => self.session_datagram(serving, id, datagram),
-            (_, Some(hello)) => self.hello(serving, (route, named), &hello, datagram, known),
-            // The rest of a hello whose first fragment was answered, or what nobody waits for.
-            _ => {}
-        }
-    }
-
-    /// Answers a ClientHello that belongs to no session: with a cookie, or by beginning one.
-    fn hello(
-        &mut self,
-        serving: &mut Serving<'_>,
-        (route, named): (Route, Addresses),
-        hello: &ClientHello<'_>,
-        datagram: &[u8],
-        before: Option<usize>,
-    ) {
-        let now = serving.now;
-        let sessions = &mut self.sessions;
-        let Some(context) = sessions
-            .options
-            .secure
-            .as_ref()
-            .map(|secure| secure.current())
-        else {
-            return;
-        };
-        let Some(context) = &context.dtls else {
-            return;
-        };
-        let client = named.client;
-        if !sessions.cookies.is_good(now, client, hello) {
-            if !self.admission.may_answer_hello(now, client.ip()) {
-                return serving.server.count_drops(DropReason::ReplyRate, 1);
-            }
-            let cookie = sessions.cookies.issue(now, client, hello);
-            let answer = dtls_hello::hello_verify_request(&cookie);
-            serving.server.count_hello_verify_request();
-            return route.answer(&mut self.queue, &self.sockets, &answer);
-        }
-        let renewed_too_soon = before
-            .and_then(|before| sessions.slab.get(before))
-            .is_some_and(|before| now.mono < before.begun + RENEWAL_INTERVAL);
-        if renewed_too_soon || !self.admission.may_begin_handshake(now, client.ip()) {
-            return serving.server.count_drops(DropReason::HandshakeRate, 1);
-        }
-        // The client has begun anew on the same port (RFC 6347 §4.2.8).
-        if let Some(before) = before {
-            self.end_session(serving, before);
-        }
-        let Some(association) = Association::new(context, datagram) else {
-            return;
-        };
-        let mut random = [0; 32];
-        random.copy_from_slice(hello.random());
-        let association = Some((association, random));
-        let (sessions, admission) = (&mut self.sessions, &mut self.admission);
-        let id = sessions.insert(now, admission, route, named, association);
-        if let Some(session) = self.sessions.slab.get_mut(id) {
-            session.flush(&mut self.queue, &self.sockets);
-            if session
-                .association
-                .as_ref()
-                .is_some_and(Association::has_failed)
-            {
-                self.sessions.remove(id);
-            }
-        }
-    }
-
-    /// The path of a client behind a proxy.
-    pub(super) fn proxied_path(
-        &mut self,
-        serving: &mut Serving<'_>,
-        route: Route,
-        named: Addresses,
-    ) -> Option<Path> {
-        let known = self.sessions.by_route.get(&(route, Kind::Plain)).copied();
-        if let Some(id) = known {
-            let session = self.sessions.slab.get_mut(id)?;
-            let path = session.path;
-            if (path.tuple.client, path.tuple.server) == (named.client, named.server) {
-                if session.idle.is_some() && serving.server.has_allocation(&path) {
-                    session.idle = None;
-                } else if let Some(idle) = &mut session.idle {
-                    idle.hear(serving.now);
-                }
-                return Some(path);
-            }
-            // The proxy is trusted, and uses the port for another client now: what the one before
-            // has there is nobody's any more. A proxy that heads the first datagram alone lets its
-            // client end a session so, but none except the client's own.
-            self.end_session(serving, id);
-        }
-        let (sessions, admission) = (&mut self.sessions, &mut self.admission);
-        let id = sessions.insert(serving.now, admission, route, named, None);
-        let session = sessions.slab.get_mut(id)?;
-        // A datagram is a whole message.
-        if let Some(idle) = &mut session.idle {
-            idle.hear(serving.now);
-        }
-        Some(session.path)
-    }
-
-    fn session_datagram(&mut self, serving: &mut Serving<'_>, id: usize, datagram: &[u8]) {
-        let Some(session) = self.sessions.slab.get_mut(id) else {
-            return;
-        };
-        let path = session.path;
-        let Some(association) = &mut session.association else {
-            return;
-        };
-        let before = association.is_established();
-        if association.receive(datagram).is_err() {
-            return self.end_session(serving, id);
-        }
-        if association.is_established()
-            && !before
-            && let Some(idle) = &mut session.idle
-        {
-            idle.restart(serving.now);
-        }
-        let mut plain = std::mem::take(&mut self.sessions.plain);
-        let mut heard = false;
-        let ended = loop {
-            let session = self.sessions.slab.get_mut(id);
-            let Some(association) = session.and_then(|s| s.association.as_mut()) else {
-                break false;
-            };
-            match association.read(&mut plain) {
-                Ok(Some(len)) => {
-                    heard = true;
-                    self.message(serving, &path, &plain[..len]);
-                }
-                Ok(None) => break false,
-                Err(Ended) => break true,
-            }
-        };
-        self.sessions.plain = plain;
-        if ended {
-            return self.end_session(serving, id);
-        }
-        if let Some(session) = self.sessions.slab.get_mut(id) {
-            // Of the handshake, or again what reading has found to be lost.
-            session.flush(&mut self.queue, &self.sockets);
-            if session.idle.is_some() && serving.server.has_allocation(&path) {
-                session.idle = None;
-            } else if heard && let Some(idle) = &mut session.idle {
-                idle.hear(serving.now);
-            }
-        }
-    }
-
-    /// Handles one message that came in a record.
-    fn message(&mut self, serving: &mut Serving<'_>, path: &Path, bytes: &[u8]) {
-        if let ClientVerdict::ToPeer {
-            relay,
-            peer,
-            payload,
-            dont_fragment,
-        } = serving.server.handle_client(serving.now, path, bytes)
-        {
-            let outgoing = Outgoing::plain(UdpSocketId::Relay(relay), peer.0, None, payload);
-            self.queue.push_copy(&Outgoing {
-                dont_fragment,
-                ..outgoing
-            });
-        }
-        self.apply_outputs(serving);
-    }
-
-    /// Goes on with handshakes, and ends what has had no allocation for too long.
-    pub(super) fn check_sessions(&mut self, serving: &mut Serving<'_>) {
-        let now = serving.now;
-        while let Some((at, id)) = self.sessions.checks.first().copied()
-            && at <= now.mono
-        {
-            self.sessions.checks.pop_first();
-            let Some(session) = self.sessions.slab.get_mut(id) else {
-                continue;
-            };
-            let next = if let Some(association) = &mut session.association
-                && !association.is_established()
-            {
-                let failed = association.advance().is_err();
-                session.flush(&mut self.queue, &self.sockets);
-                let over = failed || now.mono >= session.begun + HANDSHAKE;
-                if over {
-                    now.mono
-                } else {
-                    now.mono + RETRANSMIT
-                }
-            } else if serving.server.has_allocation(&session.path) {
-                session.idle = None;
-                now.mono + self.admission.patience()
-            } else if let Some(idle) = &session.idle {
-                self.admission.deadline(idle)
-            } else {
-                // Its allocation is another's of its proxy now.
-                self.sessions.idle_again(now, &mut self.admission, id);
-                continue;
-            };
-            if next > now.mono {
-                session.check = next;
-                self.sessions.checks.insert((next, id));
-            } else {
-                self.end_session(serving, id);
-            }
+    /// Takes in a client again whose allocation has ended.
+    pub(super) fn on_allocation_ended(&mut self, ctx: &mut Ctx<'_>, id: u32) {
+        if let Some(client) = self.slab.get_mut(id as usize) {
+            let ((source, bytes), watch) = (client.charge(), &mut client.watch);
+            ctx.admission.readmit(ctx.now, watch, source, bytes);
         }
     }
 
     /// Ends a client that has to, unless its name is another's by now.
-    pub(super) fn displace_session(
-        &mut self,
-        serving: &mut Serving<'_>,
-        id: usize,
-        displaced: &Displaced,
-    ) {
-        let idle = self.sessions.slab.get(id).and_then(|s| s.idle.as_ref());
-        if idle.is_some_and(|idle| idle.is(displaced)) {
-            serving.server.count_drops(DropReason::TooManyStreams, 1);
-            self.end_session(serving, id);
+    pub(super) fn displace(&mut self, ctx: &mut Ctx<'_>, id: u32, displaced: &Displaced) {
+        let client = self.slab.get(id as usize);
+        if client.is_some_and(|client| client.watch.is(displaced)) {
+            ctx.server.count_drops(DropReason::TooManyStreams, 1);
+            self.end(ctx, id as usize);
         }
     }
 
-    fn end_session(&mut self, serving: &mut Serving<'_>, id: usize) {
-        let Some(mut session) = self.sessions.remove(id) else {
-            return;
-        };
-        if let Some(association) = &mut session.association {
-            association.close();
-            session.flush(&mut self.queue, &self.sockets);
+    fn end(&mut self, ctx: &mut Ctx<'_>, id: usize) {
+        // The last answer may say why.
+        self.flush(ctx);
+        if let Some(mut client) = self.remove(ctx, id) {
+            client.association.close(&mut self.wire);
+            client.send(ctx, &mut self.wire);
+            ctx.disconnect(&client.path);
         }
-        serving.server.handle_disconnect(serving.now, &session.path);
-        self.apply_outputs(serving);
+    }
+
+    fn remove(&mut self, ctx: &mut Ctx<'_>, id: usize) -> Option<DtlsClient> {
+        let client = self.slab.try_remove(id)?;
+        self.by_flow.remove(&client.flow);
+        ctx.admission.forget(&client.watch);
+        Some(client)
     }
 }
 
-/// Bytes of memory of a session.
-fn bytes(association: Option<&Association>) -> usize {
-    association.map_or(PROXIED_BYTES, |_| association::BYTES)
+impl DtlsClient {
+    /// Handles a datagram of the association.
+    fn receive(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        datagram: &[u8],
+        wire: &mut Wire,
+        plain: &mut [u8],
+    ) -> Result<(), Ended> {
+        let heard = self.read(ctx, datagram, wire, plain);
+        // Of the handshake, or again what reading has found to be lost, or an alert.
+        self.send(ctx, wire);
+        let heard = heard?;
+        let has_allocation = || ctx.server.has_allocation(&self.path);
+        let watch = &mut self.watch;
+        ctx.admission.hear(ctx.now, watch, heard, has_allocation);
+        Ok(())
+    }
+
+    /// Handles the messages of a datagram, and tells whether there were any.
+    fn read(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        datagram: &[u8],
+        wire: &mut Wire,
+        plain: &mut [u8],
+    ) -> Result<bool, Ended> {
+        let before = self.association.is_established();
+        self.association.receive(wire, datagram)?;
+        if self.association.is_established() && !before {
+            ctx.admission.restart(ctx.now, &mut self.watch);
+        }
+        let mut heard = false;
+        while let Some(len) = self.association.read(wire, plain)? {
+            heard = true;
+            ctx.client_packet(&self.path, &plain[..len], None);
+        }
+        Ok(heard)
+    }
+
+    /// Queues the datagrams that the association has made.
+    fn send(&self, ctx: &mut Ctx<'_>, wire: &mut Wire) {
+        for datagram in wire.outgoing() {
+            ctx.egress.answer(&self.flow, datagram);
+        }
+        wire.clear_outgoing();
+    }
+
+    /// Source network and memory that the client counts with.
+    fn charge(&self) -> (IpAddr, usize) {
+        (self.path.tuple.client.ip(), association::BYTES)
+    }
 }
 
 /// Whether a datagram is for DTLS (RFC 7983 §7).

@@ -7,13 +7,12 @@ use std::time::Duration;
 use mio::Registry;
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
-
-use super::super::io::Io;
-use super::super::source::{Source, Turn};
-use super::super::worker::Worker;
-use turnd_proto::Now;
 use turnd_proto::policy::peer_filter::canonical_ip;
 use turnd_proto::server::output::DropReason;
+
+use super::TcpClients;
+use crate::net::context::Ctx;
+use crate::net::poll::{Source, Turn};
 
 /// Connections that the kernel holds until they are taken.
 const BACKLOG: i32 = 1024;
@@ -67,11 +66,11 @@ pub(in crate::net) fn new_socket(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The sockets that stream clients connect to.
+/// Listening sockets for stream clients.
 #[derive(Debug)]
 pub(in crate::net) struct Acceptors {
     registry: Registry,
-    /// Their places are their names; one that was closed leaves its place empty.
+    /// By [`Source::Acceptor`]; a closed one leaves its slot empty.
     slots: Vec<Option<Acceptor>>,
 }
 
@@ -85,7 +84,7 @@ impl Acceptors {
 
     /// Takes connections from now on.
     pub(in crate::net) fn add(&mut self, mut acceptor: Acceptor) -> io::Result<()> {
-        let source = Source::Acceptor(self.slots.len());
+        let source = Source::Acceptor(self.slots.len() as u32);
         source.watch_readable(&self.registry, &mut acceptor.listener)?;
         self.slots.push(Some(acceptor));
         Ok(())
@@ -97,25 +96,27 @@ impl Acceptors {
             slot.take_if(|acceptor| acceptor.addr == addr);
         }
     }
-}
 
-impl Worker {
     /// Takes some of the connections that wait at an acceptor.
-    pub(in crate::net) fn accept_streams(&mut self, now: Now, index: usize) -> Turn {
+    pub(in crate::net) fn on_ready(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        clients: &mut TcpClients,
+        id: u32,
+    ) -> Turn {
+        let slot = self.slots.get(id as usize);
+        let Some(acceptor) = slot.and_then(Option::as_ref) else {
+            return Turn::Drained;
+        };
         for _ in 0..AT_ONCE {
-            let slot = self.io.acceptors.slots.get(index);
-            let Some(acceptor) = slot.and_then(Option::as_ref) else {
-                return Turn::Drained;
-            };
             match acceptor.listener.accept() {
-                Ok((tcp, client)) => self.open_stream(now, tcp, client),
+                Ok((tcp, client)) => self.open(ctx, clients, tcp, client),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Drained,
                 Err(error) => {
-                    let addr = acceptor.addr;
-                    self.io.log.socket_failed(now, addr, &error);
+                    ctx.log.socket_failed(ctx.now, acceptor.addr, &error);
                     if lacks_descriptor(&error) {
                         // That of a client that says nothing is one for the next.
-                        self.io.admission.displace_one();
+                        ctx.admission.displace_one();
                     }
                     return Turn::Later(ACCEPT_PAUSE);
                 }
@@ -124,22 +125,27 @@ impl Worker {
         Turn::More
     }
 
-    fn open_stream(&mut self, now: Now, tcp: TcpStream, client: SocketAddr) {
+    fn open(
+        &self,
+        ctx: &mut Ctx<'_>,
+        clients: &mut TcpClients,
+        mut tcp: TcpStream,
+        client: SocketAddr,
+    ) {
         let Ok(server) = tcp.local_addr() else {
             return;
         };
-        let Io {
-            streams, admission, ..
-        } = &mut self.io;
-        let source = canonical_ip(client.ip());
+        let network = canonical_ip(client.ip());
         // All clients of a proxy come from its address.
-        if !streams.trusts(source) && !admission.may_connect(now, source) {
-            return self.server.count_drops(DropReason::ConnectionRate, 1);
+        if !clients.trusts(network) && !ctx.admission.may_connect(ctx.now, network) {
+            return ctx.server.count_drops(DropReason::ConnectionRate, 1);
         }
         // Without it the connection is slower; one that has ended already fails when it is read.
         let _ = tcp.set_nodelay(true);
-        if let Err(error) = streams.insert(now, admission, tcp, client, server) {
-            self.io.log.socket_failed(now, server, &error);
+        let source = Source::Stream(clients.next_id());
+        match source.watch(&self.registry, &mut tcp) {
+            Ok(()) => clients.insert(ctx, tcp, client, server),
+            Err(error) => ctx.log.socket_failed(ctx.now, server, &error),
         }
     }
 }

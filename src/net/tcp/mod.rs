@@ -1,426 +1,229 @@
-//! Clients on streams: reading whole frames, and a bounded queue of what goes back.
+//! Clients on streams: TCP, and TLS over TCP.
 
 mod accept;
-
-mod read;
+mod client;
 pub(super) mod tls;
 pub(super) mod write_queue;
 
-use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::time::Instant;
 
 use mio::Registry;
 use mio::net::TcpStream;
 use slab::Slab;
-
-use self::tls::Tls;
-use self::write_queue::{Overflow, WriteQueue};
-use super::admission::{Admission, Displaced, Idle};
-use super::certs::Secure;
-use super::io::Io;
-use super::source::{Source, Turn};
-use super::tcp_relay::DataStream;
-use super::worker::Worker;
-use turnd_proto::Now;
-use turnd_proto::policy::ip_range::IpRange;
-use turnd_proto::policy::peer_filter::canonical_ip;
-use turnd_proto::server::connections::ConnectionId;
 use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::server::output::DropReason;
-use turnd_proto::wire::indication::Header;
+
+use self::client::{Buffers, End, STREAM_BYTES, TcpClient};
+use super::admission::Displaced;
+use super::context::{Ctx, HandOver};
+use super::mailbox::Command;
+use super::poll::{Readiness, Turn};
+use super::tcp_relay::DataStream;
 
 pub(super) use self::accept::{ACCEPT_PAUSE, Acceptor, Acceptors, new_socket};
+pub(super) use self::client::TcpOptions;
+pub(super) use self::write_queue::WriteQueues;
 
-/// What one turn reads from a stream at the most, so that others get theirs.
-const READ: usize = 64 << 10;
-/// The longest message of a client without an allocation.
-const STRANGER_FRAME: usize = 4096;
-/// Bytes of memory of a connection beside its buffers.
-const STREAM_BYTES: usize = 512;
-/// Bytes of memory of a TLS connection beside those of the stream.
-const TLS_BYTES: usize = 16 << 10;
-
-/// One client's connection.
+/// All stream clients of one worker, by [`ClientSocket::Stream`].
 #[derive(Debug)]
-struct Stream {
-    tcp: TcpStream,
-    path: Path,
-    /// What its first byte told; `None` before that.
-    layer: Option<Layer>,
-    /// A PROXY header is to come first.
-    proxied: bool,
-    /// A frame that has not come whole.
-    partial: Vec<u8>,
-    queue: WriteQueue,
-    /// It is among those to be flushed after this batch.
-    dirty: bool,
-    /// Nothing follows what can be read now.
-    hung_up: bool,
-    /// Why it is to be closed, at the end of the worker's round.
-    failed: Option<End>,
-    /// When it is looked at whether it has an allocation.
-    check: Instant,
-    /// It is a data connection from now on: of which peer connection, and on which worker.
-    bound: Option<(ConnectionId, usize)>,
-    /// The client's place and time without an allocation; `None`: it has one.
-    idle: Option<Idle>,
+pub(super) struct TcpClients<S = TcpStream> {
+    slab: Slab<TcpClient<S>>,
+    options: TcpOptions,
+    buffers: Buffers,
+    /// Clients that may have [`TcpClient::failed`].
+    failed: Vec<u32>,
 }
 
-/// What lies between the frames and the socket.
-#[derive(Debug)]
-enum Layer {
-    Plain,
-    Tls(Box<Tls>),
-}
-
-/// How stream clients may come.
-#[derive(Debug)]
-pub(super) struct StreamOptions {
-    /// Plain TCP.
-    pub(super) plain: bool,
-    /// TLS, with these certificates.
-    pub(super) secure: Option<Arc<Secure>>,
-    /// `trusted-proxies`.
-    pub(super) proxies: Vec<IpRange>,
-}
-
-/// All stream clients of one worker.
-#[derive(Debug)]
-pub(super) struct Streams {
-    registry: Registry,
-    slab: Slab<Stream>,
-    options: StreamOptions,
-    /// What came from the network, before TLS has opened it.
-    cipher: Box<[u8]>,
-    dirty: Vec<usize>,
-    /// Those that may have [`Stream::failed`].
-    failed: Vec<usize>,
-    checks: BTreeSet<(Instant, usize)>,
-}
-
-impl Streams {
-    pub(super) fn new(registry: Registry, options: StreamOptions) -> Self {
-        let cipher = if options.secure.is_some() {
-            // A whole turn's bytes behind a PROXY header that came in parts.
-            READ + STRANGER_FRAME
-        } else {
-            0
-        };
+impl<S: Read + Write> TcpClients<S> {
+    pub(super) fn new(options: TcpOptions) -> Self {
         Self {
-            registry,
             slab: Slab::new(),
+            buffers: Buffers::new(&options),
             options,
-            cipher: vec![0; cipher].into(),
-            dirty: Vec::new(),
             failed: Vec::new(),
-            checks: BTreeSet::new(),
         }
     }
 
     /// Whether `source` is a proxy's, whose connections begin with a PROXY header.
     fn trusts(&self, source: IpAddr) -> bool {
-        let mut proxies = self.options.proxies.iter();
-        proxies.any(|range| range.contains(source))
+        self.options.proxies.trusts(source)
     }
 
-    /// Serves a connection that was accepted.
-    fn insert(
+    /// Number that the next client will have.
+    pub(super) fn next_id(&self) -> u32 {
+        self.slab.vacant_key() as u32
+    }
+
+    /// Serves a connection of `client` to `server`.
+    pub(super) fn insert(
         &mut self,
-        now: Now,
-        admission: &mut Admission,
-        mut tcp: TcpStream,
+        ctx: &mut Ctx<'_>,
+        connection: S,
         client: SocketAddr,
         server: SocketAddr,
-    ) -> io::Result<()> {
-        let source = canonical_ip(client.ip());
-        let proxied = self.trusts(source);
-        let entry = self.slab.vacant_entry();
-        let id = entry.key();
-        Source::Stream(id).watch(&self.registry, &mut tcp)?;
-        let socket = ClientSocket::Stream(id as u32);
-        let idle = admission.admit(now, source, socket, STREAM_BYTES);
-        let check = admission.deadline(&idle);
-        let tuple = FiveTuple {
-            transport: Transport::Tcp,
-            client,
-            server,
-        };
-        entry.insert(Stream {
-            tcp,
-            path: Path {
-                tuple,
-                socket,
-                proxied,
+    ) {
+        let id = self.next_id();
+        let path = Path {
+            tuple: FiveTuple {
+                transport: Transport::Tcp,
+                client,
+                server,
             },
-            layer: None,
-            proxied,
-            partial: Vec::new(),
-            queue: WriteQueue::default(),
-            dirty: false,
-            bound: None,
-            hung_up: false,
-            failed: None,
-            check,
-            idle: Some(idle),
-        });
-        self.checks.insert((check, id));
-        Ok(())
-    }
-
-    fn remove(&mut self, id: usize) -> Option<Stream> {
-        let stream = self.slab.try_remove(id)?;
-        self.checks.remove(&(stream.check, id));
-        Some(stream)
-    }
-
-    /// Counts a client among those without an allocation, as its own has ended.
-    pub(super) fn idle_again(&mut self, now: Now, admission: &mut Admission, id: usize) {
-        let Some(stream) = self.slab.get_mut(id) else {
-            return;
+            socket: ClientSocket::Stream(id),
+            proxied: self.trusts(client.ip()),
         };
-        let Path { tuple, socket, .. } = stream.path;
-        let mut idle = admission.admit(now, tuple.client.ip(), socket, stream.bytes());
-        idle.hear(now);
-        self.checks.remove(&(stream.check, id));
-        stream.check = admission.deadline(&idle);
-        self.checks.insert((stream.check, id));
-        stream.idle = Some(idle);
-    }
-
-    /// Has a client end that has to, unless its name is another's by now.
-    pub(super) fn displace(&mut self, id: usize, displaced: &Displaced) {
-        if let Some(stream) = self.slab.get_mut(id)
-            && stream.idle.as_ref().is_some_and(|idle| idle.is(displaced))
-        {
-            stream.failed = Some(End::Displaced);
-            self.failed.push(id);
-        }
-    }
-
-    /// Queues a control message.
-    pub(super) fn push_control(&mut self, id: usize, message: &[u8]) {
-        if let Some(stream) = self.slab.get_mut(id) {
-            if stream.queue.push_control(message) == Err(Overflow) {
-                stream.failed = Some(End::Unread);
-                self.failed.push(id);
-            }
-            self.mark(id);
-        }
-    }
-
-    /// Queues relayed data, unless too much waits already.
-    pub(super) fn push_data(&mut self, id: usize, header: &Header, payload: &[u8]) {
-        if let Some(stream) = self.slab.get_mut(id) {
-            stream
-                .queue
-                .push_data(header.as_bytes(), payload, header.padding());
-            self.mark(id);
-        }
-    }
-
-    /// Makes the stream of `path` a data connection, as soon as its frame is done with.
-    pub(super) fn hand_over(&mut self, path: &Path, connection: ConnectionId, worker: usize) {
-        if let ClientSocket::Stream(id) = path.socket
-            && let Some(stream) = self.slab.get_mut(id as usize)
-        {
-            stream.bound = Some((connection, worker));
-        }
-    }
-
-    fn is_bound(&self, id: usize) -> bool {
+        ctx.egress.streams.open(id);
+        let source = client.ip();
+        let watch = ctx
+            .admission
+            .admit(ctx.now, source, path.socket, STREAM_BYTES);
         self.slab
-            .get(id)
-            .is_some_and(|stream| stream.bound.is_some())
-    }
-
-    fn mark(&mut self, id: usize) {
-        if let Some(stream) = self.slab.get_mut(id)
-            && !std::mem::replace(&mut stream.dirty, true)
-        {
-            self.dirty.push(id);
-        }
+            .insert(TcpClient::new(id, connection, path, watch));
     }
 
     /// Writes what was queued since the last time.
-    pub(super) fn flush(&mut self) {
-        while let Some(id) = self.dirty.pop() {
-            if let Some(stream) = self.slab.get_mut(id) {
-                stream.dirty = false;
-                stream.flush();
-                if stream.failed.is_some() {
+    pub(super) fn flush(&mut self, ctx: &mut Ctx<'_>) {
+        while let Some(id) = ctx.egress.streams.pop_dirty() {
+            if let Some(client) = self.slab.get_mut(id as usize) {
+                client.flush(ctx);
+                if client.failed.is_some() {
                     self.failed.push(id);
                 }
             }
         }
     }
 
-    /// The earliest time for [`Worker::check_streams`].
-    pub(super) fn next_check(&self) -> Option<Instant> {
-        self.checks.first().map(|(at, _)| *at)
-    }
-
-    /// Notes that the system has seen the end of what a stream brings.
-    pub(super) fn hang_up(&mut self, id: usize) {
-        if let Some(stream) = self.slab.get_mut(id) {
-            stream.hung_up = true;
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.slab.len()
-    }
-}
-
-impl Stream {
-    fn flush(&mut self) {
-        let tcp = &self.tcp;
-        let written = match &mut self.layer {
-            Some(Layer::Tls(tls)) => tls.write(&mut self.queue, tcp),
-            _ => self.queue.write_with(|bytes| (&*tcp).write(bytes)),
-        };
-        if written.is_err() {
-            self.failed = Some(End::Closed);
-        }
-    }
-
-    /// Bytes of memory that the client holds.
-    fn bytes(&self) -> usize {
-        let layer = match &self.layer {
-            Some(Layer::Tls(_)) => TLS_BYTES,
-            Some(Layer::Plain) | None => 0,
-        };
-        STREAM_BYTES + layer + self.partial.capacity() + self.queue.capacity()
-    }
-
-    fn wants_write(&self) -> bool {
-        let of_layer = matches!(&self.layer, Some(Layer::Tls(tls)) if tls.wants_write());
-        of_layer || !self.queue.is_empty()
-    }
-}
-
-/// Why a stream ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// The client has closed it, or the network has.
-    Closed,
-    /// What came is no protocol of ours.
-    Garbage,
-    /// There are too many of the kind.
-    Refused,
-    /// It does not read what it asks for.
-    Unread,
-    /// No allocation in time.
-    Idle,
-    /// It has been silent longest, and another needs the place.
-    Displaced,
-    /// It is a data connection from now on.
-    Bound,
-}
-
-impl Worker {
-    /// Serves one turn of a stream.
-    pub(super) fn serve_stream(&mut self, now: Now, id: usize) -> Turn {
-        match self.stream_ready(now, id) {
-            Ok(more) => return Turn::more(more),
-            Err(End::Bound) => self.bind_stream(id),
-            Err(end) => self.close_stream(now, id, end),
-        }
-        Turn::Drained
-    }
-
     /// Closes what failed while others were served.
-    pub(super) fn close_failed_streams(&mut self, now: Now) {
-        while let Some(id) = self.io.streams.failed.pop() {
+    pub(super) fn close_failed(&mut self, ctx: &mut Ctx<'_>) {
+        while let Some(id) = self.failed.pop() {
             // The name may be another stream's by now.
-            let stream = self.io.streams.slab.get(id);
-            if let Some(end) = stream.and_then(|stream| stream.failed) {
-                self.close_stream(now, id, end);
+            let client = self.slab.get(id as usize);
+            if let Some(end) = client.and_then(|client| client.failed) {
+                self.close(ctx, id, end);
             }
         }
     }
 
-    /// Ends what has had no allocation for too long.
-    pub(super) fn check_streams(&mut self, now: Now) {
-        while let Some((at, id)) = self.io.streams.checks.first().copied()
-            && at <= now.mono
+    /// Looks at a client whose deadline has come.
+    pub(super) fn on_due(&mut self, ctx: &mut Ctx<'_>, id: u32) {
+        let Some(client) = self.slab.get_mut(id as usize) else {
+            return;
+        };
+        let has_allocation = ctx.server.has_allocation(&client.path);
+        let (charge, watch) = (client.charge(ctx), &mut client.watch);
+        if ctx
+            .admission
+            .is_over(ctx.now, watch, has_allocation, charge)
         {
-            self.io.streams.checks.pop_first();
-            let Io {
-                streams, admission, ..
-            } = &mut self.io;
-            let Some(stream) = streams.slab.get_mut(id) else {
-                continue;
-            };
-            let next = if self.server.has_allocation(&stream.path) {
-                stream.idle = None;
-                now.mono + admission.patience()
-            } else if let Some(idle) = &stream.idle {
-                admission.deadline(idle)
-            } else {
-                // Its allocation is another connection's of its proxy now.
-                streams.idle_again(now, admission, id);
-                continue;
-            };
-            if next > now.mono {
-                stream.check = next;
-                streams.checks.insert((next, id));
-            } else {
-                self.close_stream(now, id, End::Idle);
+            self.close(ctx, id, End::Idle);
+        }
+    }
+
+    /// Takes in a client again whose allocation has ended.
+    pub(super) fn on_allocation_ended(&mut self, ctx: &mut Ctx<'_>, id: u32) {
+        if let Some(client) = self.slab.get_mut(id as usize) {
+            let ((source, bytes), watch) = (client.charge(ctx), &mut client.watch);
+            ctx.admission.readmit(ctx.now, watch, source, bytes);
+        }
+    }
+
+    /// Has a client end that has to, unless its name is another's by now.
+    pub(super) fn displace(&mut self, id: u32, displaced: &Displaced) {
+        if let Some(client) = self.slab.get_mut(id as usize)
+            && client.watch.is(displaced)
+        {
+            client.failed = Some(End::Displaced);
+            self.failed.push(id);
+        }
+    }
+
+    /// One turn of a client; the order is returned if its stream is a data connection from now on.
+    fn turn(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: u32,
+        readiness: Readiness,
+    ) -> (Turn, Option<HandOver>) {
+        let Some(client) = self.slab.get_mut(id as usize) else {
+            return (Turn::Drained, None);
+        };
+        client.hung_up |= readiness.is_hang_up();
+        match client.on_ready(ctx, &self.options, &mut self.buffers) {
+            Ok(more) => (Turn::more(more), None),
+            Err(End::Bound(hand_over)) => (Turn::Drained, Some(hand_over)),
+            Err(end) => {
+                self.close(ctx, id, end);
+                (Turn::Drained, None)
             }
         }
+    }
+
+    fn close(&mut self, ctx: &mut Ctx<'_>, id: u32, end: End) {
+        let Some(mut client) = self.slab.try_remove(id as usize) else {
+            return;
+        };
+        // The last answer may say why.
+        client.say_goodbye(ctx);
+        ctx.admission.forget(&client.watch);
+        let queue = ctx.egress.streams.close(id);
+        let dropped = queue.map_or(0, |queue| queue.dropped());
+        let tuple = client.path.tuple;
+        tracing::debug!(
+            client = %tuple.client, server = %tuple.server, transport = tuple.transport.name(),
+            reason = ?end, dropped, open = self.slab.len(),
+            "connection closed"
+        );
+        ctx.server.count_drops(DropReason::SlowClient, dropped);
+        if end == End::Displaced {
+            ctx.server.count_drops(DropReason::TooManyStreams, 1);
+        }
+        ctx.disconnect(&client.path);
+    }
+}
+
+impl TcpClients {
+    /// Serves one turn of a client.
+    pub(super) fn on_ready(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        registry: &Registry,
+        id: u32,
+        readiness: Readiness,
+    ) -> Turn {
+        let (turn, hand_over) = self.turn(ctx, id, readiness);
+        if let Some(hand_over) = hand_over {
+            self.hand_over(ctx, registry, id, hand_over);
+        }
+        turn
     }
 
     /// Sends the connection, with all that is in it, to the worker that has the peer connection.
-    fn bind_stream(&mut self, id: usize) {
-        let streams = &mut self.io.streams;
-        let Some(mut stream) = streams.remove(id) else {
+    fn hand_over(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        registry: &Registry,
+        id: u32,
+        HandOver { connection, worker }: HandOver,
+    ) {
+        let Some(client) = self.slab.try_remove(id as usize) else {
             return;
         };
-        let Some((connection, worker)) = stream.bound else {
-            return;
-        };
-        if streams.registry.deregister(&mut stream.tcp).is_err() {
+        ctx.admission.forget(&client.watch);
+        let unsent = ctx.egress.streams.close(id).unwrap_or_default();
+        let (mut tcp, tls, early) = client.into_parts();
+        if registry.deregister(&mut tcp).is_err() {
             return;
         }
-        let tls = match stream.layer {
-            Some(Layer::Tls(tls)) => Some(tls),
-            _ => None,
-        };
         let data = DataStream {
-            tcp: stream.tcp,
+            tcp,
             tls,
-            unsent: stream.queue,
-            early: stream.partial,
+            unsent,
+            early,
         };
-        self.io.peers.hand_over(worker, connection, data);
-    }
-
-    fn close_stream(&mut self, now: Now, id: usize, end: End) {
-        let streams = &mut self.io.streams;
-        // The last answer may say why.
-        streams.flush();
-        let Some(mut stream) = streams.remove(id) else {
-            return;
-        };
-        if let Some(Layer::Tls(tls)) = &mut stream.layer {
-            tls.close();
-            stream.flush();
+        // A worker that is gone closes the connection by dropping it.
+        if let Some(mailbox) = ctx.mailboxes.get(worker) {
+            mailbox.send(Command::Join(connection, Box::new(data)));
         }
-        let tuple = stream.path.tuple;
-        tracing::debug!(
-            client = %tuple.client, server = %tuple.server, transport = tuple.transport.name(),
-            reason = ?end, dropped = stream.queue.dropped(), open = self.io.streams.len(),
-            "connection closed"
-        );
-        let dropped = stream.queue.dropped();
-        self.server.count_drops(DropReason::SlowClient, dropped);
-        if end == End::Displaced {
-            self.server.count_drops(DropReason::TooManyStreams, 1);
-        }
-        self.server.handle_disconnect(now, &stream.path);
-        self.apply_outputs(now);
     }
 }

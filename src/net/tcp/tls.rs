@@ -3,12 +3,11 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use mio::net::TcpStream;
 use rustls::ServerConnection;
 use rustls::server::{AcceptedAlert, Acceptor};
 
-use super::super::certs::Material;
 use super::write_queue::WriteQueue;
+use crate::net::certs::Material;
 use turnd_proto::wire::framing::{self, Next, Rules};
 
 /// What is encrypted before it is written, but for the last frame of it.
@@ -139,17 +138,16 @@ impl Tls {
     pub(in crate::net) fn write(
         &mut self,
         queue: &mut WriteQueue,
-        tcp: &TcpStream,
+        socket: &mut impl Write,
     ) -> io::Result<()> {
-        let mut socket = tcp;
         let tls = match &mut self.state {
             State::Hello { .. } => return Ok(()),
             State::Open(tls) => tls,
-            State::Refused(alert) => return alert.write_all(&mut socket),
+            State::Refused(alert) => return alert.write_all(socket),
         };
         loop {
             while tls.wants_write() {
-                match tls.write_tls(&mut socket) {
+                match tls.write_tls(socket) {
                     Ok(_) => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                     Err(error) => return Err(error),

@@ -1,6 +1,8 @@
-//! What waits to be written to one stream client.
+//! Bytes that wait to be written to clients on streams.
 
 use std::io;
+
+use crate::net::egress::Message;
 
 /// Relayed data is dropped when more than this waits: the client does not read, and media that is late is of no use.
 const DATA_LIMIT: usize = 128 << 10;
@@ -9,17 +11,76 @@ const CONTROL_LIMIT: usize = DATA_LIMIT + (64 << 10);
 /// What an empty queue may keep of its memory.
 const KEPT: usize = 16 << 10;
 
-/// Whole frames in order; the first may have left in part.
+/// Bytes for one client: whole frames in order; the first may have left in part.
 #[derive(Debug, Default)]
 pub(in crate::net) struct WriteQueue {
     bytes: Vec<u8>,
     written: usize,
     dropped: u64,
+    /// Whether the client is among [`WriteQueues::dirty`].
+    dirty: bool,
+    /// Whether a control message has found no room.
+    overflown: bool,
 }
 
 /// The client reads too slowly for what it asks.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::net) struct Overflow;
+
+/// Queues of all stream clients of a worker, by [`ClientSocket::Stream`]. They stand apart from the
+/// clients, so that one whose bytes are being handled can be answered.
+///
+/// [`ClientSocket::Stream`]: turnd_proto::server::five_tuple::ClientSocket::Stream
+#[derive(Debug, Default)]
+pub(in crate::net) struct WriteQueues {
+    queues: Vec<Option<WriteQueue>>,
+    /// Clients for whom something was queued since the last flush.
+    dirty: Vec<u32>,
+}
+
+impl WriteQueues {
+    pub(in crate::net) fn open(&mut self, id: u32) {
+        let index = id as usize;
+        if self.queues.len() <= index {
+            self.queues.resize_with(index + 1, || None);
+        }
+        self.queues[index] = Some(WriteQueue::default());
+    }
+
+    /// Takes the queue of a client that ends.
+    pub(in crate::net) fn close(&mut self, id: u32) -> Option<WriteQueue> {
+        self.queues.get_mut(id as usize)?.take()
+    }
+
+    pub(in crate::net) fn get_mut(&mut self, id: u32) -> Option<&mut WriteQueue> {
+        self.queues.get_mut(id as usize)?.as_mut()
+    }
+
+    /// Queues a message; relayed data only if not too much waits already.
+    pub(in crate::net) fn push(&mut self, id: u32, message: &Message<'_>) {
+        let Some(queue) = self.queues.get_mut(id as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        match message {
+            Message::Control(message) => queue.overflown |= queue.push_control(message).is_err(),
+            Message::Data {
+                header, payload, ..
+            } => queue.push_data(header.as_bytes(), payload, header.padding()),
+        }
+        if !std::mem::replace(&mut queue.dirty, true) {
+            self.dirty.push(id);
+        }
+    }
+
+    /// Takes one client for whom something was queued.
+    pub(in crate::net) fn pop_dirty(&mut self) -> Option<u32> {
+        let id = self.dirty.pop()?;
+        if let Some(queue) = self.get_mut(id) {
+            queue.dirty = false;
+        }
+        Some(id)
+    }
+}
 
 impl WriteQueue {
     /// Adds a control message.
@@ -54,6 +115,11 @@ impl WriteQueue {
     /// Bytes of memory that it holds.
     pub(in crate::net) fn capacity(&self) -> usize {
         self.bytes.capacity()
+    }
+
+    /// Whether a control message has found no room.
+    pub(in crate::net) fn is_overflown(&self) -> bool {
+        self.overflown
     }
 
     /// Relayed packets that were dropped.

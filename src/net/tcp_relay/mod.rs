@@ -1,11 +1,11 @@
-//! Connections with peers, and the data connections that are joined to them (RFC 6062).
+//! Relaying of TCP (RFC 6062): connections with peers, and the data connections that are spliced to
+//! them.
 
 mod splice;
 
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use mio::Registry;
@@ -14,11 +14,9 @@ use slab::Slab;
 use socket2::Socket;
 
 pub(super) use self::splice::DataStream;
-use self::splice::{Buffers, Joint, Meter, Progress};
-use super::admission::Displaced;
-use super::source::{Source, Turn};
+use self::splice::{Buffers, Limit, Progress, Splice};
+use super::poll::{Source, Turn};
 use super::tcp::{ACCEPT_PAUSE, Acceptor, new_socket};
-use super::worker::{Command, Commands, Worker};
 use turnd_proto::Now;
 use turnd_proto::server::Server;
 use turnd_proto::server::connections::ConnectionId;
@@ -31,20 +29,17 @@ const AT_ONCE: usize = 16;
 /// How soon the limits are asked again at the latest, as a reload may have raised them.
 const HELD_PAUSE: Duration = Duration::from_secs(1);
 
-/// Every worker, once all have started.
-pub(super) type Workers = Arc<OnceLock<Arc<[Commands]>>>;
-
 /// The peer connections of one worker.
 #[derive(Debug)]
-pub(super) struct Peers {
+pub(super) struct TcpRelay {
     registry: Registry,
-    workers: Workers,
     relays: HashMap<RelayId, TcpListener>,
     connections: Slab<Connection>,
     by_id: HashMap<ConnectionId, usize>,
-    /// Those that are to have a turn without a word from the system.
-    stirred: Vec<usize>,
-    buffers: Option<Buffers>,
+    /// Connections to be served although the system has reported nothing: connecting has failed at
+    /// once, or bytes have been read already.
+    pending: Vec<u32>,
+    buffers: Buffers,
 }
 
 #[derive(Debug)]
@@ -55,24 +50,23 @@ struct Connection {
 
 #[derive(Debug)]
 enum State {
-    /// It could not even be begun.
+    /// Connecting has failed at once.
     Failed,
     Connecting(TcpStream),
     /// Nothing is read before the client has come: what the peer sends waits in the kernel.
     Waiting(TcpStream),
-    Joined(Box<Joint>),
+    Spliced(Box<Splice<TcpStream>>),
 }
 
-impl Peers {
-    pub(super) fn new(registry: Registry, workers: Workers) -> Self {
+impl TcpRelay {
+    pub(super) fn new(registry: Registry) -> Self {
         Self {
             registry,
-            workers,
             relays: HashMap::new(),
             connections: Slab::new(),
             by_id: HashMap::new(),
-            stirred: Vec::new(),
-            buffers: None,
+            pending: Vec::new(),
+            buffers: Buffers::default(),
         }
     }
 
@@ -97,12 +91,12 @@ impl Peers {
     pub(super) fn connect(&mut self, connection: ConnectionId, from: SocketAddr, to: SocketAddr) {
         let key = self.connections.vacant_key();
         let begun = begin_connect(from, to).and_then(|mut tcp| {
-            Source::Connection(key).watch(&self.registry, &mut tcp)?;
+            Source::PeerConnection(key as u32).watch(&self.registry, &mut tcp)?;
             Ok(tcp)
         });
         let state = begun.map_or(State::Failed, State::Connecting);
         if matches!(state, State::Failed) {
-            self.stirred.push(key);
+            self.pending.push(key as u32);
         }
         self.insert(connection, state);
     }
@@ -122,45 +116,139 @@ impl Peers {
     /// Keeps a peer's connection until the client comes for it.
     fn keep(&mut self, connection: ConnectionId, mut tcp: TcpStream) -> io::Result<()> {
         let key = self.connections.vacant_key();
-        Source::Connection(key).watch(&self.registry, &mut tcp)?;
+        Source::PeerConnection(key as u32).watch(&self.registry, &mut tcp)?;
         self.insert(connection, State::Waiting(tcp));
         Ok(())
     }
 
-    /// Takes a connection that is to have a turn though the system has said nothing.
-    pub(super) fn next_stirred(&mut self) -> Option<Source> {
-        self.stirred.pop().map(Source::Connection)
+    /// Takes a connection that is to be served although the system has reported nothing.
+    pub(super) fn pop_pending(&mut self) -> Option<Source> {
+        self.pending.pop().map(Source::PeerConnection)
     }
 
-    /// Tells the worker of a client that it has to end.
-    pub(super) fn displace(&self, displaced: Displaced) {
-        self.tell(displaced.client.worker, Command::Displace(displaced));
-    }
-
-    /// Sends a data connection to the worker that has its peer connection.
-    pub(super) fn hand_over(&self, worker: usize, connection: ConnectionId, data: DataStream) {
-        // A worker that is gone closes the connection by dropping it.
-        self.tell(worker, Command::Join(connection, Box::new(data)));
-    }
-
-    fn tell(&self, worker: usize, command: Command) {
-        let workers = self.workers.get();
-        if let Some(worker) = workers.and_then(|workers| workers.get(worker)) {
-            worker.send(command);
+    /// Takes some of the connections that peers have made to a relayed transport address.
+    pub(super) fn on_listener_ready(
+        &mut self,
+        now: Now,
+        server: &mut Server,
+        relay: RelayId,
+    ) -> Turn {
+        for _ in 0..AT_ONCE {
+            let Some(listener) = self.relays.get(&relay) else {
+                return Turn::Drained;
+            };
+            match listener.accept() {
+                Ok((tcp, peer)) => {
+                    if let Some(connection) = server.handle_inbound(now, relay, peer)
+                        && self.keep(connection, tcp).is_err()
+                    {
+                        server.handle_connection_closed(connection);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Drained,
+                Err(_) => return Turn::Later(ACCEPT_PAUSE),
+            }
         }
+        Turn::More
+    }
+
+    /// Serves one turn of a peer connection; the server's outputs are the caller's to carry out.
+    pub(super) fn on_ready(&mut self, now: Now, server: &mut Server, key: u32) -> Turn {
+        let Some(connection) = self.connections.get_mut(key as usize) else {
+            return Turn::Drained;
+        };
+        let id = connection.id;
+        match &mut connection.state {
+            State::Failed => {
+                self.close(id);
+                server.handle_connected(now, id, false);
+            }
+            State::Connecting(tcp) => match connected(tcp) {
+                None => {}
+                Some(true) => {
+                    connection.state.connected();
+                    server.handle_connected(now, id, true);
+                }
+                Some(false) => {
+                    self.close(id);
+                    server.handle_connected(now, id, false);
+                }
+            },
+            State::Waiting(_) => {}
+            State::Spliced(splice) => {
+                let mut limit = ServerLimit {
+                    server,
+                    now,
+                    id,
+                    again: None,
+                };
+                match splice.carry(&mut self.buffers, &mut limit) {
+                    Ok(Progress::Idle) => {}
+                    Ok(Progress::More) => return Turn::More,
+                    Ok(Progress::Held) => {
+                        let again = limit.again.unwrap_or(now.mono);
+                        let pause = again.saturating_duration_since(now.mono);
+                        return Turn::Later(pause.min(HELD_PAUSE));
+                    }
+                    // A failure is an end like any other: both sides are closed.
+                    Ok(Progress::Done) | Err(_) => {
+                        self.close(id);
+                        server.handle_connection_closed(id);
+                    }
+                }
+            }
+        }
+        Turn::Drained
+    }
+
+    /// Splices a data connection that this or another worker has taken to the peer connection here.
+    pub(super) fn join(&mut self, server: &mut Server, id: ConnectionId, mut data: DataStream) {
+        let Some(&key) = self.by_id.get(&id) else {
+            return;
+        };
+        let watched = Source::PeerConnection(key as u32).watch(&self.registry, &mut data.tcp);
+        if watched.is_err() || !server.handle_joined(id) {
+            self.close(id);
+            server.handle_connection_closed(id);
+            return;
+        }
+        self.connections[key].state.splice(data);
+        self.pending.push(key as u32);
     }
 }
 
-/// What the server has to say of a joined connection.
-struct Metered<'a> {
+impl State {
+    /// Waits for the client from now on.
+    fn connected(&mut self) {
+        *self = match std::mem::replace(self, Self::Failed) {
+            Self::Connecting(tcp) => Self::Waiting(tcp),
+            other => other,
+        };
+    }
+
+    /// Relays between the client and the peer from now on.
+    fn splice(&mut self, data: DataStream) {
+        *self = match std::mem::replace(self, Self::Failed) {
+            Self::Waiting(peer) => {
+                // Without it the connection is slower.
+                let _ = peer.set_nodelay(true);
+                Self::Spliced(Box::new(Splice::new(data, peer)))
+            }
+            other => other,
+        };
+    }
+}
+
+/// Limits of the server on a spliced connection.
+struct ServerLimit<'a> {
     server: &'a mut Server,
     now: Now,
     id: ConnectionId,
-    /// When the first direction that was held is to be asked again.
+    /// Time to ask again for the first direction that was held.
     again: Option<Instant>,
 }
 
-impl Meter for Metered<'_> {
+impl Limit for ServerLimit<'_> {
     fn is_open(&mut self, to_peer: bool) -> bool {
         match self.server.may_carry(self.now, self.id, to_peer) {
             Ok(()) => true,
@@ -204,112 +292,5 @@ fn connected(tcp: &TcpStream) -> Option<bool> {
         Ok(_) => Some(true),
         Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
         Err(_) => Some(false),
-    }
-}
-
-impl Worker {
-    /// Takes some of the connections that peers have made to a relayed transport address.
-    pub(super) fn accept_peers(&mut self, now: Now, relay: RelayId) -> Turn {
-        for _ in 0..AT_ONCE {
-            // An earlier one may have ended the allocation.
-            let Some(listener) = self.io.peers.relays.get(&relay) else {
-                return Turn::Drained;
-            };
-            match listener.accept() {
-                Ok((tcp, peer)) => self.inbound(now, relay, tcp, peer),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Drained,
-                Err(_) => return Turn::Later(ACCEPT_PAUSE),
-            }
-        }
-        Turn::More
-    }
-
-    fn inbound(&mut self, now: Now, relay: RelayId, tcp: TcpStream, peer: SocketAddr) {
-        if let Some(connection) = self.server.handle_inbound(now, relay, peer)
-            && self.io.peers.keep(connection, tcp).is_err()
-        {
-            self.server.handle_connection_closed(connection);
-        }
-        self.apply_outputs(now);
-    }
-
-    /// Serves one turn of a peer connection.
-    pub(super) fn serve_connection(&mut self, now: Now, key: usize) -> Turn {
-        let peers = &mut self.io.peers;
-        let Some(Connection { id, state }) = peers.connections.get_mut(key) else {
-            return Turn::Drained;
-        };
-        let id = *id;
-        match state {
-            State::Failed => self.connected(now, key, id, false),
-            State::Connecting(tcp) => {
-                if let Some(ok) = connected(tcp) {
-                    self.connected(now, key, id, ok);
-                }
-            }
-            State::Waiting(_) => {}
-            State::Joined(joint) => {
-                let buffers = peers.buffers.get_or_insert_default();
-                let server = &mut self.server;
-                let mut meter = Metered {
-                    server,
-                    now,
-                    id,
-                    again: None,
-                };
-                match joint.carry(buffers, &mut meter) {
-                    Ok(Progress::Idle) => {}
-                    Ok(Progress::More) => return Turn::More,
-                    Ok(Progress::Held) => {
-                        let again = meter.again.unwrap_or(now.mono);
-                        let pause = again.saturating_duration_since(now.mono);
-                        return Turn::Later(pause.min(HELD_PAUSE));
-                    }
-                    // A failure is an end like any other: both sides are closed.
-                    Ok(Progress::Done) | Err(_) => {
-                        peers.close(id);
-                        self.server.handle_connection_closed(id);
-                        self.apply_outputs(now);
-                    }
-                }
-            }
-        }
-        Turn::Drained
-    }
-
-    fn connected(&mut self, now: Now, key: usize, id: ConnectionId, ok: bool) {
-        let peers = &mut self.io.peers;
-        if ok && let Some(connection) = peers.connections.get_mut(key) {
-            let connecting = std::mem::replace(&mut connection.state, State::Failed);
-            if let State::Connecting(tcp) = connecting {
-                connection.state = State::Waiting(tcp);
-            }
-        } else {
-            peers.close(id);
-        }
-        self.server.handle_connected(now, id, ok);
-        self.apply_outputs(now);
-    }
-
-    /// Joins a data connection that this or another worker has taken to the peer connection here.
-    pub(super) fn join(&mut self, id: ConnectionId, mut data: DataStream) {
-        let peers = &mut self.io.peers;
-        let Some(&key) = peers.by_id.get(&id) else {
-            return;
-        };
-        let watched = Source::Connection(key).watch(&peers.registry, &mut data.tcp);
-        if watched.is_err() || !self.server.handle_joined(id) {
-            peers.close(id);
-            self.server.handle_connection_closed(id);
-            return;
-        }
-        let connection = &mut peers.connections[key];
-        let waiting = std::mem::replace(&mut connection.state, State::Failed);
-        if let State::Waiting(peer) = waiting {
-            // Without it the connection is slower.
-            let _ = peer.set_nodelay(true);
-            connection.state = State::Joined(Box::new(Joint::new(data, peer)));
-            peers.stirred.push(key);
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! A client's data connection and a peer connection, joined: bytes as they are (RFC 6062 §5.4).
+//! Splice of a client's data connection and a peer connection: bytes as they are (RFC 6062 §5.4).
 //!
 //! Each direction holds one buffer. As long as that has not left, nothing more is read, and the
 //! kernel tells the sender to wait.
@@ -7,27 +7,27 @@ use std::io::{self, Read, Write};
 
 use mio::net::TcpStream;
 
-use super::super::tcp::tls::Tls;
-use super::super::tcp::write_queue::WriteQueue;
+use crate::net::tcp::tls::Tls;
+use crate::net::tcp::write_queue::WriteQueue;
 
-/// What is read at once.
+/// Bytes that are read at once.
 const CHUNK: usize = 16 << 10;
-/// Room for what one chunk and the part of a record before it say.
+/// Room for the plain text of one chunk and of the part of a record before it.
 const PLAIN: usize = 3 * CHUNK;
 
 /// A data connection on its way to the worker that has the peer connection.
 #[derive(Debug)]
-pub(in crate::net) struct DataStream {
-    pub(in crate::net) tcp: TcpStream,
+pub(in crate::net) struct DataStream<S = TcpStream> {
+    pub(in crate::net) tcp: S,
     pub(in crate::net) tls: Option<Box<Tls>>,
-    /// What the client has not been told yet: that it is bound.
+    /// Answer that the client has not been sent yet: that it is bound.
     pub(in crate::net) unsent: WriteQueue,
-    /// What the client has sent behind its request.
+    /// Bytes that the client has sent behind its request.
     pub(in crate::net) early: Vec<u8>,
 }
 
-/// What is read into; all joined connections of a worker share it.
-pub(in crate::net) struct Buffers {
+/// Buffers to read into; all splices of a worker share them.
+pub(super) struct Buffers {
     chunk: Box<[u8]>,
     plain: Box<[u8]>,
 }
@@ -47,18 +47,18 @@ impl std::fmt::Debug for Buffers {
     }
 }
 
-/// One of the two ends.
+/// One of the two connections.
 #[derive(Debug)]
-struct End {
-    tcp: TcpStream,
+struct End<S> {
+    tcp: S,
     tls: Option<Box<Tls>>,
-    /// What is to be written to it.
+    /// Bytes to be written to it.
     queue: WriteQueue,
-    /// Nothing more comes from it.
+    /// Whether nothing more comes from it.
     closed: bool,
 }
 
-impl End {
+impl<S: Read + Write> End<S> {
     /// Reads some bytes; none when there are none now, or no more at all.
     fn read<'b>(&mut self, buffers: &'b mut Buffers) -> io::Result<&'b [u8]> {
         let Buffers { chunk, plain } = buffers;
@@ -88,9 +88,10 @@ impl End {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        let tcp = &mut self.tcp;
         match &mut self.tls {
-            Some(tls) => tls.write(&mut self.queue, &self.tcp),
-            None => self.queue.write_with(|bytes| (&self.tcp).write(bytes)),
+            Some(tls) => tls.write(&mut self.queue, tcp),
+            None => self.queue.write_with(|bytes| tcp.write(bytes)),
         }
     }
 
@@ -98,7 +99,19 @@ impl End {
         !self.queue.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 
-    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Writes some bytes, and queues those that the socket does not take.
+    fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        if self.tls.is_none() && self.queue.is_empty() {
+            match self.tcp.write(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if bytes.is_empty() {
+                return Ok(());
+            }
+        }
         self.queue
             .push_control(bytes)
             .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
@@ -106,18 +119,18 @@ impl End {
     }
 }
 
-/// The two connections, joined.
+/// The two connections.
 #[derive(Debug)]
-pub(in crate::net) struct Joint {
-    client: End,
-    peer: End,
-    /// What the client has sent before the two were joined.
+pub(super) struct Splice<S> {
+    client: End<S>,
+    peer: End<S>,
+    /// Bytes that the client has sent before the peer's connection was found.
     early: Vec<u8>,
 }
 
-/// How one turn ended.
+/// Outcome of one turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::net) enum Progress {
+pub(super) enum Progress {
     /// Nothing is left to do now.
     Idle,
     /// There may be more to read.
@@ -129,16 +142,16 @@ pub(in crate::net) enum Progress {
 }
 
 /// Limits and counts what passes; `to_peer` names the direction.
-pub(in crate::net) trait Meter {
+pub(super) trait Limit {
     /// Whether more may pass now.
     fn is_open(&mut self, to_peer: bool) -> bool;
 
-    /// So many bytes pass.
+    /// Counts bytes that pass.
     fn count(&mut self, to_peer: bool, len: usize);
 }
 
-impl Joint {
-    pub(in crate::net) fn new(data: DataStream, peer: TcpStream) -> Self {
+impl<S: Read + Write> Splice<S> {
+    pub(super) fn new(data: DataStream<S>, peer: S) -> Self {
         Self {
             client: End {
                 tcp: data.tcp,
@@ -158,16 +171,16 @@ impl Joint {
 
     /// Carries at most a chunk each way. A direction that may carry nothing is not read, so that
     /// the kernel tells its sender to wait.
-    pub(in crate::net) fn carry(
+    pub(super) fn carry(
         &mut self,
         buffers: &mut Buffers,
-        meter: &mut impl Meter,
+        limit: &mut impl Limit,
     ) -> io::Result<Progress> {
         self.client.flush()?;
         self.peer.flush()?;
         if !self.early.is_empty() {
             let early = std::mem::take(&mut self.early);
-            meter.count(true, early.len());
+            limit.count(true, early.len());
             self.peer.send(&early)?;
         }
         let (mut more, mut held) = (false, false);
@@ -175,7 +188,7 @@ impl Joint {
             if self.end(to_peer).wants_write() {
                 continue;
             }
-            if !meter.is_open(to_peer) {
+            if !limit.is_open(to_peer) {
                 held = true;
                 continue;
             }
@@ -183,11 +196,11 @@ impl Joint {
             if bytes.is_empty() {
                 continue;
             }
-            meter.count(to_peer, bytes.len());
+            limit.count(to_peer, bytes.len());
             self.end(to_peer).send(bytes)?;
             more = true;
         }
-        // What came before the end still gets there.
+        // Bytes from before the end still get there.
         let (client, peer) = (&mut self.client, &mut self.peer);
         if (client.closed && !peer.wants_write()) || (peer.closed && !client.wants_write()) {
             if let Some(tls) = &mut client.tls {
@@ -203,8 +216,8 @@ impl Joint {
         })
     }
 
-    /// The end that `to_peer` means.
-    fn end(&mut self, to_peer: bool) -> &mut End {
+    /// The connection that bytes `to_peer`, or to the client, are written to.
+    fn end(&mut self, to_peer: bool) -> &mut End<S> {
         if to_peer {
             &mut self.peer
         } else {

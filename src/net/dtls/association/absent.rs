@@ -1,5 +1,6 @@
 //! DTLS associations in a program that is built without them: there is none.
 
+use super::wire::Wire;
 use crate::net::certs::dtls::Context;
 
 /// The longest plain text of a record.
@@ -13,11 +14,11 @@ pub(super) const BYTES: usize = 0;
 pub(super) enum Association {}
 
 /// The end of one.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ended;
 
 impl Association {
-    pub(super) fn new(context: &Context, _: &[u8]) -> Option<Self> {
+    pub(super) fn new(context: &Context, _: &mut Wire, _: &[u8]) -> Option<Self> {
         match *context {}
     }
 
@@ -29,27 +30,23 @@ impl Association {
         match *self {}
     }
 
-    pub(super) fn receive(&mut self, _: &[u8]) -> Result<(), Ended> {
+    pub(super) fn receive(&mut self, _: &mut Wire, _: &[u8]) -> Result<(), Ended> {
         match *self {}
     }
 
-    pub(super) fn read(&mut self, _: &mut [u8]) -> Result<Option<usize>, Ended> {
+    pub(super) fn read(&mut self, _: &mut Wire, _: &mut [u8]) -> Result<Option<usize>, Ended> {
         match *self {}
     }
 
-    pub(super) fn advance(&mut self) -> Result<(), Ended> {
+    pub(super) fn advance(&mut self, _: &mut Wire) -> Result<(), Ended> {
         match *self {}
     }
 
-    pub(super) fn send(&mut self, _: &[u8]) {
+    pub(super) fn send(&mut self, _: &mut Wire, _: &[u8]) {
         match *self {}
     }
 
-    pub(super) fn close(&mut self) {
-        match *self {}
-    }
-
-    pub(super) fn poll_datagram(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn close(&mut self, _: &mut Wire) {
         match *self {}
     }
 }

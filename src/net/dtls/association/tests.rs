@@ -1,5 +1,8 @@
 //! Associations against OpenSSL's client: what strangers send between its datagrams changes nothing.
 
+use std::collections::VecDeque;
+use std::ops::Deref;
+
 use openssl::error::ErrorStack;
 use openssl::ssl::{SslMethod, SslOptions, SslVerifyMode, SslVersion};
 
@@ -13,7 +16,7 @@ const CIPHERS: &[&str] = &[
 ];
 const RECORD_HEADER: usize = 13;
 
-struct Client(SslStream<Pipe>);
+struct Client(SslStream<Wire>);
 
 impl Client {
     fn new(cipher: &str, newest: SslVersion) -> Self {
@@ -30,7 +33,7 @@ impl Client {
         let mut ssl = Ssl::new(&context.build()).unwrap();
         ssl.set_connect_state();
         ssl.set_mtu(mtu).unwrap();
-        Self(SslStream::new(ssl, Pipe::default()).unwrap())
+        Self(SslStream::new(ssl, Wire::default()).unwrap())
     }
 
     fn handshake(&mut self) -> bool {
@@ -42,7 +45,10 @@ impl Client {
     }
 
     fn take(&mut self) -> Vec<Vec<u8>> {
-        self.0.get_mut().outgoing.drain(..).collect()
+        let wire = self.0.get_mut();
+        let datagrams = wire.outgoing().map(<[u8]>::to_vec).collect();
+        wire.clear_outgoing();
+        datagrams
     }
 
     fn record(&mut self, text: &[u8]) -> Vec<u8> {
@@ -51,21 +57,74 @@ impl Client {
     }
 }
 
+/// An association, with buffers that are its own.
+struct Server {
+    association: Association,
+    wire: Wire,
+    outgoing: VecDeque<Vec<u8>>,
+}
+
+impl Server {
+    fn new(context: &SslContext, datagram: &[u8]) -> Self {
+        let mut wire = Wire::default();
+        let association = Association::new(context, &mut wire, datagram).unwrap();
+        let mut server = Self {
+            association,
+            wire,
+            outgoing: VecDeque::new(),
+        };
+        server.collect();
+        server
+    }
+
+    fn collect(&mut self) {
+        let datagrams = self.wire.outgoing().map(<[u8]>::to_vec);
+        self.outgoing.extend(datagrams);
+        self.wire.clear_outgoing();
+    }
+
+    fn receive(&mut self, datagram: &[u8]) -> Result<(), Ended> {
+        let received = self.association.receive(&mut self.wire, datagram);
+        self.collect();
+        received
+    }
+
+    fn read(&mut self, plain: &mut [u8]) -> Result<Option<usize>, Ended> {
+        self.association.read(&mut self.wire, plain)
+    }
+
+    fn close(&mut self) {
+        self.association.close(&mut self.wire);
+    }
+
+    fn poll_datagram(&mut self) -> Option<Vec<u8>> {
+        self.outgoing.pop_front()
+    }
+}
+
+impl Deref for Server {
+    type Target = Association;
+
+    fn deref(&self) -> &Association {
+        &self.association
+    }
+}
+
 /// The server's end of an association, after the client's second hello.
-fn begun(client: &mut Client) -> Association {
+fn begun(client: &mut Client) -> Server {
     begun_in_fragments(client).0
 }
 
 /// The same, and the number of datagrams that the second hello took.
-fn begun_in_fragments(client: &mut Client) -> (Association, usize) {
+fn begun_in_fragments(client: &mut Client) -> (Server, usize) {
     let context = dtls::context(&[self_signed().unwrap()], CIPHERS).unwrap();
     assert!(!client.handshake());
     let first = client.take().remove(0);
     assert!(ClientHello::parse(&first).unwrap().cookie.is_empty());
-    client.0.get_mut().incoming = Some(hello_verify_request(&[7; 32]));
+    client.0.get_mut().put(&hello_verify_request(&[7; 32]));
     assert!(!client.handshake());
     let fragments = client.take();
-    let mut server = Association::new(&context, &fragments[0]).unwrap();
+    let mut server = Server::new(&context, &fragments[0]);
     for fragment in &fragments[1..] {
         server.receive(fragment).unwrap();
     }
@@ -73,7 +132,7 @@ fn begun_in_fragments(client: &mut Client) -> (Association, usize) {
 }
 
 /// A client and the server's end of its association, with which it has agreed on keys.
-fn established(cipher: &str) -> (Client, Association) {
+fn established(cipher: &str) -> (Client, Server) {
     let mut client = Client::new(cipher, SslVersion::DTLS1_2);
     let mut server = begun(&mut client);
     finish(&mut client, &mut server);
@@ -81,11 +140,11 @@ fn established(cipher: &str) -> (Client, Association) {
 }
 
 /// The rest of the handshake.
-fn finish(client: &mut Client, server: &mut Association) {
+fn finish(client: &mut Client, server: &mut Server) {
     // Nothing gets lost, so that two round trips are all it takes.
     for _ in 0..2 {
         while let Some(datagram) = server.poll_datagram() {
-            client.0.get_mut().incoming = Some(datagram);
+            client.0.get_mut().put(&datagram);
             client.handshake();
         }
         for datagram in client.take() {
@@ -93,7 +152,7 @@ fn finish(client: &mut Client, server: &mut Association) {
         }
     }
     while let Some(datagram) = server.poll_datagram() {
-        client.0.get_mut().incoming = Some(datagram);
+        client.0.get_mut().put(&datagram);
         client.handshake();
     }
     assert!(server.is_established(), "{:?}", server.stage);
@@ -101,7 +160,7 @@ fn finish(client: &mut Client, server: &mut Association) {
 }
 
 /// Takes a datagram and returns the messages in it.
-fn hear(server: &mut Association, datagram: &[u8]) -> Vec<Vec<u8>> {
+fn hear(server: &mut Server, datagram: &[u8]) -> Vec<Vec<u8>> {
     server.receive(datagram).unwrap();
     let mut plain = vec![0; MAX_RECORD];
     let mut heard = Vec::new();
@@ -254,7 +313,7 @@ fn a_last_message_that_comes_before_the_change_of_keys_is_kept_for_it() {
     let mut client = Client::new(CIPHERS[0], SslVersion::DTLS1_2);
     let mut server = begun(&mut client);
     while let Some(datagram) = server.poll_datagram() {
-        client.0.get_mut().incoming = Some(datagram);
+        client.0.get_mut().put(&datagram);
         client.handshake();
     }
     let flight = client.take().concat();

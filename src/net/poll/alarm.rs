@@ -36,8 +36,8 @@ impl Alarm {
         })
     }
 
-    /// Time that the worker may wait, so that it is awake at `due`; `None`: the alarm wakes it.
-    pub(super) fn patience(&mut self, now: Instant, due: Option<Instant>) -> Option<Duration> {
+    /// Timeout of a wait that is to end at `due`; `None`: the alarm ends it.
+    pub(super) fn timeout(&mut self, now: Instant, due: Option<Instant>) -> Option<Duration> {
         let due = due?;
         let left = due.saturating_duration_since(now);
         // One that is set for an earlier time stays: the worker looks, and sets it again.
