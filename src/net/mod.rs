@@ -16,6 +16,8 @@ mod poll;
 mod proxy;
 mod tcp;
 mod tcp_relay;
+#[cfg(test)]
+mod test_bed;
 mod udp_clients;
 mod udp_sockets;
 mod worker;

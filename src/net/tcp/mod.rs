@@ -227,3 +227,6 @@ impl TcpClients {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -294,3 +294,6 @@ fn connected(tcp: &TcpStream) -> Option<bool> {
         Err(_) => Some(false),
     }
 }
+
+#[cfg(test)]
+mod tests;

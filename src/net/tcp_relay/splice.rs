@@ -216,6 +216,12 @@ impl<S: Read + Write> Splice<S> {
         })
     }
 
+    /// The client's socket and the peer's.
+    #[cfg(test)]
+    pub(super) fn sockets(&mut self) -> (&mut S, &mut S) {
+        (&mut self.client.tcp, &mut self.peer.tcp)
+    }
+
     /// The connection that bytes `to_peer`, or to the client, are written to.
     fn end(&mut self, to_peer: bool) -> &mut End<S> {
         if to_peer {
