@@ -1,4 +1,4 @@
-//! Certificates in use: what new TLS and DTLS handshakes are made with, and its exchange.
+//! Certificates in use: the material of new TLS and DTLS handshakes, and its exchange.
 
 mod by_name;
 #[cfg_attr(not(feature = "dtls"), path = "dtls/absent.rs")]
@@ -9,7 +9,7 @@ mod tls;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 pub use self::self_signed::self_signed;
 pub(super) use self::tls::TlsConfigs;
@@ -17,22 +17,72 @@ use super::now;
 use crate::config::certificate::{self, Certificate};
 use crate::config::{Config, Tls};
 
-/// An operator hears so long before a certificate expires.
+/// Time before a certificate expires at which an operator is told, in seconds.
 const NOTICE: i64 = 14 * 86400;
 
 /// Certificates, which a reload exchanges; handshakes that have begun keep what they began with.
 #[derive(Debug)]
 pub struct Secure {
-    /// Which files, and which ciphers.
-    tls: Mutex<Tls>,
     serves_dtls: bool,
+    /// Material of new handshakes, exchanged whole.
     current: RwLock<Arc<Material>>,
-    /// What the files looked like when they were read last, and when they were looked at last.
-    seen: Mutex<[Vec<Stamp>; 2]>,
-    expiries: Mutex<Expiries>,
+    files: Mutex<Files>,
 }
 
-/// What handshakes are made with.
+/// The files that the current material was read from.
+#[derive(Debug)]
+struct Files {
+    /// Names of the files, and the ciphers.
+    tls: Tls,
+    /// Stamps of the files when they were read.
+    read: Vec<Stamp>,
+    /// Stamps of the files when they were looked at last.
+    looked: Vec<Stamp>,
+    expiries: Expiries,
+}
+
+impl Files {
+    /// Files that have been read a moment ago.
+    fn new(tls: &Tls, certificates: &[Certificate]) -> Self {
+        let stamps = stamps(tls);
+        let expiries = expiries_of(certificates);
+        warn_of_expiry(&expiries);
+        Self {
+            tls: tls.clone(),
+            read: stamps.clone(),
+            looked: stamps,
+            expiries,
+        }
+    }
+
+    /// Whether the files have changed since they were read, and not since the last look.
+    fn have_changed(&mut self) -> bool {
+        let now = stamps(&self.tls);
+        // Certificate and key are rarely replaced in one moment.
+        let settled = self.looked == now;
+        let changed = self.read != now;
+        self.looked.clone_from(&now);
+        if changed && settled {
+            self.read = now;
+        }
+        changed && settled
+    }
+
+    /// Reads the certificates again.
+    fn load(&self) -> Result<Vec<Certificate>, String> {
+        let password = self.tls.password.as_ref();
+        let load = |files| certificate::load(files, password);
+        let certificates = self.tls.files.iter().map(load);
+        let certificates = certificates.collect::<Result<Vec<_>, _>>();
+        let certificates = certificates.map_err(|error| error.to_string())?;
+        if certificates.is_empty() {
+            return Err("it was made for this demonstration and has no file".to_owned());
+        }
+        Ok(certificates)
+    }
+}
+
+/// Keys and settings of new handshakes.
 pub(super) struct Material {
     pub(super) tls: TlsConfigs,
     /// `None` without `dtls`.
@@ -45,37 +95,30 @@ impl fmt::Debug for Material {
     }
 }
 
-/// When a file was changed, its length and inode; `None`: it is not there.
+/// Time of a file's last change, its length and inode; `None`: it is not there.
 type Stamp = Option<(i64, i64, u64, u64)>;
 
 impl Secure {
     /// Takes the certificates that were read with the configuration; `None`: there are none.
     ///
     /// # Errors
-    /// What the libraries do not accept.
+    /// Why the libraries do not accept them.
     pub(super) fn new(config: &Config) -> Result<Option<Arc<Self>>, String> {
         let tls = &config.tls;
         let serves_dtls = config.transports.dtls;
         if tls.certificates.is_empty() {
             return Ok(None);
         }
-        let expiries = expiries_of(&tls.certificates);
-        warn_of_expiry(&expiries);
-        let stamps = stamps(tls);
+        let files = Files::new(tls, &tls.certificates);
+        let material = Material::new(tls, &tls.certificates, serves_dtls)?;
         Ok(Some(Arc::new(Self {
-            current: RwLock::new(Arc::new(Material::new(
-                tls,
-                &tls.certificates,
-                serves_dtls,
-            )?)),
             serves_dtls,
-            seen: Mutex::new([stamps.clone(), stamps]),
-            expiries: Mutex::new(expiries),
-            tls: Mutex::new(tls.clone()),
+            current: RwLock::new(Arc::new(material)),
+            files: Mutex::new(files),
         })))
     }
 
-    /// What a new handshake is made with.
+    /// Material of a new handshake.
     pub(super) fn current(&self) -> Arc<Material> {
         // Whoever panicked left a whole `Arc` behind.
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
@@ -84,84 +127,61 @@ impl Secure {
 
     /// Reads the files again and says what came of it in the log; nothing changes unless all are good.
     pub fn reload(&self) {
-        let stamps = stamps(&self.tls());
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = [stamps.clone(), stamps];
-        self.exchange();
+        let mut files = self.files();
+        let stamps = stamps(&files.tls);
+        files.read.clone_from(&stamps);
+        files.looked = stamps;
+        self.exchange(&mut files);
     }
 
     /// Reloads when files have changed and now stay as they are, and tells whether they have; to be
     /// called every few seconds.
     pub fn reload_if_changed(&self) -> bool {
-        let now = stamps(&self.tls());
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let [read, looked] = &mut *seen;
-        // Certificate and key are rarely replaced in one moment.
-        let settled = *looked == now;
-        let changed = *read != now;
-        looked.clone_from(&now);
-        if changed && settled {
-            *read = now;
-            drop(seen);
-            self.exchange();
+        let mut files = self.files();
+        let changed = files.have_changed();
+        if changed {
+            self.exchange(&mut files);
         }
-        changed && settled
+        changed
     }
 
     /// Says in the log which certificates are about to expire; to be called every day.
     pub fn check_expiry(&self) {
-        let expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
-        warn_of_expiry(&expiries);
+        warn_of_expiry(&self.files().expiries);
     }
 
     /// The names of each certificate, and when it expires, in seconds since the Unix epoch.
-    #[must_use]
     pub fn expiries(&self) -> Vec<(String, i64)> {
-        let expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
-        expiries.clone()
+        self.files().expiries.clone()
     }
 
-    fn exchange(&self) {
-        match self.read() {
-            Ok(certificates) => {
+    fn exchange(&self, files: &mut Files) {
+        let read = files.load().and_then(|certificates| {
+            let material = Material::new(&files.tls, &certificates, self.serves_dtls)?;
+            Ok((certificates, material))
+        });
+        match read {
+            Ok((certificates, material)) => {
+                self.set(material);
                 tracing::info!(certificates = certificates.len(), "certificates reloaded");
-                let mut expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
-                *expiries = expiries_of(&certificates);
-                warn_of_expiry(&expiries);
+                files.expiries = expiries_of(&certificates);
+                warn_of_expiry(&files.expiries);
             }
             Err(reason) => tracing::warn!("certificates: kept the old one, because {reason}"),
         }
     }
 
-    fn read(&self) -> Result<Vec<Certificate>, String> {
-        let tls = self.tls();
-        let password = tls.password.as_ref();
-        let load = |files| certificate::load(files, password);
-        let certificates = tls.files.iter().map(load).collect::<Result<Vec<_>, _>>();
-        let certificates = certificates.map_err(|error| error.to_string())?;
-        if certificates.is_empty() {
-            return Err("it was made for this demonstration and has no file".to_owned());
-        }
-        let material = Material::new(&tls, &certificates, self.serves_dtls)?;
-        self.set(material);
-        Ok(certificates)
-    }
-
-    /// What handshakes would be made with under another configuration.
+    /// Material of handshakes under another configuration.
     ///
     /// # Errors
-    /// What the libraries do not accept.
+    /// Why the libraries do not accept it.
     pub(super) fn prepare(&self, tls: &Tls) -> Result<Material, String> {
         Material::new(tls, &tls.certificates, self.serves_dtls)
     }
 
     /// Goes on with what was prepared for `tls`.
     pub(super) fn adopt(&self, tls: &Tls, material: Material) {
-        let stamps = stamps(tls);
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = [stamps.clone(), stamps];
-        *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = tls.clone();
-        let expiries = expiries_of(&tls.certificates);
-        warn_of_expiry(&expiries);
-        *self.expiries.lock().unwrap_or_else(PoisonError::into_inner) = expiries;
+        *self.files() = Files::new(tls, &tls.certificates);
         self.set(material);
     }
 
@@ -169,11 +189,9 @@ impl Secure {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(material);
     }
 
-    fn tls(&self) -> Tls {
-        self.tls
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn files(&self) -> MutexGuard<'_, Files> {
+        // At worst, files are read once more than is needed.
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -199,7 +217,7 @@ fn stamp(path: &Path) -> Stamp {
     Some((about.mtime(), about.mtime_nsec(), about.len(), about.ino()))
 }
 
-/// Names and when they expire.
+/// Names of certificates, and their times of expiry.
 type Expiries = Vec<(String, i64)>;
 
 fn expiries_of(certificates: &[Certificate]) -> Expiries {
