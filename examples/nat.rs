@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use turnd::nat::{Options, driver};
+use turnd_client::nat::{Options, driver};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {

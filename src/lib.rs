@@ -4,12 +4,12 @@
 //! |---|---|
 //! | [`cli`] | the commands of the program |
 //! | [`admin`] | metrics, API and page over HTTP |
-//! | [`probe`], [`nat`], `bench` | what checks a server, a NAT and a load from outside |
+//! | `bench` | a load on a server, measured |
 //! | [`daemon`] | the running program: reload, drain, log |
 //! | [`config`] | `turnd.toml` and its checked form |
 //! | [`net`] | sockets, threads and the clock |
 //!
-//! The TURN server itself is the crate `turnd-proto`, which knows none of these.
+//! The TURN server itself is the crate `turnd-proto`, which knows none of these; `turnd-client` probes servers and NATs.
 
 pub mod admin;
 mod bench;
@@ -17,8 +17,6 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod ice_servers;
-pub mod nat;
 pub mod net;
-pub mod probe;
 pub mod problem;
 mod random;

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use hickory_proto::op::Message;
 use hickory_proto::rr::RData;
 use libfuzzer_sys::fuzz_target;
-use turnd::probe::{Dns, Naptr, Srv, Uri, resolve};
+use turnd_client::probe::{Dns, Naptr, Srv, Uri, resolve};
 
 const URIS: [&str; 5] = [
     "turn:example.org",

@@ -10,7 +10,7 @@ use super::load::{Kind, Pace};
 use super::process::{Usage, Used};
 use super::setup::Client;
 use super::traffic::{Totals, Traffic};
-use crate::probe::Transport;
+use turnd_client::probe::Transport;
 
 /// The share of the pace that has to be kept.
 const PACE_KEPT: f64 = 0.98;

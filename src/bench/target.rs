@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-use crate::probe::{Host, Transport, Uri};
+use turnd_client::probe::{Host, Transport, Uri};
 
 /// A URI that says how a server is reached.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::credentials::duration;
 use super::{Failure, say};
-use crate::nat::{Learned, Lifetime, Options, Report, Stage, Unknown, driver, tcp};
+use turnd_client::nat::{Learned, Lifetime, Options, Report, Stage, Unknown, driver, tcp};
 
 /// STUN's port.
 const PORT: u16 = 3478;

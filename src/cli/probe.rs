@@ -12,7 +12,7 @@ use super::{Failure, complain, say};
 use crate::config::file::FileConfig;
 use crate::config::{self, Config};
 use crate::ice_servers;
-use crate::probe::{
+use turnd_client::probe::{
     Candidate, Finding, Gathered, Login, Means, Probed, Proof, Roots, SystemDns, Target, Uri, probe,
 };
 use turnd_proto::auth::key::Key;
@@ -231,7 +231,10 @@ fn address_lines(address: &Gathered) -> Vec<String> {
         ));
     }
     if let Some(end) = address.certificate_ends {
-        lines.push(format!("    certificate until {}", crate::probe::date(end)));
+        lines.push(format!(
+            "    certificate until {}",
+            turnd_client::probe::date(end)
+        ));
     }
     lines.extend(
         address

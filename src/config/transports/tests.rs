@@ -185,7 +185,7 @@ fn the_end_of_a_certificate() {
         .and_then(|end| end.split(' ').next());
     let config = with(&folder, "cert.pem", "key.pem", "").unwrap();
     let not_after = config.tls.certificates[0].not_after.unsigned_abs();
-    assert_eq!(day, Some(&*crate::probe::date(not_after)));
+    assert_eq!(day, Some(&*turnd_client::probe::date(not_after)));
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, mpsc};
 use turnd::config::Config;
-use turnd::nat::driver::{self, Network, Socket};
-use turnd::nat::{Classic, Filtering, Mapping, Options, Report};
+use turnd_client::nat::driver::{self, Network, Socket};
+use turnd_client::nat::{Classic, Filtering, Mapping, Options, Report};
 use turnd_proto::Now;
 use turnd_proto::auth::{Authenticator, nonce::NonceKey};
 use turnd_proto::server::Server;

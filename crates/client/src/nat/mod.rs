@@ -7,7 +7,7 @@
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
-//! use turnd::nat::{Options, driver};
+//! use turnd_client::nat::{Options, driver};
 //!
 //! let server = "192.0.2.1:3478".parse().unwrap();
 //! let report = driver::discover(&driver::Tokio, server, Options::default(), |_| {}).await;

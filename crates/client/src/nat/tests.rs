@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use super::ask::Port;
 use super::*;
-use crate::config::Config;
 use turnd_proto::Now;
 use turnd_proto::auth::Authenticator;
 use turnd_proto::auth::nonce::NonceKey;
+use turnd_proto::auth::settings::Settings as AuthSettings;
 use turnd_proto::server::Server;
 use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::server::output::Output;
+use turnd_proto::server::settings::{AlternatePorts, Listen, Settings};
 use turnd_proto::server::shared::Shared;
 
 const SERVER: &str = "198.51.100.1:3478";
@@ -91,14 +92,24 @@ struct World {
 }
 
 impl World {
-    fn new(nat: Nat, toml: &str) -> Self {
-        let config = Config::from_toml(&format!("no-auth = true\n{toml}")).unwrap();
-        let bound: Vec<SocketAddr> = (config.listen.ips.iter())
-            .flat_map(|ip| config.listen.ports(*ip).map(|p| SocketAddr::new(*ip, p)))
+    /// A server on these addresses.
+    fn new(nat: Nat, ips: [&str; 2], alternates: Option<AlternatePorts>) -> Self {
+        let listen = Listen {
+            ips: ips.map(|ip| ip.parse().unwrap()).to_vec(),
+            port: 3478,
+            tls_port: 5349,
+            alternates,
+        };
+        let bound: Vec<SocketAddr> = (listen.ips.iter())
+            .flat_map(|ip| listen.ports(*ip).map(|p| SocketAddr::new(*ip, p)))
             .collect();
-        let auth = Authenticator::new(&config.auth, NonceKey::random().unwrap()).unwrap();
-        let shared = Shared::new(&config.server, auth, &config.listen.ips, &[]);
-        let shared = shared.with_alternates(&config.listen, &bound);
+        let open = AuthSettings {
+            no_auth: true,
+            ..AuthSettings::default()
+        };
+        let auth = Authenticator::new(&open, NonceKey::random().unwrap()).unwrap();
+        let shared = Shared::new(&Settings::default(), auth, &listen.ips, &[]);
+        let shared = shared.with_alternates(&listen, &bound);
         let start = Instant::now();
         let now = Now {
             mono: start,
@@ -117,10 +128,11 @@ impl World {
     }
 
     fn paired(nat: Nat) -> Self {
-        Self::new(
-            nat,
-            "listening-ip = ['198.51.100.1', '198.51.100.2']\nrfc5780 = true",
-        )
+        let ports = AlternatePorts {
+            port: 3479,
+            tls_port: 5350,
+        };
+        Self::new(nat, ["198.51.100.1", "198.51.100.2"], Some(ports))
     }
 
     /// What the world sees of `local` towards `to`; makes or refreshes the mapping.
@@ -393,8 +405,8 @@ fn two_plain_servers_show_what_they_can() {
             mapping: depends,
             ..Nat::default()
         };
-        let plain = "listening-ip = ['198.51.100.1', '203.0.113.7']";
-        let mut world = World::new(nat.clone(), plain);
+        let plain = ["198.51.100.1", "203.0.113.7"];
+        let mut world = World::new(nat.clone(), plain, None);
         let report = world.discover(Options {
             second: Some("203.0.113.7:3478".parse().unwrap()),
             lifetime: Some(Duration::from_secs(60)),
@@ -405,7 +417,7 @@ fn two_plain_servers_show_what_they_can() {
         assert_eq!(report.lifetime, Err(Unknown::NotSupported("RESPONSE-PORT")));
         assert!(report.alg.is_err());
 
-        let alone = World::new(nat, plain).discover(Options::default());
+        let alone = World::new(nat, plain, None).discover(Options::default());
         assert_eq!(alone.mapping, Err(Unknown::NoOtherAddress));
         assert!(alone.mapped.is_ok());
     }
