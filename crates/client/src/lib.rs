@@ -2,9 +2,18 @@
 //!
 //! | module | contents |
 //! |---|---|
+//! | [`turn`] | the client: requests, credentials and data, without sockets or clock |
 //! | [`probe`] | whether a server serves a browser, and what is wrong if not |
 //! | [`nat`] | the NAT that this host is behind (RFC 5780) |
+//!
+//! The server's crate, `turnd-proto`, lends two things: the key of a password, and the names of address
+//! ranges that peers may not be in, by which `probe` explains a relayed address. Its codec is not used, so
+//! that client and server do not share their mistakes.
 
 pub mod nat;
+mod oddity;
 pub mod probe;
 mod random;
+pub mod turn;
+
+pub use oddity::Oddity;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::report::Oddity;
+use crate::Oddity;
 use turnd_proto::wire::discovery::ChangeRequest;
 
 /// Names a UDP port of this host; each is bound when it is first used, and stays.

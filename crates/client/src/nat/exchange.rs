@@ -12,7 +12,7 @@ use stun::message::{
 };
 
 use super::ask::{Answer, Ask, End, Port, Reply, Step};
-use super::report::Oddity;
+use crate::Oddity;
 use turnd_proto::policy::peer_filter::canonical_socket;
 use turnd_proto::wire::address;
 use turnd_proto::wire::classify::{Class, classify};

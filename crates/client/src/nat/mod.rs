@@ -29,7 +29,7 @@ pub mod tcp;
 
 pub use discovery::{Discovery, Options, Stage};
 pub use exchange::{Arrived, Transmit};
-pub use report::{Classic, Filtering, Learned, Lifetime, Mapping, Oddity, Report, Unknown};
+pub use report::{Classic, Filtering, Learned, Lifetime, Mapping, Report, Unknown};
 
 #[cfg(test)]
 mod tests;

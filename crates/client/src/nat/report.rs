@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::Oddity;
+
 /// How a NAT picks the public port of a local one (RFC 4787 §4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mapping {
@@ -93,35 +95,6 @@ impl Classic {
             Self::RestrictedCone => "restricted cone",
             Self::PortRestrictedCone => "port-restricted cone",
             Self::Symmetric => "symmetric",
-        }
-    }
-}
-
-/// Something odd that came in place of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Oddity {
-    /// The answer came from here, not from where it was due.
-    WrongSource(SocketAddr),
-    /// What came was not STUN.
-    NotStun,
-    /// What came was a damaged answer, or one without an address in it.
-    Damaged,
-    /// What came answered nothing that was asked.
-    Forged,
-}
-
-impl fmt::Display for Oddity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::WrongSource(from) => write!(
-                f,
-                "an answer came from {from}, which was not asked: the server has several addresses, or something between changes them"
-            ),
-            Self::NotStun => f.write_str("what answers there is not a STUN server"),
-            Self::Damaged => f.write_str("its answers are damaged"),
-            Self::Forged => f.write_str(
-                "what came was no answer to what was asked: forged, or not from a STUN server",
-            ),
         }
     }
 }

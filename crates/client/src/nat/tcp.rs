@@ -15,7 +15,8 @@ use super::ask::{Ask, Port, Reply, Step};
 use super::driver::local_ip;
 use super::exchange::{answer, request};
 use super::mapping::MappingTest;
-use super::report::{Learned, Mapping, Oddity, Unknown};
+use super::report::{Learned, Mapping, Unknown};
+use crate::Oddity;
 use turnd_proto::wire::message::decode;
 
 /// Finds out how TCP ports are mapped towards `server`, each connection within `patience`.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::ask::Port;
 use super::*;
+use crate::Oddity;
 use turnd_proto::Now;
 use turnd_proto::auth::Authenticator;
 use turnd_proto::auth::nonce::NonceKey;

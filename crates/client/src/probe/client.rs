@@ -23,7 +23,7 @@ use turn::proto::peeraddr::PeerAddress;
 use turn::proto::reqtrans::RequestedTransport;
 
 use super::link::Link;
-use crate::nat::Oddity;
+use crate::Oddity;
 use turnd_proto::auth::{integrity, key::Key};
 use turnd_proto::policy::peer_filter::canonical_socket;
 use turnd_proto::wire::message::decode;

@@ -7,7 +7,7 @@ use super::client::{LogIn, Login, NoResponse, Proof};
 use super::finding::Finding;
 use super::tls::date;
 use super::uri::{Transport, Uri};
-use crate::nat::Oddity;
+use crate::Oddity;
 use turnd_proto::policy::peer_filter::PeerRules;
 use turnd_proto::policy::peer_filter::{PeerFilter, Reason};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UdpSocket;
 
-use crate::nat::Oddity;
+use crate::Oddity;
 use turnd_proto::wire::classify::{Class, classify};
 
 /// The largest datagram that is read whole.
