@@ -113,10 +113,10 @@ impl Nat {
         limit: Duration,
     ) -> Report {
         // Six silences fit into the limit.
-        let patience = (limit / 8).min(Duration::from_secs(2));
+        let answer_timeout = (limit / 8).min(Duration::from_secs(2));
         let options = Options {
             second,
-            patience,
+            answer_timeout,
             limit,
             lifetime: self.lifetime,
             precision: self.lifetime.map_or(Duration::ZERO, |longest| {
@@ -128,7 +128,7 @@ impl Nat {
             driver::discover(&driver::Tokio, server, options, |stage| {
                 progress.show(server, stage);
             }),
-            timeout(limit, tcp::mapping(server, second, patience)),
+            timeout(limit, tcp::mapping(server, second, answer_timeout)),
         );
         report.tcp_mapping = tcp_mapping.unwrap_or(Err(Unknown::OutOfTime));
         report

@@ -10,6 +10,7 @@
 //! ranges that peers may not be in, by which `probe` explains a relayed address. Its codec is not used, so
 //! that client and server do not share their mistakes.
 
+mod local;
 pub mod nat;
 mod oddity;
 pub mod probe;

@@ -272,7 +272,7 @@ fn nat(mapping: Depends, filtering: Depends) -> NatType {
 
 fn options() -> Options {
     Options {
-        patience: Duration::from_millis(500),
+        answer_timeout: Duration::from_millis(500),
         ..Options::default()
     }
 }

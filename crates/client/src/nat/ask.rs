@@ -1,24 +1,23 @@
-//! What the tests ask for, and what they get.
+//! Steps of the tests, and the replies to them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::Oddity;
-use turnd_proto::wire::discovery::ChangeRequest;
 
-/// Names a UDP port of this host; each is bound when it is first used, and stays.
+/// A UDP port of this host, by number; each is bound when it is first used, and stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Port(pub usize);
 
 impl Port {
-    /// How many there are.
+    /// Number of ports.
     pub const COUNT: usize = 6;
 
-    /// Of the mapping test.
+    /// Port of the mapping test.
     pub const MAPPING: Self = Self(0);
-    /// Of the filtering test, which must find its port unused (RFC 5780 §4.1).
+    /// Port of the filtering test, which must find it unused (RFC 5780 §4.1).
     pub const FILTERING: Self = Self(1);
-    /// Of the hairpinning test.
+    /// Ports of the hairpinning test.
     pub const HAIRPIN: [Self; 2] = [Self(2), Self(3)];
     /// X of the lifetime test (RFC 5780 §4.6).
     pub const LIFETIME_X: Self = Self(4);
@@ -26,17 +25,26 @@ impl Port {
     pub const LIFETIME_Y: Self = Self(5);
 }
 
+/// CHANGE-REQUEST (RFC 5780 §7.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Answer from the other address.
+    pub ip: bool,
+    /// Answer from the other port.
+    pub port: bool,
+}
+
 /// A Binding request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// Leaves from here.
+    /// Local port to send from.
     pub port: Port,
-    /// Goes there.
+    /// Destination.
     pub to: SocketAddr,
-    /// The answer is due from there.
+    /// Address from which the answer is due.
     pub from: SocketAddr,
-    /// CHANGE-REQUEST.
-    pub change: ChangeRequest,
+    /// CHANGE-REQUEST, left out when nothing is to change.
+    pub change: Change,
     /// RESPONSE-PORT, and the local port that it leads to.
     pub answer_at: Option<(u16, Port)>,
 }
@@ -49,22 +57,22 @@ impl Ask {
             port,
             to,
             from: to,
-            change: ChangeRequest::default(),
+            change: Change::default(),
             answer_at: None,
         }
     }
 }
 
-/// One end of the hairpinning test: a local port and what the world calls it.
+/// One end of the hairpinning test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// The local port.
+    /// Local port.
     pub port: Port,
-    /// Its public address.
+    /// Public address of that port.
     pub mapped: SocketAddr,
 }
 
-/// What a test wants next.
+/// Next action of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<T> {
     /// Ask a server; the reply is [`Reply::Answer`], [`Reply::Error`] or [`Reply::Silent`].
@@ -73,33 +81,33 @@ pub enum Step<T> {
     Cross([End; 2]),
     /// Let time pass; the reply is [`Reply::Waited`].
     Wait(Duration),
-    /// The result.
+    /// End with this result.
     Done(T),
 }
 
 /// A success response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The port that it came to.
+    /// Local port at which the answer arrived.
     pub at: Port,
-    /// That port's local address.
+    /// Local address of that port.
     pub local: SocketAddr,
     /// XOR-MAPPED-ADDRESS, else MAPPED-ADDRESS.
     pub mapped: SocketAddr,
-    /// MAPPED-ADDRESS, when both were there.
+    /// MAPPED-ADDRESS, when both were in the answer.
     pub plain: Option<SocketAddr>,
     /// OTHER-ADDRESS.
     pub other: Option<SocketAddr>,
 }
 
-/// What a test gets for its step.
+/// Outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// A success response.
     Answer(Answer),
     /// An error response with this code.
     Error(u16),
-    /// No answer in time; perhaps something else.
+    /// No answer in time; perhaps something odd in its place.
     Silent(Option<Oddity>),
     /// Whether either end's packet reached the other.
     Crossed(bool),

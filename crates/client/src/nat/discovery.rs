@@ -1,11 +1,8 @@
 //! All tests over UDP in their order.
 
-use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-
-use stun::agent::TransactionId;
 
 use super::ask::{Answer, Reply, Step};
 use super::exchange::{Arrived, Exchange, Transmit};
@@ -14,19 +11,20 @@ use super::hairpin::HairpinTest;
 use super::lifetime::LifetimeTest;
 use super::mapping::{MappingTest, is_other};
 use super::report::{Filtering, Report, Unknown};
+use crate::turn::Transactions;
 
-/// What to find out, and how long that may take.
+/// Choice of tests, and the time that they may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// A second server, for the mapping when the first one has no other address.
     pub second: Option<SocketAddr>,
-    /// How long an answer may take.
-    pub patience: Duration,
-    /// How long all tests but that of the lifetime may take.
+    /// Time limit of one answer.
+    pub answer_timeout: Duration,
+    /// Time limit of all tests but the one of the lifetime.
     pub limit: Duration,
-    /// The longest lifetime to look for; `None`: do not look.
+    /// Longest lifetime to look for; `None`: do not look.
     pub lifetime: Option<Duration>,
-    /// How exactly.
+    /// Greatest uncertainty of the lifetime.
     pub precision: Duration,
 }
 
@@ -34,7 +32,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             second: None,
-            patience: Duration::from_secs(2),
+            answer_timeout: Duration::from_secs(2),
             limit: Duration::from_secs(20),
             lifetime: None,
             precision: Duration::from_secs(5),
@@ -42,18 +40,18 @@ impl Default for Options {
     }
 }
 
-/// What is being found out.
+/// The test that is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Whether UDP gets through, and the mapping.
+    /// UDP gets through, and how ports are mapped.
     Mapping,
-    /// The filter.
+    /// Packets that are let in.
     Filtering,
-    /// The hairpin.
+    /// Packets to this host's own public address.
     Hairpinning,
-    /// The lifetime; now trying this time.
+    /// The lifetime of a mapping; this time is tried.
     Lifetime(Duration),
-    /// Nothing any more.
+    /// No test: all are done.
     Finished,
 }
 
@@ -69,8 +67,7 @@ pub struct Discovery {
     exchange: Option<Exchange>,
     limit: Instant,
     outgoing: VecDeque<Transmit>,
-    /// Transactions of steps that are over.
-    late: HashSet<TransactionId>,
+    transactions: Transactions,
     report: Report,
 }
 
@@ -99,14 +96,14 @@ impl Discovery {
             exchange: None,
             limit: now + options.limit,
             outgoing: VecDeque::new(),
-            late: HashSet::new(),
+            transactions: Transactions::default(),
             report,
         };
         discovery.advance(now, None);
         discovery
     }
 
-    /// What is being done now.
+    /// The test that is running now.
     #[must_use]
     pub fn stage(&self) -> Stage {
         match &self.test {
@@ -118,7 +115,7 @@ impl Discovery {
         }
     }
 
-    /// What is known so far.
+    /// The results so far.
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
@@ -129,10 +126,12 @@ impl Discovery {
         self.outgoing.pop_front()
     }
 
-    /// When to call [`Self::handle_timeout`]; `None` when all is done.
+    /// Time of the next [`Self::handle_timeout`]; `None` when all is done.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let next = self.exchange.as_ref()?.poll_timeout();
+        let deadline = self.exchange.as_ref()?.deadline();
+        let next = self.transactions.poll_timeout();
+        let next = next.map_or(deadline, |next| next.min(deadline));
         Some(match self.test {
             Test::Lifetime(_) => next,
             _ => next.min(self.limit),
@@ -141,11 +140,9 @@ impl Discovery {
 
     /// Takes a datagram.
     pub fn handle_datagram(&mut self, now: Instant, arrived: &Arrived<'_>) {
-        let late = &self.late;
-        let reply = self
-            .exchange
-            .as_mut()
-            .and_then(|exchange| exchange.handle_datagram(arrived, |id| late.contains(&id)));
+        let exchange = self.exchange.as_mut();
+        let reply =
+            exchange.and_then(|exchange| exchange.handle_datagram(arrived, &self.transactions));
         if let Some(reply) = reply {
             self.advance(now, Some(reply));
         }
@@ -153,7 +150,7 @@ impl Discovery {
 
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let Some(exchange) = &mut self.exchange else {
+        let Some(exchange) = &self.exchange else {
             return;
         };
         if self.limit <= now && !matches!(self.test, Test::Lifetime(_)) {
@@ -161,9 +158,17 @@ impl Discovery {
         }
         match exchange.handle_timeout(now) {
             Some(reply) => self.advance(now, Some(reply)),
-            None => self
-                .outgoing
-                .extend(exchange.poll_transmit(now).into_iter().flatten()),
+            None => self.transmit(now),
+        }
+    }
+
+    /// Takes the requests that are due.
+    fn transmit(&mut self, now: Instant) {
+        let Some(exchange) = &self.exchange else {
+            return;
+        };
+        while let Some((id, bytes)) = self.transactions.poll_transmit(now) {
+            self.outgoing.extend(exchange.transmit(id, bytes));
         }
     }
 
@@ -202,13 +207,14 @@ impl Discovery {
 
     /// Hands a reply to the test that is on, and begins what comes next.
     fn advance(&mut self, now: Instant, mut reply: Option<Reply>) {
-        if let Some(exchange) = self.exchange.take() {
-            self.late.extend(exchange.transactions());
-        }
+        self.exchange = None;
+        self.transactions.end_all();
         if let Some(Reply::Answer(answer)) = &reply {
             self.observe(answer);
         }
+        let timeout = self.options.answer_timeout;
         loop {
+            let first = self.first_timeout();
             let exchange = match &mut self.test {
                 Test::Mapping(test) => match test.step(reply) {
                     Step::Done(mapped) => {
@@ -218,7 +224,7 @@ impl Discovery {
                         self.test = self.filtering(&first);
                         None
                     }
-                    step => Exchange::new(&step, now, self.patience()),
+                    step => Exchange::new(&step, now, first, &mut self.transactions),
                 },
                 Test::Filtering(test) => match test.step(reply) {
                     Step::Done(filtering) => {
@@ -226,7 +232,7 @@ impl Discovery {
                         self.test = Test::Hairpin(HairpinTest::new(self.server));
                         None
                     }
-                    step => Exchange::new(&step, now, self.options.patience),
+                    step => Exchange::new(&step, now, timeout, &mut self.transactions),
                 },
                 Test::Hairpin(test) => match test.step(reply) {
                     Step::Done(hairpinning) => {
@@ -237,36 +243,34 @@ impl Discovery {
                         self.test = Test::Lifetime(test);
                         None
                     }
-                    step => Exchange::new(&step, now, self.options.patience),
+                    step => Exchange::new(&step, now, timeout, &mut self.transactions),
                 },
                 Test::Lifetime(test) => match test.step(reply) {
                     Step::Done(lifetime) => {
                         self.report.lifetime = lifetime;
                         return self.finish();
                     }
-                    step => Exchange::new(&step, now, self.options.patience),
+                    step => Exchange::new(&step, now, timeout, &mut self.transactions),
                 },
                 Test::Finished => return self.finish(),
             };
-            if let Some(mut exchange) = exchange {
-                self.outgoing
-                    .extend(exchange.poll_transmit(now).into_iter().flatten());
-                self.exchange = Some(exchange);
-                return;
+            if exchange.is_some() {
+                self.exchange = exchange;
+                return self.transmit(now);
             }
             reply = None;
         }
     }
 
-    /// The first request of all may wait twice as long: a verdict hangs on it.
-    fn patience(&self) -> Duration {
+    /// Time limit of the next answer: the very first may take twice as long, as all else hangs on it.
+    fn first_timeout(&self) -> Duration {
         match self.report.mapped {
-            Ok(_) => self.options.patience,
-            Err(_) => self.options.patience * 2,
+            Ok(_) => self.options.answer_timeout,
+            Err(_) => self.options.answer_timeout * 2,
         }
     }
 
-    /// What any answer shows of the NAT.
+    /// Takes from any answer what it shows of the NAT.
     fn observe(&mut self, answer: &Answer) {
         let preserved = answer.mapped.port() == answer.local.port();
         let report = &mut self.report;

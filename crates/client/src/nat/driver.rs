@@ -10,16 +10,17 @@ use tokio::time::sleep_until;
 
 use super::ask::Port;
 use super::{Arrived, Discovery, Options, Report, Stage};
+use crate::local::local_ip;
 
-/// The longest datagram that is looked at whole.
+/// Longest datagram that is read whole.
 const BUFFER: usize = 2048;
 
 /// A UDP socket.
 pub trait Socket {
-    /// The address that it is bound to, never a wildcard.
+    /// Local address, never a wildcard.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
     /// Sends a datagram.
@@ -30,9 +31,9 @@ pub trait Socket {
     -> impl Future<Output = io::Result<(usize, SocketAddr)>>;
 }
 
-/// Where sockets come from.
+/// A source of sockets.
 pub trait Network {
-    /// Its sockets.
+    /// Sockets of this network.
     type Socket: Socket;
 
     /// A socket on an unused random port of the local address from which `server` is reached.
@@ -51,18 +52,6 @@ impl Network for Tokio {
     }
 }
 
-/// The address of this host from which `server` is reached; sends nothing.
-pub(super) fn local_ip(server: SocketAddr) -> io::Result<std::net::IpAddr> {
-    let any: SocketAddr = if server.is_ipv4() {
-        ([0, 0, 0, 0], 0).into()
-    } else {
-        ([0u16; 8], 0).into()
-    };
-    let socket = std::net::UdpSocket::bind(any)?;
-    socket.connect(server)?;
-    Ok(socket.local_addr()?.ip())
-}
-
 impl Socket for UdpSocket {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.local_addr()
@@ -77,9 +66,9 @@ impl Socket for UdpSocket {
     }
 }
 
-/// Finds out what is between this host and `server`; `progress` hears of each stage as it begins.
+/// Finds out about the NAT between this host and `server`; `progress` hears of each stage as it begins.
 ///
-/// Ends within [`Options::limit`], and what the lifetime takes.
+/// Ends within [`Options::limit`], but for the test of the lifetime.
 pub async fn discover<N: Network>(
     network: &N,
     server: SocketAddr,

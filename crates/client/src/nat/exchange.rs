@@ -5,44 +5,41 @@ use std::time::{Duration, Instant};
 
 use stun::agent::TransactionId;
 use stun::attributes::{ATTR_MAPPED_ADDRESS, ATTR_OTHER_ADDRESS, ATTR_XORMAPPED_ADDRESS};
-use stun::error_code::ErrorCodeAttribute;
 use stun::message::{
-    BINDING_REQUEST, CLASS_ERROR_RESPONSE, CLASS_REQUEST, CLASS_SUCCESS_RESPONSE, Getter,
-    METHOD_BINDING, Message, Setter,
+    CLASS_ERROR_RESPONSE, CLASS_REQUEST, CLASS_SUCCESS_RESPONSE, METHOD_BINDING, Message,
 };
 
-use super::ask::{Answer, Ask, End, Port, Reply, Step};
+use super::ask::{Answer, Ask, Change, End, Port, Reply, Step};
 use crate::Oddity;
-use turnd_proto::policy::peer_filter::canonical_socket;
-use turnd_proto::wire::address;
-use turnd_proto::wire::classify::{Class, classify};
-use turnd_proto::wire::discovery::ResponsePort;
-use turnd_proto::wire::message::decode;
+use crate::turn::message::{
+    self, canonical, change_request, decode, error_code, plain_address, response_port, xor_address,
+};
+use crate::turn::{Expected, Timing, Transactions};
 
-/// The first request is repeated after this time, and then after twice the time each.
+/// Wait before a request is sent for the second time; it doubles each time.
 const FIRST_RTO: Duration = Duration::from_millis(250);
 
 /// A datagram to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transmit {
-    /// From this port.
+    /// Local port to send from.
     pub port: Port,
-    /// There.
+    /// Destination.
     pub to: SocketAddr,
-    /// What.
+    /// The encoded STUN message.
     pub bytes: Vec<u8>,
 }
 
-/// A datagram that came.
+/// A datagram that has arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrived<'a> {
-    /// To this port.
+    /// Local port at which it arrived.
     pub port: Port,
-    /// Whose local address this is, never a wildcard.
+    /// Local address of that port, never a wildcard.
     pub local: SocketAddr,
-    /// From there.
+    /// Sender.
     pub from: SocketAddr,
-    /// What.
+    /// Payload of the datagram.
     pub bytes: &'a [u8],
 }
 
@@ -50,10 +47,9 @@ pub struct Arrived<'a> {
 #[derive(Debug)]
 pub(super) struct Exchange {
     kind: Kind,
-    requests: Vec<(Transmit, TransactionId)>,
+    /// The requests of the step, with the port and the destination of each.
+    requests: Vec<(TransactionId, Port, SocketAddr)>,
     deadline: Instant,
-    /// When to repeat, and after how long again.
-    repeat: Option<(Instant, Duration)>,
     oddity: Option<Oddity>,
 }
 
@@ -66,52 +62,55 @@ enum Kind {
 
 impl Exchange {
     /// Begins a step; `None` for [`Step::Done`].
-    pub(super) fn new<T>(step: &Step<T>, now: Instant, patience: Duration) -> Option<Self> {
-        let (kind, requests) = match step {
-            Step::Ask(ask) => (Kind::Ask(*ask), vec![request(ask)]),
-            Step::Cross([one, two]) => (
-                Kind::Cross([*one, *two]),
-                vec![
-                    request(&Ask::plain(one.port, two.mapped)),
-                    request(&Ask::plain(two.port, one.mapped)),
-                ],
-            ),
-            Step::Wait(time) => {
-                return Some(Self {
-                    kind: Kind::Wait,
-                    requests: Vec::new(),
-                    deadline: now + *time,
-                    repeat: None,
-                    oddity: None,
-                });
+    pub(super) fn new<T>(
+        step: &Step<T>,
+        now: Instant,
+        timeout: Duration,
+        transactions: &mut Transactions,
+    ) -> Option<Self> {
+        let (kind, asks, time) = match step {
+            Step::Ask(ask) => (Kind::Ask(*ask), vec![*ask], timeout),
+            Step::Cross([one, two]) => {
+                let asks = [(one, two), (two, one)];
+                let asks = asks.map(|(from, to)| Ask::plain(from.port, to.mapped));
+                (Kind::Cross([*one, *two]), asks.to_vec(), timeout)
             }
+            Step::Wait(time) => (Kind::Wait, Vec::new(), *time),
             Step::Done(_) => return None,
+        };
+        let timing = Timing {
+            rto: FIRST_RTO,
+            sends: u32::MAX,
+            timeout,
+        };
+        let start = |ask: &Ask| {
+            let request = request(ask);
+            let id = request.transaction_id;
+            transactions.start(now, request, timing);
+            (id, ask.port, ask.to)
         };
         Some(Self {
             kind,
-            requests,
-            deadline: now + patience,
-            repeat: Some((now, FIRST_RTO)),
+            requests: asks.iter().map(start).collect(),
+            deadline: now + time,
             oddity: None,
         })
     }
 
-    /// The transactions, whose late answers belong to nothing afterwards.
-    pub(super) fn transactions(&self) -> impl Iterator<Item = TransactionId> {
-        self.requests.iter().map(|(_, id)| *id)
+    /// The datagram that carries a request of this step.
+    pub(super) fn transmit(&self, id: TransactionId, bytes: &[u8]) -> Option<Transmit> {
+        let mut requests = self.requests.iter();
+        let (_, port, to) = requests.find(|(of, ..)| *of == id)?;
+        Some(Transmit {
+            port: *port,
+            to: *to,
+            bytes: bytes.to_vec(),
+        })
     }
 
-    /// What is due to be sent.
-    pub(super) fn poll_transmit(&mut self, now: Instant) -> Option<Vec<Transmit>> {
-        let (at, rto) = self.repeat.filter(|(at, _)| *at <= now)?;
-        self.repeat = Some((at.max(now) + rto, rto * 2));
-        Some(self.requests.iter().map(|(t, _)| t.clone()).collect())
-    }
-
-    /// When something is due.
-    pub(super) fn poll_timeout(&self) -> Instant {
-        let repeat = self.repeat.map_or(self.deadline, |(at, _)| at);
-        repeat.min(self.deadline)
+    /// Time at which the step ends without a reply.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     /// The reply once the time is up.
@@ -123,29 +122,21 @@ impl Exchange {
         })
     }
 
-    /// The reply if this is one; `late` tells transactions of former steps.
+    /// The reply, if the datagram is one.
     pub(super) fn handle_datagram(
         &mut self,
         arrived: &Arrived<'_>,
-        late: impl Fn(TransactionId) -> bool,
+        transactions: &Transactions,
     ) -> Option<Reply> {
-        let mut message = Message::new();
-        if decode(arrived.bytes, &mut message).is_err() || message.typ.method != METHOD_BINDING {
-            self.oddity.get_or_insert(match classify(arrived.bytes) {
-                Class::Stun => Oddity::Damaged,
-                _ => Oddity::NotStun,
-            });
-            return None;
-        }
-        let ours = self
-            .requests
-            .iter()
-            .any(|(_, id)| *id == message.transaction_id);
-        if !ours {
-            if !late(message.transaction_id) {
-                self.oddity.get_or_insert(Oddity::Forged);
-            }
-            return None;
+        let message = match decode(arrived.bytes) {
+            Ok(message) if message.typ.method == METHOD_BINDING => message,
+            Ok(_) => return self.odd(Oddity::Damaged),
+            Err(oddity) => return self.odd(oddity),
+        };
+        match transactions.expects(message.transaction_id) {
+            Expected::Now => {}
+            Expected::Late => return None,
+            Expected::Never => return self.odd(Oddity::Forged),
         }
         match (self.kind, message.typ.class) {
             (Kind::Cross(ends), CLASS_REQUEST) => {
@@ -153,20 +144,15 @@ impl Exchange {
                 at_an_end.then_some(Reply::Crossed(true))
             }
             (Kind::Ask(ask), CLASS_SUCCESS_RESPONSE | CLASS_ERROR_RESPONSE) => {
-                let from = canonical_socket(arrived.from);
+                let from = canonical(arrived.from);
+                let refused = message.typ.class == CLASS_ERROR_RESPONSE;
                 // Refusals come from the address that was asked.
-                if from != ask.from && from != ask.to {
+                if from != ask.from && !(refused && from == ask.to) {
                     self.oddity = Some(Oddity::WrongSource(from));
                     return None;
                 }
-                if message.typ.class == CLASS_ERROR_RESPONSE {
-                    let mut code = ErrorCodeAttribute::default();
-                    let code = code.get_from(&message).map(|()| code.code.0);
-                    return Some(Reply::Error(code.unwrap_or(0)));
-                }
-                if from != ask.from {
-                    self.oddity = Some(Oddity::WrongSource(from));
-                    return None;
+                if refused {
+                    return Some(Reply::Error(error_code(&message).unwrap_or(0)));
                 }
                 let answer = answer(&message, arrived);
                 if answer.is_none() {
@@ -177,45 +163,34 @@ impl Exchange {
             _ => None,
         }
     }
+
+    fn odd(&mut self, oddity: Oddity) -> Option<Reply> {
+        self.oddity.get_or_insert(oddity);
+        None
+    }
 }
 
-/// What a success response says; `None` without an address.
+/// The addresses in a success response; `None` without a mapped one.
 pub(super) fn answer(message: &Message, arrived: &Arrived<'_>) -> Option<Answer> {
-    let plain_address = |typ| {
-        let value = message.get(typ).ok()?;
-        address::decode_plain(&value).map(canonical_socket)
-    };
-    let xor = message.get(ATTR_XORMAPPED_ADDRESS).ok();
-    let xor = xor.and_then(|value| address::decode_xor(&value, &message.transaction_id));
-    let plain = plain_address(ATTR_MAPPED_ADDRESS);
-    let mapped = xor.or(plain).map(canonical_socket)?;
+    let xor = xor_address(message, ATTR_XORMAPPED_ADDRESS);
+    let plain = plain_address(message, ATTR_MAPPED_ADDRESS);
     Some(Answer {
         at: arrived.port,
-        local: canonical_socket(arrived.local),
-        mapped,
+        local: canonical(arrived.local),
+        mapped: xor.or(plain)?,
         plain: plain.filter(|_| xor.is_some()),
-        other: plain_address(ATTR_OTHER_ADDRESS),
+        other: plain_address(message, ATTR_OTHER_ADDRESS),
     })
 }
 
-/// A Binding request with a fresh transaction.
-pub(super) fn request(ask: &Ask) -> (Transmit, TransactionId) {
-    let mut setters: Vec<Box<dyn Setter>> = vec![Box::new(BINDING_REQUEST)];
-    if !ask.change.is_none() {
-        setters.push(Box::new(ask.change));
+/// Encodes a request.
+pub(super) fn request(ask: &Ask) -> Message {
+    let mut attributes = Vec::new();
+    if ask.change != Change::default() {
+        attributes.push(change_request(ask.change.ip, ask.change.port));
     }
     if let Some((port, _)) = ask.answer_at {
-        setters.push(Box::new(ResponsePort(port)));
+        attributes.push(response_port(port));
     }
-    let id = TransactionId(crate::random::bytes());
-    let mut message = Message::new();
-    message.transaction_id = id;
-    let built = message.build(&setters);
-    debug_assert!(built.is_ok(), "these setters do not fail: {built:?}");
-    let transmit = Transmit {
-        port: ask.port,
-        to: ask.to,
-        bytes: message.raw,
-    };
-    (transmit, id)
+    message::request(METHOD_BINDING, attributes)
 }

@@ -2,12 +2,11 @@
 
 use std::net::SocketAddr;
 
-use super::ask::{Ask, Port, Reply, Step};
+use super::ask::{Ask, Change, Port, Reply, Step};
 use super::mapping::failed;
 use super::report::{Filtering, Learned, Unknown};
-use turnd_proto::wire::discovery::ChangeRequest;
 
-/// Has the server answer from elsewhere to a port that has sent to nobody else.
+/// Filtering test: the server answers from elsewhere to a port that has sent to nobody else.
 #[derive(Clone, Debug)]
 pub struct FilteringTest {
     server: SocketAddr,
@@ -69,7 +68,7 @@ impl FilteringTest {
     fn ask(&self, ip: bool, from: SocketAddr) -> Step<Learned<Filtering>> {
         Step::Ask(Ask {
             from,
-            change: ChangeRequest { ip, port: true },
+            change: Change { ip, port: true },
             ..Ask::plain(Port::FILTERING, self.server)
         })
     }

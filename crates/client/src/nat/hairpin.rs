@@ -6,7 +6,7 @@ use super::ask::{Answer, Ask, End, Port, Reply, Step};
 use super::mapping::failed;
 use super::report::{Learned, Unknown};
 
-/// Sends between two ports of this host by their public addresses.
+/// Hairpinning test: sends between two ports of this host by their public addresses.
 ///
 /// Both send, as two WebRTC peers would, so that a filter alone does not hide the hairpin.
 #[derive(Clone, Debug)]

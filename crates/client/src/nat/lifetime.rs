@@ -7,10 +7,10 @@ use super::ask::{Ask, Port, Reply, Step};
 use super::mapping::failed;
 use super::report::{Learned, Lifetime, Unknown};
 
-/// Leaves a mapping alone for ever other times, and has the server try it by way of another port.
+/// Lifetime test: leaves a mapping alone for one time after another, and has the server try it by way of another port.
 ///
-/// The times double from an eighth of the longest until one is too long, then the search halves
-/// what is between.
+/// The times double from an eighth of the longest until one is too long; then the search halves the
+/// interval between.
 #[derive(Clone, Debug)]
 pub struct LifetimeTest {
     server: SocketAddr,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::ask::{Answer, Ask, Port, Reply, Step};
 use super::report::{Learned, Mapping, Unknown};
 
-/// What the test finds.
+/// Result of the test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapped {
     /// The answer to the first request: UDP gets through.
@@ -14,10 +14,10 @@ pub struct Mapped {
     pub mapping: Learned<Mapping>,
 }
 
-/// Asks the server, its other address, and its other address and port.
+/// Mapping test: asks the server, its other address, and its other address and port.
 ///
 /// Without OTHER-ADDRESS a second, plain server takes the place of the other address: it shows
-/// whether the mapping depends on the endpoint, not on what of it.
+/// whether the mapping depends on the endpoint, but not whether on its address or its port.
 #[derive(Clone, Debug)]
 pub struct MappingTest {
     server: SocketAddr,
@@ -132,7 +132,7 @@ pub(super) fn is_other(server: SocketAddr, other: SocketAddr) -> bool {
         && other.port() != 0
 }
 
-/// Why a reply is no answer.
+/// Reason why a reply is no answer.
 pub(super) fn failed(server: SocketAddr, reply: Reply) -> Unknown {
     match reply {
         Reply::Error(code) => Unknown::Refused(server, code),

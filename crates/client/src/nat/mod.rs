@@ -1,4 +1,4 @@
-//! Finding out what NAT this host is behind (RFC 5780), and what RFC 3489 called it.
+//! Tests of the NAT that this host is behind (RFC 5780), with the names of RFC 3489.
 //!
 //! The tests are state machines without sockets or clock: [`mapping::MappingTest`],
 //! [`filtering::FilteringTest`], [`hairpin::HairpinTest`] and [`lifetime::LifetimeTest`] take

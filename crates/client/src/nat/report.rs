@@ -1,4 +1,4 @@
-//! What was learned.
+//! The results.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -32,14 +32,14 @@ impl Mapping {
     }
 }
 
-/// From whom packets are let in to a port that has sent to someone (RFC 4787 §5).
+/// Senders whose packets are let in to a port that has sent to someone (RFC 4787 §5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filtering {
-    /// From everyone.
+    /// Everyone.
     EndpointIndependent,
-    /// From every port of the address that it has sent to.
+    /// Every port of an address that the port has sent to.
     AddressDependent,
-    /// From the very address and port that it has sent to.
+    /// The very address and port that the port has sent to.
     AddressAndPortDependent,
 }
 
@@ -55,12 +55,12 @@ impl Filtering {
     }
 }
 
-/// How long a mapping lives without traffic, as far as it was watched.
+/// Lifetime of a mapping without traffic, as far as it was watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime {
-    /// It was alive after so long.
+    /// Longest time after which the mapping was alive.
     pub alive: Duration,
-    /// It was gone after so long; `None`: never seen gone.
+    /// Shortest time after which the mapping was gone; `None`: never seen gone.
     pub gone: Option<Duration>,
 }
 
@@ -71,7 +71,7 @@ pub enum Classic {
     UdpBlocked,
     /// Neither NAT nor filter.
     OpenInternet,
-    /// No NAT, but answers only from where was sent to.
+    /// No NAT, but only answers from addresses that were sent to come in.
     SymmetricFirewall,
     /// Endpoint-independent mapping and filtering.
     FullCone,
@@ -99,7 +99,7 @@ impl Classic {
     }
 }
 
-/// Why something could not be learned.
+/// Reason why something could not be learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unknown {
     /// No answer from the server.
@@ -108,13 +108,13 @@ pub enum Unknown {
     Refused(SocketAddr, u16),
     /// The server has no second address to answer from.
     NoOtherAddress,
-    /// Answers from the second address did not come when it was asked.
+    /// No answer from the second address.
     OtherSilent(SocketAddr),
     /// The server does not do what the test needs.
     NotSupported(&'static str),
     /// There is no NAT, so there is nothing to learn.
     NotTranslated,
-    /// Nobody asked for it.
+    /// The user has not asked for it.
     NotAsked,
     /// The time was up.
     OutOfTime,
@@ -149,25 +149,25 @@ impl fmt::Display for Unknown {
 
 impl std::error::Error for Unknown {}
 
-/// A result, or why there is none.
+/// A result, or the reason why there is none.
 pub type Learned<T> = Result<T, Unknown>;
 
-/// Everything about one family of addresses.
+/// All results of one address family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Who was asked.
+    /// Server that was asked.
     pub server: SocketAddr,
-    /// This host's end.
+    /// Local address.
     pub local: Option<SocketAddr>,
-    /// What the server saw of it.
+    /// Public address: the client's address as the server saw it.
     pub mapped: Learned<SocketAddr>,
     /// The mapping of UDP ports.
     pub mapping: Learned<Mapping>,
-    /// The filter in front of UDP ports.
+    /// Filtering of packets to UDP ports.
     pub filtering: Learned<Filtering>,
     /// Whether two hosts behind the NAT reach each other by their public addresses.
     pub hairpinning: Learned<bool>,
-    /// How long a mapping lives without traffic.
+    /// Lifetime of a UDP mapping without traffic.
     pub lifetime: Learned<Lifetime>,
     /// Whether the public port is the local one.
     pub port_preservation: Learned<bool>,
@@ -201,7 +201,7 @@ impl Report {
         Some(self.mapped.ok()? != self.local?)
     }
 
-    /// The RFC 3489 name (N8); `None` when not enough is known for one.
+    /// The RFC 3489 name; `None` when not enough is known for one.
     #[must_use]
     pub fn classic(&self) -> Option<Classic> {
         if let Err(Unknown::Silent(_, None)) = self.mapped {
@@ -225,7 +225,7 @@ impl Report {
         })
     }
 
-    /// What it means for WebRTC: whether peers connect directly, or TURN is needed.
+    /// The meaning for WebRTC: whether peers connect directly, or TURN is needed.
     #[must_use]
     pub fn meaning(&self) -> &'static str {
         use Filtering as F;

@@ -2,31 +2,30 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use stun::message::{MESSAGE_HEADER_SIZE, Message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::Arrived;
 use super::ask::{Ask, Port, Reply, Step};
-use super::driver::local_ip;
-use super::exchange::{answer, request};
+use super::exchange::answer;
 use super::mapping::MappingTest;
 use super::report::{Learned, Mapping, Unknown};
 use crate::Oddity;
-use turnd_proto::wire::message::decode;
+use crate::local::local_ip;
+use crate::turn::{Client, Event, Framing, Request, Response};
 
-/// Finds out how TCP ports are mapped towards `server`, each connection within `patience`.
+/// Finds out how TCP ports are mapped towards `server`; each connection may take `limit`.
 ///
 /// # Errors
-/// Why it could not be found out.
+/// The reason why it could not be found out.
 pub async fn mapping(
     server: SocketAddr,
     second: Option<SocketAddr>,
-    patience: Duration,
+    limit: Duration,
 ) -> Learned<Mapping> {
     let mut test = MappingTest::new(server, second);
     let mut local = None;
@@ -40,7 +39,7 @@ pub async fn mapping(
             Step::Cross(_) | Step::Wait(_) => return Err(Unknown::NotSupported("TCP")),
         };
         reply = Some(
-            match timeout(patience, exchange(&ask, &mut local, &mut streams)).await {
+            match timeout(limit, exchange(&ask, &mut local, &mut streams)).await {
                 Ok(Ok(reply)) => reply,
                 Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     return Err(Unknown::NotSupported("TCP"));
@@ -68,35 +67,50 @@ async fn exchange(
     // The port is settled by the first bind, before anything is connected.
     let bound = *local.insert(socket.local_addr()?);
     let mut stream = socket.connect(ask.to).await?;
-    let (transmit, id) = request(ask);
-    stream.write_all(&transmit.bytes).await?;
-    let mut bytes = vec![0; MESSAGE_HEADER_SIZE];
-    stream.read_exact(&mut bytes).await?;
-    let body = usize::from(u16::from_be_bytes([bytes[2], bytes[3]]));
-    bytes.resize(MESSAGE_HEADER_SIZE + body, 0);
-    let mut message = Message::new();
-    if bytes[0] > 3 {
-        return Ok(Reply::Silent(Some(Oddity::NotStun)));
-    }
-    stream.read_exact(&mut bytes[MESSAGE_HEADER_SIZE..]).await?;
+    let response = match binding(&mut stream).await? {
+        Ok(response) => response,
+        Err(oddity) => return Ok(Reply::Silent(Some(oddity))),
+    };
     streams.push(stream);
-    if decode(&bytes, &mut message).is_err() || message.transaction_id != id {
-        return Ok(Reply::Silent(Some(Oddity::Damaged)));
+    if let Some(code) = response.error {
+        return Ok(Reply::Error(code));
     }
     let arrived = Arrived {
         port: Port::MAPPING,
         local: bound,
         from: ask.to,
-        bytes: &bytes,
+        bytes: &response.message.raw,
     };
-    Ok(answer(&message, &arrived).map_or(Reply::Silent(Some(Oddity::Damaged)), Reply::Answer))
+    let answer = answer(&response.message, &arrived);
+    Ok(answer.map_or(Reply::Silent(Some(Oddity::Damaged)), Reply::Answer))
+}
+
+/// The response to a Binding request, or what came in its place.
+async fn binding(stream: &mut TcpStream) -> io::Result<Result<Response, Oddity>> {
+    let mut client = Client::new(Framing::Stream);
+    client.ask_once(Instant::now(), &Request::Binding);
+    while let Some(bytes) = client.poll_transmit(Instant::now()) {
+        stream.write_all(&bytes).await?;
+    }
+    let mut buffer = [0; 2048];
+    loop {
+        match client.poll_event() {
+            Some(Event::Response(_, response)) => return Ok(Ok(response)),
+            Some(Event::Odd(oddity)) => return Ok(Err(oddity)),
+            Some(_) => return Ok(Err(Oddity::Damaged)),
+            None => {}
+        }
+        match stream.read(&mut buffer).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            len => client.handle_input(Instant::now(), &buffer[..len]),
+        }
+    }
 }
 
 /// A socket bound to `from` beside others that are.
 fn socket(from: SocketAddr) -> io::Result<TcpSocket> {
     let socket = Socket::new(Domain::for_address(from), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    #[cfg(unix)]
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&from.into())?;

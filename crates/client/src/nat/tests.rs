@@ -22,7 +22,7 @@ const SERVER: &str = "198.51.100.1:3478";
 const PUBLIC: [u8; 4] = [192, 0, 2, 1];
 const INSIDE: [u8; 4] = [10, 0, 0, 2];
 
-/// What a mapping or a filter looks at.
+/// The part of a peer's address that a mapping or a filter looks at.
 #[derive(Clone, Copy, PartialEq)]
 enum Depends {
     Nothing,
@@ -88,7 +88,7 @@ struct World {
     start: Instant,
     /// Answers come from here instead.
     forge_source: Option<SocketAddr>,
-    /// What is sent back in place of an answer.
+    /// Bytes that are sent back in place of an answer.
     garbage: Option<Vec<u8>>,
 }
 
@@ -136,7 +136,7 @@ impl World {
         Self::new(nat, ["198.51.100.1", "198.51.100.2"], Some(ports))
     }
 
-    /// What the world sees of `local` towards `to`; makes or refreshes the mapping.
+    /// The public address of `local` towards `to`; makes or refreshes the mapping.
     fn outbound(&mut self, local: SocketAddr, to: SocketAddr) -> SocketAddr {
         let (now, lifetime) = (self.now, self.nat.lifetime);
         self.entries.retain(|entry| now < entry.used + lifetime);
@@ -169,7 +169,7 @@ impl World {
         entry.mapped
     }
 
-    /// Who gets a packet for `to`, if anyone.
+    /// The local address that gets a packet for `to`, if any.
     fn inbound(&self, from: SocketAddr, to: SocketAddr) -> Option<SocketAddr> {
         let alive = |entry: &&Entry| self.now < entry.used + self.nat.lifetime;
         let entry = (self.entries.iter().filter(alive)).find(|entry| entry.mapped == to)?;
@@ -436,8 +436,7 @@ fn odd_answers_are_told_and_not_believed() {
     assert_eq!(report.classic(), None);
 
     let forged = {
-        let (transmit, _) = exchange::request(&ask::Ask::plain(Port(0), server));
-        let mut bytes = transmit.bytes;
+        let mut bytes = exchange::request(&ask::Ask::plain(Port(0), server)).raw;
         bytes[0] = 1;
         bytes
     };
@@ -459,7 +458,7 @@ fn odd_answers_are_told_and_not_believed() {
 fn the_limit_ends_it_with_what_is_known() {
     let mut world = World::paired(Nat::default());
     let report = world.discover(Options {
-        patience: Duration::from_secs(4),
+        answer_timeout: Duration::from_secs(4),
         limit: Duration::from_secs(3),
         ..Options::default()
     });
