@@ -11,6 +11,7 @@ mod nat;
 mod open_files;
 mod pidfile;
 mod probe;
+mod progress;
 mod secret;
 mod serve;
 

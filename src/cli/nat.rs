@@ -1,6 +1,5 @@
 //! `turnd nat`.
 
-use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::credentials::duration;
+use super::progress::Progress;
 use super::{Failure, say};
 use turnd_client::nat::{Learned, Lifetime, Options, Report, Stage, Unknown, driver, tcp};
 
@@ -29,7 +29,7 @@ pub(super) struct Nat {
     /// Time limit of everything but the lifetime, as 20 (seconds) or 1m.
     #[arg(long, default_value = "20s", value_name = "TIME", value_parser = duration)]
     timeout: Duration,
-    /// Also find out how long a mapping lives without traffic, up to this; takes some times as long.
+    /// Also find out how long a mapping lives without traffic, up to this time; takes several times as long.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     lifetime: Option<Duration>,
     /// Ask over IPv4 alone.
@@ -126,7 +126,7 @@ impl Nat {
         let mut progress = Progress::new();
         let (mut report, tcp_mapping) = tokio::join!(
             driver::discover(&driver::Tokio, server, options, |stage| {
-                progress.show(server, stage);
+                show(&mut progress, server, stage);
             }),
             timeout(limit, tcp::mapping(server, second, answer_timeout)),
         );
@@ -171,46 +171,16 @@ async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAdd
     Ok(addresses)
 }
 
-/// Line on a terminal that names the current step.
-struct Progress {
-    shown: bool,
-    terminal: bool,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self {
-            shown: false,
-            terminal: io::stderr().is_terminal(),
-        }
-    }
-
-    fn show(&mut self, server: SocketAddr, stage: Stage) {
-        let text = match stage {
-            Stage::Mapping => "mapping".to_owned(),
-            Stage::Filtering => "filtering".to_owned(),
-            Stage::Hairpinning => "hairpinning".to_owned(),
-            Stage::Lifetime(time) => format!("lifetime: waiting {:.0} s", time.as_secs_f64()),
-            Stage::Finished => return self.clear(),
-        };
-        if self.terminal {
-            self.shown = true;
-            // A terminal that cannot be written to shows nothing.
-            let _ = write!(io::stderr(), "\r\x1b[K{server}: {text} …");
-        }
-    }
-
-    fn clear(&mut self) {
-        if std::mem::take(&mut self.shown) {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.clear();
-    }
+/// Shows the test that is running.
+fn show(progress: &mut Progress, server: SocketAddr, stage: Stage) {
+    let text = match stage {
+        Stage::Mapping => "mapping".to_owned(),
+        Stage::Filtering => "filtering".to_owned(),
+        Stage::Hairpinning => "hairpinning".to_owned(),
+        Stage::Lifetime(time) => format!("lifetime: waiting {:.0} s", time.as_secs_f64()),
+        Stage::Finished => return progress.clear(),
+    };
+    progress.show(format_args!("{server}: {text}"));
 }
 
 fn table(report: &Report) -> String {

@@ -1,23 +1,24 @@
 //! `turnd probe`.
 
-use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use super::credentials::duration;
+use super::progress::Progress;
 use super::secret::LoginArgs;
 use super::{Failure, complain, say};
 use crate::config::file::FileConfig;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Secret};
 use crate::ice_servers;
 use turnd_client::probe::{
-    Candidate, Finding, Gathered, Login, Means, Probed, Proof, Roots, SystemDns, Target, Uri, probe,
+    Candidate, Finding, Gathered, Means, Probed, Roots, SystemDns, Target, Uri, probe,
 };
+use turnd_client::turn::{Login, Proof};
 use turnd_proto::auth::key::Key;
 
-/// Fresh credentials are good for this long.
+/// Validity of a fresh credential.
 const FRESH: Duration = Duration::from_secs(3600);
 
 /// Find out whether a STUN or TURN server would serve a browser, and what is wrong if not.
@@ -60,15 +61,19 @@ impl Probe {
             .map_err(|error| Failure::Run(format!("cannot start: {error}")))?;
         let probed = runtime.block_on(async {
             let dns = SystemDns::new();
+            let mut progress = Progress::new();
             let mut probed = Vec::new();
             for uri in &uris {
-                probed.push(probe(uri, &dns, &means, |target| progress(uri, target)).await);
+                let show = |target: &Target| {
+                    let name = target.transport.name();
+                    progress.show(format_args!("{uri}: {name} {}", target.addr));
+                };
+                probed.push(probe(uri, &dns, &means, show).await);
             }
             probed
         });
         // A resolver that hangs is left behind.
         runtime.shutdown_background();
-        clear();
         if self.json {
             let uris: Vec<Value> = probed.iter().map(as_json).collect();
             let served = probed.iter().all(Probed::serves);
@@ -128,15 +133,15 @@ impl Probe {
 
     fn login(&self) -> Result<Option<Login>, Failure> {
         let found = self.login.read("probe", FRESH, self.config.is_none())?;
-        Ok(found.map(|(user, password)| login(user, password.reveal())))
+        Ok(found.map(|(user, password)| login(user, password)))
     }
 }
 
 /// A password that looks like a key is one.
-fn login(user: String, password: &str) -> Login {
-    let proof = match Key::from_hex(password) {
+fn login(user: String, password: Secret) -> Login {
+    let proof = match Key::from_hex(password.reveal()) {
         Some(key) => Proof::Key(key),
-        None => Proof::Password(password.to_owned()),
+        None => Proof::Password(password),
     };
     Login { user, proof }
 }
@@ -160,28 +165,13 @@ fn from_config(config: &Config) -> Result<Found, Failure> {
     };
     let found = login
         .as_ref()
-        .map(|l| self::login(l.name.clone(), &l.password));
+        .map(|l| self::login(l.name.clone(), Secret::new(&*l.password)));
     let servers = ice_servers::ice_servers(config, None, login).map_err(Failure::usage)?;
     let uris: Result<_, String> = servers.urls().map(str::parse).collect();
     Ok(Found {
         uris: uris.map_err(|why| Failure::Run(format!("no addresses: {why}")))?,
         login: found,
     })
-}
-
-/// Line on a terminal that names the current step.
-fn progress(uri: &Uri, target: &Target) {
-    if io::stderr().is_terminal() {
-        let (name, addr) = (target.transport.name(), target.addr);
-        // A terminal that cannot be written to shows nothing.
-        let _ = write!(io::stderr(), "\r\x1b[K{uri}: {name} {addr} …");
-    }
-}
-
-fn clear() {
-    if io::stderr().is_terminal() {
-        let _ = write!(io::stderr(), "\r\x1b[K");
-    }
 }
 
 fn table(probed: &Probed) -> String {
@@ -327,9 +317,12 @@ mod tests {
     #[test]
     fn keys_are_told_from_passwords() {
         let key = "0x00112233445566778899aabbccddeeff";
-        assert!(matches!(login("a".into(), key).proof, Proof::Key(_)));
         assert!(matches!(
-            login("a".into(), "0x00").proof,
+            login("a".into(), Secret::new(key)).proof,
+            Proof::Key(_)
+        ));
+        assert!(matches!(
+            login("a".into(), Secret::new("0x00")).proof,
             Proof::Password(_)
         ));
     }

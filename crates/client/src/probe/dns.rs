@@ -8,8 +8,8 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 
 use super::resolve::{Dns, Naptr, Srv};
 
-/// How long the questions of which browsers ask none may take each.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Timeout of each SRV or NAPTR query, which browsers do not send.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Names as this host sees them.
 #[derive(Default)]
@@ -23,7 +23,7 @@ impl SystemDns {
     #[must_use]
     pub fn new() -> Self {
         let records = TokioResolver::builder_tokio().and_then(|mut builder| {
-            builder.options_mut().timeout = PATIENCE / 2;
+            builder.options_mut().timeout = RECORD_TIMEOUT / 2;
             builder.options_mut().attempts = 1;
             builder.build()
         });
@@ -45,7 +45,7 @@ impl SystemDns {
         };
         // Absolute, so that the search list adds nothing.
         let question = resolver.lookup(format!("{}.", name.trim_end_matches('.')), typ);
-        match tokio::time::timeout(PATIENCE, question).await {
+        match tokio::time::timeout(RECORD_TIMEOUT, question).await {
             Ok(Ok(lookup)) => lookup.answers().iter().map(|r| r.data.clone()).collect(),
             Ok(Err(_)) | Err(_) => Vec::new(),
         }

@@ -1,17 +1,18 @@
-//! From what went wrong to what to do.
+//! Causes and remedies.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use super::client::{LogIn, Login, NoResponse, Proof};
+use super::connection::NoResponse;
 use super::finding::Finding;
 use super::tls::date;
 use super::uri::{Transport, Uri};
 use crate::Oddity;
+use crate::turn::{ChallengeError, Login, Proof};
 use turnd_proto::policy::peer_filter::PeerRules;
 use turnd_proto::policy::peer_filter::{PeerFilter, Reason};
 
-/// No way to the server at all.
+/// The server cannot be reached at all.
 pub(super) fn unreachable(addr: SocketAddr, transport: Transport, error: &io::Error) -> Finding {
     let name = transport.name();
     let finding = match error.kind() {
@@ -52,7 +53,7 @@ pub(super) fn unreachable(addr: SocketAddr, transport: Transport, error: &io::Er
     finding.with_code(701)
 }
 
-/// A way there is, but no response.
+/// The server can be reached, but does not respond.
 pub(super) fn no_response(addr: SocketAddr, transport: Transport, why: &NoResponse) -> Finding {
     let oddity = match why {
         NoResponse::Broken(error) => return unreachable(addr, transport, error),
@@ -89,15 +90,15 @@ fn not_stun(addr: SocketAddr) -> Finding {
 }
 
 /// An error response to Allocate.
-pub(super) fn refused(code: Option<u16>, login: &Login, realm: &str, now: u64) -> Finding {
-    let Some(code) = code else {
+pub(super) fn refused(code: u16, login: &Login, realm: &str, now: u64) -> Finding {
+    if code == 0 {
         return Finding::fault(
             "the server refuses without saying why",
             "its error response has no ERROR-CODE",
             "look at its log, and for a newer version of it",
         )
         .with_code(600);
-    };
+    }
     let finding = match code {
         401 => wrong_login(login, realm, now),
         403 => Finding::fault(
@@ -186,14 +187,14 @@ fn wrong_login(login: &Login, realm: &str, now: u64) -> Finding {
 }
 
 /// No signed request can be made.
-pub(super) fn no_log_in(why: &LogIn) -> Finding {
+pub(super) fn no_log_in(why: &ChallengeError) -> Finding {
     match why {
-        LogIn::Challenge => Finding::fault(
+        ChallengeError::Challenge => Finding::fault(
             "the server asks for credentials without REALM or NONCE",
             "browsers wait for ever then",
             "set realm at the server",
         ),
-        LogIn::Credentials(why) => Finding::fault(
+        ChallengeError::Credentials(why) => Finding::fault(
             "the credentials cannot be used",
             why.clone(),
             "choose others",
@@ -201,7 +202,7 @@ pub(super) fn no_log_in(why: &LogIn) -> Finding {
     }
 }
 
-/// Why the world cannot reach `ip`, if it is so.
+/// The reason why the world cannot reach `ip`, if there is one.
 pub(super) fn unroutable(ip: IpAddr) -> Option<Reason> {
     let nobody = PeerRules {
         allowed: Vec::new(),

@@ -1,8 +1,8 @@
-//! What is wrong, why, and what to do about it.
+//! Findings: a problem, its cause and its remedy.
 
 use std::fmt;
 
-/// How bad a finding is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Good to know.
@@ -28,15 +28,15 @@ impl Level {
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
+    /// Severity.
     pub level: Level,
-    /// What Trickle ICE shows as its error code, where it shows one.
+    /// Error code that Trickle ICE shows, where it shows one.
     pub code: Option<u16>,
-    /// What was seen.
+    /// Observation.
     pub what: String,
-    /// Why that may be.
+    /// Probable cause.
     pub why: String,
-    /// What to do.
+    /// Remedy.
     pub remedy: String,
 }
 

@@ -1,17 +1,15 @@
-//! What a browser would gather from one address.
+//! Candidates that a browser would gather from one address.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::ServerName;
-use stun::attributes::{ATTR_ALTERNATE_SERVER, ATTR_XOR_RELAYED_ADDRESS, ATTR_XORMAPPED_ADDRESS};
-use stun::message::METHOD_BINDING;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use super::client::{Client, Login, NoResponse, Response, xor_address};
+use super::connection::{Connection, NoResponse};
 use super::explain;
 use super::finding::{Finding, Level};
 use super::link::{self, Link};
@@ -19,52 +17,51 @@ use super::relay::{self, Traffic};
 use super::resolve::Target;
 use super::tls::{self, Roots};
 use super::uri::{Transport, Uri};
-use turnd_proto::wire::address::decode_plain;
+use crate::turn::{Login, Request, Response};
 
-/// 300 is followed so often.
+/// Number of times that a 300 is followed.
 const MOST_ALTERNATES: usize = 3;
 
-/// What is needed to ask.
+/// Credentials, authorities and time that asking takes.
 #[derive(Clone, Debug)]
 pub struct Means {
     /// Credentials, for `turn:` and `turns:`.
     pub login: Option<Login>,
-    /// The realm that the credentials are for, if that is known.
+    /// Realm of the credentials, if it is known.
     pub realm: Option<String>,
     /// Trusted authorities.
     pub roots: Roots,
-    /// How long one address may take.
+    /// Time limit of one address.
     pub limit: Duration,
 }
 
-/// A candidate, and when it was there.
+/// A candidate, and the time that it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// Its address.
+    /// Address that peers send to.
     pub addr: SocketAddr,
-    /// After so long.
+    /// Time from the first packet until the address was known.
     pub after: Duration,
 }
 
-/// What one address gave.
+/// Results of one address.
 #[derive(Clone, Debug)]
 pub struct Gathered {
-    /// Who was asked.
+    /// Server that was asked.
     pub target: Target,
-    /// This host as the server sees it.
+    /// Server-reflexive candidate: this host as the server sees it.
     pub reflexive: Option<Candidate>,
-    /// The relayed address.
+    /// Relayed candidate.
     pub relayed: Option<Candidate>,
-    /// When the certificate ends, in seconds since the Unix epoch.
+    /// End of the certificate, in seconds since the Unix epoch.
     pub certificate_ends: Option<u64>,
-    /// What went through the relay.
+    /// Data through the relay.
     pub traffic: Option<Traffic>,
-    /// What is wrong.
+    /// Everything that is wrong.
     pub findings: Vec<Finding>,
 }
 
 impl Gathered {
-    /// Nothing so far.
     fn new(target: Target) -> Self {
         Self {
             target,
@@ -150,7 +147,7 @@ impl Asker<'_> {
     }
 
     /// Connects as the target says.
-    async fn connect(&self, gathered: &mut Gathered) -> Result<Client, Finding> {
+    async fn connect(&self, gathered: &mut Gathered) -> Result<Connection, Finding> {
         let Target {
             addr, transport, ..
         } = self.target;
@@ -163,17 +160,13 @@ impl Asker<'_> {
                 let stream = stream.map_err(timed_out)?.map_err(failed)?;
                 // Small packets go at once.
                 let _ = stream.set_nodelay(true);
-                Link::Stream {
-                    stream: if transport == Transport::Tls {
-                        Box::new(self.secure(stream, gathered).await?)
-                    } else {
-                        Box::new(stream)
-                    },
-                    buffer: Vec::new(),
-                }
+                Link::Stream(match transport {
+                    Transport::Tls => Box::new(self.secure(stream, gathered).await?),
+                    Transport::Udp | Transport::Tcp => Box::new(stream),
+                })
             }
         };
-        Ok(Client::new(link, self.deadline))
+        Ok(Connection::new(link, self.deadline))
     }
 
     async fn secure(
@@ -223,7 +216,7 @@ impl Asker<'_> {
         }
     }
 
-    /// Why nothing came; a port that nobody listens on says so at the second try.
+    /// Reason why nothing came; a port that nobody listens on says so at the second try.
     async fn no_response(&self, why: &NoResponse) -> Finding {
         let Target {
             addr, transport, ..
@@ -239,12 +232,12 @@ impl Asker<'_> {
 
     async fn stun(&self, gathered: &mut Gathered) -> Result<(), Finding> {
         let mut client = self.connect(gathered).await?;
-        let response = match client.ask(METHOD_BINDING, Vec::new()).await {
+        let response = match client.ask_once(&Request::Binding).await {
             Ok(response) => response,
             Err(why) => return Err(self.no_response(&why).await),
         };
         if let Some(code) = response.error {
-            let code = code.unwrap_or(600);
+            let code = known(code);
             return Err(Finding::fault(
                 "the server refuses a Binding request",
                 format!("it answers with error {code}"),
@@ -252,7 +245,7 @@ impl Asker<'_> {
             )
             .with_code(code));
         }
-        match xor_address(&response.message, ATTR_XORMAPPED_ADDRESS) {
+        match response.mapped() {
             Some(mapped) => gathered.reflexive = Some(self.candidate(mapped)),
             None => {
                 return Err(Finding::fault(
@@ -323,7 +316,7 @@ impl Asker<'_> {
         Ok(None)
     }
 
-    /// What the relayed address means for others.
+    /// Adds findings on the relayed address as others see it.
     fn judge(&self, gathered: &mut Gathered, allocated: &Relay, outside: relay::Outside) {
         let relayed = allocated.relayed;
         match outside {
@@ -358,7 +351,7 @@ impl Asker<'_> {
 
     async fn allocate(
         &self,
-        client: &mut Client,
+        client: &mut Connection,
         gathered: &mut Gathered,
     ) -> Result<Allocated, Finding> {
         let Some(login) = &self.means.login else {
@@ -368,7 +361,7 @@ impl Asker<'_> {
                 "give --user, --secret-file, or -c",
             ));
         };
-        let challenge = match client.allocate().await {
+        let challenge = match client.ask_once(&Request::ALLOCATE).await {
             Ok(challenge) => challenge,
             Err(why) => return Err(self.no_response(&why).await),
         };
@@ -381,8 +374,8 @@ impl Asker<'_> {
                 ));
                 return allocated(&challenge);
             }
-            Some(Some(401)) => {
-                let realm = client.log_in(login, &challenge.message);
+            Some(401) => {
+                let realm = client.log_in(login, &challenge);
                 let realm = realm.map_err(|why| explain::no_log_in(&why).with_code(401))?;
                 if let Some(expected) = self.means.realm.as_ref().filter(|r| **r != realm) {
                     gathered.findings.push(Finding::warning(
@@ -391,16 +384,16 @@ impl Asker<'_> {
                         "restart it with this configuration; keys made for the old realm no longer work",
                     ));
                 }
-                let response = match client.allocate().await {
+                let response = match client.ask_once(&Request::ALLOCATE).await {
                     Ok(response) => response,
                     Err(why) => return Err(self.no_response(&why).await),
                 };
-                if let Some(code) = response.error.filter(|code| *code != Some(300)) {
+                if let Some(code) = response.error.filter(|code| *code != 300) {
                     return Err(explain::refused(code, login, &realm, unix()));
                 }
                 response
             }
-            Some(Some(300)) => challenge,
+            Some(300) => challenge,
             Some(code) => return Err(explain::refused(code, login, "", unix())),
         };
         if response.error.is_some() {
@@ -429,8 +422,7 @@ struct Relay {
 }
 
 fn alternate(response: &Response) -> Result<Allocated, Finding> {
-    let value = response.message.get(ATTR_ALTERNATE_SERVER).ok();
-    match value.and_then(|value| decode_plain(&value)) {
+    match response.alternate() {
         Some(alternate) => Ok(Allocated::Alternate(alternate)),
         None => Err(Finding::fault(
             "the server sends clients on without saying where",
@@ -442,10 +434,10 @@ fn alternate(response: &Response) -> Result<Allocated, Finding> {
 }
 
 fn allocated(response: &Response) -> Result<Allocated, Finding> {
-    match xor_address(&response.message, ATTR_XOR_RELAYED_ADDRESS) {
+    match response.relayed() {
         Some(relayed) => Ok(Allocated::Relay(Relay {
             relayed,
-            mapped: xor_address(&response.message, ATTR_XORMAPPED_ADDRESS),
+            mapped: response.mapped(),
         })),
         None => Err(Finding::fault(
             "the server allocates without telling an address",
@@ -454,6 +446,11 @@ fn allocated(response: &Response) -> Result<Allocated, Finding> {
         )
         .with_code(701)),
     }
+}
+
+/// The code to show for an error response: 600 where it has none.
+pub(super) fn known(code: u16) -> u16 {
+    if code == 0 { 600 } else { code }
 }
 
 /// Seconds since the Unix epoch.

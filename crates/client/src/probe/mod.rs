@@ -1,9 +1,9 @@
 //! Whether a STUN or TURN server works, seen from where a browser sits.
 //!
 //! [`resolve`] finds a URI's addresses, [`gather`] asks one of them for what a browser's ICE agent
-//! would ask, sends data through the relay, and collects [`Finding`]s: what, why, remedy.
+//! would ask, sends data through the relay, and collects [`Finding`]s with cause and remedy.
 
-mod client;
+mod connection;
 mod dns;
 mod explain;
 mod finding;
@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-pub use client::{Login, Proof};
 pub use dns::SystemDns;
 pub use finding::{Finding, Level};
 pub use gather::{Candidate, Gathered, Means, gather};
@@ -27,14 +26,14 @@ pub use resolve::{Dns, Naptr, Resolved, Srv, Target, resolve};
 pub use tls::{Roots, date};
 pub use uri::{Host, Transport, Uri};
 
-/// Everything about one URI.
+/// Results of one URI.
 #[derive(Clone, Debug)]
 pub struct Probed {
-    /// The URI.
+    /// URI that was probed.
     pub uri: Uri,
-    /// What each of its addresses gave.
+    /// Results of each of its addresses.
     pub addresses: Vec<Gathered>,
-    /// What is wrong before any address is asked.
+    /// Faults that show before any address is asked.
     pub findings: Vec<Finding>,
 }
 

@@ -6,39 +6,42 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, interval, timeout_at};
 
-use super::client::{Client, NoResponse, Response};
+use super::connection::{Connection, NoResponse};
 use super::finding::Finding;
+use super::gather::known;
+use crate::local::any;
+use crate::turn::Response;
 
 /// Packets of the round trip, and the time from one to the next: a voice call's.
 const PACKETS: u32 = 50;
 const INTERVAL: Duration = Duration::from_millis(20);
 const PAYLOAD: usize = 160;
-/// How long the last ones may take.
+/// Time that the last packets have to arrive.
 const STRAGGLERS: Duration = Duration::from_secs(1);
 /// Bursts of the measurement of the rate: 20 Mbit/s for 0.4 s, a video call's peak.
 const BURSTS: u32 = 80;
 const BURST: u32 = 10;
 const BURST_INTERVAL: Duration = Duration::from_millis(5);
 const BURST_PAYLOAD: usize = 1250;
-/// How long a packet from outside may take to arrive.
+/// Time that a packet from outside has to arrive.
 const KNOCK: Duration = Duration::from_millis(1500);
 
 /// Whether a packet from outside arrives at the relayed address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outside {
-    /// It does.
+    /// A packet arrives.
     Arrived,
-    /// It does not.
+    /// None does.
     Nothing,
-    /// The server does not want this host as peer.
+    /// The server refuses this host as a peer, with this code.
     Refused(SocketAddr, u16),
-    /// It could not be tried.
+    /// No packet could be sent.
     NotTried,
 }
 
 /// Sends from this host's own address to the relayed one.
 pub(super) async fn from_outside(
-    client: &mut Client,
+    client: &mut Connection,
     relayed: SocketAddr,
     own: SocketAddr,
     deadline: Instant,
@@ -49,16 +52,11 @@ pub(super) async fn from_outside(
     match client.permit(own).await {
         Ok(Response { error: None, .. }) => {}
         Ok(Response { error, .. }) => {
-            return Outside::Refused(own, error.flatten().unwrap_or(600));
+            return Outside::Refused(own, known(error.unwrap_or_default()));
         }
         Err(_) => return Outside::NotTried,
     }
-    let any: SocketAddr = if relayed.is_ipv4() {
-        ([0, 0, 0, 0], 0).into()
-    } else {
-        ([0u16; 8], 0).into()
-    };
-    let Ok(socket) = UdpSocket::bind(any).await else {
+    let Ok(socket) = UdpSocket::bind(any(relayed)).await else {
         return Outside::NotTried;
     };
     // The server may take packets from its own address for its own relays' alone.
@@ -91,18 +89,18 @@ pub(super) async fn from_outside(
     }
 }
 
-/// What went through the relay.
+/// Data that went through the relay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Packets sent from the first allocation to the second.
     pub sent: u32,
-    /// Those that arrived.
+    /// Packets that arrived at the second.
     pub arrived: u32,
-    /// Those that came back to the first.
+    /// Packets that came back to the first.
     pub returned: u32,
-    /// Half of the packets went there and back within this time.
+    /// Median of the times there and back.
     pub median: Duration,
-    /// All but one in twenty did within this.
+    /// 95th percentile of those times.
     pub p95: Duration,
     /// Bits per second that arrived, of 20 million sent.
     pub rate: u64,
@@ -115,7 +113,7 @@ impl Traffic {
         100.0 * f64::from(self.sent - self.returned) / f64::from(self.sent.max(1))
     }
 
-    /// What is wrong with it.
+    /// The finding that it is worth, if any.
     pub(super) fn finding(&self) -> Option<Finding> {
         if self.returned == 0 {
             return Some(Finding::fault(
@@ -137,7 +135,7 @@ impl Traffic {
 
 /// Sends between two allocations by way of their relayed addresses.
 pub(super) async fn round_trip(
-    ends: [(&mut Client, SocketAddr); 2],
+    ends: [(&mut Connection, SocketAddr); 2],
     deadline: Instant,
 ) -> Result<Traffic, Finding> {
     let [(first, first_relayed), (second, second_relayed)] = ends;
@@ -150,7 +148,7 @@ pub(super) async fn round_trip(
     Ok(traffic)
 }
 
-async fn bind(client: &mut Client, peer: SocketAddr) -> Result<(), Finding> {
+async fn bind(client: &mut Connection, peer: SocketAddr) -> Result<(), Finding> {
     let failed = |why: String, code| {
         Finding::fault(
             format!("the server refuses {} as a peer", peer.ip()),
@@ -162,7 +160,7 @@ async fn bind(client: &mut Client, peer: SocketAddr) -> Result<(), Finding> {
     match client.bind_channel(peer).await {
         Ok(Response { error: None, .. }) => Ok(()),
         Ok(Response { error, .. }) => {
-            let code = error.flatten().unwrap_or(600);
+            let code = known(error.unwrap_or_default());
             let why = match code {
                 403 => "it is its own relayed address, which its peer rules forbid".to_owned(),
                 code => format!("it answers with error {code}"),
@@ -174,7 +172,7 @@ async fn bind(client: &mut Client, peer: SocketAddr) -> Result<(), Finding> {
     }
 }
 
-async fn echo(first: &mut Client, second: &mut Client, deadline: Instant) -> Traffic {
+async fn echo(first: &mut Connection, second: &mut Connection, deadline: Instant) -> Traffic {
     let begun = Instant::now();
     let mut traffic = Traffic::default();
     let mut trips = Vec::new();
@@ -226,7 +224,7 @@ async fn echo(first: &mut Client, second: &mut Client, deadline: Instant) -> Tra
 }
 
 /// Bits per second that arrive of what is sent for a moment.
-async fn rate(first: &mut Client, second: &mut Client, deadline: Instant) -> u64 {
+async fn rate(first: &mut Connection, second: &mut Connection, deadline: Instant) -> u64 {
     let begun = Instant::now();
     let mut tick = interval(BURST_INTERVAL);
     let (mut bursts, mut bytes) = (0, 0u64);

@@ -1,4 +1,4 @@
-//! From a URI to addresses: as browsers do, and by RFC 5928.
+//! Addresses of a URI: as browsers find them, and by RFC 5928.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::uri::{Host, Transport, Uri};
 
-/// NAPTR records that lead from one to the next are followed so far.
+/// Longest chain of NAPTR records that is followed.
 const MOST_HOPS: usize = 8;
 
 /// An SRV record (RFC 2782).
@@ -37,12 +37,12 @@ pub struct Naptr {
     pub replacement: String,
 }
 
-/// What is asked of the DNS.
+/// Access to the DNS.
 pub trait Dns {
     /// A and AAAA records, as the system has them.
     ///
     /// # Errors
-    /// Why there is none, in words.
+    /// The reason why there is none, in words.
     fn addresses(&self, host: &str) -> impl Future<Output = Result<Vec<IpAddr>, String>> + Send;
 
     /// SRV records; none when there are none or the question failed.
@@ -52,23 +52,23 @@ pub trait Dns {
     fn naptr(&self, name: &str) -> impl Future<Output = Vec<Naptr>> + Send;
 }
 
-/// Where a server may be.
+/// Address of a possible server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
-    /// Its address.
+    /// Transport address.
     pub addr: SocketAddr,
-    /// How to reach it.
+    /// Transport to reach it by.
     pub transport: Transport,
     /// A browser would look there, not only a client that asks for SRV and NAPTR records.
     pub browser: bool,
 }
 
-/// What a URI leads to.
+/// Addresses of a URI.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolved {
     /// The addresses, those for browsers first.
     pub targets: Vec<Target>,
-    /// Why browsers find none.
+    /// Reason why browsers find none.
     pub failure: Option<String>,
 }
 
@@ -112,7 +112,7 @@ pub async fn resolve(uri: &Uri, dns: &impl Dns) -> Resolved {
     resolved
 }
 
-/// What NAPTR and SRV records say; A and AAAA records in their absence are not asked for again.
+/// Addresses by NAPTR and SRV records; A and AAAA records in their absence are not asked for again.
 async fn by_records(uri: &Uri, name: &str, dns: &impl Dns) -> Vec<(SocketAddr, Transport)> {
     let transports = match (uri.turn, uri.secure, uri.tcp) {
         // RFC 7064 §3.2: stun implies UDP, stuns TCP.

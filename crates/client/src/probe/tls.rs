@@ -1,4 +1,4 @@
-//! TLS as browsers do it, and what is wrong with a certificate.
+//! TLS as browsers do it, and the faults of certificates.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 
 use super::finding::Finding;
 
-/// A certificate that ends sooner is worth a warning.
+/// Remaining time below which a certificate is worth a warning.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Later than any certificate ends.
 const NEVER: u64 = 250_000_000_000;
@@ -24,14 +24,14 @@ const NEVER: u64 = 250_000_000_000;
 pub struct Roots(Arc<RootCertStore>);
 
 impl Roots {
-    /// Those of the system, and those in the PEM text `extra`.
+    /// The authorities of the system, and those in the PEM text `extra`.
     ///
     /// # Errors
     /// When `extra` holds no certificate.
     pub fn new(extra: Option<&[u8]>) -> Result<Self, String> {
         use rustls::pki_types::pem::PemObject;
         let mut roots = RootCertStore::empty();
-        // What of the system's store cannot be read is as if it were not there.
+        // The parts of the system's store that cannot be read are left out.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if let Some(pem) = extra {
             let certs: Vec<_> = CertificateDer::pem_slice_iter(pem).flatten().collect();
@@ -43,12 +43,12 @@ impl Roots {
     }
 }
 
-/// What was seen of a server's certificate.
+/// Properties of a server's certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// When it ends, in seconds since the Unix epoch.
+    /// End of its validity, in seconds since the Unix epoch.
     pub(super) not_after: Option<u64>,
-    /// It has signed itself.
+    /// It is signed with its own key.
     pub(super) self_signed: bool,
 }
 
@@ -167,7 +167,7 @@ impl ServerCertVerifier for Observer {
     }
 }
 
-/// Why the handshake failed.
+/// Reason why the handshake failed.
 pub(super) fn failure(error: &Error, seen: &Seen, host: &str) -> Finding {
     let renew = "give turnd a certificate that is good now (cert, pkey) and reload it";
     let finding = match error {

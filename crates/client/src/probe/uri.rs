@@ -27,12 +27,12 @@ impl Transport {
     }
 }
 
-/// Whom a URI names.
+/// Host that a URI names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// By address.
+    /// An address.
     Ip(IpAddr),
-    /// By name.
+    /// A name.
     Name(String),
 }
 
@@ -62,7 +62,7 @@ pub struct Uri {
 }
 
 impl Uri {
-    /// What a browser uses; `None` for DTLS, which none has.
+    /// The transport that a browser uses; `None` for DTLS, which none has.
     #[must_use]
     pub fn transport(&self) -> Option<Transport> {
         match (self.secure, self.tcp) {

@@ -113,7 +113,7 @@ fn the_time_of_a_request_ends_it_whatever_is_still_to_be_sent() {
 }
 
 #[test]
-fn a_stream_repeats_nothing_and_is_cut_however_it_arrives() {
+fn a_stream_is_cut_into_messages_however_it_arrives() {
     let start = Instant::now();
     for chunk in [1, 3, 7, 1000] {
         let mut client = Client::new(Framing::Stream);
@@ -133,6 +133,11 @@ fn a_stream_repeats_nothing_and_is_cut_however_it_arrives() {
         }
         assert!(client.poll_event().is_none() && client.has_partial_message());
     }
+}
+
+#[test]
+fn messages_on_a_stream_are_padded_and_other_protocols_are_told() {
+    let start = Instant::now();
     let mut client = Client::new(Framing::Stream);
     client.send_channel(0x4000, b"five!");
     let padded = client.poll_transmit(start).unwrap();
