@@ -3,6 +3,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`turn`] | the client: requests, credentials and data, without sockets or clock |
+//! | [`blocking`] | the same over sockets that block |
 //! | [`probe`] | whether a server serves a browser, and what is wrong if not |
 //! | [`nat`] | the NAT that this host is behind (RFC 5780) |
 //!
@@ -10,6 +11,7 @@
 //! ranges that peers may not be in, by which `probe` explains a relayed address. Its codec is not used, so
 //! that client and server do not share their mistakes.
 
+pub mod blocking;
 mod local;
 pub mod nat;
 mod oddity;

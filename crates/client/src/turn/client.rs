@@ -48,10 +48,27 @@ pub struct Client {
 struct Asked {
     id: RequestId,
     transaction: TransactionId,
-    /// The request, where a challenge is to be answered by asking again.
-    again: Option<Request>,
+    /// Present where challenges are to be answered.
+    again: Option<Again>,
+}
+
+/// A request that can be made once more, with new credentials.
+#[derive(Debug)]
+struct Again {
+    request: Request,
     signed: bool,
+    /// Challenges that were answered.
     challenges: u8,
+}
+
+impl Again {
+    fn new(request: Request, signed: bool, challenges: u8) -> Self {
+        Self {
+            request,
+            signed,
+            challenges,
+        }
+    }
 }
 
 impl Client {
@@ -106,41 +123,46 @@ impl Client {
     /// Begins a request. Logs in when the server wants it and a login is known, and takes a new nonce
     /// when the old one is stale.
     pub fn ask(&mut self, now: Instant, request: Request) -> RequestId {
-        let message = request.encode();
-        self.start(now, message, Some(request))
+        let id = self.next_id();
+        let (message, signed) = self.signed(&request);
+        self.start(now, message, id, Some(Again::new(request, signed, 0)));
+        id
     }
 
     /// Begins a request, and leaves challenges to the caller.
     pub fn ask_once(&mut self, now: Instant, request: &Request) -> RequestId {
-        self.start(now, request.encode(), None)
+        let (message, _) = self.signed(request);
+        self.submit(now, message)
     }
 
-    fn start(&mut self, now: Instant, message: Message, again: Option<Request>) -> RequestId {
-        let id = RequestId(self.next);
-        self.next = self.next.wrapping_add(1);
-        self.transmit(now, message, id, again, 0);
+    /// Begins a request that is sent as it is.
+    pub fn submit(&mut self, now: Instant, request: Message) -> RequestId {
+        let id = self.next_id();
+        self.start(now, request, id, None);
         id
     }
 
-    fn transmit(
-        &mut self,
-        now: Instant,
-        mut message: Message,
-        id: RequestId,
-        again: Option<Request>,
-        challenges: u8,
-    ) {
-        let method = message.typ.method;
-        self.expects_data |= method == METHOD_CREATE_PERMISSION || method == METHOD_CHANNEL_BIND;
+    fn next_id(&mut self) -> RequestId {
+        self.next = self.next.wrapping_add(1);
+        RequestId(self.next)
+    }
+
+    /// A request with the credentials that there are, and whether there are any.
+    fn signed(&self, request: &Request) -> (Message, bool) {
+        let mut message = request.encode();
         if let Some(credentials) = &self.credentials {
             credentials.sign(&mut message);
         }
+        (message, self.credentials.is_some())
+    }
+
+    fn start(&mut self, now: Instant, message: Message, id: RequestId, again: Option<Again>) {
+        let method = message.typ.method;
+        self.expects_data |= method == METHOD_CREATE_PERMISSION || method == METHOD_CHANNEL_BIND;
         self.asked.push(Asked {
             id,
             transaction: message.transaction_id,
             again,
-            signed: self.credentials.is_some(),
-            challenges,
         });
         self.transactions.start(now, message, self.timing);
     }
@@ -219,26 +241,27 @@ impl Client {
             .as_ref()
             .is_some_and(|credentials| credentials.have_signed(&message));
         let response = Response::new(message, signed);
-        if asked.challenges < MOST_CHALLENGES
-            && let Some(request) = asked.again.take()
-            && self.answers(&asked, &response)
+        if let Some(again) = asked.again.take()
+            && again.challenges < MOST_CHALLENGES
+            && self.answers(again.signed, &response)
         {
-            let message = request.encode();
-            self.transmit(now, message, asked.id, Some(request), asked.challenges + 1);
+            let (message, signed) = self.signed(&again.request);
+            let again = Again::new(again.request, signed, again.challenges + 1);
+            self.start(now, message, asked.id, Some(again));
             return None;
         }
         Some(Event::Response(asked.id, response))
     }
 
-    /// Whether a response is a challenge to which there are new credentials now.
-    fn answers(&mut self, asked: &Asked, response: &Response) -> bool {
+    /// Whether a response is a challenge, and there are new credentials for it now. `signed`: the request was.
+    fn answers(&mut self, signed: bool, response: &Response) -> bool {
         let challenge = &response.message;
         match (response.error, &mut self.credentials) {
             (Some(438), Some(credentials)) => credentials.renew(challenge),
             (Some(401), credentials) => {
                 // The same credentials once more would be refused once more.
                 let realm = credentials.as_ref().map(|credentials| &credentials.realm);
-                let refused = asked.signed && realm == text(challenge, ATTR_REALM).as_ref();
+                let refused = signed && realm == text(challenge, ATTR_REALM).as_ref();
                 let login = self.login.as_ref().filter(|_| !refused);
                 let answer = login.and_then(|login| Credentials::answer(login, challenge).ok());
                 let answered = answer.is_some();
