@@ -1,30 +1,22 @@
-//! STUN messages: made, signed and read with the `stun` crate.
+//! STUN messages as a test wants them, malformed ones too.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use stun::agent::TransactionId;
-use stun::attributes::{
-    ATTR_NONCE, ATTR_REALM, ATTR_USERNAME, ATTR_XOR_RELAYED_ADDRESS, AttrType, RawAttribute,
-};
-use stun::error_code::ErrorCodeAttribute;
+use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME, ATTR_XOR_RELAYED_ADDRESS};
 use stun::integrity::MessageIntegrity;
 use stun::message::{
-    CLASS_ERROR_RESPONSE, CLASS_INDICATION, CLASS_REQUEST, CLASS_SUCCESS_RESPONSE, Getter,
-    METHOD_SEND, Message, MessageType, Method, Setter,
+    CLASS_ERROR_RESPONSE, CLASS_INDICATION, CLASS_SUCCESS_RESPONSE, Message, MessageType, Method,
+    Setter,
 };
 use stun::textattrs::TextAttribute;
-use stun::xoraddr::XorMappedAddress;
-use turn::proto::PROTO_UDP;
-use turn::proto::data::Data;
-use turn::proto::lifetime::Lifetime;
-use turn::proto::peeraddr::PeerAddress;
-use turn::proto::reqtrans::RequestedTransport;
-use turnd_proto::wire::channel_data;
+use turnd_client::turn::message;
 
-pub(crate) type Attributes = Vec<Box<dyn Setter>>;
+pub(crate) use turnd_client::turn::message::{
+    Attributes, channel_data, error_code, message, raw, request, udp as transport, xor_address,
+};
 
-/// What a client signs with.
+/// Credentials of a client, right or wrong as the test likes.
 #[derive(Clone)]
 pub(crate) struct Login {
     pub(crate) user: String,
@@ -86,47 +78,12 @@ impl Login {
     }
 }
 
-/// A request with a fresh transaction id and these attributes.
-pub(crate) fn request(method: Method, attributes: Attributes) -> Message {
-    message(MessageType::new(method, CLASS_REQUEST), attributes)
-}
-
-/// A message with a fresh transaction id and these attributes.
-pub(crate) fn message(typ: MessageType, attributes: Attributes) -> Message {
-    let mut setters: Attributes = vec![Box::new(TransactionId::new()), Box::new(typ)];
-    setters.extend(attributes);
-    let mut message = Message::new();
-    message.build(&setters).unwrap();
-    message
-}
-
-/// An attribute of any type and value.
-pub(crate) fn raw(typ: AttrType, value: &[u8]) -> Box<dyn Setter> {
-    Box::new(RawAttribute {
-        typ,
-        length: 0,
-        value: value.to_vec(),
-    })
-}
-
 pub(crate) fn decode(bytes: &[u8]) -> Message {
     let mut message = Message::new();
     message
         .unmarshal_binary(bytes)
         .unwrap_or_else(|error| panic!("not a STUN message ({error}): {bytes:02x?}"));
     message
-}
-
-pub(crate) fn error_code(message: &Message) -> Option<u16> {
-    let mut attribute = ErrorCodeAttribute::default();
-    attribute.get_from(message).ok()?;
-    Some(attribute.code.0)
-}
-
-pub(crate) fn xor_address(message: &Message, attribute: AttrType) -> Option<SocketAddr> {
-    let mut address = XorMappedAddress::default();
-    address.get_from_as(message, attribute).ok()?;
-    Some(SocketAddr::new(address.ip, address.port))
 }
 
 pub(crate) fn addr(text: &str) -> SocketAddr {
@@ -152,24 +109,13 @@ pub(crate) fn relayed_address(reply: &Message) -> SocketAddr {
         .unwrap_or_else(|| panic!("no relayed address in {reply}"))
 }
 
-/// REQUESTED-TRANSPORT: UDP.
-pub(crate) fn transport() -> Box<dyn Setter> {
-    Box::new(RequestedTransport {
-        protocol: PROTO_UDP,
-    })
-}
-
 pub(crate) fn lifetime(seconds: u32) -> Box<dyn Setter> {
-    Box::new(Lifetime(Duration::from_secs(seconds.into())))
+    message::lifetime(Duration::from_secs(seconds.into()))
 }
 
 /// XOR-PEER-ADDRESS.
 pub(crate) fn peer(text: &str) -> Box<dyn Setter> {
-    let peer = addr(text);
-    Box::new(PeerAddress {
-        ip: peer.ip(),
-        port: peer.port(),
-    })
+    message::peer(addr(text))
 }
 
 pub(crate) const fn indication(method: Method) -> MessageType {
@@ -181,12 +127,5 @@ pub(crate) const fn indication(method: Method) -> MessageType {
 
 /// A Send indication.
 pub(crate) fn send(to: &str, data: &[u8]) -> Message {
-    let attributes: Attributes = vec![peer(to), Box::new(Data(data.to_vec()))];
-    message(indication(METHOD_SEND), attributes)
-}
-
-pub(crate) fn channel_data(number: u16, data: &[u8]) -> Vec<u8> {
-    let mut bytes = channel_data::header(number, data.len().try_into().unwrap()).to_vec();
-    bytes.extend_from_slice(data);
-    bytes
+    message::send(addr(to), data)
 }

@@ -1,5 +1,6 @@
 //! What the tests share: a running turnd, a server without sockets, ports that are free, and clients.
 
+mod asking;
 mod authority;
 mod coturn;
 #[cfg(feature = "dtls")]

@@ -11,18 +11,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, Message, Method};
-use turnd_proto::wire::framing::{self, Next, Rules};
+use turnd_client::turn::{Framing, split};
 
-use super::messages::{Attributes, Login, decode, request};
+use super::asking::Asking;
+use super::messages::{Attributes, Login, request};
 
 /// How long a reply may take. Long, since it costs a passing test nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-const RULES: Rules = Rules {
-    max_len: framing::MAX_FRAME,
-    channel_data: true,
-    rfc5766_channels: false,
-};
 
 pub(crate) struct StreamClient<S = TcpStream> {
     pub(crate) stream: S,
@@ -89,14 +84,14 @@ impl<S: Read + Write> StreamClient<S> {
     /// The next frame without padding; an error when the server closes, or says nothing in time.
     pub(crate) fn try_receive(&mut self) -> io::Result<Vec<u8>> {
         loop {
-            match framing::next(&self.buffer, &RULES) {
-                Next::Frame { frame, taken } => {
-                    let frame = frame.to_vec();
-                    self.buffer.drain(..taken);
+            match split(&self.buffer) {
+                Ok(Some((len, padded))) => {
+                    let frame = self.buffer[..len].to_vec();
+                    self.buffer.drain(..padded);
                     return Ok(frame);
                 }
-                Next::Partial => {}
-                Next::Broken => panic!("the server sent {:02x?}", self.buffer),
+                Ok(None) => {}
+                Err(_) => panic!("the server sent {:02x?}", self.buffer),
             }
             let mut bytes = [0; 4096];
             match self.stream.read(&mut bytes)? {
@@ -116,10 +111,9 @@ impl<S: Read + Write> StreamClient<S> {
     }
 
     pub(crate) fn ask(&mut self, request: &Message) -> Message {
-        self.send(&request.raw);
-        let reply = decode(&self.receive());
-        assert_eq!(reply.transaction_id, request.transaction_id);
-        reply
+        let mut asking = Asking::new(Framing::Stream, request);
+        self.send(&asking.bytes());
+        asking.reply(&self.receive())
     }
 
     pub(crate) fn binding(&mut self) -> Message {

@@ -9,19 +9,22 @@ use stun::message::{
     METHOD_ALLOCATE, METHOD_BINDING, METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message, Method,
 };
 
+use turnd_client::turn::Framing;
+
+use super::asking::Asking;
 use super::messages::{
     Attributes, Login, decode, error_code, lifetime, peer, relayed_address, request, send, status,
     transport,
 };
 use super::{PASSWORD, Peer, USER};
 
-/// How long a reply may take. Long, since it costs a passing test nothing.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Time that a reply may take. Long, since it costs a passing test nothing.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct StunClient {
     socket: UdpSocket,
     server: SocketAddr,
-    patience: Duration,
+    timeout: Duration,
     login: Option<Login>,
 }
 
@@ -46,13 +49,13 @@ impl StunClient {
         Self {
             socket,
             server,
-            patience: PATIENCE,
+            timeout: TIMEOUT,
             login: None,
         }
     }
 
-    pub(crate) fn with_patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    pub(crate) fn with_patience(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
         self
     }
 
@@ -72,7 +75,7 @@ impl StunClient {
     /// The next datagram from the server, or None when none comes in time.
     pub(crate) fn receive(&self) -> Option<Vec<u8>> {
         let mut buffer = vec![0; 65_536];
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.timeout;
         loop {
             let left = deadline
                 .checked_duration_since(Instant::now())
@@ -91,11 +94,9 @@ impl StunClient {
 
     /// Sends a request and returns the response, which must be one to it.
     pub(crate) fn ask(&self, request: &Message) -> Option<Message> {
-        self.send(&request.raw);
-        let reply = decode(&self.receive()?);
-        assert_eq!(reply.transaction_id, request.transaction_id);
-        assert_eq!(reply.typ.method, request.typ.method);
-        Some(reply)
+        let mut asking = Asking::new(Framing::Datagrams, request);
+        self.send(&asking.bytes());
+        Some(asking.reply(&self.receive()?))
     }
 
     pub(crate) fn binding(&self) -> Option<Message> {
