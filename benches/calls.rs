@@ -18,21 +18,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
-use stun::agent::TransactionId;
-use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME, ATTR_XOR_RELAYED_ADDRESS};
-use stun::integrity::MessageIntegrity;
-use stun::message::{
-    CLASS_REQUEST, CLASS_SUCCESS_RESPONSE, METHOD_ALLOCATE, METHOD_CHANNEL_BIND, Message,
-    MessageType, Method, Setter,
-};
-use stun::textattrs::TextAttribute;
-use stun::xoraddr::XorMappedAddress;
-use turn::proto::PROTO_UDP;
-use turn::proto::channum::ChannelNumber;
-use turn::proto::peeraddr::PeerAddress;
-use turn::proto::reqtrans::RequestedTransport;
-use turnd_proto::wire::channel_data;
-use turnd_proto::wire::framing::{self, Next, Rules};
+use turnd_client::blocking::{Blocking, Link};
+use turnd_client::turn::message::channel_data;
+use turnd_client::turn::{Framing, Login, Proof, Request, split};
+use turnd_proto::auth::secret::Secret;
 
 const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 34_781);
 const CHANNEL: u16 = 0x4000;
@@ -41,34 +30,63 @@ const PAYLOAD: usize = 1000;
 /// Packets that are sent together, as video is.
 const BURST: usize = 10;
 
-/// A way to the server.
-enum Way {
+/// Transport to the server.
+enum Transport {
     Udp(UdpSocket),
     Tcp(TcpStream),
     Tls(Box<SslStream<TcpStream>>),
 }
 
+impl Link for Transport {
+    fn framing(&self) -> Framing {
+        match self {
+            Self::Udp(_) => Framing::Datagrams,
+            Self::Tcp(_) | Self::Tls(_) => Framing::Stream,
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Udp(socket) => socket.send(bytes).map(drop),
+            Self::Tcp(tcp) => tcp.write_all(bytes),
+            Self::Tls(tls) => tls.write_all(bytes),
+        }
+    }
+
+    fn receive(&mut self, bytes: &mut [u8], limit: Duration) -> io::Result<usize> {
+        match self {
+            Self::Udp(socket) => Link::receive(socket, bytes, limit),
+            Self::Tcp(tcp) => Link::receive(tcp, bytes, limit),
+            Self::Tls(tls) => {
+                tls.get_ref().set_read_timeout(Some(limit))?;
+                tls.read(bytes)
+            }
+        }
+    }
+}
+
+/// An allocation whose channel is bound, and its transport.
 struct Client {
-    way: Way,
+    transport: Transport,
     received: Vec<u8>,
     /// Written in part.
     unsent: Vec<u8>,
 }
 
-impl Client {
+impl Transport {
     fn new(kind: &str) -> Self {
         let tcp = || {
             let tcp = TcpStream::connect(SERVER).unwrap();
             tcp.set_nodelay(true).unwrap();
             tcp
         };
-        let way = match kind {
+        match kind {
             "udp" => {
                 let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
                 socket.connect(SERVER).unwrap();
-                Way::Udp(socket)
+                Transport::Udp(socket)
             }
-            "tcp" => Way::Tcp(tcp()),
+            "tcp" => Transport::Tcp(tcp()),
             _ => {
                 let mut connector = SslConnector::builder(SslMethod::tls()).unwrap();
                 connector.set_verify(SslVerifyMode::NONE);
@@ -79,46 +97,49 @@ impl Client {
                 connector
                     .set_cipher_list("ECDHE-ECDSA-AES128-GCM-SHA256")
                     .unwrap();
-                Way::Tls(Box::new(
+                Transport::Tls(Box::new(
                     connector.build().connect("localhost", tcp()).unwrap(),
                 ))
             }
-        };
+        }
+    }
+}
+
+impl Client {
+    /// A client that goes on with what has been set up.
+    fn new(transport: Transport) -> Self {
+        match &transport {
+            Transport::Udp(socket) => socket.set_nonblocking(true),
+            Transport::Tcp(tcp) => tcp.set_nonblocking(true),
+            Transport::Tls(tls) => tls.get_ref().set_nonblocking(true),
+        }
+        .unwrap();
         Self {
-            way,
+            transport,
             received: Vec::new(),
             unsent: Vec::new(),
         }
     }
 
-    fn set_nonblocking(&self) {
-        match &self.way {
-            Way::Udp(socket) => socket.set_nonblocking(true),
-            Way::Tcp(tcp) => tcp.set_nonblocking(true),
-            Way::Tls(tls) => tls.get_ref().set_nonblocking(true),
-        }
-        .unwrap();
-    }
-
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.way {
-            Way::Udp(socket) => socket.send(bytes),
-            Way::Tcp(tcp) => tcp.write(bytes),
-            Way::Tls(tls) => tls.write(bytes),
+        match &mut self.transport {
+            Transport::Udp(socket) => UdpSocket::send(socket, bytes),
+            Transport::Tcp(tcp) => tcp.write(bytes),
+            Transport::Tls(tls) => tls.write(bytes),
         }
     }
 
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        match &mut self.way {
-            Way::Udp(socket) => socket.recv(bytes),
-            Way::Tcp(tcp) => tcp.read(bytes),
-            Way::Tls(tls) => tls.read(bytes),
+        match &mut self.transport {
+            Transport::Udp(socket) => socket.recv(bytes),
+            Transport::Tcp(tcp) => tcp.read(bytes),
+            Transport::Tls(tls) => tls.read(bytes),
         }
     }
 
     /// Sends as many frames as there is room for and tells how many.
     fn send(&mut self, frame: &[u8], count: usize) -> usize {
-        if matches!(self.way, Way::Udp(_)) {
+        if matches!(self.transport, Transport::Udp(_)) {
             return (0..count).filter(|_| self.write(frame).is_ok()).count();
         }
         let room = self.unsent.len() < 64 << 10;
@@ -155,79 +176,37 @@ impl Client {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return count,
                 Err(error) => panic!("{error}"),
             };
-            if matches!(self.way, Way::Udp(_)) {
+            if matches!(self.transport, Transport::Udp(_)) {
                 count += usize::from(buffer[0] >= 0x40);
                 continue;
             }
             self.received.extend_from_slice(&buffer[..len]);
             let mut at = 0;
-            while let Next::Frame { frame, taken } =
-                framing::next(&self.received[at..], &Rules::ANY)
-            {
-                count += usize::from(frame[0] >= 0x40);
-                at += taken;
+            while let Ok(Some((_, padded))) = split(&self.received[at..]) {
+                count += usize::from(self.received[at] >= 0x40);
+                at += padded;
             }
             self.received.drain(..at);
         }
     }
+}
 
-    fn ask(&mut self, setters: Vec<Box<dyn Setter>>) -> Message {
-        let mut message = Message::new();
-        message.build(&setters).unwrap();
-        let request = message.raw.clone();
-        self.write(&request).unwrap();
-        let mut buffer = [0; 2048];
-        let len = self.read(&mut buffer).unwrap();
-        let mut reply = Message::new();
-        reply.unmarshal_binary(&buffer[..len]).unwrap();
-        reply
-    }
+/// A client that allocates, and the relayed transport address.
+fn allocate(kind: &str) -> (Blocking<Transport>, SocketAddr) {
+    let mut client = Blocking::new(Transport::new(kind));
+    client.client().set_login(Login {
+        user: "bench".to_owned(),
+        proof: Proof::Password(Secret::new("bench")),
+    });
+    let relayed = client.ask(Request::ALLOCATE).unwrap().relayed().unwrap();
+    (client, relayed)
+}
 
-    /// Allocates; gives the relayed transport address and what signs further requests.
-    fn allocate(&mut self) -> (SocketAddr, Vec<TextAttribute>, MessageIntegrity) {
-        let start = |method: Method| -> Vec<Box<dyn Setter>> {
-            vec![
-                Box::new(TransactionId::new()),
-                Box::new(MessageType::new(method, CLASS_REQUEST)),
-                Box::new(RequestedTransport {
-                    protocol: PROTO_UDP,
-                }),
-            ]
-        };
-        let challenge = self.ask(start(METHOD_ALLOCATE));
-        let text = |typ| TextAttribute::get_from_as(&challenge, typ).unwrap().text;
-        let (realm, nonce) = (text(ATTR_REALM), text(ATTR_NONCE));
-        let texts = vec![
-            TextAttribute::new(ATTR_USERNAME, "bench".into()),
-            TextAttribute::new(ATTR_REALM, realm.clone()),
-            TextAttribute::new(ATTR_NONCE, nonce),
-        ];
-        let key = MessageIntegrity::new_long_term_integrity("bench".into(), realm, "bench".into());
-        let mut setters = start(METHOD_ALLOCATE);
-        setters.extend(texts.iter().map(|t| Box::new(t.clone()) as Box<dyn Setter>));
-        setters.push(Box::new(key.clone()));
-        let reply = self.ask(setters);
-        let mut relayed = XorMappedAddress::default();
-        relayed
-            .get_from_as(&reply, ATTR_XOR_RELAYED_ADDRESS)
-            .unwrap();
-        (SocketAddr::new(relayed.ip, relayed.port), texts, key)
-    }
-
-    fn bind(&mut self, peer: SocketAddr, texts: &[TextAttribute], key: &MessageIntegrity) {
-        let mut setters: Vec<Box<dyn Setter>> = vec![
-            Box::new(TransactionId::new()),
-            Box::new(MessageType::new(METHOD_CHANNEL_BIND, CLASS_REQUEST)),
-            Box::new(ChannelNumber(CHANNEL)),
-            Box::new(PeerAddress {
-                ip: peer.ip(),
-                port: peer.port(),
-            }),
-        ];
-        setters.extend(texts.iter().map(|t| Box::new(t.clone()) as Box<dyn Setter>));
-        setters.push(Box::new(key.clone()));
-        assert_eq!(self.ask(setters).typ.class, CLASS_SUCCESS_RESPONSE);
-    }
+/// Binds the channel to a peer.
+fn bind(mut client: Blocking<Transport>, peer: SocketAddr) -> Client {
+    let bound = client.ask(Request::ChannelBind(CHANNEL, peer)).unwrap();
+    assert_eq!(bound.error, None);
+    Client::new(client.into_link())
 }
 
 /// A server that runs on the first processor.
@@ -327,8 +306,7 @@ struct Outcome {
 
 /// Sends `rate` packets a second from each client, and counts at both.
 fn load(server: &Server, clients: &mut [Client; 2], rate: f64, time: Duration) -> Outcome {
-    let mut frame = channel_data::header(CHANNEL, PAYLOAD as u16).to_vec();
-    frame.resize(frame.len() + PAYLOAD, 7);
+    let frame = channel_data(CHANNEL, &[7; PAYLOAD]);
     let receive = |clients: &mut [Client; 2]| -> usize {
         let receive = |client: &mut Client| {
             client.flush();
@@ -365,13 +343,9 @@ fn load(server: &Server, clients: &mut [Client; 2], rate: f64, time: Duration) -
 /// A call between a UDP and a stream client, both ways.
 fn call(name: &str, work: &Path, kind: &str, rate: f64, time: Duration) -> Outcome {
     let server = Server::start(name, work);
-    let (mut one, mut other) = (Client::new("udp"), Client::new(kind));
-    let (one_relayed, one_texts, one_key) = one.allocate();
-    let (other_relayed, other_texts, other_key) = other.allocate();
-    one.bind(other_relayed, &one_texts, &one_key);
-    other.bind(one_relayed, &other_texts, &other_key);
-    one.set_nonblocking();
-    other.set_nonblocking();
+    let (one, one_relayed) = allocate("udp");
+    let (other, other_relayed) = allocate(kind);
+    let (one, other) = (bind(one, other_relayed), bind(other, one_relayed));
     load(&server, &mut [one, other], rate, time)
 }
 

@@ -7,25 +7,16 @@
 )]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use stun::agent::TransactionId;
-use stun::attributes::ATTR_XOR_RELAYED_ADDRESS;
-use stun::message::{
-    CLASS_INDICATION, CLASS_REQUEST, CLASS_SUCCESS_RESPONSE, METHOD_ALLOCATE, METHOD_CHANNEL_BIND,
-    METHOD_CREATE_PERMISSION, METHOD_SEND, Message, MessageType, Method, Setter,
-};
-use stun::xoraddr::XorMappedAddress;
-use turn::proto::PROTO_UDP;
-use turn::proto::channum::ChannelNumber;
-use turn::proto::data::Data;
-use turn::proto::peeraddr::PeerAddress;
-use turn::proto::reqtrans::RequestedTransport;
 use turnd::config::file::FileConfig;
 use turnd::net::{Bound, Service, StartError};
+use turnd_client::blocking::{Blocking, Link};
+use turnd_client::turn::{Framing, Request, message};
 use turnd_udp::{Burst, Receiver, UdpSocket};
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
@@ -55,43 +46,41 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Packets that are on their way at a time.
 const BURST: usize = 10;
 const ROUNDS: usize = 100;
 const CHANNEL: u16 = 0x4000;
 
+/// A client's socket, which sends and receives in batches.
 struct Client {
     socket: UdpSocket,
     server: SocketAddr,
     receiver: Receiver,
 }
 
-impl Client {
-    fn ask(&mut self, method: Method, attributes: Vec<Box<dyn Setter>>) -> Message {
-        let request = message(MessageType::new(method, CLASS_REQUEST), attributes);
-        self.socket.send(&request.raw, self.server, None).unwrap();
-        let mut reply = Message::new();
-        receive(&mut self.receiver, &self.socket, 1, |bytes| {
-            reply.unmarshal_binary(bytes).unwrap();
-        });
-        assert_eq!(reply.transaction_id, request.transaction_id);
-        assert_eq!(reply.typ.class, CLASS_SUCCESS_RESPONSE, "{reply}");
-        reply
+impl Link for Client {
+    fn framing(&self) -> Framing {
+        Framing::Datagrams
     }
-}
 
-fn message(typ: MessageType, attributes: Vec<Box<dyn Setter>>) -> Message {
-    let mut setters: Vec<Box<dyn Setter>> = vec![Box::new(TransactionId::new()), Box::new(typ)];
-    setters.extend(attributes);
-    let mut message = Message::new();
-    message.build(&setters).unwrap();
-    message
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.send(bytes, self.server, None)
+    }
+
+    fn receive(&mut self, bytes: &mut [u8], _: Duration) -> io::Result<usize> {
+        let mut len = 0;
+        receive(&mut self.receiver, &self.socket, 1, |datagram| {
+            len = datagram.len();
+            bytes[..len].copy_from_slice(datagram);
+        });
+        Ok(len)
+    }
 }
 
 /// Waits for `count` datagrams without allocating.
 fn receive(receiver: &mut Receiver, socket: &UdpSocket, count: usize, mut each: impl FnMut(&[u8])) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let mut got = 0;
     while got < count {
         assert!(Instant::now() < deadline, "{got} of {count} datagrams came");
@@ -106,13 +95,6 @@ fn receive(receiver: &mut Receiver, socket: &UdpSocket, count: usize, mut each: 
 
 fn loopback() -> UdpSocket {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap()
-}
-
-fn peer_address(addr: SocketAddr) -> Box<dyn Setter> {
-    Box::new(PeerAddress {
-        ip: addr.ip(),
-        port: addr.port(),
-    })
 }
 
 /// A port that was free a moment ago may be somebody else's when the service starts.
@@ -149,36 +131,26 @@ fn start() -> Result<Service, StartError> {
 #[test]
 fn no_packet_costs_an_allocation() {
     let service = service();
-    let mut client = Client {
+    let mut client = Blocking::new(Client {
         socket: loopback(),
         server: service.listening()[0],
         receiver: Receiver::new(),
-    };
+    });
     // One peer with a channel, and one with nothing but a permission, which is the same for both.
     let (bound, unbound) = (loopback(), loopback());
-    let transport = RequestedTransport {
-        protocol: PROTO_UDP,
+    let mut ask = |request| {
+        let response = client.ask(request).unwrap();
+        assert_eq!(response.error, None, "{}", response.message);
+        response
     };
-    let reply = client.ask(METHOD_ALLOCATE, vec![Box::new(transport)]);
-    let mut relayed = XorMappedAddress::default();
-    relayed
-        .get_from_as(&reply, ATTR_XOR_RELAYED_ADDRESS)
-        .unwrap();
-    let relayed = SocketAddr::new(relayed.ip, relayed.port);
-    let number = Box::new(ChannelNumber(CHANNEL));
-    client.ask(
-        METHOD_CHANNEL_BIND,
-        vec![number, peer_address(bound.addr())],
-    );
-    client.ask(METHOD_CREATE_PERMISSION, vec![peer_address(unbound.addr())]);
+    let relayed = ask(Request::ALLOCATE).relayed().unwrap();
+    ask(Request::ChannelBind(CHANNEL, bound.addr()));
+    ask(Request::CreatePermission(vec![unbound.addr()]));
+    let client = client.into_link();
 
     let payload = [7; 600];
-    let mut channel_data = CHANNEL.to_be_bytes().to_vec();
-    channel_data.extend((payload.len() as u16).to_be_bytes());
-    channel_data.extend(payload);
-    let indication = MessageType::new(METHOD_SEND, CLASS_INDICATION);
-    let data = Box::new(Data(payload.to_vec()));
-    let send = message(indication, vec![peer_address(unbound.addr()), data]).raw;
+    let channel_data = message::channel_data(CHANNEL, &payload);
+    let send = message::send(unbound.addr(), &payload).raw;
 
     let mut receiver = Receiver::new();
     let mut relay = |rounds: usize| {

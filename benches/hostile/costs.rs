@@ -163,7 +163,7 @@ fn over_streams(server: &Server, count: u64) -> Vec<(&'static str, f64)> {
 /// Asks one question over a connection of its own.
 fn ask(way: Way, source: IpAddr, server: SocketAddr, trusted: &Arc<ClientConfig>) {
     let mut client = Client::new(way, source, server, trusted).unwrap();
-    client.ask(&request(METHOD_BINDING, vec![])).unwrap();
+    client.ask(request(METHOD_BINDING, vec![])).unwrap();
 }
 
 /// What each kind of connection costs; `taken` returns when those before are served.

@@ -91,7 +91,7 @@ fn hostile(server: &Server, count: u64) -> (u64, u64) {
             most = most.max(server.memory());
         }
     }
-    // Those that are left are the server's to give up.
+    // The server has to give up the ones that are left.
     thread::spawn(move || {
         thread::sleep(GRACE);
         drop(open);
@@ -128,7 +128,7 @@ pub(crate) fn honest(server: &Server, stop: &AtomicBool) -> [Calls; 3] {
             let served = client.and_then(|mut client| {
                 client.call(USER, PASSWORD, echo)?;
                 client.refresh(0)?;
-                Ok(client.retransmitted)
+                Ok(client.retransmitted())
             });
             calls.made += 1;
             calls.longest = calls.longest.max(start.elapsed());

@@ -1,4 +1,4 @@
-//! Who comes and goes.
+//! Clients that come and go.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -24,7 +24,7 @@ const KEPT: usize = 300;
 /// The beginning of a TLS ClientHello.
 const HALF_HELLO: [u8; 16] = [22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3, 7, 7, 7, 7, 7];
 
-/// Whom the load is put on.
+/// Target of the load.
 pub(crate) struct Load {
     server: SocketAddr,
     trusted: Arc<ClientConfig>,
@@ -85,8 +85,7 @@ fn call(load: &Load, kind: Kind, dice: &mut Dice) -> io::Result<()> {
         return Ok(());
     }
     for seconds in [600, 0] {
-        let code = client.refresh(seconds)?;
-        if code != 0 {
+        if let Some(code) = client.refresh(seconds)? {
             return Err(io::Error::other(format!(
                 "a Refresh is refused with {code}"
             )));
@@ -110,8 +109,8 @@ fn refused(load: &Load, kind: Kind, dice: &mut Dice, counts: &Counts) -> io::Res
         let names = ["mallory", "アリス", "alice\u{30FB}", "1:2:3", USER];
         let name = raw(ATTR_USERNAME, names[dice.below(names.len())].as_bytes());
         let code = match dice.below(4) {
-            0 => error_code(&client.ask(&request(METHOD_ALLOCATE, vec![transport()]))?),
-            1 => error_code(&client.ask(&request(
+            0 => error_code(&client.ask(request(METHOD_ALLOCATE, vec![transport()]))?),
+            1 => error_code(&client.ask(request(
                 METHOD_REFRESH,
                 vec![name, raw(ATTR_REALM, REALM.as_bytes())],
             ))?),
@@ -119,7 +118,7 @@ fn refused(load: &Load, kind: Kind, dice: &mut Dice, counts: &Counts) -> io::Res
                 let wrong = client.call(USER, "wrong", load.echo);
                 wrong.is_err().then_some(401)
             }
-            _ => error_code(&client.ask(&request(
+            _ => error_code(&client.ask(request(
                 METHOD_BINDING,
                 vec![raw(stun::attributes::AttrType(0x7FFF), b"?")],
             ))?),
@@ -130,7 +129,7 @@ fn refused(load: &Load, kind: Kind, dice: &mut Dice, counts: &Counts) -> io::Res
     Ok(())
 }
 
-/// Whatever else a stranger may do.
+/// Everything else that an unauthenticated client may do.
 pub(crate) fn hostile(load: &Load, thread: u64, stop: &AtomicBool, counts: &Counts) {
     let mut dice = Dice(7 + thread);
     let (mut streams, mut clients) = (VecDeque::new(), VecDeque::new());

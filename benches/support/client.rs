@@ -1,38 +1,59 @@
 //! A client over UDP, TCP or TLS that waits for each answer, and retransmits as RFC 8489 §6.2 has it.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use socket2::{Domain, Socket, Type};
-use stun::message::{METHOD_ALLOCATE, METHOD_CHANNEL_BIND, METHOD_REFRESH, Message, Method};
-use turn::proto::channum::ChannelNumber;
-use turnd_proto::wire::channel_data;
-use turnd_proto::wire::framing::{self, Next, Rules};
+use stun::message::Message;
+use turnd_client::blocking::{self, Blocking};
+use turnd_client::turn::{Event, Framing, Login, Proof, Request, Timing};
+use turnd_proto::auth::secret::Secret;
 
-use super::messages::{Attributes, Login, decode, error_code, lifetime, peer, request, transport};
-
-/// First wait for an answer over UDP; each further one is twice as long.
-const RTO: Duration = Duration::from_millis(500);
-/// Times that a request is sent.
+/// Times that data is sent to a peer that sends it back.
 const SENDS: u32 = 7;
-/// Longest wait for anything over TCP: Ti of RFC 8489 §6.2.2.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(39_500);
 
-/// The channel of every client.
+/// Channel of every client.
 pub(crate) const CHANNEL: u16 = 0x4000;
 
-/// A way to the server.
+/// Transport to the server.
 pub(crate) enum Link {
     Udp(UdpSocket),
     Tcp(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
-/// How to reach the server.
+impl Link {
+    fn inner(&mut self) -> &mut dyn blocking::Link {
+        match self {
+            Self::Udp(socket) => socket,
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => &mut **stream,
+        }
+    }
+}
+
+impl blocking::Link for Link {
+    fn framing(&self) -> Framing {
+        match self {
+            Self::Udp(_) => Framing::Datagrams,
+            Self::Tcp(_) | Self::Tls(_) => Framing::Stream,
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.inner().send(bytes)
+    }
+
+    fn receive(&mut self, bytes: &mut [u8], limit: Duration) -> io::Result<usize> {
+        self.inner().receive(bytes, limit)
+    }
+}
+
+/// Kind of transport to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Udp,
@@ -40,7 +61,7 @@ pub(crate) enum Kind {
     Tls,
 }
 
-/// What a TLS client trusts: the one certificate.
+/// Trust of a TLS client in this one certificate.
 pub(crate) fn trust(certificate: &[u8]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots
@@ -52,22 +73,21 @@ pub(crate) fn trust(certificate: &[u8]) -> Arc<ClientConfig> {
 
 /// A TCP connection from `from`.
 pub(crate) fn connect(from: IpAddr, server: SocketAddr) -> io::Result<TcpStream> {
+    let timeout = Timing::STREAM.timeout;
     let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
     socket.bind(&SocketAddr::new(from, 0).into())?;
-    socket.connect_timeout(&server.into(), PATIENCE)?;
+    socket.connect_timeout(&server.into(), timeout)?;
     let stream: TcpStream = socket.into();
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
 pub(crate) struct Client {
-    link: Link,
-    received: Vec<u8>,
-    login: Option<Login>,
-    /// Requests that had to be sent again.
-    pub(crate) retransmitted: u32,
+    client: Blocking<Link>,
+    /// Packets of data that had to be sent again.
+    repeated: u32,
 }
 
 impl Client {
@@ -82,7 +102,6 @@ impl Client {
             Kind::Udp => {
                 let socket = UdpSocket::bind((from, 0))?;
                 socket.connect(server)?;
-                socket.set_read_timeout(Some(RTO))?;
                 Link::Udp(socket)
             }
             Kind::Tcp => Link::Tcp(connect(from, server)?),
@@ -94,160 +113,71 @@ impl Client {
             }
         };
         Ok(Self {
-            link,
-            received: Vec::new(),
-            login: None,
-            retransmitted: 0,
+            client: Blocking::new(link),
+            repeated: 0,
         })
     }
 
     /// Sends bytes as they are.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.link {
-            Link::Udp(socket) => socket.send(bytes).map(drop),
-            Link::Tcp(stream) => stream.write_all(bytes),
-            Link::Tls(stream) => stream.write_all(bytes),
-        }
+        self.client.link().inner().send(bytes)
     }
 
-    /// The next message or channel data.
-    pub(crate) fn receive(&mut self) -> io::Result<Vec<u8>> {
-        let mut bytes = [0; 4096];
-        loop {
-            if let Next::Frame { frame, taken } = framing::next(&self.received, &Rules::ANY) {
-                let frame = frame.to_vec();
-                self.received.drain(..taken);
-                return Ok(frame);
-            }
-            let count = match &mut self.link {
-                Link::Udp(socket) => {
-                    let count = socket.recv(&mut bytes)?;
-                    return Ok(bytes[..count].to_vec());
-                }
-                Link::Tcp(stream) => stream.read(&mut bytes)?,
-                Link::Tls(stream) => stream.read(&mut bytes)?,
-            };
-            if count == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            self.received.extend_from_slice(&bytes[..count]);
-        }
+    /// Number of requests and packets that had to be sent again.
+    pub(crate) fn retransmitted(&mut self) -> u32 {
+        self.repeated + self.client.client().retransmitted()
     }
 
     /// The answer to a request; what else comes meanwhile is dropped.
-    pub(crate) fn ask(&mut self, request: &Message) -> io::Result<Message> {
-        for sent in 0..SENDS {
-            self.send(&request.raw)?;
-            self.wait(RTO * 2u32.pow(sent))?;
-            match self.answer(request) {
-                Err(error) if self.is_udp() && error.kind() == ErrorKind::WouldBlock => {
-                    self.retransmitted += 1
-                }
-                answer => return answer,
-            }
-        }
-        Err(ErrorKind::TimedOut.into())
-    }
-
-    fn answer(&mut self, request: &Message) -> io::Result<Message> {
-        loop {
-            let bytes = self.receive()?;
-            if bytes[0] < 4 {
-                let reply = decode(&bytes);
-                if reply.transaction_id == request.transaction_id {
-                    return Ok(reply);
-                }
-            }
-        }
+    pub(crate) fn ask(&mut self, request: Message) -> io::Result<Message> {
+        Ok(self.client.submit(request)?.message)
     }
 
     /// The socket of a client over UDP, for what is not asked and answered in turn.
     pub(crate) fn into_socket(self) -> Option<UdpSocket> {
-        match self.link {
+        match self.client.into_link() {
             Link::Udp(socket) => Some(socket),
             Link::Tcp(_) | Link::Tls(_) => None,
         }
     }
 
-    fn is_udp(&self) -> bool {
-        matches!(self.link, Link::Udp(_))
-    }
-
-    /// Has answers over UDP take no longer.
-    fn wait(&self, time: Duration) -> io::Result<()> {
-        match &self.link {
-            Link::Udp(socket) => socket.set_read_timeout(Some(time)),
-            Link::Tcp(_) | Link::Tls(_) => Ok(()),
-        }
-    }
-
-    /// Sends a signed request and tells the code of the answer; 0 is success.
-    pub(crate) fn ask_signed(
-        &mut self,
-        method: Method,
-        attributes: Attributes,
-    ) -> io::Result<(u16, Message)> {
-        let login = self.login.as_ref().ok_or(ErrorKind::PermissionDenied)?;
-        let request = login.sign(method, attributes);
-        let reply = self.ask(&request)?;
-        Ok((error_code(&reply).unwrap_or(0), reply))
-    }
-
-    /// Learns realm and nonce; what is signed from now on is signed as this user.
-    fn log_in(&mut self, user: &str, password: &str) -> io::Result<()> {
-        let challenge = self.ask(&request(METHOD_ALLOCATE, vec![transport()]))?;
-        if error_code(&challenge) != Some(401) {
-            return Err(io::Error::other(format!("no 401: {challenge}")));
-        }
-        self.login = Some(Login::answer(&challenge, user, password));
-        Ok(())
-    }
-
-    /// Binds the channel to a peer.
-    fn bind(&mut self, to: SocketAddr) -> io::Result<u16> {
-        let attributes: Attributes = vec![Box::new(ChannelNumber(CHANNEL)), peer(&to.to_string())];
-        Ok(self.ask_signed(METHOD_CHANNEL_BIND, attributes)?.0)
-    }
-
-    /// Sends data to the peer of the channel, padded as a stream wants it.
-    fn send_data(&mut self, data: &[u8]) -> io::Result<()> {
-        let mut bytes = channel_data::header(CHANNEL, data.len() as u16).to_vec();
-        bytes.extend_from_slice(data);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        self.send(&bytes)
-    }
-
     /// Sends data to a peer that sends it back, until it has come back.
     pub(crate) fn echo(&mut self, data: &[u8]) -> io::Result<()> {
-        for _ in 0..SENDS {
-            self.send_data(data)?;
-            self.wait(RTO)?;
-            match self.receive() {
-                Ok(bytes) if channel_data::parse(&bytes) == Some((CHANNEL, data)) => return Ok(()),
-                Err(error) if !self.is_udp() || error.kind() != ErrorKind::WouldBlock => {
-                    return Err(error);
+        let is_udp = matches!(self.client.link(), Link::Udp(_));
+        let (sends, wait) = match is_udp {
+            true => (SENDS, Timing::DATAGRAMS.rto),
+            false => (1, Timing::STREAM.timeout),
+        };
+        for _ in 0..sends {
+            self.client.send_channel(CHANNEL, data)?;
+            let until = Instant::now() + wait;
+            while let Some(event) = self.client.event(Some(until))? {
+                if matches!(event, Event::ChannelData(CHANNEL, payload) if payload == data) {
+                    return Ok(());
                 }
-                _ => self.retransmitted += 1,
             }
+            self.repeated += 1;
         }
-        Err(ErrorKind::TimedOut.into())
+        Err(io::ErrorKind::TimedOut.into())
     }
 
     /// Logs in, allocates, and has an echo come back; the code of what was refused is an error.
     pub(crate) fn call(&mut self, user: &str, password: &str, echo: SocketAddr) -> io::Result<()> {
-        let done = |code: u16| match code {
-            0 => Ok(()),
-            code => Err(io::Error::other(format!("refused with {code}"))),
-        };
-        self.log_in(user, password)?;
-        let (code, _) = self.ask_signed(METHOD_ALLOCATE, vec![transport()])?;
-        done(code)?;
-        done(self.bind(echo)?)?;
+        self.client.client().set_login(Login {
+            user: user.to_owned(),
+            proof: Proof::Password(Secret::new(password)),
+        });
+        for request in [Request::ALLOCATE, Request::ChannelBind(CHANNEL, echo)] {
+            if let Some(code) = self.client.ask(request)?.error {
+                return Err(io::Error::other(format!("refused with {code}")));
+            }
+        }
         self.echo(b"an echo, as long as a voice packet is")
     }
 
-    /// Refreshes; zero seconds end the allocation.
-    pub(crate) fn refresh(&mut self, seconds: u32) -> io::Result<u16> {
-        Ok(self.ask_signed(METHOD_REFRESH, vec![lifetime(seconds)])?.0)
+    /// Refreshes, where zero seconds end the allocation; tells the code of a refusal.
+    pub(crate) fn refresh(&mut self, seconds: u64) -> io::Result<Option<u16>> {
+        let request = Request::Refresh(Duration::from_secs(seconds));
+        Ok(self.client.ask(request)?.error)
     }
 }

@@ -5,7 +5,7 @@ pub(crate) mod client;
 #[allow(dead_code)]
 #[path = "../../tests/integration/support/half_open.rs"]
 pub(crate) mod half_open;
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "../../tests/integration/support/messages.rs"]
 pub(crate) mod messages;
 pub(crate) mod server;
