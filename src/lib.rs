@@ -4,7 +4,6 @@
 //! |---|---|
 //! | [`cli`] | the commands of the program |
 //! | [`admin`] | metrics, API and page over HTTP |
-//! | `bench` | a load on a server, measured |
 //! | [`daemon`] | the running program: reload, drain, log |
 //! | [`config`] | `turnd.toml` and its checked form |
 //! | [`net`] | sockets, threads and the clock |
@@ -12,7 +11,6 @@
 //! The TURN server itself is the crate `turnd-proto`, which knows none of these; `turnd-client` probes servers and NATs.
 
 pub mod admin;
-mod bench;
 pub mod cli;
 pub mod config;
 pub mod daemon;

@@ -8,7 +8,7 @@ use clap::builder::PossibleValuesParser;
 
 use super::secret::LoginArgs;
 use super::{Failure, complain, say};
-use crate::bench::{self, LEAST_SIZE, Load, Login, NAMES, Options, Pace, Target};
+use turnd_client::bench::{self, LEAST_SIZE, Load, Login, NAMES, Options, Pace, Target};
 
 /// Lifetime of the REST credentials of a run, which is shorter.
 const CREDENTIALS: Duration = Duration::from_secs(3600);

@@ -10,7 +10,7 @@ pub(super) struct Stamp {
 }
 
 /// Bytes of a stamp in a payload; the least that `--size` can be.
-pub(crate) const LEN: usize = 24;
+pub const LEN: usize = 24;
 
 impl Stamp {
     /// Writes it at the start of a payload. `run` tells this run's packets from others.

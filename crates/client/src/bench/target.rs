@@ -3,18 +3,18 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-use turnd_client::probe::{Host, Transport, Uri};
+use crate::probe::{Host, Transport, Uri};
 
 /// A URI that says how a server is reached.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub struct Target {
     uri: Uri,
     transport: Transport,
 }
 
 /// A server, found.
 #[derive(Clone, Debug)]
-pub(crate) struct Server {
+pub struct Server {
     pub(super) addr: SocketAddr,
     pub(super) transport: Transport,
     /// What to ask for in TLS.
@@ -35,7 +35,7 @@ impl FromStr for Target {
 
 impl Target {
     /// The first address of the host.
-    pub(crate) fn resolve(&self) -> Result<Server, String> {
+    pub fn resolve(&self) -> Result<Server, String> {
         let uri = &self.uri;
         let port = uri.port.unwrap_or(uri.default_port());
         let (addr, name) = match &uri.host {

@@ -19,18 +19,20 @@ use turn::proto::peeraddr::PeerAddress;
 use turn::proto::reqfamily::REQUESTED_FAMILY_IPV6;
 use turn::proto::reqtrans::RequestedTransport;
 
-use crate::config::Secret;
 use turnd_proto::auth::integrity;
 use turnd_proto::auth::key::Key;
+use turnd_proto::auth::secret::Secret;
 
 /// The number of the one channel that every allocation has.
 pub(super) const CHANNEL: u16 = 0x4000;
 
 /// A user and a password.
 #[derive(Clone)]
-pub(crate) struct Login {
-    pub(crate) user: String,
-    pub(crate) password: Secret,
+pub struct Login {
+    /// USERNAME.
+    pub user: String,
+    /// Password.
+    pub password: Secret,
 }
 
 impl fmt::Debug for Login {

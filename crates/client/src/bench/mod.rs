@@ -21,11 +21,11 @@ use std::net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-pub(crate) use load::{Load, NAMES, Pace};
-pub(crate) use report::Report;
-pub(crate) use session::Login;
-pub(crate) use stamp::LEN as LEAST_SIZE;
-pub(crate) use target::{Server, Target};
+pub use load::{Load, NAMES, Pace};
+pub use report::Report;
+pub use session::Login;
+pub use stamp::LEN as LEAST_SIZE;
+pub use target::{Server, Target};
 
 use turnd_udp::UdpSocket;
 
@@ -40,21 +40,22 @@ const PEERS: usize = 8;
 
 /// What to do to whom.
 #[derive(Debug)]
-pub(crate) struct Options {
+pub struct Options {
     /// Where the server is; allocations take turns.
-    pub(crate) servers: Vec<Server>,
+    pub servers: Vec<Server>,
     /// `None`: the server wants no credentials.
-    pub(crate) login: Option<Login>,
-    pub(crate) load: Load,
+    pub login: Option<Login>,
+    /// Load to put on them.
+    pub load: Load,
     /// How long to measure.
-    pub(crate) duration: Duration,
+    pub duration: Duration,
     /// The server's process, if it is on this host.
-    pub(crate) pid: Option<u32>,
+    pub pid: Option<u32>,
 }
 
 /// Why there is nothing to report.
 #[derive(Debug)]
-pub(crate) struct BenchError(String);
+pub struct BenchError(String);
 
 impl BenchError {
     fn new(text: impl Into<String>) -> Self {
@@ -75,7 +76,7 @@ impl From<io::Error> for BenchError {
 }
 
 /// Runs the load until its time is over or `stop` is set, and tells what was measured.
-pub(crate) fn run(options: &Options, stop: &AtomicBool) -> Result<Report, BenchError> {
+pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report, BenchError> {
     let load = &options.load;
     let servers: Vec<(&Server, IpAddr)> = options
         .servers

@@ -11,7 +11,7 @@ use turnd_udp::{Burst, Receiver, UdpSocket};
 
 use super::secure::Secure;
 use super::target::Server;
-use turnd_client::probe::Transport;
+use crate::probe::Transport;
 use turnd_proto::wire::framing::{self, Next, Rules};
 
 /// How long a connection and its handshake may take.

@@ -7,7 +7,7 @@ use turnd_udp::Burst;
 use super::session::Wish;
 
 /// What `--load` takes.
-pub(crate) const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 11] = [
     "allocate",
     "binding",
     "binding-max",
@@ -23,7 +23,7 @@ pub(crate) const NAMES: [&str; 11] = [
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// Making allocations.
     Allocate,
     /// Binding requests.
@@ -34,7 +34,7 @@ pub(crate) enum Kind {
 
 /// How fast packets go out.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Pace {
+pub enum Pace {
     /// So many a second, of all lanes together.
     Rate(f64),
     /// As fast as they come back: so many of each lane are on their way.
@@ -43,27 +43,30 @@ pub(crate) enum Pace {
 
 /// One load, with all numbers filled in.
 #[derive(Clone, Debug)]
-pub(crate) struct Load {
-    pub(crate) name: &'static str,
+pub struct Load {
+    /// Name, as `--load` takes it.
+    pub name: &'static str,
     pub(super) kind: Kind,
-    pub(crate) allocations: usize,
-    pub(crate) pace: Pace,
+    /// Number of allocations or of clients.
+    pub allocations: usize,
+    /// Rate of sending.
+    pub pace: Pace,
     /// Payload bytes of one packet.
-    pub(crate) size: usize,
+    pub size: usize,
     /// Packets that leave together.
-    pub(crate) burst: usize,
+    pub burst: usize,
     pub(super) how: Burst,
     pub(super) to_peer: bool,
     pub(super) to_client: bool,
     /// Send and Data indications in place of channel data.
-    pub(crate) indications: bool,
+    pub indications: bool,
     /// Peers send back what they get.
     pub(super) echo: bool,
 }
 
 impl Load {
     /// The load of that name.
-    pub(crate) fn named(name: &str) -> Option<Self> {
+    pub fn named(name: &str) -> Option<Self> {
         let name = NAMES.into_iter().find(|known| *known == name)?;
         let voice = Self {
             name,

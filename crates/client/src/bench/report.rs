@@ -10,7 +10,7 @@ use super::load::{Kind, Pace};
 use super::process::{Usage, Used};
 use super::setup::Client;
 use super::traffic::{Totals, Traffic};
-use turnd_client::probe::Transport;
+use crate::probe::Transport;
 
 /// The share of the pace that has to be kept.
 const PACE_KEPT: f64 = 0.98;
@@ -19,7 +19,7 @@ const SPARE: f64 = 0.03;
 
 /// The outcome of a run.
 #[derive(Debug, Serialize)]
-pub(crate) struct Report {
+pub struct Report {
     load: &'static str,
     /// Of the first server.
     transport: &'static str,
