@@ -19,6 +19,7 @@ pub mod nat;
 mod oddity;
 pub mod probe;
 mod random;
+mod tls;
 pub mod turn;
 
 pub use oddity::Oddity;

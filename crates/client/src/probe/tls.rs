@@ -4,15 +4,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
 use time::OffsetDateTime;
 
 use super::finding::Finding;
+use crate::tls::{self, Judge};
 
 /// Remaining time below which a certificate is worth a warning.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -54,18 +53,15 @@ pub(super) struct Seen {
 
 /// A configuration for one connection, and where to find what it saw.
 pub(super) fn config(roots: &Roots) -> Result<(Arc<ClientConfig>, Arc<Mutex<Seen>>), Error> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = ring::default_provider();
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let verifier = Observer {
-        inner: verifier(&roots.0, &provider),
-        provider: Arc::clone(&provider),
+    let shared = Arc::new(provider.clone());
+    let observer = Observer {
+        inner: verifier(&roots.0, &shared),
+        provider: shared,
         seen: Arc::clone(&seen),
     };
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+    let config = tls::config(provider, observer)?;
     Ok((Arc::new(config), seen))
 }
 
@@ -121,15 +117,14 @@ impl Observer {
     }
 }
 
-impl ServerCertVerifier for Observer {
-    fn verify_server_cert(
+impl Judge for Observer {
+    fn judge(
         &self,
         end: &CertificateDer<'_>,
         chain: &[CertificateDer<'_>],
         name: &ServerName<'_>,
-        ocsp: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+    ) -> Result<(), Error> {
         let seen = self.look(end, chain, name);
         if let Ok(mut place) = self.seen.lock() {
             *place = seen;
@@ -137,33 +132,9 @@ impl ServerCertVerifier for Observer {
         let Some(inner) = &self.inner else {
             return Err(CertificateError::UnknownIssuer.into());
         };
-        inner.verify_server_cert(end, chain, name, ocsp, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        inner
+            .verify_server_cert(end, chain, name, &[], now)
+            .map(drop)
     }
 }
 
