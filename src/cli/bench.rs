@@ -8,7 +8,8 @@ use clap::builder::PossibleValuesParser;
 
 use super::secret::LoginArgs;
 use super::{Failure, complain, say};
-use turnd_client::bench::{self, LEAST_SIZE, Load, Login, NAMES, Options, Pace, Target};
+use turnd_client::bench::{self, LEAST_SIZE, Load, NAMES, Options, Pace, Target};
+use turnd_client::turn::{Login, Proof};
 
 /// Lifetime of the REST credentials of a run, which is shorter.
 const CREDENTIALS: Duration = Duration::from_secs(3600);
@@ -121,7 +122,10 @@ impl Bench {
 
     fn login(&self) -> Result<Option<Login>, Failure> {
         let found = self.login.read("bench", CREDENTIALS, true)?;
-        Ok(found.map(|(user, password)| Login { user, password }))
+        Ok(found.map(|(user, password)| Login {
+            user,
+            proof: Proof::Password(password),
+        }))
     }
 }
 

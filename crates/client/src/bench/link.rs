@@ -1,4 +1,4 @@
-//! A client's way to the server: datagrams, or a stream with or without TLS.
+//! Transport of a client: datagrams, or a stream with or without TLS.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -12,24 +12,24 @@ use turnd_udp::{Burst, Receiver, UdpSocket};
 use super::secure::Secure;
 use super::target::Server;
 use crate::probe::Transport;
-use turnd_proto::wire::framing::{self, Next, Rules};
+use crate::turn::{Framing, split};
 
-/// How long a connection and its handshake may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// What is read at once.
+/// Time limit of a connection and its handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes that are read at once.
 const READ: usize = 64 << 10;
-/// Nothing is added while more than this waits to be written.
+/// Bytes that wait to be written, above which nothing is added.
 const UNWRITTEN: usize = 64 << 10;
-/// Bytes of a TLS record, at the most: a few frames.
+/// Most bytes of a TLS record: a few messages.
 const RECORD: usize = 8 << 10;
 
-/// A client's way to the server.
+/// Transport of a client to the server.
 pub(super) enum Link {
     Datagrams(UdpSocket),
     Stream(Box<Stream>),
 }
 
-/// A connection, and what is on its way in and out.
+/// A connection, and the bytes on their way in and out.
 pub(super) struct Stream {
     connection: Connection,
     inbox: Vec<u8>,
@@ -42,7 +42,7 @@ enum Connection {
 }
 
 impl Link {
-    /// Opens a way to `server` from the local address `ip`.
+    /// Opens a transport to `server` from the local address `ip`.
     pub(super) fn open(server: &Server, ip: IpAddr) -> io::Result<Self> {
         let connection = match server.transport {
             Transport::Udp => {
@@ -63,8 +63,15 @@ impl Link {
         })))
     }
 
+    pub(super) fn framing(&self) -> Framing {
+        match self {
+            Self::Datagrams(_) => Framing::Datagrams,
+            Self::Stream(_) => Framing::Stream,
+        }
+    }
+
     pub(super) fn is_stream(&self) -> bool {
-        matches!(self, Self::Stream(_))
+        self.framing() == Framing::Stream
     }
 
     fn fd(&self) -> RawFd {
@@ -142,11 +149,9 @@ impl Link {
                 .for_each(|datagram| each(datagram.bytes)),
             Self::Stream(stream) => {
                 let mut at = 0;
-                while let Next::Frame { frame, taken } =
-                    framing::next(&stream.inbox[at..], &Rules::ANY)
-                {
-                    each(frame);
-                    at += taken;
+                while let Ok(Some((len, padded))) = split(&stream.inbox[at..]) {
+                    each(&stream.inbox[at..at + len]);
+                    at += padded;
                 }
                 stream.inbox.drain(..at);
             }
@@ -225,8 +230,8 @@ impl Connection {
 }
 
 fn connect(server: &Server) -> io::Result<TcpStream> {
-    let tcp = TcpStream::connect_timeout(&server.addr, PATIENCE)?;
+    let tcp = TcpStream::connect_timeout(&server.addr, CONNECT_TIMEOUT)?;
     tcp.set_nodelay(true)?;
-    tcp.set_read_timeout(Some(PATIENCE))?;
+    tcp.set_read_timeout(Some(CONNECT_TIMEOUT))?;
     Ok(tcp)
 }

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use turnd_udp::Burst;
 
-use super::session::Wish;
+use super::setup::Wanted;
 
-/// What `--load` takes.
+/// Names that `--load` takes.
 pub const NAMES: [&str; 11] = [
     "allocate",
     "binding",
@@ -21,7 +21,7 @@ pub const NAMES: [&str; 11] = [
     "echo",
 ];
 
-/// What is measured.
+/// Subject of the measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Making allocations.
@@ -32,12 +32,12 @@ pub enum Kind {
     Relay,
 }
 
-/// How fast packets go out.
+/// Rate of sending.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pace {
-    /// So many a second, of all lanes together.
+    /// Packets per second, of all allocations together.
     Rate(f64),
-    /// As fast as they come back: so many of each lane are on their way.
+    /// As fast as packets come back: this many of each direction of an allocation are on their way.
     Window(u64),
 }
 
@@ -147,9 +147,9 @@ impl Load {
         })
     }
 
-    /// What each allocation is to have.
-    pub(super) fn attributes(&self, server: SocketAddr, peer: SocketAddr) -> Wish {
-        Wish {
+    /// The allocation that each client is to make.
+    pub(super) fn wanted(&self, server: SocketAddr, peer: SocketAddr) -> Wanted {
+        Wanted {
             ipv6: server.is_ipv6(),
             peer: (self.kind == Kind::Relay).then_some(peer),
             channel: !self.indications,

@@ -9,7 +9,6 @@ mod measure;
 mod process;
 mod report;
 mod secure;
-mod session;
 mod setup;
 mod stamp;
 mod target;
@@ -17,13 +16,12 @@ mod traffic;
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use load::{Load, NAMES, Pace};
 pub use report::Report;
-pub use session::Login;
 pub use stamp::LEN as LEAST_SIZE;
 pub use target::{Server, Target};
 
@@ -34,26 +32,28 @@ use self::load::Kind;
 use self::process::Usage;
 use self::setup::Client;
 use self::traffic::Traffic;
+use crate::local::local_ip;
+use crate::turn::Login;
 
 /// Sockets that play peers; allocations share them.
 const PEERS: usize = 8;
 
-/// What to do to whom.
+/// Load, servers and duration of a run.
 #[derive(Debug)]
 pub struct Options {
-    /// Where the server is; allocations take turns.
+    /// Servers that the allocations are spread over in turn.
     pub servers: Vec<Server>,
-    /// `None`: the server wants no credentials.
+    /// Credentials; `None`: the server wants none.
     pub login: Option<Login>,
     /// Load to put on them.
     pub load: Load,
-    /// How long to measure.
+    /// Time of the measurement.
     pub duration: Duration,
     /// The server's process, if it is on this host.
     pub pid: Option<u32>,
 }
 
-/// Why there is nothing to report.
+/// Reason why there is nothing to report.
 #[derive(Debug)]
 pub struct BenchError(String);
 
@@ -81,7 +81,7 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report, BenchError> {
     let servers: Vec<(&Server, IpAddr)> = options
         .servers
         .iter()
-        .map(|server| Ok((server, local_ip(server.addr)?)))
+        .map(|server| Ok((server, source(server.addr)?)))
         .collect::<io::Result<_>>()?;
     let peers: Vec<UdpSocket> = servers
         .iter()
@@ -110,7 +110,7 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report, BenchError> {
             server.addr,
             peer,
             options.login.clone(),
-            load.attributes(server.addr, peers[peer].addr()),
+            load.wanted(server.addr, peers[peer].addr()),
         ));
     }
 
@@ -164,21 +164,11 @@ fn usage(options: &Options) -> Result<Option<Usage>, BenchError> {
     options.pid.map(read).transpose()
 }
 
-/// The local address by which the system reaches `server`.
-fn local_ip(server: SocketAddr) -> io::Result<IpAddr> {
+/// The local address to send to `server` from.
+fn source(server: SocketAddr) -> io::Result<IpAddr> {
     // All of 127/8 is at hand, and each address has ports of its own.
     if server.ip().is_loopback() {
         return Ok(server.ip());
     }
-    let any = SocketAddr::new(
-        if server.is_ipv4() {
-            IpAddr::from([0; 4])
-        } else {
-            IpAddr::from([0; 16])
-        },
-        0,
-    );
-    let probe = StdUdpSocket::bind(any)?;
-    probe.connect(server)?;
-    Ok(probe.local_addr()?.ip())
+    local_ip(server)
 }

@@ -8,34 +8,27 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use stun::agent::TransactionId;
-use stun::attributes::{ATTR_DATA, ATTR_XOR_PEER_ADDRESS};
-use stun::message::{
-    BINDING_REQUEST, BINDING_SUCCESS, CLASS_INDICATION, MAGIC_COOKIE, MESSAGE_HEADER_SIZE,
-    METHOD_SEND, MessageType,
-};
+use stun::message::{BINDING_SUCCESS, MESSAGE_HEADER_SIZE};
 use turnd_udp::{Receiver, UdpSocket};
 
 use super::BenchError;
 use super::load::{Kind, Load, Pace};
 use super::measure::{Arrivals, Delays};
-use super::session::CHANNEL;
-use super::setup::Client;
+use super::setup::{CHANNEL, Client};
 use super::stamp::Stamp;
-use turnd_proto::wire::address::{self, encode_xor};
-use turnd_proto::wire::classify::{Class, classify};
-use turnd_proto::wire::{channel_data, message};
+use crate::turn::Request;
+use crate::turn::message::{channel_data, data, parse_channel_data, send};
 
 /// Bursts that leave between two looks at what came in.
 const BURSTS_PER_LOOK: usize = 8;
-/// What the pace may lag behind before it is given up for good.
+/// Time by which the pace may lag behind; more is given up.
 const LAG: Duration = Duration::from_millis(20);
-/// After so long without any packet, those on their way are lost.
+/// Time without any packet after which those on their way are lost.
 const LOST: Duration = Duration::from_millis(5);
-/// How long to wait for the last packets.
+/// Wait for the last packets.
 const GRACE: Duration = Duration::from_millis(300);
 
-/// One way of one allocation.
+/// One direction of one allocation.
 struct Lane {
     /// Index into the sockets.
     socket: usize,
@@ -51,16 +44,16 @@ struct Lane {
     arrivals: Arrivals,
 }
 
-/// What was counted between [`Traffic::begin`] and [`Traffic::end`].
+/// Counts between [`Traffic::begin`] and [`Traffic::end`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Totals {
     pub(super) elapsed: Duration,
     pub(super) sent: u64,
-    /// Not taken by this host's own kernel.
+    /// Packets that this host's own kernel did not take.
     pub(super) unsent: u64,
-    /// Came back before the end: what the processor time was spent on.
+    /// Packets that came back before the end: the processor time was spent on them.
     pub(super) delivered: u64,
-    /// Of those sent, also what came after the end.
+    /// Packets that were sent in that time and came back, also after the end.
     pub(super) received: u64,
     pub(super) reordered: u64,
     /// Time in which there was nothing to do.
@@ -83,7 +76,7 @@ pub(super) struct Traffic<'a> {
     next: usize,
 }
 
-/// What went out and came in.
+/// Packets that went out and came in.
 struct Tally {
     binding: bool,
     run: u32,
@@ -169,7 +162,7 @@ impl<'a> Traffic<'a> {
         }
     }
 
-    /// Ends it; see [`Self::drain`] for those on their way.
+    /// Ends the count; see [`Self::drain`] for packets on their way.
     pub(super) fn end(&mut self) {
         let now = self.nanos();
         let Tally {
@@ -193,7 +186,7 @@ impl<'a> Traffic<'a> {
         &self.tally.delays
     }
 
-    /// Receives what is still on its way.
+    /// Receives packets that are still on their way.
     pub(super) fn drain(&mut self) -> io::Result<()> {
         let end = Instant::now() + GRACE;
         while Instant::now() < end {
@@ -373,7 +366,7 @@ impl<'a> Traffic<'a> {
 }
 
 impl Tally {
-    /// Counts a message that a client has got; `false`: it is none of ours.
+    /// Counts a message that a client has got; `false`: it is not one of this run.
     fn message(&mut self, message: &[u8], nanos: u64) -> bool {
         if self.binding {
             transaction(message).is_some_and(|id| self.count(Stamp::from_id(id), nanos))
@@ -425,73 +418,51 @@ impl Lane {
     }
 }
 
-/// What a client sends, and where the stamp goes.
+/// A packet of a client, and the place of the stamp in it.
 fn to_server(load: &Load, peer: SocketAddr, stream: bool) -> (Vec<u8>, usize) {
-    // Far below 64 KiB: `--size` is bounded.
-    let size = load.size as u16;
     if load.kind == Kind::Binding {
-        return (header(BINDING_REQUEST, 0), 8);
+        return (Request::Binding.encode().raw, 8);
     }
-    let mut packet = if load.indications {
-        let mut address = [0; address::MAX_LEN];
-        let len = encode_xor(peer, &TransactionId::default(), &mut address);
-        let padded = size.next_multiple_of(4);
-        const SEND: MessageType = MessageType {
-            method: METHOD_SEND,
-            class: CLASS_INDICATION,
-        };
-        let mut packet = header(SEND, 8 + len as u16 + padded);
-        packet.extend(ATTR_XOR_PEER_ADDRESS.value().to_be_bytes());
-        packet.extend((len as u16).to_be_bytes());
-        packet.extend(&address[..len]);
-        packet.extend(ATTR_DATA.value().to_be_bytes());
-        packet.extend(size.to_be_bytes());
-        packet
-    } else {
-        channel_data::header(CHANNEL, size).to_vec()
-    };
-    let payload = packet.len();
-    packet.resize(payload + load.size, 0);
-    if load.indications || stream {
+    let payload = vec![0; load.size];
+    if load.indications {
+        let packet = send(peer, &payload).raw;
+        // DATA is the last attribute.
+        let at = packet.len() - load.size.next_multiple_of(4);
+        return (packet, at);
+    }
+    let mut packet = channel_data(CHANNEL, &payload);
+    let at = packet.len() - load.size;
+    if stream {
         packet.resize(packet.len().next_multiple_of(4), 0);
     }
-    (packet, payload)
-}
-
-/// A STUN header whose transaction id is zero.
-fn header(typ: MessageType, len: u16) -> Vec<u8> {
-    let [t0, t1] = typ.value().to_be_bytes();
-    let [l0, l1] = len.to_be_bytes();
-    let mut header = vec![t0, t1, l0, l1];
-    header.extend(MAGIC_COOKIE.to_be_bytes());
-    header.resize(MESSAGE_HEADER_SIZE, 0);
-    header
+    (packet, at)
 }
 
 /// The payload of channel data or of a Data indication.
-fn from_server(datagram: &[u8]) -> Option<&[u8]> {
-    if classify(datagram) == Class::ChannelData {
-        return channel_data::parse(datagram).map(|(_, payload)| payload);
+fn from_server(message: &[u8]) -> Option<&[u8]> {
+    match parse_channel_data(message) {
+        Some((_, payload)) => Some(payload),
+        None if message.first()? & 0xC0 == 0 => data(message),
+        None => None,
     }
-    let frame = message::frame(datagram).ok()?;
-    message::attributes(frame)
-        .filter_map(Result::ok)
-        .find_map(|(typ, value)| (typ == ATTR_DATA).then_some(value))
 }
 
 /// The transaction id of a success response.
-fn transaction(datagram: &[u8]) -> Option<[u8; 12]> {
-    let frame = message::frame(datagram).ok()?;
-    let typ = u16::from_be_bytes([frame[0], frame[1]]);
+fn transaction(message: &[u8]) -> Option<[u8; 12]> {
+    let header = message.get(..MESSAGE_HEADER_SIZE)?;
+    let typ = u16::from_be_bytes([header[0], header[1]]);
     (typ == BINDING_SUCCESS.value())
-        .then(|| frame[8..MESSAGE_HEADER_SIZE].try_into().ok())
+        .then(|| header[8..].try_into().ok())
         .flatten()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use stun::agent::TransactionId;
+    use turnd_proto::wire::channel_data;
     use turnd_proto::wire::indication::parse_send;
+
+    use super::*;
 
     #[test]
     fn what_clients_send_is_what_servers_read() {
@@ -526,8 +497,9 @@ mod tests {
             assert_eq!(from_server(&datagram), Some(&b"data"[..]));
         }
         assert_eq!(from_server(b"\x40\0\0\x09x"), None);
-        let mut response = super::header(BINDING_SUCCESS, 0);
-        assert_eq!(transaction(&response), Some([0; 12]));
+        let mut response = Request::Binding.encode().raw;
+        response[..2].copy_from_slice(&BINDING_SUCCESS.value().to_be_bytes());
+        assert_eq!(transaction(&response), response[8..].try_into().ok());
         response[1] = 0;
         assert_eq!(transaction(&response), None);
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use stun::addr::MappedAddress;
 use stun::agent::TransactionId;
 use stun::attributes::{
-    ATTR_CHANGE_REQUEST, ATTR_CONNECTION_ID, ATTR_MESSAGE_INTEGRITY, ATTR_RESPONSE_PORT, AttrType,
-    RawAttribute,
+    ATTR_CHANGE_REQUEST, ATTR_CONNECTION_ID, ATTR_DATA, ATTR_MESSAGE_INTEGRITY, ATTR_RESPONSE_PORT,
+    AttrType, RawAttribute,
 };
 use stun::error_code::ErrorCodeAttribute;
 use stun::fingerprint::FINGERPRINT;
@@ -73,6 +73,20 @@ pub fn parse_channel_data(bytes: &[u8]) -> Option<(u16, &[u8])> {
     };
     let payload = rest.get(..usize::from(u16::from_be_bytes([l0, l1])))?;
     Some((u16::from_be_bytes([n0, n1]), payload))
+}
+
+/// The value of DATA, read without allocation.
+pub fn data(bytes: &[u8]) -> Option<&[u8]> {
+    let len = usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]));
+    let mut rest = bytes.get(MESSAGE_HEADER_SIZE..MESSAGE_HEADER_SIZE + len)?;
+    while let &[t0, t1, l0, l1, ref value @ ..] = rest {
+        let len = usize::from(u16::from_be_bytes([l0, l1]));
+        if u16::from_be_bytes([t0, t1]) == ATTR_DATA.value() {
+            return value.get(..len);
+        }
+        rest = value.get(len.next_multiple_of(4)..)?;
+    }
+    None
 }
 
 /// Reads a message; a datagram may hold more bytes behind it.
