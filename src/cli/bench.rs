@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 
-use super::secret::LoginArgs;
+use super::login::LoginArgs;
 use super::{Failure, complain, say};
 use turnd_client::bench::{self, LEAST_SIZE, Load, NAMES, Options, Pace, Target};
 use turnd_client::turn::{Login, Proof};

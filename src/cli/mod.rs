@@ -1,16 +1,22 @@
 //! The commands of the `turnd` program.
 
+#[cfg(feature = "tools")]
 mod bench;
 mod check;
 mod credentials;
 mod ctl;
 mod import;
 mod key;
+#[cfg(feature = "tools")]
+mod login;
 mod man;
+#[cfg(feature = "tools")]
 mod nat;
 mod open_files;
 mod pidfile;
+#[cfg(feature = "tools")]
 mod probe;
+#[cfg(feature = "tools")]
 mod progress;
 mod secret;
 mod serve;
@@ -41,12 +47,15 @@ enum Command {
     Check(check::Check),
     Credentials(credentials::Credentials),
     Key(key::Key),
+    #[cfg(feature = "tools")]
     Bench(bench::Bench),
     Import(import::Import),
+    #[cfg(feature = "tools")]
     Nat(nat::Nat),
     Man(man::Man),
     Completions(man::Completions),
     Ctl(ctl::Ctl),
+    #[cfg(feature = "tools")]
     Probe(probe::Probe),
 }
 
@@ -153,12 +162,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Credentials(command) => command.run(),
         Command::Key(command) => command.run(),
+        #[cfg(feature = "tools")]
         Command::Bench(command) => command.run(),
         Command::Import(command) => command.run(),
+        #[cfg(feature = "tools")]
         Command::Nat(command) => command.run(),
         Command::Man(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Ctl(command) => command.run(),
+        #[cfg(feature = "tools")]
         Command::Probe(command) => command.run(),
     };
     match outcome {

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::credentials::duration;
+use super::login::LoginArgs;
 use super::progress::Progress;
-use super::secret::LoginArgs;
 use super::{Failure, complain, say};
 use crate::config::file::FileConfig;
 use crate::config::{self, Config, Secret};
