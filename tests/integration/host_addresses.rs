@@ -9,7 +9,9 @@ use stun::message::{METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION};
 use turn::proto::channum::ChannelNumber;
 
 use crate::support::messages::{addr, channel_data, decode, peer, relayed_address, send, status};
-use crate::support::{Namespace, PASSWORD, StunClient, Turnd, USER, link, run, wait_until};
+use crate::support::{
+    Namespace, PASSWORD, StunClient, Turnd, USER, client_and_server, run, wait_until,
+};
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// Public addresses; nothing of them leaves the namespaces.
@@ -27,11 +29,7 @@ struct Network {
 
 impl Network {
     fn new() -> Self {
-        let [client, server] = ["client", "server"].map(Namespace::new);
-        link([
-            (&client, "net", &["5.6.7.2/24", "11.0.0.7/32"]),
-            (&server, "net", &["5.6.7.1/24"]),
-        ]);
+        let [client, server] = client_and_server(&["5.6.7.2/24", "11.0.0.7/32"], &["5.6.7.1/24"]);
         server.ip("route add 11.0.0.0/8 via 5.6.7.2");
         Self { client, server }
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{Outcome, probe};
-use crate::support::{Namespace, PASSWORD, Turnd, USER, link};
+use crate::support::{Namespace, PASSWORD, Turnd, USER, client_and_server, link};
 
 /// Public addresses; nothing of them leaves the namespaces.
 const SERVER: &str = "5.6.7.1";
@@ -16,11 +16,8 @@ struct Network {
 
 impl Network {
     fn new() -> Self {
-        let [client, server] = ["client", "server"].map(Namespace::new);
-        link([
-            (&client, "net", &["5.6.7.2/24", "2a01::2/64"]),
-            (&server, "net", &["5.6.7.1/24", "2a01::1/64"]),
-        ]);
+        let [client, server] =
+            client_and_server(&["5.6.7.2/24", "2a01::2/64"], &["5.6.7.1/24", "2a01::1/64"]);
         server.shell(
             "nft add table inet t
              nft add chain inet t in '{ type filter hook input priority 0; }'",

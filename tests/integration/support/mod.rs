@@ -20,7 +20,7 @@ pub(crate) mod world;
 pub(crate) use authority::Authority;
 pub(crate) use coturn::Coturn;
 pub(crate) use messages::{error_code, request, xor_address};
-pub(crate) use namespace::{Namespace, link};
+pub(crate) use namespace::{Namespace, client_and_server, link};
 pub(crate) use node::node;
 pub(crate) use peer::Peer;
 pub(crate) use ports::Ports;

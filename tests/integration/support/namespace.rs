@@ -80,6 +80,13 @@ impl Namespace {
     }
 }
 
+/// A client's host and a server's, on one network named `net`.
+pub(crate) fn client_and_server(client: &[&str], server: &[&str]) -> [Namespace; 2] {
+    let hosts = ["client", "server"].map(Namespace::new);
+    link([(&hosts[0], "net", client), (&hosts[1], "net", server)]);
+    hosts
+}
+
 impl Drop for Namespace {
     /// Ends what is left inside, and takes the interfaces along.
     fn drop(&mut self) {
