@@ -3,7 +3,7 @@
 //!
 //!     cargo bench --features dtls --bench calls [-- [ROUNDS [SECONDS]]]
 //!
-//! What one transport costs by itself, `benches/compare` measures. Needs coturn and openssl. The
+//! `benches/compare` measures the cost of each transport by itself. Needs coturn and openssl. The
 //! server is pinned to one processor, the load to the other; the servers take turns, the first
 //! round is dropped, medians are printed.
 
@@ -295,7 +295,7 @@ impl Drop for Server {
     }
 }
 
-/// What one load has shown.
+/// Result of one load.
 struct Outcome {
     sent: usize,
     delivered: usize,

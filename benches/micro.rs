@@ -1,4 +1,4 @@
-//! What single steps cost: `cargo bench`. The figures that count are those of `benches/compare`.
+//! Cost of single steps: `cargo bench`. The figures that count are those of `benches/compare`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::hint::black_box;
@@ -64,7 +64,7 @@ fn allocate() -> Vec<u8> {
 fn server() -> Server {
     let flags = FileConfig {
         no_auth: Some(true),
-        // What is set aside for documentation is no peer otherwise.
+        // Addresses set aside for documentation are no peers otherwise.
         allowed_peer_ip: Some(vec!["192.0.2.7".into()]),
         listening_ip: Some(vec!["192.0.2.1".into()]),
         // 65,536 ports in all.

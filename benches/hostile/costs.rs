@@ -93,7 +93,7 @@ fn alternate() {
     }
 }
 
-/// What each kind costs over UDP, in nanoseconds.
+/// Cost of each kind over UDP, in nanoseconds.
 fn datagrams(server: &Server, from: [u8; 4], to: [u8; 4], count: u64) -> Vec<(&'static str, f64)> {
     let mut source = Source::new(from, SocketAddr::from((to, 3478)));
     let expired = source.nonce();
@@ -139,7 +139,7 @@ fn median(mut costs: Vec<f64>) -> f64 {
     costs[costs.len() / 2]
 }
 
-/// What connections cost that come to nothing, in nanoseconds.
+/// Cost of connections that come to nothing, in nanoseconds.
 fn over_streams(server: &Server, count: u64) -> Vec<(&'static str, f64)> {
     let (address, trusted) = (server.address(), trust(&server.certificate));
     let source: IpAddr = [127, 8, 0, 2].into();
@@ -166,7 +166,7 @@ fn ask(way: Way, source: IpAddr, server: SocketAddr, trusted: &Arc<ClientConfig>
     client.ask(request(METHOD_BINDING, vec![])).unwrap();
 }
 
-/// What each kind of connection costs; `taken` returns when those before are served.
+/// Cost of each kind of connection; `taken` returns when those before are served.
 fn connections(
     server: &Server,
     count: u64,

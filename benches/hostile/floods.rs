@@ -15,10 +15,10 @@ use crate::support::{Dice, echo};
 
 /// Datagrams between two questions that see whether the server has taken them.
 const BATCH: u64 = 64;
-/// Where the server is asked whether it has taken everything.
+/// Address at which the server is asked whether it has taken everything.
 const ASKED: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 3478);
 /// Wait for an answer before a question is put again.
-const PATIENCE: Duration = Duration::from_millis(500);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// Memory may grow by so much, in KiB.
 const LIMIT: i64 = 1024;
 
@@ -46,7 +46,7 @@ impl Source {
         };
         let (flood, question) = (socket(from, server), socket([127, 6, 6, 6], ASKED));
         flood.set_nonblocking(true).unwrap();
-        question.set_read_timeout(Some(PATIENCE)).unwrap();
+        question.set_read_timeout(Some(ANSWER_TIMEOUT)).unwrap();
         Self {
             socket: flood,
             question,

@@ -104,7 +104,7 @@ fn talk(socket: &UdpSocket, time: Duration) -> Vec<Option<Duration>> {
     let (start, mut sent) = (Instant::now(), Vec::new());
     let mut delays: Vec<Option<Duration>> = Vec::new();
     let mut buffer = [0; 2048];
-    // What is late is waited for.
+    // Late packets are waited for.
     while start.elapsed() < time + Duration::from_secs(1) {
         while let Ok(count) = socket.recv(&mut buffer) {
             let Some((CHANNEL, data)) = channel_data::parse(&buffer[..count]) else {

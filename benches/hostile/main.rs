@@ -1,5 +1,5 @@
-//! What strangers can do to a server: floods, streams that never become clients, and what each kind of
-//! message costs it. Prints tables for docs/security.md, and ends with 1 if a limit is passed.
+//! Load of unauthenticated clients: floods, streams that never become clients, and the cost of each kind
+//! of message. Prints tables for docs/security.md, and ends with 1 if a limit is passed.
 //!
 //!     cargo bench --bench hostile [-- [floods] [streams] [openings] [costs] [live] [DIVISOR]]
 //!
@@ -15,7 +15,7 @@ mod messages;
 #[cfg(feature = "dtls")]
 mod openings;
 mod streams;
-// Not every load uses all of it.
+// No load uses all of this.
 #[allow(dead_code)]
 #[path = "../support/mod.rs"]
 mod support;

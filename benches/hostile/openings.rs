@@ -12,7 +12,7 @@ use crate::support::server::Server;
 
 /// Time that the server has to give up the last handshake, and a little more.
 const GRACE: Duration = Duration::from_secs(15);
-/// Memory that strangers may hold by default (`max-idle-memory`), in KiB.
+/// Memory that unallocated clients may hold by default (`max-idle-memory`), in KiB.
 const BUDGET: u64 = 64 << 10;
 
 pub(crate) fn run(divisor: u64) -> bool {

@@ -14,9 +14,9 @@ use crate::support::messages::{request, transport};
 use crate::support::server::{PASSWORD, Server, USER};
 use crate::support::{Dice, echo};
 
-/// Streams that are kept open at a time: more than the server keeps of strangers by default.
+/// Streams that are kept open at a time: more than the server keeps of unallocated clients by default.
 const OPEN: usize = 16_000;
-/// How long the server may take to give up the last of them.
+/// Time in which the server has to give up the last of them.
 const GRACE: Duration = Duration::from_secs(90);
 /// The beginning of a TLS ClientHello.
 const HALF_HELLO: [u8; 11] = [22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3];

@@ -9,7 +9,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod clients;
-// Not every load uses all of it.
+// No load uses all of this.
 #[allow(dead_code)]
 #[path = "../support/mod.rs"]
 mod support;
@@ -25,7 +25,7 @@ use self::support::server::{Server, USER};
 use self::support::{echo, isolate, numbers};
 
 const PERIOD: Duration = Duration::from_secs(10);
-/// How long connections may take to be given up after the load has ended.
+/// Time in which connections have to be given up after the load has ended.
 const GRACE: Duration = Duration::from_secs(120);
 /// Memory may differ by so much between the first samples after the warm-up and the last.
 const TOLERANCE: f64 = 0.02;
@@ -35,7 +35,7 @@ max-allocate-timeout = 10
 user-quota = 0
 total-quota = 0";
 
-/// What threads count.
+/// Counts of the threads.
 #[derive(Default)]
 pub(crate) struct Counts {
     /// Calls of valid clients.
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
         stop.store(true, Ordering::Relaxed);
         samples
     });
-    // Those whose clients have gone without a word.
+    // Ends the allocations of clients that have gone without a word.
     server.ctl(&["kill", "--user", USER]);
     judge(&server, &samples, descriptors, &counts)
 }

@@ -1,4 +1,4 @@
-//! What the loads share: a turnd of this build, clients of it, and a network of their own.
+//! Parts that the loads share: a turnd of this build, clients of it, and a network of their own.
 
 pub(crate) mod client;
 #[cfg(feature = "dtls")]

@@ -18,7 +18,7 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 pub(crate) struct Server {
     child: Child,
     folder: PathBuf,
-    /// Of the certificate that it shows, in DER.
+    /// Certificate that the server shows, in DER.
     pub(crate) certificate: Vec<u8>,
 }
 
@@ -62,7 +62,7 @@ log-file = '{}'\nadmin-listen = ['{METRICS}', '{}']\n{toml}",
         server
     }
 
-    /// Where it is reached from the loopback network.
+    /// Address on the loopback network.
     pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, 3478))
     }

@@ -42,7 +42,7 @@ Loads:
   echo       160 bytes to peers that send them back; the delay is that of both ways"
 )]
 pub(super) struct Bench {
-    /// The server, as turn:HOST, turn:HOST?transport=tcp or turns:HOST; allocations take turns with
+    /// URI of the server, as turn:HOST, turn:HOST?transport=tcp or turns:HOST; allocations take turns with
     /// several. The certificate is not checked.
     #[arg(required = true, value_name = "URI")]
     servers: Vec<Target>,
@@ -69,7 +69,7 @@ pub(super) struct Bench {
     /// Send and Data indications in place of channel data.
     #[arg(long)]
     indications: bool,
-    /// The server's process on this host, to measure its processor time and memory.
+    /// Process id of the server on this host, to measure its processor time and memory.
     #[arg(long)]
     pid: Option<u32>,
     /// Print JSON.

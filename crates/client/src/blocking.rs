@@ -20,9 +20,6 @@ pub trait Link {
     fn framing(&self) -> Framing;
 
     /// Sends all of one message.
-    ///
-    /// # Errors
-    /// The system's.
     fn send(&mut self, bytes: &[u8]) -> io::Result<()>;
 
     /// Receives a datagram, or some bytes of a stream, of which none mean its end.
@@ -138,9 +135,6 @@ impl<L: Link> Blocking<L> {
     }
 
     /// Sends a payload on a channel.
-    ///
-    /// # Errors
-    /// The transport's.
     pub fn send_channel(&mut self, number: u16, payload: &[u8]) -> io::Result<()> {
         self.client.send_channel(number, payload);
         self.flush()
@@ -154,9 +148,6 @@ impl<L: Link> Blocking<L> {
     }
 
     /// The next event; `None` when there is none until this time.
-    ///
-    /// # Errors
-    /// The transport's.
     pub fn event(&mut self, until: Option<Instant>) -> io::Result<Option<Event>> {
         let mut bytes = vec![0; DATAGRAM];
         loop {

@@ -58,7 +58,7 @@ fn listeners_come_and_go() {
 
     let stranger = |address| {
         let patience = Duration::from_millis(300);
-        StunClient::new(address).with_patience(patience).binding()
+        StunClient::new(address).with_timeout(patience).binding()
     };
     assert!(
         stranger(SocketAddr::new(old.ip(), new)).is_some(),

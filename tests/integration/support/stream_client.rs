@@ -16,8 +16,8 @@ use turnd_client::turn::{Framing, split};
 use super::asking::Asking;
 use super::messages::{Attributes, Login, request};
 
-/// How long a reply may take. Long, since it costs a passing test nothing.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Time that a reply may take. Long, since it costs a passing test nothing.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct StreamClient<S = TcpStream> {
     pub(crate) stream: S,
@@ -27,7 +27,7 @@ pub(crate) struct StreamClient<S = TcpStream> {
 
 pub(crate) fn connect(server: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(server).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.set_nodelay(true).unwrap();
     stream
 }
@@ -38,7 +38,7 @@ impl StreamClient {
     }
 }
 
-/// How a client of TLS trusts `authority`.
+/// Configuration of a TLS client that trusts `authority`.
 pub(crate) fn trusting(authority: &Path) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     let authority = CertificateDer::from_pem_file(authority).unwrap();
@@ -105,7 +105,7 @@ impl<S: Read + Write> StreamClient<S> {
         self.try_receive().unwrap()
     }
 
-    /// What came behind the last frame.
+    /// Bytes behind the last frame.
     pub(crate) fn rest(&self) -> &[u8] {
         &self.buffer
     }

@@ -54,7 +54,7 @@ impl StunClient {
         }
     }
 
-    pub(crate) fn with_patience(mut self, timeout: Duration) -> Self {
+    pub(crate) fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }

@@ -101,7 +101,7 @@ impl Turnd {
         let deadline = Instant::now() + START_LIMIT;
         // A client of its own for each attempt, for a late answer to one would come to the next.
         let answers = || {
-            let client = StunClient::new(address).with_patience(Duration::from_millis(100));
+            let client = StunClient::new(address).with_timeout(Duration::from_millis(100));
             client.binding().is_some() || no_udp && TcpStream::connect(address).is_ok()
         };
         while !answers() {

@@ -39,7 +39,7 @@ fn memory(turnd: &Turnd) -> u64 {
 
 /// Whether a server answers plain datagrams, and DTLS.
 pub(crate) fn datagrams(server: SocketAddr) -> (bool, bool) {
-    let client = StunClient::new(server).with_patience(Duration::from_millis(500));
+    let client = StunClient::new(server).with_timeout(Duration::from_millis(500));
     client.send(&client_hello());
     let dtls = client.receive().is_some();
     (client.binding().is_some(), dtls)

@@ -1,7 +1,7 @@
 //! `turnd bench`: a load generator on one busy thread.
 //!
-//! It plays clients and peers at once. Nothing sleeps while a load runs: a generator that sleeps
-//! makes the server pay for its wake-ups. What it cannot do fast enough it says in the report.
+//! The generator plays clients and peers at once. Nothing sleeps while a load runs: a generator that sleeps
+//! makes the server pay for its wake-ups. The report says what the generator was too slow for.
 
 mod link;
 mod load;

@@ -1,4 +1,4 @@
-//! What the server's process uses, as the kernel counts it.
+//! Processor time and memory of the server's process, as the kernel counts them.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ pub(super) struct Usage {
     pub(super) rss: u64,
 }
 
-/// What was used between two readings.
+/// Use between two readings.
 #[derive(Clone, Copy, Debug)]
 pub struct Used {
     /// Nanoseconds on a processor.
@@ -45,7 +45,7 @@ impl Usage {
         })
     }
 
-    /// What was used since `before`.
+    /// Use since `before`.
     pub(super) fn since(&self, before: &Self) -> Used {
         let cpu = self.cpu.saturating_sub(before.cpu);
         let elapsed = self.at.saturating_duration_since(before.at).as_nanos();

@@ -1,4 +1,4 @@
-//! What was measured, for people and for programs.
+//! The report of a run, for people and for programs.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,22 +12,22 @@ use super::setup::Client;
 use super::traffic::{Totals, Traffic};
 use crate::probe::Transport;
 
-/// The share of the pace that has to be kept.
+/// Share of the pace that has to be kept.
 const PACE_KEPT: f64 = 0.98;
-/// A generator that has less time to spare than this may be what limits the figures.
+/// Share of idle time below which the generator may be the limit of the figures.
 const SPARE: f64 = 0.03;
 
 /// The outcome of a run.
 #[derive(Debug, Serialize)]
 pub struct Report {
     load: &'static str,
-    /// Of the first server.
+    /// Transport of the first server.
     transport: &'static str,
     /// Payload bytes of a packet.
     size: usize,
     packets_per_burst: usize,
     indications: bool,
-    /// Asked for.
+    /// Number of allocations asked for.
     allocations: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     setup: Option<SetUp>,
@@ -37,7 +37,7 @@ pub struct Report {
     delay_us: Option<DelayUs>,
     #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<ServerReport>,
-    /// What the load generator was not able to do.
+    /// Limit of the load generator itself that was met.
     #[serde(skip_serializing_if = "Option::is_none")]
     limited_by_generator: Option<String>,
     #[serde(skip)]
@@ -114,7 +114,7 @@ impl Report {
         }
     }
 
-    /// Allocations were made; with the server's use before and after, if it is known.
+    /// Reports the allocations, with the server's use before and after where it is known.
     pub(super) fn set_up(
         &mut self,
         clients: &[Client],
@@ -141,7 +141,7 @@ impl Report {
         });
     }
 
-    /// Packets went back and forth, and the server used so much meanwhile.
+    /// Reports the packets, and the server's use meanwhile.
     pub(super) fn traffic(&mut self, traffic: &Traffic<'_>, used: Option<Used>) {
         let totals = traffic.totals();
         let seconds = totals.elapsed.as_secs_f64();
@@ -179,7 +179,7 @@ impl Report {
     }
 }
 
-/// What the generator itself was too slow for.
+/// The limit of the generator that was met, if any.
 fn limit(rate: Option<f64>, totals: &Totals, idle: f64) -> Option<String> {
     let kept = rate.map(|rate| totals.sent as f64 / (rate * totals.elapsed.as_secs_f64()));
     if totals.unsent > totals.sent / 1000 {

@@ -1,9 +1,9 @@
-//! What a packet says of itself: its lane, its number there, and when it was sent.
+//! Stamps in packets: the flow, the number in the flow, and the time of sending.
 
 /// The stamp of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
-    pub(super) lane: u32,
+    pub(super) flow: u32,
     pub(super) sequence: u64,
     /// Nanoseconds since the run began.
     pub(super) nanos: u64,
@@ -16,7 +16,7 @@ impl Stamp {
     /// Writes it at the start of a payload. `run` tells this run's packets from others.
     pub(super) fn write(self, run: u32, payload: &mut [u8]) {
         payload[..4].copy_from_slice(&run.to_be_bytes());
-        payload[4..8].copy_from_slice(&self.lane.to_be_bytes());
+        payload[4..8].copy_from_slice(&self.flow.to_be_bytes());
         payload[8..16].copy_from_slice(&self.sequence.to_be_bytes());
         payload[16..LEN].copy_from_slice(&self.nanos.to_be_bytes());
     }
@@ -27,16 +27,16 @@ impl Stamp {
         let word = |at: usize| u32::from_be_bytes([0, 1, 2, 3].map(|i| bytes[at + i]));
         let long = |at: usize| u64::from(word(at)) << 32 | u64::from(word(at + 4));
         (word(0) == run).then(|| Self {
-            lane: word(4),
+            flow: word(4),
             sequence: long(8),
             nanos: long(16),
         })
     }
 
-    /// The transaction id of a Binding request: 16 bits of lane, 32 of sequence, 48 of time.
+    /// The transaction id of a Binding request: 16 bits of flow, 32 of sequence, 48 of time.
     pub(super) fn to_id(self) -> [u8; 12] {
         let mut id = [0; 12];
-        id[..2].copy_from_slice(&(self.lane as u16).to_be_bytes());
+        id[..2].copy_from_slice(&(self.flow as u16).to_be_bytes());
         id[2..6].copy_from_slice(&(self.sequence as u32).to_be_bytes());
         id[6..].copy_from_slice(&self.nanos.to_be_bytes()[2..]);
         id
@@ -46,7 +46,7 @@ impl Stamp {
     pub(super) fn from_id(id: [u8; 12]) -> Self {
         let [l0, l1, s @ .., t0, t1, t2, t3, t4, t5] = id;
         Self {
-            lane: u16::from_be_bytes([l0, l1]).into(),
+            flow: u16::from_be_bytes([l0, l1]).into(),
             sequence: u32::from_be_bytes(s).into(),
             nanos: u64::from_be_bytes([0, 0, t0, t1, t2, t3, t4, t5]),
         }
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn both_forms_read_back() {
         let stamp = Stamp {
-            lane: 7,
+            flow: 7,
             sequence: 0x1_2345,
             nanos: 0x1234_5678_9ABC,
         };

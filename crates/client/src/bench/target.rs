@@ -5,19 +5,19 @@ use std::str::FromStr;
 
 use crate::probe::{Host, Transport, Uri};
 
-/// A URI that says how a server is reached.
+/// URI of a server.
 #[derive(Clone, Debug)]
 pub struct Target {
     uri: Uri,
     transport: Transport,
 }
 
-/// A server, found.
+/// Address of a server.
 #[derive(Clone, Debug)]
 pub struct Server {
     pub(super) addr: SocketAddr,
     pub(super) transport: Transport,
-    /// What to ask for in TLS.
+    /// Name to ask for in TLS.
     pub(super) name: String,
 }
 

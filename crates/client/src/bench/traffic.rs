@@ -29,7 +29,7 @@ const LOST: Duration = Duration::from_millis(5);
 const GRACE: Duration = Duration::from_millis(300);
 
 /// One direction of one allocation.
-struct Lane {
+struct Flow {
     /// Index into the sockets.
     socket: usize,
     to: SocketAddr,
@@ -60,7 +60,7 @@ pub(super) struct Totals {
     pub(super) idle: Duration,
 }
 
-/// Sockets, lanes and counters of a load.
+/// Sockets, flows and counters of a load.
 pub(super) struct Traffic<'a> {
     load: &'a Load,
     clients: &'a mut [Client],
@@ -80,7 +80,7 @@ pub(super) struct Traffic<'a> {
 struct Tally {
     binding: bool,
     run: u32,
-    lanes: Vec<Lane>,
+    flows: Vec<Flow>,
     /// Packets with stamps from here on are counted; `None`: none yet.
     from: Option<u64>,
     until: Option<u64>,
@@ -104,21 +104,21 @@ impl<'a> Traffic<'a> {
                 .register(&mut SourceFd(&fd), token, Interest::READABLE)?;
         }
         let queued = vec![false; clients.len() + peers.len()];
-        let mut lanes = Vec::new();
+        let mut flows = Vec::new();
         for (index, client) in clients.iter().enumerate() {
             let relayed = client.relayed();
             if load.to_peer {
                 let peer = peers[client.peer].addr();
                 let packet = to_server(load, peer, client.link.is_stream());
-                lanes.push(Lane::new(load, index, client.server, packet));
+                flows.push(Flow::new(load, index, client.server, packet));
             }
             if let Some(relayed) = relayed.filter(|_| load.to_client) {
                 let packet = (vec![0; load.size], 0);
                 let socket = clients.len() + client.peer;
-                lanes.push(Lane::new(load, socket, relayed, packet));
+                flows.push(Flow::new(load, socket, relayed, packet));
             }
         }
-        let ids = u16::try_from(lanes.len());
+        let ids = u16::try_from(flows.len());
         if ids.is_err() && load.kind == Kind::Binding {
             return Err(BenchError::new("at most 65535 clients can ask at once"));
         }
@@ -129,7 +129,7 @@ impl<'a> Traffic<'a> {
             tally: Tally {
                 binding: load.kind == Kind::Binding,
                 run: u32::from_ne_bytes(crate::random::bytes()),
-                lanes,
+                flows,
                 from: None,
                 until: None,
                 totals: Totals::default(),
@@ -157,8 +157,8 @@ impl<'a> Traffic<'a> {
         tally.totals = Totals::default();
         tally.delays = Delays::new();
         tally.from = Some(now);
-        for lane in &mut tally.lanes {
-            lane.arrivals.reordered = 0;
+        for flow in &mut tally.flows {
+            flow.arrivals.reordered = 0;
         }
     }
 
@@ -166,7 +166,7 @@ impl<'a> Traffic<'a> {
     pub(super) fn end(&mut self) {
         let now = self.nanos();
         let Tally {
-            lanes,
+            flows,
             from,
             until,
             totals,
@@ -175,7 +175,7 @@ impl<'a> Traffic<'a> {
         *until = Some(now);
         totals.elapsed = Duration::from_nanos(now - from.unwrap_or(now));
         totals.delivered = totals.received;
-        totals.reordered = lanes.iter().map(|lane| lane.arrivals.reordered).sum();
+        totals.reordered = flows.iter().map(|flow| flow.arrivals.reordered).sum();
     }
 
     pub(super) fn totals(&self) -> &Totals {
@@ -214,8 +214,8 @@ impl<'a> Traffic<'a> {
                 Pace::Window(window) => {
                     if now.duration_since(progress) >= LOST {
                         progress = now;
-                        let lanes = &mut self.tally.lanes;
-                        lanes.iter_mut().for_each(|lane| lane.resolved = lane.sent);
+                        let flows = &mut self.tally.flows;
+                        flows.iter_mut().for_each(|flow| flow.resolved = flow.sent);
                     }
                     self.send_window(window)
                 }
@@ -241,21 +241,21 @@ impl<'a> Traffic<'a> {
                 break;
             }
             *pace += step;
-            let lane = self.next;
-            self.next = (lane + 1) % self.tally.lanes.len();
-            sent += self.send(lane);
+            let flow = self.next;
+            self.next = (flow + 1) % self.tally.flows.len();
+            sent += self.send(flow);
         }
         sent
     }
 
-    /// Sends a burst on every lane that has room in its window, in turn.
+    /// Sends a burst on every flow that has room in its window, in turn.
     fn send_window(&mut self, window: u64) -> u64 {
         let (mut sent, mut bursts) = (0, 0);
-        for _ in 0..self.tally.lanes.len() {
+        for _ in 0..self.tally.flows.len() {
             let index = self.next;
-            self.next = (index + 1) % self.tally.lanes.len();
-            let lane = &self.tally.lanes[index];
-            if lane.sent - lane.resolved + self.load.burst as u64 <= window {
+            self.next = (index + 1) % self.tally.flows.len();
+            let flow = &self.tally.flows[index];
+            if flow.sent - flow.resolved + self.load.burst as u64 <= window {
                 sent += self.send(index);
                 bursts += 1;
                 if bursts == BURSTS_PER_LOOK {
@@ -272,32 +272,32 @@ impl<'a> Traffic<'a> {
         let Tally {
             binding,
             run,
-            lanes,
+            flows,
             totals,
             ..
         } = &mut self.tally;
-        let lane = &mut lanes[index];
-        let first = lane.sent;
-        for (sequence, packet) in (first..).zip(lane.burst.chunks_exact_mut(lane.packet)) {
+        let flow = &mut flows[index];
+        let first = flow.sent;
+        for (sequence, packet) in (first..).zip(flow.burst.chunks_exact_mut(flow.packet)) {
             let stamp = Stamp {
-                lane: index as u32,
+                flow: index as u32,
                 sequence,
                 nanos,
             };
-            let payload = &mut packet[lane.payload..];
+            let payload = &mut packet[flow.payload..];
             if *binding {
                 payload[..12].copy_from_slice(&stamp.to_id());
             } else {
                 stamp.write(*run, payload);
             }
         }
-        lane.sent += load.burst as u64;
-        let (bytes, size) = (&lane.burst, lane.packet);
-        let taken = match self.clients.get_mut(lane.socket) {
-            Some(client) => client.link.send_burst(bytes, size, lane.to, load.how),
+        flow.sent += load.burst as u64;
+        let (bytes, size) = (&flow.burst, flow.packet);
+        let taken = match self.clients.get_mut(flow.socket) {
+            Some(client) => client.link.send_burst(bytes, size, flow.to, load.how),
             None => {
-                let peer = &self.peers[lane.socket - self.clients.len()];
-                peer.send_burst(bytes, size, lane.to, load.how)
+                let peer = &self.peers[flow.socket - self.clients.len()];
+                peer.send_burst(bytes, size, flow.to, load.how)
             }
         };
         let taken = taken.unwrap_or(0) as u64;
@@ -381,11 +381,11 @@ impl Tally {
     }
 
     fn count(&mut self, stamp: Stamp, nanos: u64) -> bool {
-        let Some(lane) = self.lanes.get_mut(stamp.lane as usize) else {
+        let Some(flow) = self.flows.get_mut(stamp.flow as usize) else {
             return false;
         };
-        lane.arrivals.add(stamp.sequence);
-        lane.resolved = lane.resolved.max(lane.arrivals.next).min(lane.sent);
+        flow.arrivals.add(stamp.sequence);
+        flow.resolved = flow.resolved.max(flow.arrivals.next).min(flow.sent);
         let (from, until) = (
             self.from.unwrap_or(u64::MAX),
             self.until.unwrap_or(u64::MAX),
@@ -398,7 +398,7 @@ impl Tally {
     }
 }
 
-impl Lane {
+impl Flow {
     fn new(
         load: &Load,
         socket: usize,

@@ -51,7 +51,6 @@ pub struct Ask {
 
 impl Ask {
     /// A plain request.
-    #[must_use]
     pub fn plain(port: Port, to: SocketAddr) -> Self {
         Self {
             port,

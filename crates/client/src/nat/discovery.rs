@@ -82,7 +82,6 @@ enum Test {
 
 impl Discovery {
     /// Begins with the server at this address.
-    #[must_use]
     pub fn new(server: SocketAddr, options: Options, now: Instant) -> Self {
         let mut report = Report::unknown(server, Unknown::OutOfTime);
         report.tcp_mapping = Err(Unknown::NotAsked);
@@ -104,7 +103,6 @@ impl Discovery {
     }
 
     /// The test that is running now.
-    #[must_use]
     pub fn stage(&self) -> Stage {
         match &self.test {
             Test::Mapping(_) => Stage::Mapping,
@@ -116,7 +114,6 @@ impl Discovery {
     }
 
     /// The results so far.
-    #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
     }
@@ -127,7 +124,6 @@ impl Discovery {
     }
 
     /// Time of the next [`Self::handle_timeout`]; `None` when all is done.
-    #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let deadline = self.exchange.as_ref()?.deadline();
         let next = self.transactions.poll_timeout();

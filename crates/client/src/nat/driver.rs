@@ -18,9 +18,6 @@ const BUFFER: usize = 2048;
 /// A UDP socket.
 pub trait Socket {
     /// Local address, never a wildcard.
-    ///
-    /// # Errors
-    /// The system's.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
     /// Sends a datagram.
@@ -133,7 +130,7 @@ impl<N: Network> Sockets<'_, N> {
         }
         if let Some((socket, _)) = &self.bound[port] {
             match socket.send_to(bytes, to).await {
-                // What is not reachable is silent, and the rest may be reachable.
+                // An address that is not reachable is silent; the others may be reachable.
                 Err(error) if is_unreachable(&error) => {}
                 sent => return sent.map(drop),
             }

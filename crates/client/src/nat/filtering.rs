@@ -24,7 +24,6 @@ enum State {
 
 impl FilteringTest {
     /// A test against a server that has told this OTHER-ADDRESS.
-    #[must_use]
     pub fn new(server: SocketAddr, other: SocketAddr) -> Self {
         Self {
             server,

@@ -25,7 +25,6 @@ enum State {
 
 impl HairpinTest {
     /// A test that learns the public addresses from `server`.
-    #[must_use]
     pub fn new(server: SocketAddr) -> Self {
         Self {
             server,

@@ -34,7 +34,6 @@ enum State {
 
 impl LifetimeTest {
     /// A test of times up to `longest`, until no more than `precision` is left in doubt.
-    #[must_use]
     pub fn new(server: SocketAddr, longest: Duration, precision: Duration) -> Self {
         Self {
             server,
@@ -47,7 +46,6 @@ impl LifetimeTest {
     }
 
     /// The time that is tried now, or would be next.
-    #[must_use]
     pub fn time(&self) -> Duration {
         match self.gone {
             Some(gone) => self.alive + (gone - self.alive) / 2,

@@ -36,7 +36,6 @@ enum State {
 
 impl MappingTest {
     /// A test against `server`, and a second one if the first has no other address.
-    #[must_use]
     pub fn new(server: SocketAddr, second: Option<SocketAddr>) -> Self {
         Self {
             server,
@@ -101,7 +100,7 @@ impl MappingTest {
 
     fn first(&mut self, first: Answer) -> Step<Mapped> {
         if first.mapped == first.local {
-            // Not translated at all; every peer sees the same.
+            // Without translation every peer sees the same.
             return done(first, Ok(Mapping::EndpointIndependent));
         }
         match first.other.filter(|other| is_other(self.server, *other)) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::Oddity;
 
-/// How a NAT picks the public port of a local one (RFC 4787 §4.1).
+/// Choice of the public port for a local one (RFC 4787 §4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mapping {
     /// The same towards everyone; also where nothing is translated.
@@ -21,7 +21,6 @@ pub enum Mapping {
 
 impl Mapping {
     /// The name, as RFC 4787 has it.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::EndpointIndependent => "endpoint-independent",
@@ -45,7 +44,6 @@ pub enum Filtering {
 
 impl Filtering {
     /// The name, as RFC 4787 has it.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::EndpointIndependent => "endpoint-independent",
@@ -85,7 +83,6 @@ pub enum Classic {
 
 impl Classic {
     /// The name.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::UdpBlocked => "UDP blocked",
@@ -112,7 +109,7 @@ pub enum Unknown {
     OtherSilent(SocketAddr),
     /// The server does not do what the test needs.
     NotSupported(&'static str),
-    /// There is no NAT, so there is nothing to learn.
+    /// No NAT is there, so nothing can be learned of it.
     NotTranslated,
     /// The user has not asked for it.
     NotAsked,
@@ -179,7 +176,6 @@ pub struct Report {
 
 impl Report {
     /// A report in which nothing is known for this reason.
-    #[must_use]
     pub fn unknown(server: SocketAddr, why: Unknown) -> Self {
         Self {
             server,
@@ -196,13 +192,11 @@ impl Report {
     }
 
     /// Whether the server saw another address than this host has.
-    #[must_use]
     pub fn translated(&self) -> Option<bool> {
         Some(self.mapped.ok()? != self.local?)
     }
 
     /// The RFC 3489 name; `None` when not enough is known for one.
-    #[must_use]
     pub fn classic(&self) -> Option<Classic> {
         if let Err(Unknown::Silent(_, None)) = self.mapped {
             return Some(Classic::UdpBlocked);
@@ -226,7 +220,6 @@ impl Report {
     }
 
     /// The meaning for WebRTC: whether peers connect directly, or TURN is needed.
-    #[must_use]
     pub fn meaning(&self) -> &'static str {
         use Filtering as F;
         match (

@@ -218,7 +218,7 @@ impl World {
         let from = path.tuple.server;
         let local = self.inbound(from, path.tuple.client)?;
         if self.nat.alg {
-            // It finds the public address in the packet and puts the private one there.
+            // An ALG finds the public address in the packet, and puts the private one there.
             let SocketAddr::V4(public) = path.tuple.client else {
                 panic!("IPv4 only");
             };

@@ -139,9 +139,6 @@ impl Connection {
     }
 
     /// Signs from now on, for the realm and with the nonce of a 401; tells the realm.
-    ///
-    /// # Errors
-    /// [`ChallengeError`]
     pub(super) fn log_in(
         &mut self,
         login: &Login,

@@ -20,7 +20,6 @@ pub struct SystemDns {
 
 impl SystemDns {
     /// Reads the system's configuration.
-    #[must_use]
     pub fn new() -> Self {
         let records = TokioResolver::builder_tokio().and_then(|mut builder| {
             builder.options_mut().timeout = RECORD_TIMEOUT / 2;
@@ -80,7 +79,6 @@ impl Dns for SystemDns {
 
 impl Srv {
     /// The record within an answer; `None` for one of another type.
-    #[must_use]
     pub fn of(data: &RData) -> Option<Self> {
         let RData::SRV(srv) = data else { return None };
         Some(Self {
@@ -94,7 +92,6 @@ impl Srv {
 
 impl Naptr {
     /// The record within an answer; `None` for one of another type.
-    #[must_use]
     pub fn of(data: &RData) -> Option<Self> {
         let RData::NAPTR(naptr) = data else {
             return None;

@@ -15,7 +15,6 @@ pub enum Level {
 
 impl Level {
     /// The word before the finding.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Note => "note",

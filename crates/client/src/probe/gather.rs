@@ -74,7 +74,6 @@ impl Gathered {
     }
 
     /// Whether a browser gets what it asks this address for.
-    #[must_use]
     pub fn serves(&self, turn: bool) -> bool {
         let candidate = if turn { self.relayed } else { self.reflexive };
         self.target.browser

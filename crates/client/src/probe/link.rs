@@ -22,7 +22,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 pub(super) enum Link {
     /// Datagrams; others may send some too.
     Udp {
-        /// Not connected, to see answers from wrong addresses.
+        /// An unconnected socket, to see answers from wrong addresses.
         socket: UdpSocket,
         /// The server's address.
         to: SocketAddr,

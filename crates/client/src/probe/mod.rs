@@ -39,7 +39,6 @@ pub struct Probed {
 
 impl Probed {
     /// Whether a browser with this URI would be served.
-    #[must_use]
     pub fn serves(&self) -> bool {
         let good = |finding: &Finding| finding.level < Level::Fault;
         self.findings.iter().all(good)

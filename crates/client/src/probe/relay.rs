@@ -108,7 +108,6 @@ pub struct Traffic {
 
 impl Traffic {
     /// The share of packets that did not come back, in percent.
-    #[must_use]
     pub fn loss(&self) -> f64 {
         100.0 * f64::from(self.sent - self.returned) / f64::from(self.sent.max(1))
     }
@@ -186,7 +185,7 @@ async fn echo(first: &mut Connection, second: &mut Connection, deadline: Instant
                 payload[..4].copy_from_slice(&traffic.sent.to_be_bytes());
                 let now = begun.elapsed().as_micros() as u64;
                 payload[4..12].copy_from_slice(&now.to_be_bytes());
-                // What cannot be sent is lost.
+                // A packet that cannot be sent is lost.
                 let _ = first.send_channel(&payload).await;
                 traffic.sent += 1;
             }
@@ -251,7 +250,7 @@ async fn rate(first: &mut Connection, second: &mut Connection, deadline: Instant
             break;
         }
     }
-    // Not less than the sending took.
+    // At least as long as the sending took.
     let elapsed = (last - begun).max(BURST_INTERVAL * BURSTS).as_secs_f64();
     (bytes as f64 * 8.0 / elapsed) as u64
 }

@@ -14,7 +14,7 @@ const MOST_HOPS: usize = 8;
 pub struct Srv {
     /// Lower ones come first.
     pub priority: u16,
-    /// Of equal priority, heavier ones come more often.
+    /// Share of the clients among records of equal priority.
     pub weight: u16,
     /// The port.
     pub port: u16,
@@ -27,7 +27,7 @@ pub struct Srv {
 pub struct Naptr {
     /// Lower ones come first.
     pub order: u16,
-    /// Of equal order, lower ones come first.
+    /// Lower ones come first among records of equal order.
     pub preference: u16,
     /// "s", "a" or nothing.
     pub flags: String,

@@ -47,7 +47,7 @@ impl Roots {
 pub(super) struct Seen {
     /// End of its validity, in seconds since the Unix epoch.
     pub(super) not_after: Option<u64>,
-    /// It is signed with its own key.
+    /// The certificate is signed with its own key.
     pub(super) self_signed: bool,
 }
 
@@ -217,7 +217,6 @@ pub(super) fn ending(seen: &Seen, now: u64) -> Option<Finding> {
 }
 
 /// The day (UTC) that holds `unix`, in seconds since the Unix epoch.
-#[must_use]
 pub fn date(unix: u64) -> String {
     i64::try_from(unix)
         .ok()

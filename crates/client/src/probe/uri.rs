@@ -17,7 +17,6 @@ pub enum Transport {
 
 impl Transport {
     /// The name for people.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Udp => "UDP",
@@ -63,7 +62,6 @@ pub struct Uri {
 
 impl Uri {
     /// The transport that a browser uses; `None` for DTLS, which none has.
-    #[must_use]
     pub fn transport(&self) -> Option<Transport> {
         match (self.secure, self.tcp) {
             (true, Some(false)) => None,
@@ -74,7 +72,6 @@ impl Uri {
     }
 
     /// The port when neither the URI nor the DNS says one.
-    #[must_use]
     pub fn default_port(&self) -> u16 {
         if self.secure { 5349 } else { 3478 }
     }

@@ -107,9 +107,6 @@ impl Client {
     }
 
     /// Signs requests from now on, for the realm and with the nonce of a 401.
-    ///
-    /// # Errors
-    /// [`ChallengeError`]
     pub fn log_in(&mut self, login: &Login, challenge: &Message) -> Result<(), ChallengeError> {
         self.credentials = Some(Credentials::answer(login, challenge)?);
         Ok(())

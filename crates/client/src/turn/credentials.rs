@@ -55,9 +55,6 @@ pub enum ChallengeError {
 
 impl Credentials {
     /// Credentials for the realm and the nonce of a 401.
-    ///
-    /// # Errors
-    /// [`ChallengeError`]
     pub fn answer(login: &Login, challenge: &Message) -> Result<Self, ChallengeError> {
         let text = |typ| text(challenge, typ).filter(|text| text.len() <= LONGEST);
         let (Some(realm), Some(nonce)) = (text(ATTR_REALM), text(ATTR_NONCE)) else {

@@ -38,7 +38,7 @@ pub struct Response {
     pub message: Message,
     /// Code of an error response, 0 where it has none; `None`: a success response.
     pub error: Option<u16>,
-    /// It is signed with the key of the client's credentials.
+    /// The message is signed with the key of the client's credentials.
     pub signed: bool,
 }
 
