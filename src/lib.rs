@@ -21,3 +21,4 @@ pub mod nat;
 pub mod net;
 pub mod probe;
 mod random;
+mod stun_message;

@@ -20,7 +20,7 @@ use turn::proto::reqfamily::REQUESTED_FAMILY_IPV6;
 use turn::proto::reqtrans::RequestedTransport;
 
 use crate::config::Secret;
-use turnd_proto::auth::integrity;
+use crate::stun_message;
 use turnd_proto::auth::key::Key;
 
 /// The number of the one channel that every allocation has.
@@ -236,7 +236,7 @@ impl Session {
         let mut message = Message::new();
         let mut built = message.build(&setters);
         if let Some(challenge) = &self.challenge {
-            built = built.and_then(|()| integrity::sign(&mut message, &challenge.key));
+            built = built.and_then(|()| stun_message::sign(&mut message, &challenge.key));
         }
         // Fails only on texts that `challenge` has refused.
         debug_assert!(built.is_ok(), "{built:?}");

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use stun::agent::TransactionId;
 use stun::attributes::{ATTR_DATA, ATTR_XOR_PEER_ADDRESS};
 use stun::message::{
     BINDING_REQUEST, BINDING_SUCCESS, CLASS_INDICATION, MAGIC_COOKIE, MESSAGE_HEADER_SIZE,
@@ -24,7 +23,7 @@ use super::stamp::Stamp;
 use crate::net::udp::{Receiver, UdpSocket};
 use turnd_proto::wire::address::{self, encode_xor};
 use turnd_proto::wire::classify::{Class, classify};
-use turnd_proto::wire::{channel_data, message};
+use turnd_proto::wire::{channel_data, message, numbers};
 
 /// Bursts that leave between two looks at what came in.
 const BURSTS_PER_LOOK: usize = 8;
@@ -434,7 +433,7 @@ fn to_server(load: &Load, peer: SocketAddr, stream: bool) -> (Vec<u8>, usize) {
     }
     let mut packet = if load.indications {
         let mut address = [0; address::MAX_LEN];
-        let len = encode_xor(peer, &TransactionId::default(), &mut address);
+        let len = encode_xor(peer, &numbers::TransactionId::default(), &mut address);
         let padded = size.next_multiple_of(4);
         const SEND: MessageType = MessageType {
             method: METHOD_SEND,
@@ -476,7 +475,7 @@ fn from_server(datagram: &[u8]) -> Option<&[u8]> {
     let frame = message::frame(datagram).ok()?;
     message::attributes(frame)
         .filter_map(Result::ok)
-        .find_map(|(typ, value)| (typ == ATTR_DATA).then_some(value))
+        .find_map(|(typ, value)| (typ.0 == ATTR_DATA.value()).then_some(value))
 }
 
 /// The transaction id of a success response.
@@ -520,7 +519,7 @@ mod tests {
         let peer: SocketAddr = "[2001:db8::1]:9".parse().unwrap();
         for header in [
             Header::channel_data(CHANNEL, 4),
-            Header::data_indication(&TransactionId::default(), peer, 4),
+            Header::data_indication(&numbers::TransactionId::default(), peer, 4),
         ] {
             let datagram = [header.as_bytes(), b"data"].concat();
             assert_eq!(from_server(&datagram), Some(&b"data"[..]));

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use stun::agent::TransactionId;
-use stun::attributes::{ATTR_MAPPED_ADDRESS, ATTR_OTHER_ADDRESS, ATTR_XORMAPPED_ADDRESS};
+use stun::attributes::{
+    ATTR_CHANGE_REQUEST, ATTR_MAPPED_ADDRESS, ATTR_OTHER_ADDRESS, ATTR_RESPONSE_PORT,
+    ATTR_XORMAPPED_ADDRESS,
+};
 use stun::error_code::ErrorCodeAttribute;
 use stun::message::{
     BINDING_REQUEST, CLASS_ERROR_RESPONSE, CLASS_REQUEST, CLASS_SUCCESS_RESPONSE, Getter,
@@ -14,10 +17,11 @@ use stun::message::{
 use super::ask::{Answer, Ask, End, Port, Reply, Step};
 use super::report::Oddity;
 use turnd_proto::policy::peer_filter::canonical_socket;
-use turnd_proto::wire::address;
 use turnd_proto::wire::classify::{Class, classify};
 use turnd_proto::wire::discovery::ResponsePort;
-use turnd_proto::wire::message::decode;
+use turnd_proto::wire::{address, numbers};
+
+use crate::stun_message::{attribute, decode};
 
 /// The first request is repeated after this time, and then after twice the time each.
 const FIRST_RTO: Duration = Duration::from_millis(250);
@@ -129,14 +133,14 @@ impl Exchange {
         arrived: &Arrived<'_>,
         late: impl Fn(TransactionId) -> bool,
     ) -> Option<Reply> {
-        let mut message = Message::new();
-        if decode(arrived.bytes, &mut message).is_err() || message.typ.method != METHOD_BINDING {
+        let decoded = decode(arrived.bytes);
+        let Some(message) = decoded.filter(|message| message.typ.method == METHOD_BINDING) else {
             self.oddity.get_or_insert(match classify(arrived.bytes) {
                 Class::Stun => Oddity::Damaged,
                 _ => Oddity::NotStun,
             });
             return None;
-        }
+        };
         let ours = self
             .requests
             .iter()
@@ -186,7 +190,8 @@ pub(super) fn answer(message: &Message, arrived: &Arrived<'_>) -> Option<Answer>
         address::decode_plain(&value).map(canonical_socket)
     };
     let xor = message.get(ATTR_XORMAPPED_ADDRESS).ok();
-    let xor = xor.and_then(|value| address::decode_xor(&value, &message.transaction_id));
+    let id = numbers::TransactionId(message.transaction_id.0);
+    let xor = xor.and_then(|value| address::decode_xor(&value, &id));
     let plain = plain_address(ATTR_MAPPED_ADDRESS);
     let mapped = xor.or(plain).map(canonical_socket)?;
     Some(Answer {
@@ -202,10 +207,12 @@ pub(super) fn answer(message: &Message, arrived: &Arrived<'_>) -> Option<Answer>
 pub(super) fn request(ask: &Ask) -> (Transmit, TransactionId) {
     let mut setters: Vec<Box<dyn Setter>> = vec![Box::new(BINDING_REQUEST)];
     if !ask.change.is_none() {
-        setters.push(Box::new(ask.change));
+        let change = attribute(ATTR_CHANGE_REQUEST, &ask.change.encode());
+        setters.push(Box::new(change));
     }
     if let Some((port, _)) = ask.answer_at {
-        setters.push(Box::new(ResponsePort(port)));
+        let port = attribute(ATTR_RESPONSE_PORT, &ResponsePort(port).encode());
+        setters.push(Box::new(port));
     }
     let id = TransactionId(crate::random::bytes());
     let mut message = Message::new();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use stun::message::{MESSAGE_HEADER_SIZE, Message};
+use stun::message::MESSAGE_HEADER_SIZE;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -16,7 +16,7 @@ use super::driver::local_ip;
 use super::exchange::{answer, request};
 use super::mapping::MappingTest;
 use super::report::{Learned, Mapping, Oddity, Unknown};
-use turnd_proto::wire::message::decode;
+use crate::stun_message::decode;
 
 /// Finds out how TCP ports are mapped towards `server`, each connection within `patience`.
 ///
@@ -73,15 +73,15 @@ async fn exchange(
     stream.read_exact(&mut bytes).await?;
     let body = usize::from(u16::from_be_bytes([bytes[2], bytes[3]]));
     bytes.resize(MESSAGE_HEADER_SIZE + body, 0);
-    let mut message = Message::new();
     if bytes[0] > 3 {
         return Ok(Reply::Silent(Some(Oddity::NotStun)));
     }
     stream.read_exact(&mut bytes[MESSAGE_HEADER_SIZE..]).await?;
     streams.push(stream);
-    if decode(&bytes, &mut message).is_err() || message.transaction_id != id {
+    let decoded = decode(&bytes).filter(|message| message.transaction_id == id);
+    let Some(message) = decoded else {
         return Ok(Reply::Silent(Some(Oddity::Damaged)));
-    }
+    };
     let arrived = Arrived {
         port: Port::MAPPING,
         local: bound,

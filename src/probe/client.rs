@@ -24,10 +24,11 @@ use turn::proto::reqtrans::RequestedTransport;
 
 use super::link::Link;
 use crate::nat::Oddity;
-use turnd_proto::auth::{integrity, key::Key};
+use turnd_proto::auth::key::Key;
 use turnd_proto::policy::peer_filter::canonical_socket;
-use turnd_proto::wire::message::decode;
-use turnd_proto::wire::{address, channel_data};
+
+use crate::stun_message::{self, decode};
+use turnd_proto::wire::{address, channel_data, numbers};
 
 /// libwebrtc's first time-out, which doubles.
 const FIRST_RTO: Duration = Duration::from_millis(250);
@@ -128,7 +129,7 @@ impl Client {
                 message.add(typ, text.as_bytes());
             }
             // Fails only behind a FINGERPRINT, of which there is none.
-            let _ = integrity::sign(&mut message, &session.key);
+            let _ = stun_message::sign(&mut message, &session.key);
         }
         let mut oddity = None;
         let mut rto = FIRST_RTO;
@@ -165,10 +166,9 @@ impl Client {
         if bytes.first().is_none_or(|first| *first > 3) {
             return Err(Some(Oddity::NotStun));
         }
-        let mut message = Message::new();
-        if decode(&bytes, &mut message).is_err() {
+        let Some(message) = decode(&bytes) else {
             return Err(Some(Oddity::Damaged));
-        }
+        };
         if message.typ.method == METHOD_DATA {
             self.data.push_back(bytes);
             return Err(None);
@@ -184,7 +184,7 @@ impl Client {
             code.get_from(&message).ok().map(|()| code.code.0)
         });
         let signed = (self.session.as_ref())
-            .is_some_and(|session| integrity::verify(&mut message, &session.key));
+            .is_some_and(|session| stun_message::verify(&message, &session.key));
         Ok(Response {
             message,
             error,
@@ -300,9 +300,8 @@ impl Client {
                 }
                 continue;
             }
-            let mut message = Message::new();
             let mut data = Data::default();
-            if decode(&bytes, &mut message).is_ok()
+            if let Some(message) = decode(&bytes)
                 && message.typ.method == METHOD_DATA
                 && data.get_from(&message).is_ok()
             {
@@ -344,5 +343,6 @@ fn peer_address(peer: SocketAddr) -> PeerAddress {
 /// An XOR-…-ADDRESS attribute.
 pub(super) fn xor_address(message: &Message, typ: AttrType) -> Option<SocketAddr> {
     let value = message.get(typ).ok()?;
-    address::decode_xor(&value, &message.transaction_id).map(canonical_socket)
+    let id = numbers::TransactionId(message.transaction_id.0);
+    address::decode_xor(&value, &id).map(canonical_socket)
 }

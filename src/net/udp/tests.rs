@@ -7,7 +7,6 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use stun::agent::TransactionId;
 
 use super::queue::{Payloads, Place, Run};
 use super::*;
@@ -15,6 +14,7 @@ use turnd_proto::server::five_tuple::SocketId;
 use turnd_proto::server::output::RelayId;
 use turnd_proto::wire::channel_data;
 use turnd_proto::wire::indication::Header;
+use turnd_proto::wire::numbers::TransactionId;
 
 /// What both modules have, for one test to drive either.
 trait Module {

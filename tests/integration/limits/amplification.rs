@@ -17,6 +17,7 @@ use turnd_proto::server::Server;
 use turnd_proto::server::counters::METHODS;
 use turnd_proto::server::output::Output;
 use turnd_proto::server::shared::Shared;
+use turnd_proto::wire::numbers::{Class, MessageType};
 
 use crate::support::messages::{raw, request, transport};
 use crate::support::world::{UNIX, path};
@@ -31,6 +32,9 @@ fn requests(realm: &str) -> Vec<(String, Vec<u8>)> {
     let mut all = Vec::new();
     let mut add = |name: &str, bytes: Vec<u8>| all.push((name.to_owned(), bytes));
     for (method, name) in METHODS {
+        let mut typ = stun::message::MessageType::default();
+        typ.read_value(MessageType::new(method, Class::Request).value());
+        let method = typ.method;
         add(name, request(method, vec![]).raw);
         let integrity = || raw(ATTR_MESSAGE_INTEGRITY, &[0; 20]);
         let incomplete = request(method, vec![integrity()]);

@@ -4,12 +4,12 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use stun::message::Message;
-
-use super::integrity;
 use super::key::Key;
 use super::rest::Rest;
 use crate::policy::peer_filter::canonical_ip;
+use crate::wire::integrity;
+use crate::wire::message::Message;
+use crate::wire::numbers::ErrorCode;
 
 /// Who sent a request. Two are equal when their users are (A11: otherwise 441).
 #[derive(Clone, Debug)]
@@ -43,12 +43,12 @@ impl Identity {
     }
 
     /// Whether the message is of this user and signed with this user's key.
-    pub(super) fn signed(&self, username: &str, msg: &mut Message) -> bool {
+    pub(super) fn signed(&self, username: &str, msg: &Message<'_>) -> bool {
         let same = self.user.as_deref() == Some(username);
         same && self
             .key
             .as_ref()
-            .is_some_and(|key| integrity::verify(msg, key))
+            .is_some_and(|key| integrity::verify(msg, key.as_bytes()))
     }
 
     pub(super) fn of_user(name: &Arc<str>, key: &Key) -> Self {
@@ -155,11 +155,11 @@ pub enum Rejection {
 impl Rejection {
     /// The error code of the response.
     #[must_use]
-    pub fn code(&self) -> u16 {
+    pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Unauthorized(_) => 401,
-            Self::BadRequest => 400,
-            Self::StaleNonce(_) => 438,
+            Self::Unauthorized(_) => ErrorCode::UNAUTHENTICATED,
+            Self::BadRequest => ErrorCode::BAD_REQUEST,
+            Self::StaleNonce(_) => ErrorCode::STALE_NONCE,
         }
     }
 

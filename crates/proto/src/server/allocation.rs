@@ -3,8 +3,6 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use stun::agent::TransactionId;
-
 use super::five_tuple::{Family, Path};
 use super::output::{RelayId, Session, Traffic};
 use super::peer_table::PeerTable;
@@ -15,6 +13,7 @@ use crate::policy::account::{Directions, Holding};
 use crate::policy::quota::QuotaGuard;
 use crate::policy::rate::TokenBucket;
 use crate::wire::message::Head;
+use crate::wire::numbers::TransactionId;
 
 /// An answer that is repeated when its request is (S12).
 #[derive(Debug)]

@@ -27,18 +27,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME, AttrType};
-use stun::error_code::{CODE_FORBIDDEN, ErrorCode};
-use stun::message::{
-    CLASS_INDICATION, CLASS_REQUEST, METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND,
-    METHOD_CONNECT, METHOD_CONNECTION_BIND, METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message,
-};
-use stun::textattrs::TextAttribute;
-use stun::xoraddr::XorMappedAddress;
-
 pub use self::methods::allocate::OpenError;
-use self::methods::binding::check_binding;
-use self::methods::connection_bind::connection_id;
 pub use self::settings::Settings;
 
 use self::connections::ConnectionId;
@@ -53,10 +42,12 @@ use self::table::Allocations;
 use crate::Now;
 use crate::auth::key::Key;
 use crate::auth::{Identity, Rejected, Rejection, Unauthorized};
-use crate::policy::peer_filter::{Denied, canonical_socket};
-use crate::wire::attributes::is_understood;
-use crate::wire::classify::{Class, classify_with};
-use crate::wire::message::{self, Head, Malformed, Reply};
+use crate::policy::peer_filter::Denied;
+use crate::wire::classify::{self, classify_with};
+use crate::wire::message::{Head, Malformed, Message};
+use crate::wire::numbers::{AttributeType, Class, ErrorCode, Method};
+use crate::wire::request::{Request, UnknownAttributes};
+use crate::wire::response::{ErrorResponse, Success, Trailer};
 
 /// A refused peer is logged so often for each reason.
 const DENIED_LOG_INTERVAL: Duration = Duration::from_secs(60);
@@ -64,14 +55,15 @@ const DENIED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Bytes of a user name that is not proved, in the log.
 const MAX_CLAIMED_USER: usize = 128;
 
+/// Bytes of most responses.
+const RESPONSE_CAPACITY: usize = 160;
+
 /// The protocol state of one worker.
 pub struct Server {
     shared: Arc<Shared>,
     allocations: Allocations,
     deadlines: Deadlines,
     outputs: VecDeque<Output>,
-    /// Decoding reuses its buffers.
-    scratch: Message,
     denied_logged: Vec<(Denied, Instant)>,
     draining: bool,
     /// Of the next Data indication; a random start, then counted on.
@@ -92,7 +84,6 @@ impl Server {
             allocations: Allocations::default(),
             deadlines: Deadlines::default(),
             outputs: VecDeque::new(),
-            scratch: Message::new(),
             denied_logged: Vec::new(),
             draining: false,
             indication_id: u128::from_ne_bytes(crate::random::bytes()),
@@ -120,10 +111,14 @@ impl Server {
         self.handle_timeout(now);
         self.counters.clients.receive(bytes.len());
         let verdict = match classify_with(bytes, self.shared.protocol.rfc5766_channels) {
-            Class::ChannelData => self.channel_data(now, path, bytes),
-            Class::Stun if crate::wire::indication::is_send(bytes) => self.send(now, path, bytes),
-            Class::Stun => self.message(now, path, bytes),
-            Class::Tls | Class::Unknown => ClientVerdict::Drop(DropReason::Malformed),
+            classify::Class::ChannelData => self.channel_data(now, path, bytes),
+            classify::Class::Stun if crate::wire::indication::is_send(bytes) => {
+                self.send(now, path, bytes)
+            }
+            classify::Class::Stun => self.message(now, path, bytes),
+            classify::Class::Tls | classify::Class::Unknown => {
+                ClientVerdict::Drop(DropReason::Malformed)
+            }
         };
         if let ClientVerdict::Drop(reason) = verdict {
             self.counters.drops[reason as usize] += 1;
@@ -132,16 +127,13 @@ impl Server {
     }
 
     fn message<'a>(&mut self, now: Now, path: &Path, bytes: &[u8]) -> ClientVerdict<'a> {
-        let mut message = std::mem::take(&mut self.scratch);
-        let verdict = match message::decode(bytes, &mut message) {
-            Ok(head) => self.dispatch(now, path, &mut message, &head),
+        match Message::parse(bytes) {
+            Ok(message) => self.dispatch(now, path, &message),
             Err(Malformed::Cookie) if self.answers_classic() => {
                 self.classic_binding(now, path, bytes)
             }
             Err(_) => ClientVerdict::Drop(DropReason::Malformed),
-        };
-        self.scratch = message;
-        verdict
+        }
     }
 
     /// RFC 3489 clients have no credentials of ours to show.
@@ -149,57 +141,20 @@ impl Server {
         self.shared.protocol.rfc3489 && !self.shared.protocol.secure_stun
     }
 
-    fn dispatch<'a>(
-        &mut self,
-        now: Now,
-        path: &Path,
-        message: &mut Message,
-        head: &Head,
-    ) -> ClientVerdict<'a> {
-        match (head.typ.method, head.typ.class) {
-            (METHOD_BINDING, CLASS_REQUEST) if self.shared.protocol.secure_stun => {
-                self.secure_binding(now, path, message, head)
+    fn dispatch<'a>(&mut self, now: Now, path: &Path, message: &Message<'_>) -> ClientVerdict<'a> {
+        let typ = message.head().typ;
+        match (typ.method, typ.class) {
+            (Method::BINDING, Class::Request) if self.shared.protocol.secure_stun => {
+                self.secure_binding(now, path, message)
             }
-            (METHOD_BINDING, CLASS_REQUEST) => self.binding(now, path, message, head),
+            (Method::BINDING, Class::Request) => self.binding(now, path, message),
             // It keeps a NAT's mapping alive (RFC 8489 §6.3.2).
-            (METHOD_BINDING, CLASS_INDICATION) => ClientVerdict::Handled,
-            (
-                METHOD_ALLOCATE
-                | METHOD_REFRESH
-                | METHOD_CREATE_PERMISSION
-                | METHOD_CHANNEL_BIND
-                | METHOD_CONNECT
-                | METHOD_CONNECTION_BIND,
-                CLASS_REQUEST,
-            ) if !self.shared.protocol.stun_only => self.request(now, path, message, head),
-            _ => ClientVerdict::Drop(DropReason::UnknownMethod),
-        }
-    }
-
-    /// `secure-stun`: answers a Binding request of those only who have credentials.
-    fn secure_binding<'a>(
-        &mut self,
-        now: Now,
-        path: &Path,
-        message: &mut Message,
-        head: &Head,
-    ) -> ClientVerdict<'a> {
-        let source = path.tuple.client.ip();
-        match self.shared.auth.authenticate(now, source, message, None) {
-            Ok(identity) => {
-                let client = canonical_socket(path.tuple.client);
-                let mapped = XorMappedAddress {
-                    ip: client.ip(),
-                    port: client.port(),
-                };
-                let reply = match check_binding(message, vec![]) {
-                    Ok(_) => Reply::success(head).with(&mapped),
-                    Err(refusal) => refusal.reply(head),
-                };
-                self.transmit(path, reply, &identity);
-                ClientVerdict::Handled
-            }
-            Err(rejected) => self.reject(now, path, message, head, &rejected),
+            (Method::BINDING, Class::Indication) => ClientVerdict::Handled,
+            _ if self.shared.protocol.stun_only => ClientVerdict::Drop(DropReason::UnknownMethod),
+            _ => match Request::parse(message) {
+                Some(request) => self.request(now, path, message, &request),
+                None => ClientVerdict::Drop(DropReason::UnknownMethod),
+            },
         }
     }
 
@@ -208,14 +163,15 @@ impl Server {
         &mut self,
         now: Now,
         path: &Path,
-        message: &mut Message,
-        head: &Head,
+        message: &Message<'_>,
+        request: &Request,
     ) -> ClientVerdict<'a> {
         let source = path.tuple.client.ip();
         // The data connection of an allocation is on another five-tuple.
-        let peer_owner = match head.typ.method {
-            METHOD_CONNECTION_BIND => {
-                connection_id(message).and_then(|id| self.shared.connections.owner(id))
+        let peer_owner = match request {
+            Request::ConnectionBind(bind) => {
+                let connection = bind.connection.ok().flatten().map(ConnectionId);
+                connection.and_then(|id| self.shared.connections.owner(id))
             }
             _ => None,
         };
@@ -223,10 +179,11 @@ impl Server {
         let owner = peer_owner.as_ref().or(allocation.map(|a| &a.identity));
         let identity = match self.shared.auth.authenticate(now, source, message, owner) {
             Ok(identity) => identity,
-            Err(rejected) => return self.reject(now, path, message, head, &rejected),
+            Err(rejected) => return self.reject(now, path, message, &rejected),
         };
-        match self.authenticated(now, path, message, head, &identity) {
-            Ok(Some(reply)) => self.transmit(path, reply, &identity),
+        let head = message.head();
+        match self.authenticated(now, path, message, request, &identity) {
+            Ok(Some(success)) => self.transmit(path, head, &success, &identity),
             Ok(None) => {}
             Err(refusal) => self.refuse(path, head, &identity, &refusal),
         }
@@ -238,28 +195,37 @@ impl Server {
         &mut self,
         now: Now,
         path: &Path,
-        message: &Message,
-        head: &Head,
+        message: &Message<'_>,
+        request: &Request,
         identity: &Identity,
-    ) -> Result<Option<Reply>, Refusal> {
+    ) -> Result<Option<Success>, Refusal> {
         // Only now: whoever is not authenticated learns nothing but that he is not (RFC 8489 §9.2.4).
-        check_understood(message, &[])?;
-        if head.typ.method == METHOD_ALLOCATE {
-            return self.allocate(now, path, message, head, identity);
+        let unknown = UnknownAttributes::of(message.attributes().map(|(typ, _)| typ));
+        if !unknown.is_empty() {
+            return Err(Refusal::UnknownAttributes(unknown));
         }
-        if head.typ.method == METHOD_CONNECTION_BIND {
-            return self
-                .connection_bind(path, message, head, identity)
-                .map(|()| None);
+        let head = message.head();
+        match request {
+            Request::Allocate(request) => {
+                return self
+                    .allocate(now, path, request, head, identity)
+                    .map(|()| None);
+            }
+            Request::ConnectionBind(request) => {
+                return self
+                    .connection_bind(path, request, head, identity)
+                    .map(|()| None);
+            }
+            _ => {}
         }
         let relay = match self.allocations.by_tuple_mut(&path.tuple) {
             Some(allocation) if allocation.opening.is_some() => return Ok(None),
             Some(allocation) if allocation.identity != *identity => {
-                return Err(Refusal::wrong_credentials());
+                return Err(Refusal::WrongCredentials);
             }
             // A client that reaches the server itself is not the one that a proxy speaks of.
             Some(allocation) if allocation.path.proxied != path.proxied => {
-                return Err(Refusal::no_allocation());
+                return Err(Refusal::NoAllocation);
             }
             Some(allocation) => {
                 // A client whose proxy uses another port is answered there from now on. Only a
@@ -267,13 +233,16 @@ impl Server {
                 allocation.path.socket = path.socket;
                 allocation.relay
             }
-            None => return Err(Refusal::no_allocation()),
+            None => return Err(Refusal::NoAllocation),
         };
-        match head.typ.method {
-            METHOD_CONNECT => return self.connect(now, relay, message, head).map(|()| None),
-            METHOD_REFRESH => self.refresh(now, relay, message, head),
-            METHOD_CREATE_PERMISSION => self.create_permission(now, relay, message, head),
-            _ => self.channel_bind(now, relay, message, head),
+        match request {
+            Request::Connect(request) => {
+                return self.connect(now, relay, request, head).map(|()| None);
+            }
+            Request::Refresh(request) => self.refresh(now, relay, request),
+            Request::CreatePermission(request) => self.create_permission(now, relay, request),
+            Request::ChannelBind(request) => self.channel_bind(now, relay, request),
+            Request::Allocate(_) | Request::ConnectionBind(_) => return Ok(None),
         }
         .map(Some)
     }
@@ -286,8 +255,7 @@ impl Server {
         &mut self,
         now: Now,
         path: &Path,
-        message: &Message,
-        head: &Head,
+        message: &Message<'_>,
         rejected: &Rejected,
     ) -> ClientVerdict<'a> {
         let Rejected {
@@ -316,20 +284,25 @@ impl Server {
                 tuple: path.tuple,
                 user: claimed_user(message),
                 proven: *fresh_nonce || path.tuple.transport.proves_address(),
-                method: head.typ.method,
-                code: rejection.code(),
+                method: message.head().typ.method,
+                code: rejection.code().0,
                 reason,
             }));
         }
-        let mut reply = Reply::error(head, ErrorCode(rejection.code()));
-        if rejection.challenges() {
-            let nonce = self.shared.auth.nonce(now, path.tuple.client);
-            let realm = self.shared.auth.realm().to_owned();
-            reply = reply
-                .with(&TextAttribute::new(ATTR_REALM, realm))
-                .with(&TextAttribute::new(ATTR_NONCE, nonce));
-        }
-        let len = self.finish(path, reply, rejection.key());
+        let nonce = rejection
+            .challenges()
+            .then(|| self.shared.auth.nonce(now, path.tuple.client));
+        let challenge = nonce
+            .as_deref()
+            .map(|nonce| (self.shared.auth.realm(), nonce));
+        let response = ErrorResponse {
+            challenge,
+            ..ErrorResponse::new(rejection.code())
+        };
+        let mut bytes = Vec::with_capacity(RESPONSE_CAPACITY);
+        response.encode(message.head(), &self.trailer(rejection.key()), &mut bytes);
+        let len = bytes.len();
+        self.send_response(path, message.head(), rejection.code().0, bytes);
         if limited {
             self.shared.rates.sent_error(now.mono, source, proof, len);
         }
@@ -339,31 +312,31 @@ impl Server {
     /// Logs a refusal and answers with it.
     fn refuse(&mut self, path: &Path, head: &Head, identity: &Identity, refusal: &Refusal) {
         // A refused peer has been logged by `deny`.
-        if refusal.code != CODE_FORBIDDEN.0 {
+        if refusal.code() != ErrorCode::FORBIDDEN {
             self.outputs.push_back(Output::Event(Event::Refused {
                 tuple: path.tuple,
                 user: identity.user.clone(),
                 // A key is found only for a request with a fresh nonce.
                 proven: identity.key.is_some() || path.tuple.transport.proves_address(),
                 method: head.typ.method,
-                code: refusal.code,
-                reason: refusal.reason,
+                code: refusal.code().0,
+                reason: refusal.reason(),
             }));
         }
-        self.transmit(path, refusal.reply(head), identity);
+        let mut bytes = Vec::with_capacity(RESPONSE_CAPACITY);
+        refusal.encode(head, &self.trailer(identity.key.as_ref()), &mut bytes);
+        self.send_response(path, head, refusal.code().0, bytes);
     }
 
-    fn transmit(&mut self, path: &Path, reply: Reply, identity: &Identity) {
-        self.finish(path, reply, identity.key.as_ref());
+    fn transmit(&mut self, path: &Path, head: &Head, success: &Success, identity: &Identity) {
+        let bytes = self.encode(head, success, identity.key.as_ref());
+        self.send_response(path, head, 0, bytes);
     }
 
-    /// Sends a reply and tells how long it is.
-    fn finish(&mut self, path: &Path, reply: Reply, key: Option<&Key>) -> usize {
-        self.counters.response(reply.method(), reply.code());
-        let message = self.encode(reply, key);
-        let len = message.len();
+    /// Counts a response and sends it.
+    fn send_response(&mut self, path: &Path, head: &Head, code: u16, message: Vec<u8>) {
+        self.counters.response(head.typ.method, code);
         self.send_message(path, message);
-        len
     }
 
     fn send_message(&mut self, path: &Path, message: Vec<u8>) {
@@ -374,11 +347,18 @@ impl Server {
         });
     }
 
-    fn encode(&self, mut reply: Reply, key: Option<&Key>) -> Vec<u8> {
-        if let Some(software) = self.shared.software() {
-            reply = reply.with(&software);
+    fn encode(&self, head: &Head, success: &Success, key: Option<&Key>) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(RESPONSE_CAPACITY);
+        success.encode(head, &self.trailer(key), &mut bytes);
+        bytes
+    }
+
+    fn trailer<'a>(&'a self, key: Option<&'a Key>) -> Trailer<'a> {
+        Trailer {
+            software: self.shared.protocol.software.as_deref(),
+            key: key.map(|key| &key.as_bytes()[..]),
+            fingerprint: self.shared.protocol.fingerprint,
         }
-        reply.finish(key, self.shared.protocol.fingerprint)
     }
 
     /// Lets everything end whose time has come.
@@ -548,7 +528,7 @@ impl Server {
                 denied,
             }));
         }
-        Refusal::forbidden("peer not allowed")
+        Refusal::PeerDenied
     }
 
     /// The next thing to do for the driver; call until `None` after every `handle_*`.
@@ -599,22 +579,8 @@ fn logged(rejection: &Rejection) -> Option<&'static str> {
 }
 
 /// USERNAME as the client sent it, cut to a length that no log needs to fear.
-fn claimed_user(message: &Message) -> Option<Arc<str>> {
-    let name = message.get(ATTR_USERNAME).ok()?;
+fn claimed_user(message: &Message<'_>) -> Option<Arc<str>> {
+    let name = message.get(AttributeType::USERNAME)?;
     let start = &name[..name.len().min(MAX_CLAIMED_USER)];
     Some(String::from_utf8_lossy(start).into())
-}
-
-/// 420 if the message has a comprehension-required attribute that is neither known everywhere nor
-/// `known` here (S6).
-fn check_understood(message: &Message, known: &[AttrType]) -> Result<(), Refusal> {
-    let types = message.attributes.0.iter().map(|a| a.typ);
-    let mut unknown = types
-        .filter(|typ| !is_understood(*typ) && !known.contains(typ))
-        .peekable();
-    if unknown.peek().is_none() {
-        Ok(())
-    } else {
-        Err(Refusal::unknown_attributes(unknown))
-    }
 }

@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stun::message::Method;
-
 use super::connections::ConnectionId;
 use super::five_tuple::{FiveTuple, Path, PeerAddr};
 use crate::policy::peer_filter::Denied;
 use crate::wire::indication::Header;
+use crate::wire::numbers::Method;
 
 /// Names a relay socket between the server and its driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,8 +4,6 @@
 
 use std::net::SocketAddr;
 
-use stun::agent::TransactionId;
-
 use super::Server;
 use super::allocation::Allocation;
 use super::counters::Counters;
@@ -16,6 +14,7 @@ use crate::Now;
 use crate::policy::peer_filter::canonical_socket;
 use crate::wire::channel_data;
 use crate::wire::indication::{self, Header};
+use crate::wire::numbers::TransactionId;
 
 /// The longest payload that fits a Data indication with an IPv6 peer.
 const MAX_INDICATED: u16 = 65_504;

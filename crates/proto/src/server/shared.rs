@@ -6,9 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use stun::attributes::ATTR_SOFTWARE;
-use stun::textattrs::TextAttribute;
-
 use super::alternates::Alternates;
 use super::connections::Connections;
 use super::five_tuple::PeerAddr;
@@ -225,13 +222,6 @@ impl Shared {
             Reach::Guarded => Denied::NEVER,
             Reach::Any | Reach::RelayedOnly => Denied::NOT_RELAYED,
         }
-    }
-
-    /// The SOFTWARE attribute, if it is sent.
-    #[must_use]
-    pub fn software(&self) -> Option<TextAttribute> {
-        let text = self.protocol.software.clone()?;
-        Some(TextAttribute::new(ATTR_SOFTWARE, text))
     }
 
     /// The lifetime that is granted (L10): `max(default, min(requested, max))`, but no longer than

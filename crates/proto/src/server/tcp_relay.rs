@@ -4,13 +4,6 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use stun::agent::TransactionId;
-use stun::attributes::{ATTR_CONNECTION_ID, RawAttribute};
-use stun::message::{
-    CLASS_INDICATION, METHOD_CONNECTION_ATTEMPT, Message, MessageType, Setter as _,
-};
-use turn::proto::peeraddr::PeerAddress;
-
 use super::Server;
 use super::allocation::Allocation;
 use super::connections::ConnectionId;
@@ -22,7 +15,9 @@ use super::refusal::Refusal;
 use crate::Now;
 use crate::policy::peer_filter::canonical_socket;
 use crate::random;
-use crate::wire::message::{Head, Reply};
+use crate::wire::message::Head;
+use crate::wire::numbers::TransactionId;
+use crate::wire::response::{Success, encode_connection_attempt};
 
 /// How long a peer may take to answer, and then the client to come for it (§5.2, §5.3).
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -61,7 +56,7 @@ impl Server {
         let state = State::Connecting(*head);
         let connection = self
             .add_connection(now, relay, peer, state)
-            .ok_or(Refusal::no_capacity("max-peer-connections reached"))?;
+            .ok_or(Refusal::MaxPeerConnections)?;
         if let Some(allocation) = self.allocations.get_mut(relay) {
             let from = allocation.lease.addr();
             self.outputs.push_back(Output::Connect {
@@ -125,12 +120,17 @@ impl Server {
         }
         self.deadlines
             .arm(deadline, Subject::Connection(connection));
-        let reply = Reply::success(&head).with(&id_attribute(connection));
-        self.answer(connection, reply);
+        self.answer(
+            connection,
+            &head,
+            &Success::Connect {
+                connection: connection.0,
+            },
+        );
     }
 
     fn connect_failed(&mut self, connection: ConnectionId, head: &Head) {
-        let refusal = Refusal::connection_failed();
+        let refusal = Refusal::ConnectionFailed;
         if let Some(allocation) = self.allocation_of(connection) {
             let (path, identity) = (allocation.path, allocation.identity.clone());
             self.refuse(&path, head, &identity, &refusal);
@@ -138,10 +138,10 @@ impl Server {
         self.drop_connection(connection);
     }
 
-    fn answer(&mut self, connection: ConnectionId, reply: Reply) {
+    fn answer(&mut self, connection: ConnectionId, head: &Head, success: &Success) {
         if let Some(allocation) = self.allocation_of(connection) {
             let (path, identity) = (allocation.path, allocation.identity.clone());
-            self.transmit(&path, reply, &identity);
+            self.transmit(&path, head, success, &identity);
         }
     }
 
@@ -163,22 +163,10 @@ impl Server {
         let path = allocation.path;
         let connection = self.add_connection(now, relay, peer, State::Waiting)?;
         let named = self.shared.relays.public(peer.0);
-        let mut message = Message::new();
-        message.transaction_id = TransactionId(random::bytes());
-        message.typ = MessageType::new(METHOD_CONNECTION_ATTEMPT, CLASS_INDICATION);
-        message.write_header();
-        let peer = PeerAddress {
-            ip: named.ip(),
-            port: named.port(),
-        };
-        let added = id_attribute(connection)
-            .add_to(&mut message)
-            .and_then(|()| peer.add_to(&mut message));
-        debug_assert!(added.is_ok(), "{added:?}");
-        self.outputs.push_back(Output::Transmit {
-            path,
-            message: message.raw,
-        });
+        let mut message = Vec::new();
+        let id = TransactionId(random::bytes());
+        encode_connection_attempt(id, connection.0, named, &mut message);
+        self.outputs.push_back(Output::Transmit { path, message });
         Some(connection)
     }
 
@@ -316,14 +304,5 @@ impl Server {
         }
         self.outputs
             .push_back(Output::CloseConnection { connection });
-    }
-}
-
-/// CONNECTION-ID (RFC 6062 §6.2.1).
-fn id_attribute(ConnectionId(id): ConnectionId) -> RawAttribute {
-    RawAttribute {
-        typ: ATTR_CONNECTION_ID,
-        length: 4,
-        value: id.to_be_bytes().to_vec(),
     }
 }

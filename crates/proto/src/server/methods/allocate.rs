@@ -3,20 +3,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use stun::attributes::{
-    ATTR_DONT_FRAGMENT, ATTR_EVEN_PORT, ATTR_REQUESTED_ADDRESS_FAMILY, ATTR_REQUESTED_TRANSPORT,
-    ATTR_RESERVATION_TOKEN,
-};
-use stun::message::{Message, Setter as _};
-use stun::xoraddr::XorMappedAddress;
-use turn::proto::evenport::EvenPort;
-use turn::proto::lifetime::Lifetime;
-use turn::proto::relayaddr::RelayedAddress;
-use turn::proto::reqfamily::{REQUESTED_FAMILY_IPV6, RequestedAddressFamily};
-use turn::proto::reqtrans::RequestedTransport;
-use turn::proto::rsrvtoken::ReservationToken;
-use turn::proto::{PROTO_TCP, PROTO_UDP};
-
 use super::super::Server;
 use super::super::allocation::{Allocation, Opening, Replay, Wish};
 use super::super::counters::Limit;
@@ -27,15 +13,16 @@ use super::super::peer_table::PeerTable;
 use super::super::ports::{Parity, PortLease, Relayed};
 use super::super::refusal::Refusal;
 use super::super::reservations::{self, Reservation, Token};
-use super::{lifetime, optional};
 use crate::Now;
 use crate::auth::Identity;
 use crate::policy::account::Directions;
 use crate::policy::peer_filter::{canonical_ip, canonical_socket};
 use crate::policy::quota::{QuotaGuard, QuotaRefusal};
 use crate::server::settings::DefaultFamily;
-use crate::wire::attributes::ATTR_ADDITIONAL_ADDRESS_FAMILY;
-use crate::wire::message::{Head, Reply};
+use crate::wire::message::Head;
+use crate::wire::numbers::AttributeType;
+use crate::wire::request::{Allocate, RequestedFamily, RequestedTransport, is_present};
+use crate::wire::response::Success;
 
 /// How long a request may come again with the same transaction id (RFC 8489 §6.3.1).
 const RETRANSMISSION: Duration = Duration::from_secs(40);
@@ -62,22 +49,22 @@ impl Server {
         &mut self,
         now: Now,
         path: &Path,
-        message: &Message,
+        request: &Allocate,
         head: &Head,
         identity: &Identity,
-    ) -> Result<Option<Reply>, Refusal> {
+    ) -> Result<(), Refusal> {
         // 2. The five-tuple must be free, but a retransmission gets what the request got (L2).
         if let Some(existing) = self.allocations.by_tuple(&path.tuple) {
             if existing.opening.is_some() {
-                return Ok(None);
+                return Ok(());
             }
             return match &existing.replay {
                 Some(replay) if replay.id == head.id && existing.identity == *identity => {
                     let message = replay.reply.to_vec();
                     self.send_message(path, message);
-                    Ok(None)
+                    Ok(())
                 }
-                _ => Err(Refusal::allocation_exists()),
+                _ => Err(Refusal::AllocationExists),
             };
         }
 
@@ -90,30 +77,27 @@ impl Server {
         }
 
         // 3. Transport.
-        let transport: RequestedTransport = optional(
-            message,
-            ATTR_REQUESTED_TRANSPORT,
-            "malformed REQUESTED-TRANSPORT",
-        )?
-        .ok_or(Refusal::bad_request("no REQUESTED-TRANSPORT"))?;
-        let tcp = match transport.protocol {
-            PROTO_UDP => false,
-            PROTO_TCP => {
-                self.check_tcp(path, message)?;
+        let transport = request
+            .transport?
+            .ok_or(Refusal::Missing(AttributeType::REQUESTED_TRANSPORT))?;
+        let tcp = match transport {
+            RequestedTransport::Udp => false,
+            RequestedTransport::Tcp => {
+                self.check_tcp(path, request)?;
                 true
             }
-            _ => return Err(Refusal::unsupported_transport()),
+            RequestedTransport::Other(_) => return Err(Refusal::UnsupportedTransport),
         };
 
         // 5.–8. What port on what address.
-        let (token, wish) = wish(message)?;
-        let family = self.family(path, message)?;
-        let lifetime = lifetime(message)?;
+        let (token, wish) = wish(request)?;
+        let family = self.family(path, request)?;
+        let lifetime = request.lifetime?;
         let place = match token {
             Some(token) => self.redeem(now, token)?,
             None => {
                 if self.addresses(path, family).next().is_none() {
-                    return Err(Refusal::family_not_supported());
+                    return Err(Refusal::FamilyNotSupported);
                 }
                 // 10. Quota, before a port is looked for.
                 self.check_rate(now, identity)?;
@@ -133,38 +117,35 @@ impl Server {
             tcp,
         };
         self.open(now, path, head, identity, place, &terms);
-        Ok(None)
+        Ok(())
     }
 
     /// Whether a TCP relay may be had, and had this way (RFC 6062 §5.1).
-    fn check_tcp(&self, path: &Path, message: &Message) -> Result<(), Refusal> {
+    fn check_tcp(&self, path: &Path, request: &Allocate) -> Result<(), Refusal> {
         if !path.tuple.transport.is_stream() {
-            return Err(Refusal::bad_request("a TCP relay needs TCP or TLS"));
+            return Err(Refusal::TcpRelayOverUdp);
         }
-        let of_udp = [ATTR_DONT_FRAGMENT, ATTR_EVEN_PORT, ATTR_RESERVATION_TOKEN];
-        if of_udp.into_iter().any(|typ| message.contains(typ)) {
-            return Err(Refusal::bad_request("an attribute of UDP relays"));
+        if request.dont_fragment
+            || is_present(&request.even_port)
+            || is_present(&request.reservation_token)
+        {
+            return Err(Refusal::UdpRelayAttribute);
         }
         if !self.shared.tcp_relay {
-            return Err(Refusal::forbidden("no-tcp-relay"));
+            return Err(Refusal::NoTcpRelay);
         }
         Ok(())
     }
 
-    fn family(&self, path: &Path, message: &Message) -> Result<Family, Refusal> {
-        let wanted = match message.get(ATTR_REQUESTED_ADDRESS_FAMILY) {
-            Ok(value) if value.len() != 4 => {
-                return Err(Refusal::bad_request("malformed REQUESTED-ADDRESS-FAMILY"));
-            }
-            Ok(_) => optional::<RequestedAddressFamily>(message, ATTR_REQUESTED_ADDRESS_FAMILY, "")
-                .map_err(|_| Refusal::family_not_supported())?,
-            Err(_) => None,
-        };
-        Ok(match (wanted, self.shared.protocol.default_family) {
-            (Some(REQUESTED_FAMILY_IPV6), _) | (None, DefaultFamily::Ipv6) => Family::V6,
-            (None, DefaultFamily::Client) => Family::of(canonical_ip(path.tuple.client.ip())),
-            (Some(_), _) | (None, DefaultFamily::Ipv4) => Family::V4,
-        })
+    fn family(&self, path: &Path, request: &Allocate) -> Result<Family, Refusal> {
+        Ok(
+            match (request.family?, self.shared.protocol.default_family) {
+                (Some(RequestedFamily::Other(_)), _) => return Err(Refusal::FamilyNotSupported),
+                (Some(RequestedFamily::Ipv6), _) | (None, DefaultFamily::Ipv6) => Family::V6,
+                (None, DefaultFamily::Client) => Family::of(canonical_ip(path.tuple.client.ip())),
+                (Some(RequestedFamily::Ipv4), _) | (None, DefaultFamily::Ipv4) => Family::V4,
+            },
+        )
     }
 
     fn check_rate(&mut self, now: Now, identity: &Identity) -> Result<(), Refusal> {
@@ -173,18 +154,18 @@ impl Server {
             return Ok(());
         }
         self.counters.refuse(Limit::AllocateRate);
-        Err(Refusal::quota("user-allocate-rate reached"))
+        Err(Refusal::AllocateRate)
     }
 
     fn acquire(&mut self, identity: &Identity) -> Result<QuotaGuard, Refusal> {
         let acquired = self.shared.quota.acquire(&identity.quota_id);
         acquired.map_err(|refusal| {
-            let (limit, reason) = match refusal {
-                QuotaRefusal::Holder => (Limit::UserQuota, "user-quota reached"),
-                QuotaRefusal::Total => (Limit::TotalQuota, "total-quota reached"),
+            let (limit, refusal) = match refusal {
+                QuotaRefusal::Holder => (Limit::UserQuota, Refusal::UserQuota),
+                QuotaRefusal::Total => (Limit::TotalQuota, Refusal::TotalQuota),
             };
             self.counters.refuse(limit);
-            Refusal::quota(reason)
+            refusal
         })
     }
 
@@ -197,7 +178,7 @@ impl Server {
             .shared
             .reservations
             .redeem(token, now.mono)
-            .ok_or(Refusal::no_capacity("no such reservation"))?;
+            .ok_or(Refusal::UnknownReservation)?;
         // Armed on the worker that made it; where that is another one, its deadline finds nothing.
         self.deadlines.disarm(expires, Subject::Reservation(token));
         Ok(Place {
@@ -215,9 +196,7 @@ impl Server {
         quota: QuotaGuard,
         partner_quota: Option<QuotaGuard>,
     ) -> Result<Place, Refusal> {
-        let (lease, partner) = self
-            .take(path, family, wish)
-            .ok_or(Refusal::no_capacity("no relay port left"))?;
+        let (lease, partner) = self.take(path, family, wish).ok_or(Refusal::NoPortLeft)?;
         Ok(Place {
             lease,
             quota,
@@ -343,7 +322,7 @@ impl Server {
         };
         self.deadlines
             .disarm(allocation.armed, Subject::Allocation(relay.0));
-        let refusal = Refusal::no_capacity("no relay port could be bound");
+        let refusal = Refusal::NoPortBound;
         let Allocation { path, identity, .. } = &allocation;
         self.refuse(path, &opening.head, identity, &refusal);
     }
@@ -370,25 +349,18 @@ impl Server {
         let lifetime = allocation
             .expires
             .saturating_duration_since(allocation.created);
-        let mut reply = Reply::success(&opening.head)
-            .with(&RelayedAddress {
-                ip: allocation.public.ip(),
-                port: allocation.public.port(),
-            })
-            .with(&XorMappedAddress {
-                ip: client.ip(),
-                port: client.port(),
-            })
-            .with(&Lifetime(lifetime));
-        if let Some(token) = token {
-            reply = reply.with(&ReservationToken(token.to_vec()));
-        }
+        let success = Success::Allocate {
+            relayed: allocation.public,
+            mapped: client,
+            lifetime,
+            reservation_token: token,
+        };
         let (path, key, session) = (
             allocation.path,
             allocation.identity.key.clone(),
             allocation.session(),
         );
-        let message = self.encode(reply, key.as_ref());
+        let message = self.encode(&opening.head, &success, key.as_ref());
         let until = now.mono + RETRANSMISSION;
         if let Some(allocation) = self.allocations.get_mut(relay) {
             allocation.replay = Some(Replay {
@@ -426,48 +398,22 @@ pub enum OpenError {
 }
 
 /// Reads RESERVATION-TOKEN and EVEN-PORT; RFC 8656 §7.2 steps 5, 6 and 8.
-fn wish(message: &Message) -> Result<(Option<Token>, Wish), Refusal> {
-    let family = message.contains(ATTR_REQUESTED_ADDRESS_FAMILY);
-    let additional = message.contains(ATTR_ADDITIONAL_ADDRESS_FAMILY);
-    let token: Option<ReservationToken> = optional(
-        message,
-        ATTR_RESERVATION_TOKEN,
-        "malformed RESERVATION-TOKEN",
-    )?;
-    let even: Option<EvenPort> = optional(message, ATTR_EVEN_PORT, "malformed EVEN-PORT")?;
+fn wish(request: &Allocate) -> Result<(Option<Token>, Wish), Refusal> {
+    let family = is_present(&request.family);
+    let (token, even) = (request.reservation_token?, request.even_port?);
     if let Some(token) = token {
-        if even.is_some() || family || additional {
-            return Err(Refusal::bad_request(
-                "RESERVATION-TOKEN beside what it already decides",
-            ));
+        if even.is_some() || family || request.additional_family {
+            return Err(Refusal::ReservationTokenNotAlone);
         }
-        let token = token
-            .0
-            .try_into()
-            .map_err(|_| Refusal::bad_request("malformed RESERVATION-TOKEN"))?;
         return Ok((Some(token), Wish::Reserved));
     }
-    if family && additional {
-        return Err(Refusal::bad_request(
-            "REQUESTED- beside ADDITIONAL-ADDRESS-FAMILY",
-        ));
+    if family && request.additional_family {
+        return Err(Refusal::TwoFamilies);
     }
-    let Some(even) = even else {
-        return Ok((None, Wish::Any));
-    };
-    // The crate's field is private; its encoding is not.
-    let mut encoded = Message::new();
-    let reserve = even.add_to(&mut encoded).is_ok()
-        && encoded
-            .attributes
-            .0
-            .first()
-            .is_some_and(|a| a.value[0] & 0x80 != 0);
-    match reserve {
-        true if additional => Err(Refusal::bad_request(
-            "EVEN-PORT with R beside ADDITIONAL-ADDRESS-FAMILY",
-        )),
-        true => Ok((None, Wish::Pair)),
-        false => Ok((None, Wish::Even)),
+    match even {
+        None => Ok((None, Wish::Any)),
+        Some(true) if request.additional_family => Err(Refusal::PortPairInTwoFamilies),
+        Some(true) => Ok((None, Wish::Pair)),
+        Some(false) => Ok((None, Wish::Even)),
     }
 }

@@ -1,24 +1,20 @@
 //! Binding (RFC 8489 §3, RFC 5780 §6, RFC 3489 §8.1).
 
-use stun::attributes::{
-    ATTR_CHANGE_REQUEST, ATTR_CHANGED_ADDRESS, ATTR_MAPPED_ADDRESS, ATTR_OTHER_ADDRESS,
-    ATTR_PADDING, ATTR_RESPONSE_ORIGIN, ATTR_RESPONSE_PORT, ATTR_SOURCE_ADDRESS, AttrType,
-};
-use stun::message::{BINDING_REQUEST, MESSAGE_HEADER_SIZE, METHOD_BINDING, Message};
-use stun::xoraddr::XorMappedAddress;
+use std::net::SocketAddr;
 
+use super::super::Server;
 use super::super::alternates::Alternates;
 use super::super::five_tuple::{Path, Transport};
 use super::super::output::{ClientVerdict, DropReason};
 use super::super::refusal::Refusal;
-use super::super::{Server, check_understood};
-use super::classic::ClassicReply;
-use super::optional;
 use crate::Now;
 use crate::policy::peer_filter::canonical_socket;
-use crate::wire::attributes::is_understood;
-use crate::wire::discovery::{ChangeRequest, Padding, PlainAddress, ResponsePort};
-use crate::wire::message::{Head, Reply, attributes};
+use crate::wire::classic::ClassicBinding;
+use crate::wire::discovery::{ChangeRequest, ResponsePort};
+use crate::wire::message::Message;
+use crate::wire::numbers::{AttributeType, Method};
+use crate::wire::request::{self, Field, UnknownAttributes};
+use crate::wire::response::{self, Discovery, Success};
 
 /// The longest PADDING in a reply: an Ethernet's MTU (RFC 5780 §7.6).
 const MAX_PADDING: usize = 1500;
@@ -43,73 +39,68 @@ impl Server {
         &mut self,
         now: Now,
         path: &Path,
-        message: &Message,
-        head: &Head,
+        message: &Message<'_>,
     ) -> ClientVerdict<'a> {
         if !self.may_answer_binding(now, path) {
             return ClientVerdict::Drop(DropReason::ReplyRate);
         }
-        let len = match self.binding_reply(now, path, message, head) {
-            Ok((path, reply)) => self.finish(&path, reply, None),
-            Err(Refused::With(refusal)) => self.finish(path, refusal.reply(head), None),
+        let head = message.head();
+        let request = request::Binding::parse(message);
+        let (way, code, bytes) = match self.binding_response(now, path, request) {
+            Ok((way, binding)) => {
+                let success = Success::Binding(binding);
+                (way, 0, self.encode(head, &success, None))
+            }
+            Err(Refused::With(refusal)) => {
+                let mut bytes = Vec::with_capacity(super::super::RESPONSE_CAPACITY);
+                refusal.encode(head, &self.trailer(None), &mut bytes);
+                (*path, refusal.code().0, bytes)
+            }
             Err(Refused::Rate) => return ClientVerdict::Drop(DropReason::ReplyRate),
         };
-        self.answered_binding(now, path, len);
+        self.answered_binding(now, path, bytes.len());
+        self.send_response(&way, head, code, bytes);
         ClientVerdict::Handled
     }
 
     /// The response, and the way that it takes.
-    fn binding_reply(
+    fn binding_response(
         &mut self,
         now: Now,
         path: &Path,
-        message: &Message,
-        head: &Head,
-    ) -> Result<(Path, Reply), Refused> {
-        let client = canonical_socket(path.tuple.client);
-        let reply = Reply::success(head).with(&XorMappedAddress {
-            ip: client.ip(),
-            port: client.port(),
-        });
+        request: request::Binding,
+    ) -> Result<(Path, response::Binding), Refused> {
+        let mapped = canonical_socket(path.tuple.client);
         let Some(alternates) = &self.shared.alternates else {
-            check_binding(message, vec![])?;
-            return Ok((*path, reply));
+            check_change(request.change_request, request.conditional, &mut Vec::new())?;
+            let discovery = None;
+            return Ok((*path, response::Binding { mapped, discovery }));
         };
-        let reply = reply.with(&PlainAddress(ATTR_MAPPED_ADDRESS, client));
         // The tests that steer the reply exist for UDP alone (RFC 5780 §3).
         let steered = path.tuple.transport == Transport::Udp;
         let other = alternates.other(path.tuple.server);
         let mut known = Vec::new();
         if steered {
-            known.extend([ATTR_RESPONSE_PORT, ATTR_PADDING]);
+            known.extend([AttributeType::RESPONSE_PORT, AttributeType::PADDING]);
             // Without an alternate, a change cannot be had and gets 420 (RFC 5780 §6.1).
-            known.extend(other.map(|_| ATTR_CHANGE_REQUEST));
+            known.extend(other.map(|_| AttributeType::CHANGE_REQUEST));
         }
-        let change = check_binding(message, known)?;
+        let change = check_change(request.change_request, request.conditional, &mut known)?;
 
-        let port = optional(message, ATTR_RESPONSE_PORT, "malformed RESPONSE-PORT")?;
-        let padding = message
-            .get(ATTR_PADDING)
-            .ok()
-            .map(|padding| padding.len().min(MAX_PADDING) & !3);
+        let port = request.response_port.map_err(Refusal::from)?;
+        let padding = request.padding.map(|len| len.min(MAX_PADDING) & !3);
         if port.is_some() && padding.is_some() {
-            // Together they would aim long replies at a port (RFC 5780 §10).
-            return Err(Refusal::bad_request("RESPONSE-PORT with PADDING").into());
+            return Err(Refusal::ResponsePortWithPadding.into());
         }
         let mut path = depart(alternates, path, change)?;
         let public = |addr| self.shared.relays.public(addr);
-        let mut reply = reply.with(&PlainAddress(
-            ATTR_RESPONSE_ORIGIN,
-            public(path.tuple.server),
-        ));
-        if let Some(other) = other {
-            reply = reply.with(&PlainAddress(ATTR_OTHER_ADDRESS, public(other)));
-        }
-        if let Some(len) = padding {
+        let discovery = Discovery {
+            origin: public(path.tuple.server),
+            other: other.map(public),
             // No longer than the client's own, though the RFC would have the MTU: that would
             // multiply what comes from a forged address.
-            reply = reply.with(&Padding(len as u16));
-        }
+            padding: padding.map(|len| len as u16),
+        };
         if let Some(ResponsePort(port)) = port {
             let source = path.tuple.client.ip();
             if !self.shared.rates.allow_redirect(now.mono, source) {
@@ -117,7 +108,41 @@ impl Server {
             }
             path.tuple.client.set_port(port);
         }
-        Ok((path, reply))
+        let discovery = Some(discovery);
+        Ok((path, response::Binding { mapped, discovery }))
+    }
+
+    /// `secure-stun`: answers a Binding request of those only who have credentials.
+    pub(in crate::server) fn secure_binding<'a>(
+        &mut self,
+        now: Now,
+        path: &Path,
+        message: &Message<'_>,
+    ) -> ClientVerdict<'a> {
+        let source = path.tuple.client.ip();
+        let identity = match self.shared.auth.authenticate(now, source, message, None) {
+            Ok(identity) => identity,
+            Err(rejected) => return self.reject(now, path, message, &rejected),
+        };
+        let head = message.head();
+        let request = request::Binding::parse(message);
+        let checked = check_change(request.change_request, request.conditional, &mut Vec::new());
+        let (code, bytes) = match checked {
+            Ok(_) => {
+                let success = Success::Binding(response::Binding {
+                    mapped: canonical_socket(path.tuple.client),
+                    discovery: None,
+                });
+                (0, self.encode(head, &success, identity.key.as_ref()))
+            }
+            Err(refusal) => {
+                let mut bytes = Vec::with_capacity(super::super::RESPONSE_CAPACITY);
+                refusal.encode(head, &self.trailer(identity.key.as_ref()), &mut bytes);
+                (refusal.code().0, bytes)
+            }
+        };
+        self.send_response(path, head, code, bytes);
+        ClientVerdict::Handled
     }
 
     /// Answers a Binding request of RFC 3489: no cookie, 16 bytes of transaction id (S3).
@@ -127,57 +152,51 @@ impl Server {
         path: &Path,
         bytes: &[u8],
     ) -> ClientVerdict<'a> {
-        let Some(frame) = classic_frame(bytes) else {
+        let Some(request) = ClassicBinding::parse(bytes) else {
             return ClientVerdict::Drop(DropReason::Malformed);
         };
         if !self.may_answer_binding(now, path) {
             return ClientVerdict::Drop(DropReason::ReplyRate);
         }
-        let (way, message, code) = match self.classic_reply(path, frame) {
-            Ok((way, reply)) => (way, reply.finish(), 0),
+        let mut message = Vec::with_capacity(super::super::RESPONSE_CAPACITY);
+        let (way, code) = match self.classic_response(path, &request) {
+            Ok((way, source_and_changed)) => {
+                let mapped = canonical_socket(path.tuple.client);
+                request.encode_success(mapped, source_and_changed, &mut message);
+                (way, 0)
+            }
             Err(refusal) => {
-                let reply = ClassicReply::error(frame, &refusal);
-                (*path, reply.finish(), refusal.code)
+                let code = refusal.code();
+                request.encode_error(code, refusal.unknown_attributes(), &mut message);
+                (*path, code.0)
             }
         };
-        self.counters.response(METHOD_BINDING, code);
+        self.counters.response(Method::BINDING, code);
         self.answered_binding(now, path, message.len());
         self.send_message(&way, message);
         ClientVerdict::Handled
     }
 
-    /// The response of RFC 3489 §8.1; RESPONSE-ADDRESS is one of the unknown attributes (N9).
-    fn classic_reply(&self, path: &Path, frame: &[u8]) -> Result<(Path, ClassicReply), Refusal> {
+    /// The way of the response of RFC 3489 §8.1, and its SOURCE-ADDRESS and CHANGED-ADDRESS.
+    fn classic_response(
+        &self,
+        path: &Path,
+        request: &ClassicBinding<'_>,
+    ) -> Result<(Path, Option<(SocketAddr, SocketAddr)>), Refusal> {
         let alternates = self.shared.alternates.as_ref();
         let other = alternates.and_then(|a| a.other(path.tuple.server));
-        let mut change = ChangeRequest::default();
-        let mut unknown = Vec::new();
-        // The frame has been checked: no attribute is malformed.
-        for (typ, value) in attributes(frame).flatten() {
-            if typ == ATTR_CHANGE_REQUEST {
-                change = ChangeRequest::decode(value)
-                    .ok_or_else(|| Refusal::bad_request("malformed CHANGE-REQUEST"))?;
-                if !change.is_none() && other.is_none() {
-                    unknown.push(typ);
-                }
-            } else if !is_understood(typ) {
-                unknown.push(typ);
-            }
-        }
+        let change = request.change_request?.unwrap_or_default();
+        let known = other.map(|_| AttributeType::CHANGE_REQUEST);
+        let unknown = request.conditional.clone().except(known.as_slice());
         if !unknown.is_empty() {
-            return Err(Refusal::unknown_attributes(unknown.into_iter()));
+            return Err(Refusal::UnknownAttributes(unknown));
         }
-        let client = canonical_socket(path.tuple.client);
-        let reply = ClassicReply::success(frame).with(ATTR_MAPPED_ADDRESS, client);
         let (Some(alternates), Some(other)) = (alternates, other) else {
-            return Ok((*path, reply));
+            return Ok((*path, None));
         };
         let path = depart(alternates, path, change)?;
         let public = |addr| self.shared.relays.public(addr);
-        let reply = reply
-            .with(ATTR_SOURCE_ADDRESS, public(path.tuple.server))
-            .with(ATTR_CHANGED_ADDRESS, public(other));
-        Ok((path, reply))
+        Ok((path, Some((public(path.tuple.server), public(other)))))
     }
 
     /// Over UDP the sender may be forged, and asks again.
@@ -195,20 +214,24 @@ impl Server {
     }
 }
 
-/// CHANGE-REQUEST of a message in which all attributes are understood or `known`; 420 for others.
+/// The change that a request asks for, if all its attributes are understood or `known`; else 420.
 ///
-/// One that asks for no change is as if it were not there, also where none can be had: there are
-/// clients that always send it.
-pub(in crate::server) fn check_binding(
-    message: &Message,
-    mut known: Vec<AttrType>,
+/// A CHANGE-REQUEST that asks for no change is as if it were not there, also where none can be
+/// had: there are clients that always send it.
+fn check_change(
+    change: Field<ChangeRequest>,
+    conditional: UnknownAttributes,
+    known: &mut Vec<AttributeType>,
 ) -> Result<ChangeRequest, Refusal> {
-    let asked = optional(message, ATTR_CHANGE_REQUEST, "malformed CHANGE-REQUEST")?;
-    if asked.is_some_and(ChangeRequest::is_none) {
-        known.push(ATTR_CHANGE_REQUEST);
+    let change = change?;
+    if change.is_some_and(ChangeRequest::is_none) {
+        known.push(AttributeType::CHANGE_REQUEST);
     }
-    check_understood(message, &known)?;
-    Ok(asked.unwrap_or_default())
+    let unknown = conditional.except(known);
+    if !unknown.is_empty() {
+        return Err(Refusal::UnknownAttributes(unknown));
+    }
+    Ok(change.unwrap_or_default())
 }
 
 /// The way back from the socket that CHANGE-REQUEST asks for, which stays with this worker.
@@ -218,21 +241,14 @@ fn depart(alternates: &Alternates, path: &Path, change: ChangeRequest) -> Result
     }
     let (server, socket) = alternates
         .origin(path.tuple.server, change)
-        .ok_or_else(|| Refusal::unknown_attributes([ATTR_CHANGE_REQUEST].into_iter()))?;
+        .ok_or_else(|| {
+            let mut unknown = UnknownAttributes::default();
+            unknown.push(AttributeType::CHANGE_REQUEST);
+            Refusal::UnknownAttributes(unknown)
+        })?;
     let mut path = Path { socket, ..*path };
     path.tuple.server = server;
     Ok(path)
-}
-
-/// The one Binding request of RFC 3489 that `bytes` begin with.
-fn classic_frame(bytes: &[u8]) -> Option<&[u8]> {
-    let header = bytes.get(..MESSAGE_HEADER_SIZE)?;
-    let len = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    let frame = bytes.get(..MESSAGE_HEADER_SIZE + len)?;
-    let well_formed = header[..2] == BINDING_REQUEST.value().to_be_bytes()
-        && len.is_multiple_of(4)
-        && attributes(frame).all(|a| a.is_ok());
-    well_formed.then_some(frame)
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! Connect (RFC 6062 §5.2).
 
-use stun::message::Message;
-
 use super::super::Server;
 use super::super::output::RelayId;
 use super::super::ports::Relayed;
 use super::super::refusal::Refusal;
 use super::super::shared::Shared;
-use super::peer_addresses;
 use crate::Now;
 use crate::wire::message::Head;
+use crate::wire::numbers::AttributeType;
+use crate::wire::request::Connect;
 
 impl Server {
     /// The answer comes when the peer has answered, or not.
@@ -17,23 +16,22 @@ impl Server {
         &mut self,
         now: Now,
         relay: RelayId,
-        message: &Message,
+        request: &Connect,
         head: &Head,
     ) -> Result<(), Refusal> {
         let allocation = self
             .allocations
             .get_mut(relay)
-            .ok_or_else(Refusal::no_allocation)?;
+            .ok_or(Refusal::NoAllocation)?;
         let Some(connections) = &allocation.tcp else {
-            return Err(Refusal::no_tcp_allocation());
+            return Err(Refusal::NoTcpAllocation);
         };
-        let named = peer_addresses(message)
-            .next()
-            .ok_or(Refusal::bad_request("no XOR-PEER-ADDRESS"))?
-            .ok_or(Refusal::bad_request("malformed XOR-PEER-ADDRESS"))?;
+        let named = request
+            .peer?
+            .ok_or(Refusal::Missing(AttributeType::XOR_PEER_ADDRESS))?;
         let peer = self.shared.relays.peer(named);
         if connections.values().any(|other| other.peer == peer) {
-            return Err(Refusal::connection_exists());
+            return Err(Refusal::ConnectionExists);
         }
         let reach = self.permit(now, relay, peer)?;
         if !self.shared.reaches(reach, peer, Relayed::Tcp) {

@@ -3,39 +3,36 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use stun::message::Message;
-
 use super::super::Server;
 use super::super::counters::Limit;
 use super::super::five_tuple::{Family, Path, PeerAddr};
 use super::super::output::RelayId;
 use super::super::peer_table::{Permission, Reach};
 use super::super::refusal::Refusal;
-use super::peer_addresses;
 use crate::Now;
-use crate::wire::message::{Head, Reply};
+use crate::wire::numbers::AttributeType;
+use crate::wire::request::CreatePermission;
+use crate::wire::response::Success;
 
 impl Server {
     pub(in crate::server) fn create_permission(
         &mut self,
         now: Now,
         relay: RelayId,
-        message: &Message,
-        head: &Head,
-    ) -> Result<Reply, Refusal> {
-        let named: Option<Vec<_>> = peer_addresses(message).collect();
-        let named = named.ok_or(Refusal::bad_request("malformed XOR-PEER-ADDRESS"))?;
+        request: &CreatePermission,
+    ) -> Result<Success, Refusal> {
+        let named = request.peers.as_ref().map_err(|bad| *bad)?;
         if named.is_empty() {
-            return Err(Refusal::bad_request("no XOR-PEER-ADDRESS"));
+            return Err(Refusal::Missing(AttributeType::XOR_PEER_ADDRESS));
         }
         let mut permitted = Vec::with_capacity(named.len());
         for addr in named {
-            let peer = self.shared.relays.peer(addr);
+            let peer = self.shared.relays.peer(*addr);
             let reach = self.permit(now, relay, peer)?;
             permitted.push((peer.ip(), reach));
         }
         self.install(now, relay, &permitted)?;
-        Ok(Reply::success(head))
+        Ok(Success::Empty)
     }
 
     /// Whether policy lets this allocation reach `peer`.
@@ -48,9 +45,9 @@ impl Server {
         let allocation = self
             .allocations
             .get_mut(relay)
-            .ok_or_else(Refusal::no_allocation)?;
+            .ok_or(Refusal::NoAllocation)?;
         if Family::of(peer.ip()) != allocation.family() {
-            return Err(Refusal::family_mismatch());
+            return Err(Refusal::PeerFamilyMismatch);
         }
         self.shared.reach(peer.ip()).or_else(|denied| {
             let (path, user) = self.owner(relay)?;
@@ -66,7 +63,7 @@ impl Server {
         let allocation = self
             .allocations
             .get_mut(relay)
-            .ok_or_else(Refusal::no_allocation)?;
+            .ok_or(Refusal::NoAllocation)?;
         Ok((allocation.path, allocation.identity.user.clone()))
     }
 
@@ -80,7 +77,7 @@ impl Server {
         let allocation = self
             .allocations
             .get_mut(relay)
-            .ok_or_else(Refusal::no_allocation)?;
+            .ok_or(Refusal::NoAllocation)?;
         let mut new: Vec<_> = permitted
             .iter()
             .map(|(ip, _)| *ip)
@@ -90,12 +87,12 @@ impl Server {
         new.dedup();
         let limits = &self.shared.limits;
         if allocation.peers.permitted().len() + new.len() > limits.permissions {
-            return Err(Refusal::no_capacity("max-permissions reached"));
+            return Err(Refusal::MaxPermissions);
         }
         let cap = limits.permission_cap();
         if !allocation.holding.add_permissions(new.len(), cap) {
             self.counters.refuse(Limit::Permissions);
-            return Err(Refusal::no_capacity("total-permissions reached"));
+            return Err(Refusal::TotalPermissions);
         }
         let expires = now.mono + self.shared.permission_lifetime;
         for (ip, reach) in permitted {
