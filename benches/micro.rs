@@ -80,10 +80,10 @@ fn server() -> Server {
         ..FileConfig::default()
     };
     let config = turnd::config::from_flags(&flags).unwrap().config;
-    let auth = Authenticator::new(&config.auth, NonceKey::random().unwrap()).unwrap();
+    let auth = Authenticator::new(&config.auth, NonceKey::new(&[7; 32])).unwrap();
     let reachable = [[192, 0, 2, 1].into()];
     let shared = Arc::new(Shared::new(&config.server, auth, &reachable, &reachable));
-    Server::new(shared, now())
+    Server::new(shared, [7; 32], now())
 }
 
 /// The path of client `n`.
@@ -163,7 +163,7 @@ fn names(c: &mut Criterion) {
         ..FileConfig::default()
     };
     let config = turnd::config::from_flags(&flags).unwrap().config;
-    let auth = Authenticator::new(&config.auth, NonceKey::random().unwrap()).unwrap();
+    let auth = Authenticator::new(&config.auth, NonceKey::new(&[7; 32])).unwrap();
     let key = Key::from_password("alice", "example.org", "guess").unwrap();
     for (kind, part, end) in [
         ("ASCII", "a", ""),

@@ -96,7 +96,7 @@ impl World {
         let bound: Vec<SocketAddr> = (config.listen.ips.iter())
             .flat_map(|ip| config.listen.ports(*ip).map(|p| SocketAddr::new(*ip, p)))
             .collect();
-        let auth = Authenticator::new(&config.auth, NonceKey::random().unwrap()).unwrap();
+        let auth = Authenticator::new(&config.auth, NonceKey::new(&[7; 32])).unwrap();
         let shared = Shared::new(&config.server, auth, &config.listen.ips, &[]);
         let shared = shared.with_alternates(&config.listen, &bound);
         let start = Instant::now();
@@ -107,7 +107,7 @@ impl World {
         Self {
             nat,
             entries: Vec::new(),
-            server: Server::new(Arc::new(shared), now),
+            server: Server::new(Arc::new(shared), [7; 32], now),
             bound,
             now: start,
             start,

@@ -9,6 +9,7 @@ use super::way::Way;
 use turnd_proto::Now;
 use turnd_proto::policy::rate::PrefixLimiter;
 use turnd_proto::policy::unallocated::{ClientId, Displaced, Place, Unallocated};
+use turnd_proto::random::HashKeys;
 use turnd_proto::server::five_tuple::SocketId;
 
 /// Time that a newcomer has for its first whole message, handshakes included.
@@ -42,9 +43,10 @@ pub(super) struct HandshakeRates {
 impl HandshakeRates {
     pub(super) fn new(handshakes_per_second: u32, now: Instant) -> Self {
         let hellos = handshakes_per_second.saturating_mul(HELLOS_PER_HANDSHAKE);
+        let keys = || HashKeys::new(crate::random::bytes());
         Self {
-            handshakes: PrefixLimiter::new(handshakes_per_second, now),
-            hellos: PrefixLimiter::new(hellos, now),
+            handshakes: PrefixLimiter::new(handshakes_per_second, keys(), now),
+            hellos: PrefixLimiter::new(hellos, keys(), now),
         }
     }
 }

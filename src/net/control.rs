@@ -113,8 +113,11 @@ fn tell_host_changes(before: &[IpAddr], now: &[IpAddr]) {
 fn nonce_key(secret: Option<&Secret>) -> Result<NonceKey, StartError> {
     secret.map_or_else(
         || {
-            NonceKey::random()
-                .map_err(|error| StartError(format!("the system gives no random bytes: {error}")))
+            let mut bytes = [0; 32];
+            getrandom::fill(&mut bytes).map_err(|error| {
+                StartError(format!("the system gives no random bytes: {error}"))
+            })?;
+            Ok(NonceKey::new(&bytes))
         },
         |secret| Ok(NonceKey::from_secret(secret)),
     )

@@ -133,7 +133,7 @@ impl Worker {
         }
         let (index, time) = (options.index, now());
         let worker = Self {
-            server: Server::new(shared, time).on_worker(index),
+            server: Server::new(shared, crate::random::bytes(), time).on_worker(index),
             io: Io {
                 sockets: Sockets::new(registry()?, listening.udp)?,
                 queue: SendQueue::new(),

@@ -30,10 +30,8 @@
 pub mod auth;
 mod now;
 pub mod policy;
-mod random;
+pub mod random;
 pub mod server;
 pub mod wire;
 
 pub use now::Now;
-#[cfg(fuzzing)]
-pub use random::start_over;

@@ -415,7 +415,7 @@ impl Run {
                 .unwrap_or(&Secret::new("")),
         );
         let auth = Authenticator::new(&config.auth, nonces).expect("users that may be");
-        let shared = Arc::new(self.world.shared.renew(config, auth, &own(), &[]));
+        let shared = Arc::new(self.world.shared.renew(&config.server, auth, &own(), &[]));
         self.world.shared = Arc::clone(&shared);
         self.world
             .after(|server, now| server.handle_reload(now, shared));

@@ -90,9 +90,13 @@ fn server(toml: &str, now: Now) -> Server {
         listen.ports(ip).map(move |port| SocketAddr::new(ip, port))
     };
     let bound: Vec<_> = listen.ips.iter().flat_map(ports).collect();
-    let auth = Authenticator::new(&config.auth, NonceKey::random().unwrap()).unwrap();
+    let auth = Authenticator::new(&config.auth, NonceKey::new(&[7; 32])).unwrap();
     let shared = Shared::new(&config.server, auth, &listen.ips, &[]);
-    Server::new(Arc::new(shared.with_alternates(listen, &bound)), now)
+    Server::new(
+        Arc::new(shared.with_alternates(listen, &bound)),
+        [7; 32],
+        now,
+    )
 }
 
 /// Bytes of each reply to `count` requests at one moment.

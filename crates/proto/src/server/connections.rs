@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 
 use super::shelf::Shelf;
 use crate::auth::Identity;
-use crate::random;
+use crate::random::Random;
 
 /// Names a connection between a relayed transport address and a peer; the CONNECTION-ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,8 +31,8 @@ pub enum Unclaimed {
 
 impl Connections {
     /// Makes an id for a connection of `owner` on `worker`.
-    pub fn put(&self, worker: usize, owner: &Identity) -> ConnectionId {
-        let id = || ConnectionId(u32::from_ne_bytes(random::bytes()));
+    pub fn put(&self, worker: usize, owner: &Identity, random: &mut Random) -> ConnectionId {
+        let id = || ConnectionId(u32::from_ne_bytes(random.bytes()));
         let owner = owner.clone();
         self.0.put(id, Pending { worker, owner })
     }

@@ -43,6 +43,7 @@ use crate::Now;
 use crate::auth::key::Key;
 use crate::auth::{Identity, Rejected, Rejection, Unauthorized};
 use crate::policy::peer_filter::Denied;
+use crate::random::{HashKeys, Random, Seed};
 use crate::wire::classify::{self, classify_with};
 use crate::wire::message::{Head, Malformed, Message};
 use crate::wire::numbers::{AttributeType, Class, ErrorCode, Method};
@@ -72,24 +73,31 @@ pub struct Server {
     /// Which of the process's servers this is.
     worker: usize,
     /// Which allocation has a peer connection.
-    connections: HashMap<ConnectionId, RelayId>,
+    connections: HashMap<ConnectionId, RelayId, HashKeys>,
+    random: Random,
+    /// Keys of every hash table: tables in one process need not hash differently.
+    hash_keys: HashKeys,
 }
 
 impl Server {
-    /// A server without allocations.
+    /// A server without allocations; all its random values come from `seed`.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, now: Now) -> Self {
-        shared.begin(now);
+    pub fn new(shared: Arc<Shared>, seed: Seed, now: Now) -> Self {
+        let mut random = Random::new(seed);
+        shared.begin(now, &mut random);
+        let hash_keys = random.hash_keys();
         Self {
-            allocations: Allocations::default(),
+            allocations: Allocations::new(hash_keys),
             deadlines: Deadlines::default(),
             outputs: VecDeque::new(),
             denied_logged: Vec::new(),
             draining: false,
-            indication_id: u128::from_ne_bytes(crate::random::bytes()),
+            indication_id: u128::from_ne_bytes(random.bytes()),
             counters: Counters::default(),
             worker: 0,
-            connections: HashMap::new(),
+            connections: HashMap::with_hasher(hash_keys),
+            hash_keys,
+            random,
             shared,
         }
     }

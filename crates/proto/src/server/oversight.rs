@@ -120,7 +120,7 @@ impl Server {
     /// Goes on with other settings. Allocations live on, without the peers that are now denied and
     /// unless their users are gone.
     pub fn handle_reload(&mut self, now: Now, shared: Arc<Shared>) {
-        shared.begin(now);
+        shared.begin(now, &mut self.random);
         let same_realm = self.shared.auth.realm() == shared.auth.realm();
         self.shared = shared;
         for relay in self.allocations.relays() {

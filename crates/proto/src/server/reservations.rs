@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::ports::PortLease;
 use super::shelf::Shelf;
 use crate::policy::quota::QuotaGuard;
-use crate::random;
+use crate::random::Random;
 
 /// How long a reservation waits for its token; the RFC wants 30 s at the least.
 pub const LIFETIME: Duration = Duration::from_secs(30);
@@ -30,8 +30,8 @@ pub struct Reservations(Shelf<Token, Reservation>);
 
 impl Reservations {
     /// Sets a port aside and returns its token.
-    pub fn put(&self, reservation: Reservation) -> Token {
-        self.0.put(random::bytes, reservation)
+    pub fn put(&self, reservation: Reservation, random: &mut Random) -> Token {
+        self.0.put(|| random.bytes(), reservation)
     }
 
     /// The reservation of `token`, once, unless it has expired.

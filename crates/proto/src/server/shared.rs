@@ -22,6 +22,7 @@ use crate::policy::account::{Account, Accounts, Holding};
 use crate::policy::peer_filter::{Denied, PeerFilter};
 use crate::policy::quota::Quota;
 use crate::policy::rate::Clock;
+use crate::random::Random;
 
 /// Lifetime of an allocation for which the client asks nothing (RFC 8656 §3.2).
 pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
@@ -143,9 +144,9 @@ impl Shared {
     }
 
     /// Has the time of all rates begin, unless it has.
-    pub fn begin(&self, now: Now) {
+    pub fn begin(&self, now: Now, random: &mut Random) {
         self.clock.begin(now.mono);
-        self.rates.begin(now.mono);
+        self.rates.begin(now.mono, random);
     }
 
     /// A new allocation's share of what its user and all have.

@@ -21,7 +21,7 @@ impl<N, T> Default for Shelf<N, T> {
 
 impl<N: Copy + Eq + Hash, T> Shelf<N, T> {
     /// Leaves `thing` under a name that `name` makes, and returns that.
-    pub(super) fn put(&self, name: impl Fn() -> N, thing: T) -> N {
+    pub(super) fn put(&self, mut name: impl FnMut() -> N, thing: T) -> N {
         let mut by_name = self.lock();
         loop {
             let name = name();

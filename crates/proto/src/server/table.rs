@@ -7,15 +7,25 @@ use slab::Slab;
 use super::allocation::Allocation;
 use super::five_tuple::{FiveTuple, Path};
 use super::output::RelayId;
+use crate::random::HashKeys;
 
 /// Both lookups are O(1); the hash is keyed, because clients choose their ports.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Allocations {
     slab: Slab<Allocation>,
-    by_tuple: HashMap<FiveTuple, RelayId>,
+    by_tuple: HashMap<FiveTuple, RelayId, HashKeys>,
 }
 
 impl Allocations {
+    /// No allocations.
+    #[must_use]
+    pub fn new(hash_keys: HashKeys) -> Self {
+        Self {
+            slab: Slab::new(),
+            by_tuple: HashMap::with_hasher(hash_keys),
+        }
+    }
+
     /// Adds what `make` makes of the name it gets.
     pub fn insert(
         &mut self,

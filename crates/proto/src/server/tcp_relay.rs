@@ -14,7 +14,7 @@ use super::ports::Relayed;
 use super::refusal::Refusal;
 use crate::Now;
 use crate::policy::peer_filter::canonical_socket;
-use crate::random;
+use crate::random::HashKeys;
 use crate::wire::message::Head;
 use crate::wire::numbers::TransactionId;
 use crate::wire::response::{Success, encode_connection_attempt};
@@ -42,7 +42,7 @@ enum State {
 }
 
 /// The peer connections of one TCP allocation.
-pub type PeerConnections = HashMap<ConnectionId, PeerConnection>;
+pub type PeerConnections = HashMap<ConnectionId, PeerConnection, HashKeys>;
 
 impl Server {
     /// Begins a connection for a Connect request, which is answered when it is there.
@@ -81,10 +81,10 @@ impl Server {
             return None;
         }
         let deadline = now.mono + PATIENCE;
-        let connection = self
-            .shared
-            .connections
-            .put(self.worker, &allocation.identity);
+        let connection =
+            self.shared
+                .connections
+                .put(self.worker, &allocation.identity, &mut self.random);
         connections.insert(
             connection,
             PeerConnection {
@@ -164,7 +164,7 @@ impl Server {
         let connection = self.add_connection(now, relay, peer, State::Waiting)?;
         let named = self.shared.relays.public(peer.0);
         let mut message = Vec::new();
-        let id = TransactionId(random::bytes());
+        let id = TransactionId(self.random.bytes());
         encode_connection_attempt(id, connection.0, named, &mut message);
         self.outputs.push_back(Output::Transmit { path, message });
         Some(connection)

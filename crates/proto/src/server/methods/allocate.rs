@@ -1,6 +1,6 @@
 //! Allocate (RFC 8656 §7.2); the checks stand in the RFC's order.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::super::Server;
@@ -13,6 +13,7 @@ use super::super::peer_table::PeerTable;
 use super::super::ports::{Parity, PortLease, Relayed};
 use super::super::refusal::Refusal;
 use super::super::reservations::{self, Reservation, Token};
+use super::super::tcp_relay::PeerConnections;
 use crate::Now;
 use crate::auth::Identity;
 use crate::policy::account::Directions;
@@ -96,7 +97,7 @@ impl Server {
         let place = match token {
             Some(token) => self.redeem(now, token)?,
             None => {
-                if self.addresses(path, family).next().is_none() {
+                if !self.shared.relays.has(family) {
                     return Err(Refusal::FamilyNotSupported);
                 }
                 // 10. Quota, before a port is looked for.
@@ -189,7 +190,7 @@ impl Server {
     }
 
     fn place(
-        &self,
+        &mut self,
         path: &Path,
         family: Family,
         wish: Wish,
@@ -204,24 +205,24 @@ impl Server {
         })
     }
 
-    /// The addresses to relay from, the best first.
-    fn addresses(&self, path: &Path, family: Family) -> impl Iterator<Item = IpAddr> {
-        let server = canonical_ip(path.tuple.server.ip());
-        self.shared.relays.choices(family, server)
-    }
-
     /// A free port on the best address that has one.
     fn take(
-        &self,
+        &mut self,
         path: &Path,
         family: Family,
         wish: Wish,
     ) -> Option<(PortLease, Option<PortLease>)> {
-        let ports = self.shared.relays.ports();
-        self.addresses(path, family).find_map(|ip| match wish {
-            Wish::Any => Some((ports.take(ip, Parity::Any)?, None)),
-            Wish::Even => Some((ports.take(ip, Parity::Even)?, None)),
-            Wish::Pair => ports.take_pair(ip).map(|(even, odd)| (even, Some(odd))),
+        let server = canonical_ip(path.tuple.server.ip());
+        let (relays, random) = (&self.shared.relays, &mut self.random);
+        let ports = relays.ports();
+        let mut choices = relays.choices(family, server, random);
+        choices.find_map(|ip| match wish {
+            Wish::Any => Some((ports.take(ip, Parity::Any, random)?, None)),
+            Wish::Even => Some((ports.take(ip, Parity::Even, random)?, None)),
+            Wish::Pair => {
+                let (even, odd) = ports.take_pair(ip, random)?;
+                Some((even, Some(odd)))
+            }
             Wish::Reserved => None,
         })
     }
@@ -245,6 +246,7 @@ impl Server {
         let serial = self.shared.next_serial();
         let holding = self.shared.holding(now, identity);
         let public = self.shared.relays.public(addr);
+        let hash_keys = self.hash_keys;
         let relay = self.allocations.insert(path.tuple, |relay| Allocation {
             serial,
             relay,
@@ -263,8 +265,8 @@ impl Server {
                 wish,
             })),
             replay: None,
-            peers: PeerTable::default(),
-            tcp: tcp.then(Box::default),
+            peers: PeerTable::new(hash_keys),
+            tcp: tcp.then(|| Box::new(PeerConnections::with_hasher(hash_keys))),
             traffic: Traffic::default(),
             bandwidth: Directions::default(),
             holding,
@@ -330,11 +332,12 @@ impl Server {
     fn opened(&mut self, now: Now, relay: RelayId, opening: Opening) {
         let token = opening.partner.map(|(lease, quota)| {
             let expires = now.mono + reservations::LIFETIME;
-            let token = self.shared.reservations.put(Reservation {
+            let reservation = Reservation {
                 lease,
                 quota,
                 expires,
-            });
+            };
+            let token = self.shared.reservations.put(reservation, &mut self.random);
             self.deadlines.arm(expires, Subject::Reservation(token));
             token
         });

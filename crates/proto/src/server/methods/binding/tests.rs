@@ -65,7 +65,7 @@ impl Bench {
             no_auth: true,
             ..auth::Settings::default()
         };
-        let auth = Authenticator::new(&anyone, NonceKey::random().unwrap()).unwrap();
+        let auth = Authenticator::new(&anyone, NonceKey::new(&[7; 32])).unwrap();
         let shared = Shared::new(&settings, auth, &listen.ips, &[]);
         let now = Now {
             mono: Instant::now(),
@@ -73,7 +73,7 @@ impl Bench {
         };
         let shared = Arc::new(shared.with_alternates(&listen, &bound));
         Self {
-            server: Server::new(shared, now),
+            server: Server::new(shared, [7; 32], now),
             bound,
             now,
             transport: Transport::Udp,
