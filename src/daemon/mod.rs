@@ -20,7 +20,7 @@ use crate::config::file::FileConfig;
 use crate::config::{Config, Loaded};
 use crate::net::control::{Control, NoAnswer, Status};
 use crate::net::log::escape_name;
-use turnd_proto::server::oversight::Filter;
+use turnd_proto::server::Filter;
 
 pub use reload::Change;
 

@@ -98,7 +98,7 @@ impl World {
             .collect();
         let auth = Authenticator::new(&config.auth, NonceKey::new(&[7; 32])).unwrap();
         let shared = Shared::new(&config.server, auth, &config.listen.ips, &[]);
-        let shared = shared.with_alternates(&config.listen, &bound);
+        let shared = shared.with_other_addresses(&config.listen, &bound);
         let start = Instant::now();
         let now = Now {
             mono: start,

@@ -92,7 +92,7 @@ impl Io {
                 }
             }
             // Nothing but the server itself relays yet.
-            Output::ChannelUp(_) | Output::ChannelDown(_) => {}
+            Output::ChannelUp(_) | Output::ChannelDown { .. } => {}
             Output::Idle { path } => self.idle_again(now, &path),
             Output::Event(event) => self.log.write(now, &event),
         }

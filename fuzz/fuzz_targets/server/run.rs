@@ -19,7 +19,7 @@ use turnd_proto::server::OpenError;
 use turnd_proto::server::connections::ConnectionId;
 use turnd_proto::server::five_tuple::{FiveTuple, Path, SocketId, Transport};
 use turnd_proto::server::output::{Output, PeerVerdict, RelayId};
-use turnd_proto::server::oversight::Filter;
+use turnd_proto::server::Filter;
 
 use crate::messages::{
     Attributes, Login, addr, channel_data, decode, peer, raw, request, send, status,

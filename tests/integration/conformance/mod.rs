@@ -8,6 +8,7 @@ mod clock;
 mod decisions;
 mod indications;
 mod lifetimes;
+mod offload;
 mod paths;
 mod permissions;
 mod ports;

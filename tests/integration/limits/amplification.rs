@@ -93,7 +93,7 @@ fn server(toml: &str, now: Now) -> Server {
     let auth = Authenticator::new(&config.auth, NonceKey::new(&[7; 32])).unwrap();
     let shared = Shared::new(&config.server, auth, &listen.ips, &[]);
     Server::new(
-        Arc::new(shared.with_alternates(listen, &bound)),
+        Arc::new(shared.with_other_addresses(listen, &bound)),
         [7; 32],
         now,
     )

@@ -173,7 +173,7 @@ async fn serve(net: &Arc<Net>) {
         .collect();
     let auth = Authenticator::new(&config.auth, NonceKey::new(&[7; 32])).unwrap();
     let shared = Shared::new(&config.server, auth, &config.listen.ips, &[]);
-    let shared = shared.with_alternates(&config.listen, &bound);
+    let shared = shared.with_other_addresses(&config.listen, &bound);
     let now = || Now {
         mono: Instant::now(),
         unix: 0,

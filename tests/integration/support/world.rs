@@ -76,7 +76,7 @@ pub(crate) struct World {
     /// Addresses at which clients reach the server, and others of its host.
     hosts: (Vec<IpAddr>, Vec<IpAddr>),
     pub(crate) now: Now,
-    start: Instant,
+    pub(crate) start: Instant,
     /// The calendar time at the start, by what the calendar says now.
     calendar: u64,
     /// Local addresses of the relay sockets that are open.
@@ -255,12 +255,16 @@ impl World {
                     );
                 }
                 Output::ChannelUp(channel) => {
-                    self.channels.retain(|up| *up != channel);
+                    let same =
+                        |up: &Channel| (up.relay, up.number) == (channel.relay, channel.number);
+                    self.channels.retain(|up| !same(up));
+                    assert_eq!(self.open.get(&channel.relay.0), Some(&channel.relayed));
                     self.channels.push(channel);
                 }
-                Output::ChannelDown(channel) => {
+                Output::ChannelDown { relay, number } => {
                     let before = self.channels.len();
-                    self.channels.retain(|up| *up != channel);
+                    self.channels
+                        .retain(|up| (up.relay, up.number) != (relay, number));
                     assert_eq!(self.channels.len(), before - 1, "down but not up");
                 }
                 output @ (Output::Connect { .. }

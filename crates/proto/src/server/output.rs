@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::connections::ConnectionId;
-use super::five_tuple::{FiveTuple, Path, PeerAddr};
+use super::five_tuple::{FiveTuple, Path, PeerAddr, SocketId};
+use super::peer_table::Reach;
 use crate::policy::peer_filter::Denied;
 use crate::wire::indication::Header;
 use crate::wire::numbers::Method;
@@ -185,25 +186,45 @@ pub enum Output {
         /// Which; the name may be used again afterwards.
         relay: RelayId,
     },
-    /// A channel was bound or its lifetime began anew.
+    /// A channel was bound, or something about it has changed: a lifetime, the client's socket, a
+    /// limit.
     ChannelUp(Channel),
-    /// A channel is gone.
-    ChannelDown(Channel),
+    /// A channel is gone: expired, denied, or its allocation has ended.
+    ChannelDown {
+        /// The relay of [`Channel::relay`].
+        relay: RelayId,
+        /// The number of [`Channel::number`].
+        number: u16,
+    },
     /// Something that operators want to see.
     Event(Event),
 }
 
-/// A channel, for whoever relays its data in place of the server.
+/// A channel, with everything that it takes to relay its data in place of the server. Data that
+/// was relayed so is reported with [`Server::handle_offloaded`](super::Server::handle_offloaded).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Channel {
-    /// The client's side.
-    pub tuple: FiveTuple,
-    /// The peer's side.
+    /// The relay socket; with `number`, the channel's name.
     pub relay: RelayId,
-    /// The number.
+    /// The channel number.
     pub number: u16,
+    /// The client, the server's address that it uses, and the transport between them.
+    pub tuple: FiveTuple,
+    /// The socket that serves the client.
+    pub socket: SocketId,
+    /// The relayed transport address as it is bound.
+    pub relayed: SocketAddr,
     /// The peer.
     pub peer: PeerAddr,
+    /// Ports of the peer's address that may be reached: anything but [`Reach::Any`] is decided by
+    /// the server, packet by packet.
+    pub reach: Reach,
+    /// End of the channel: data of the client is relayed until then.
+    pub until: Instant,
+    /// End of the permission: data of the peer is relayed until then; `None`: it has ended.
+    pub permission_until: Option<Instant>,
+    /// Bytes per second that the allocation may carry each way.
+    pub rate: Option<u64>,
 }
 
 /// What happened, for the log.
@@ -322,4 +343,17 @@ pub struct Traffic {
     pub to_client: u64,
     /// Their payload bytes.
     pub to_client_bytes: u64,
+}
+
+impl Traffic {
+    /// Counts packets of one direction and their payload bytes.
+    pub(super) fn count(&mut self, to_peer: bool, packets: u64, bytes: u64) {
+        let (all_packets, all_bytes) = if to_peer {
+            (&mut self.to_peers, &mut self.to_peers_bytes)
+        } else {
+            (&mut self.to_client, &mut self.to_client_bytes)
+        };
+        *all_packets += packets;
+        *all_bytes += bytes;
+    }
 }

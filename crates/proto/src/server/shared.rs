@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::alternates::Alternates;
-use super::connections::Connections;
 use super::five_tuple::PeerAddr;
+use super::other_addresses::OtherAddresses;
 use super::peer_table::Reach;
 use super::ports::Relayed;
 use super::rates::Rates;
 use super::relay_addresses::RelayAddresses;
-use super::reservations::Reservations;
 use super::settings::{Limits, Listen, Protocol, Settings};
+use super::tokens::{Reservations, WaitingConnections};
 use crate::Now;
 use crate::auth::{Authenticator, Identity};
 
@@ -40,7 +39,7 @@ pub struct Shared {
     /// Ports set aside.
     pub reservations: Arc<Reservations>,
     /// Peer connections that wait for their clients.
-    pub connections: Arc<Connections>,
+    pub connections: Arc<WaitingConnections>,
     /// TCP allocations are made.
     pub tcp_relay: bool,
     /// Of the next allocation.
@@ -66,7 +65,7 @@ pub struct Shared {
     /// Switches.
     pub protocol: Protocol,
     /// The sockets of `rfc5780`; `None`: it is off.
-    pub alternates: Option<Alternates>,
+    pub other_addresses: Option<OtherAddresses>,
 }
 
 impl Shared {
@@ -139,7 +138,7 @@ impl Shared {
             channel_lifetime: settings.lifetimes.channel,
             permission_lifetime: settings.lifetimes.permission,
             protocol: settings.protocol.clone(),
-            alternates: None,
+            other_addresses: None,
         }
     }
 
@@ -168,8 +167,8 @@ impl Shared {
     ///
     /// [`SocketId`]: super::five_tuple::SocketId
     #[must_use]
-    pub fn with_alternates(mut self, listen: &Listen, bound: &[SocketAddr]) -> Self {
-        self.alternates = Alternates::new(listen, bound);
+    pub fn with_other_addresses(mut self, listen: &Listen, bound: &[SocketAddr]) -> Self {
+        self.other_addresses = OtherAddresses::new(listen, bound);
         self
     }
 

@@ -65,6 +65,13 @@ impl Allocations {
         self.slab.get_mut(self.by_tuple.get(tuple)?.0 as usize)
     }
 
+    /// The allocation whose client comes by `path`.
+    #[must_use]
+    pub fn by_path(&self, path: &Path) -> Option<&Allocation> {
+        self.by_tuple(&path.tuple)
+            .filter(|allocation| allocation.path.socket == path.socket)
+    }
+
     /// The allocation of the client whose way to the server is `path`. A proxy says which client a
     /// datagram is from, so data by any other way than the client's last signed request is nobody's.
     #[must_use]

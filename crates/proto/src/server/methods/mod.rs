@@ -1,9 +1,14 @@
-//! One file for each STUN and TURN method that a client requests.
+//! Handlers, one file for each STUN and TURN method that a client requests.
+//!
+//! A handler is given the allocation that the request is about and the [`Context`]; `Ok(None)`
+//! means that the answer comes later, or that none is due.
+//!
+//! [`Context`]: super::context::Context
 
-pub mod allocate;
+pub(super) mod allocate;
 pub(super) mod binding;
-mod channel_bind;
-mod connect;
-mod connection_bind;
-mod create_permission;
-mod refresh;
+pub(super) mod channel_bind;
+pub(super) mod connect;
+pub(super) mod connection_bind;
+pub(super) mod create_permission;
+pub(super) mod refresh;

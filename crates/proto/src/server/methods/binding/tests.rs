@@ -12,8 +12,10 @@ use stun::error_code::ErrorCodeAttribute;
 use stun::message::{BINDING_REQUEST, Getter as _, Message, Setter};
 
 use super::*;
+use crate::Now;
 use crate::auth::nonce::NonceKey;
 use crate::auth::{self, Authenticator};
+use crate::server::Server;
 use crate::server::five_tuple::{FiveTuple, SocketId};
 use crate::server::output::Output;
 use crate::server::settings::{AlternatePorts, ExternalIp, Listen, Settings};
@@ -71,7 +73,7 @@ impl Bench {
             mono: Instant::now(),
             unix: 0,
         };
-        let shared = Arc::new(shared.with_alternates(&listen, &bound));
+        let shared = Arc::new(shared.with_other_addresses(&listen, &bound));
         Self {
             server: Server::new(shared, [7; 32], now),
             bound,

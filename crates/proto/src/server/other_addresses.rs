@@ -8,13 +8,13 @@ use crate::wire::discovery::ChangeRequest;
 
 /// Finds the socket that a reply is to leave by.
 #[derive(Clone, Debug)]
-pub struct Alternates {
+pub struct OtherAddresses {
     listen: Listen,
     /// What the sockets are bound to, by [`SocketId`].
     bound: Vec<SocketAddr>,
 }
 
-impl Alternates {
+impl OtherAddresses {
     /// Takes the addresses of the sockets in the order of their [`SocketId`]s; `None` when
     /// `rfc5780` is off.
     #[must_use]
