@@ -14,5 +14,6 @@ mod permissions;
 mod ports;
 mod refresh;
 mod rest;
+mod state;
 mod stun;
 mod tcp;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// How a client reaches the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Transport {
     /// Plain UDP.
     Udp,

@@ -19,6 +19,7 @@ mod relay_addresses;
 mod relaying;
 pub mod settings;
 pub mod shared;
+mod state;
 mod table;
 mod tcp_relay;
 mod tokens;
@@ -31,6 +32,7 @@ pub use self::admin::{Filter, SessionInfo};
 pub use self::methods::allocate::OpenError;
 pub use self::peer_table::Reach;
 pub use self::settings::Settings;
+pub use self::state::{AllocationState, ImportError};
 
 use self::allocation::Allocation;
 use self::connections::ConnectionId;
@@ -457,6 +459,29 @@ impl Server {
                 Err(reason) => self.end(relay, reason),
             }
         }
+    }
+
+    /// Writes a UDP allocation out, with all but its sockets; `None`: there is no such allocation,
+    /// it relays TCP, or its relay socket is being opened. It lives on here until it is ended.
+    pub fn export(&mut self, now: Now, relay: RelayId) -> Option<AllocationState> {
+        self.handle_timeout(now);
+        let allocation = self.allocations.get_mut(relay)?;
+        state::export(allocation, &self.ctx)
+    }
+
+    /// Goes on with an allocation that was written out, for a client who is served by `socket`;
+    /// the driver has its relay socket and calls it by the returned name from now on.
+    ///
+    /// # Errors
+    /// See [`ImportError`]; nothing has changed then.
+    pub fn import(
+        &mut self,
+        now: Now,
+        socket: SocketId,
+        state: &AllocationState,
+    ) -> Result<RelayId, ImportError> {
+        self.handle_timeout(now);
+        state::import(&mut self.allocations, &mut self.ctx, socket, state)
     }
 
     /// The live allocations that `filter` chooses and whose serial is above `after`, `limit` of

@@ -334,6 +334,7 @@ impl EndReason {
 
 /// Packets and payload bytes of one allocation, both ways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Traffic {
     /// Packets that went to peers.
     pub to_peers: u64,

@@ -197,7 +197,8 @@ impl PortPool {
         ports * self.addresses.len() as u32
     }
 
-    fn claim(&self, ip: IpAddr, port: u16) -> Option<PortLease> {
+    /// Takes this port on `ip`, if it is free and one of the pool's.
+    pub(super) fn claim(&self, ip: IpAddr, port: u16) -> Option<PortLease> {
         if !(self.min..=self.max).contains(&port) {
             return None;
         }
