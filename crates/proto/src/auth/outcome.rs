@@ -1,4 +1,4 @@
-//! What comes of authenticating a request.
+//! Results of authenticating a request.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,7 +11,7 @@ use crate::wire::integrity;
 use crate::wire::message::Message;
 use crate::wire::numbers::ErrorCode;
 
-/// Who sent a request. Two are equal when their users are (A11: otherwise 441).
+/// Sender of a request. Two are equal when their users are (A11: otherwise 441).
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The user name; `None` for anyone, with `no-auth`.
@@ -78,7 +78,7 @@ impl PartialEq for Identity {
 
 impl Eq for Identity {}
 
-/// What has become of the credentials of an identity.
+/// State of the credentials of an identity under the present settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// They are good.

@@ -1,4 +1,4 @@
-//! What one worker has seen, as plain numbers; others get a copy when they ask.
+//! Counters of one worker as plain numbers; others get a copy when they ask.
 
 use super::five_tuple::{Family, Transport};
 use super::output::DropReason;

@@ -1,11 +1,11 @@
-//! When to look at what again.
+//! Deadlines in one ordered set.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::connections::ConnectionId;
 
-/// What a deadline is about.
+/// Subject of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// The allocation of this relay: itself, its permissions and channels.

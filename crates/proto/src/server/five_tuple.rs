@@ -76,7 +76,7 @@ pub struct Path {
 
 /// A peer's transport address as the relay's socket sees it.
 ///
-/// It differs from what clients say and hear where `external-ip` stands for a local address.
+/// Where `external-ip` stands for a local address, clients say and hear another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PeerAddr(pub SocketAddr);
 

@@ -10,7 +10,7 @@ use crate::wire::discovery::ChangeRequest;
 #[derive(Clone, Debug)]
 pub struct OtherAddresses {
     listen: Listen,
-    /// What the sockets are bound to, by [`SocketId`].
+    /// Addresses that the sockets are bound to, by [`SocketId`].
     bound: Vec<SocketAddr>,
 }
 

@@ -1,4 +1,4 @@
-//! What the server asks of its driver.
+//! Verdicts on packets, and the outputs that the driver is to do.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::wire::numbers::Method;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RelayId(pub u32);
 
-/// What is to be done with a packet from a client.
+/// Verdict on a packet from a client.
 #[derive(Debug)]
 pub enum ClientVerdict<'a> {
-    /// It was a message; outputs may wait in [`Server::poll_output`](super::Server::poll_output).
+    /// The packet was a message; outputs may wait in [`Server::poll_output`](super::Server::poll_output).
     Handled,
     /// Send `payload` from the relay socket.
     ToPeer {
@@ -35,7 +35,7 @@ pub enum ClientVerdict<'a> {
     Drop(DropReason),
 }
 
-/// What is to be done with a packet from a peer.
+/// Verdict on a packet from a peer.
 #[derive(Debug)]
 pub enum PeerVerdict {
     /// Send header, payload and padding to the client.
@@ -168,10 +168,10 @@ pub enum Output {
     },
     /// Close a peer connection and its data connection, whatever has become of them.
     CloseConnection {
-        /// Which.
+        /// The connection's name.
         connection: ConnectionId,
     },
-    /// What comes on the stream of `path` from now on is data for a peer connection: hand it to
+    /// The stream of `path` carries data for a peer connection from now on: hand it to
     /// the worker that has it.
     HandOver {
         /// The stream; no longer a client's.
@@ -183,7 +183,7 @@ pub enum Output {
     },
     /// Close a relay socket.
     CloseRelay {
-        /// Which; the name may be used again afterwards.
+        /// The relay's name, which may be used again afterwards.
         relay: RelayId,
     },
     /// A channel was bound, or something about it has changed: a lifetime, the client's socket, a
@@ -227,44 +227,44 @@ pub struct Channel {
     pub rate: Option<u64>,
 }
 
-/// What happened, for the log.
+/// Event for the log.
 #[derive(Debug)]
 pub enum Event {
     /// An allocation was made.
     Created {
-        /// Which.
+        /// The allocation.
         session: Session,
         /// Its lifetime.
         lifetime: Duration,
     },
     /// A lifetime began anew.
     Refreshed {
-        /// Which.
+        /// The allocation.
         session: Session,
         /// Its lifetime.
         lifetime: Duration,
     },
     /// An allocation is gone.
     Ended {
-        /// Which.
+        /// The allocation.
         session: Session,
         /// Why.
         reason: EndReason,
         /// How long it lived.
         duration: Duration,
-        /// What it carried.
+        /// Data that it carried.
         traffic: Traffic,
     },
     /// A request was refused.
     Refused {
-        /// Who asked.
+        /// The client's side.
         tuple: FiveTuple,
         /// The user name as claimed or proved; not escaped.
         user: Option<Arc<str>>,
         /// Whether the client's address is proven, by a nonce or by the transport. If it is not,
         /// anybody may have sent the request.
         proven: bool,
-        /// What was asked.
+        /// The method of the request.
         method: Method,
         /// The answer.
         code: u16,
@@ -273,18 +273,18 @@ pub enum Event {
     },
     /// A peer was refused; at most one a minute for each reason.
     PeerDenied {
-        /// Who asked.
+        /// The client's side.
         tuple: FiveTuple,
         /// The user.
         user: Option<Arc<str>>,
-        /// What was asked for.
+        /// The peer that the request names.
         peer: PeerAddr,
         /// Why, and which option would allow it.
         denied: Denied,
     },
 }
 
-/// What a log line says of an allocation.
+/// The part of an allocation that log lines tell.
 #[derive(Clone, Debug)]
 pub struct Session {
     /// Unique in this process since the start.
@@ -293,7 +293,7 @@ pub struct Session {
     pub tuple: FiveTuple,
     /// The user, not escaped; none with `no-auth`.
     pub user: Option<Arc<str>>,
-    /// What peers see: the public form.
+    /// The relayed transport address in its public form, as peers see it.
     pub relayed: SocketAddr,
 }
 

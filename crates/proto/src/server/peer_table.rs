@@ -1,4 +1,4 @@
-//! Whom one allocation may exchange data with: permissions and channels (RFC 8656 §9, §12).
+//! Permissions and channels of one allocation (RFC 8656 §9, §12).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::five_tuple::PeerAddr;
 use crate::random::HashKeys;
 
-/// Which ports of a permitted address may be reached.
+/// Ports of a permitted address that may be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// All of them.
@@ -25,7 +25,7 @@ pub enum Reach {
 pub struct Permission {
     /// From then on it is void.
     pub expires: Instant,
-    /// Which ports.
+    /// Ports that may be reached.
     pub reach: Reach,
 }
 
@@ -106,7 +106,7 @@ impl Channels {
     }
 }
 
-/// What a packet to a channel has found.
+/// Result of the look-up for a packet to a channel.
 #[derive(Clone, Copy, Debug)]
 struct Outward {
     number: u16,
@@ -115,7 +115,7 @@ struct Outward {
     until: Instant,
 }
 
-/// What a packet from a peer has found.
+/// Result of the look-up for a packet from a peer.
 #[derive(Clone, Copy, Debug)]
 struct Inward {
     peer: PeerAddr,
@@ -224,7 +224,7 @@ impl PeerTable {
         Some((outward.peer, outward.reach))
     }
 
-    /// What `peer` may reach, and its channel if it has one; `None`: it has no permission.
+    /// The reach of `peer`, and its channel if it has one; `None`: it has no permission.
     #[must_use]
     pub fn of_peer(&mut self, peer: PeerAddr, now: Instant) -> Option<(Reach, Option<u16>)> {
         let inward = match self.inward {

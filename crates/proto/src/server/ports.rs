@@ -15,7 +15,7 @@ pub enum Parity {
     Even,
 }
 
-/// What a relayed transport address relays; a port number is another port for each.
+/// Kind of data that a relayed transport address relays; the two have port numbers of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relayed {
     /// Datagrams.
@@ -57,9 +57,9 @@ impl Bitmap {
 /// The ports of one address.
 #[derive(Debug)]
 struct Ports {
-    /// Those that have a lease.
+    /// Ports that have a lease.
     leased: Bitmap,
-    /// Of those, the ones that a relay socket of ours is bound to.
+    /// Leased ports that a UDP relay socket of ours is bound to.
     udp: Bitmap,
     tcp: Bitmap,
 }

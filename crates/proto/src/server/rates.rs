@@ -20,7 +20,7 @@ const ORDINARY_BINDING: usize = 44;
 /// Time in whose Allocates a user may make them all at once: those of a site that comes back.
 const ALLOCATE_BURST: Duration = Duration::from_secs(10);
 
-/// What all workers count against.
+/// Rates that all workers count against.
 #[derive(Debug)]
 pub struct Rates {
     unproven: Rate<PrefixLimiter>,
@@ -30,7 +30,7 @@ pub struct Rates {
     allocates: Rate<RateTable>,
 }
 
-/// What the sender of a refused request over UDP has shown of its address.
+/// Proof of its address that the sender of a refused request over UDP has given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// Nothing: it may be forged.

@@ -1,4 +1,4 @@
-//! Which local addresses relays bind, and what the world calls them.
+//! Local addresses that relays bind, and their public forms.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -106,7 +106,7 @@ impl RelayAddresses {
         reached.chain(rest.filter(move |ip| *ip != server))
     }
 
-    /// What the world calls a local transport address.
+    /// The public form of a local transport address.
     #[must_use]
     pub fn public(&self, local: SocketAddr) -> SocketAddr {
         let named = self

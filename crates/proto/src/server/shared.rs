@@ -1,4 +1,4 @@
-//! What all workers have in common; touched by requests, not by relayed packets, except for the
+//! State that all workers share; touched by requests, not by relayed packets, except for the
 //! ports of peers that are this server's own.
 
 use std::net::{IpAddr, SocketAddr};
@@ -28,9 +28,9 @@ pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
 
 /// The common parts of all workers' servers.
 pub struct Shared {
-    /// Who may come.
+    /// Users and nonces.
     pub auth: Authenticator,
-    /// Which peers may be reached, relayed addresses of this server aside.
+    /// Peers that may be reached, relayed addresses of this server aside.
     pub filter: PeerFilter,
     /// Allocations by user and in all.
     pub quota: Arc<Quota>,
@@ -42,19 +42,19 @@ pub struct Shared {
     pub connections: Arc<WaitingConnections>,
     /// TCP allocations are made.
     pub tcp_relay: bool,
-    /// Of the next allocation.
+    /// Serial of the last allocation.
     serials: Arc<AtomicU64>,
-    /// What clients hear while the server drains, IPv4 and IPv6.
+    /// Servers that clients are sent to while this one drains, IPv4 and IPv6.
     pub alternate_servers: Vec<SocketAddr>,
     /// Limits.
     pub limits: Limits,
     /// Rates of replies and requests.
     pub rates: Rates,
-    /// What the time of bytes per second is counted from.
+    /// Start of the time by which bytes per second are counted.
     pub(super) clock: Arc<Clock>,
-    /// What all allocations have together.
+    /// Account of all allocations together.
     pub total: Arc<Account>,
-    /// What those of one user have together.
+    /// Accounts of the users.
     pub accounts: Arc<Accounts>,
     /// Longest lifetime of an allocation.
     pub max_lifetime: Duration,

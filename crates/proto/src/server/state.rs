@@ -19,7 +19,7 @@ use crate::policy::account::Directions;
 /// Everything that is known of a UDP allocation, except for its sockets. Times are counted from
 /// the moment of the export, because no other process shares the clock.
 ///
-/// It holds the user's key, so it is as secret as a password.
+/// The user's key is part of it, which is as secret as a password.
 #[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct AllocationState {

@@ -7,7 +7,7 @@ use super::numbers::{MAGIC_COOKIE, MESSAGE_HEADER_LEN};
 /// The longest frame there is: a STUN message of 65,532 bytes behind its header.
 pub const MAX_FRAME: usize = MESSAGE_HEADER_LEN + 65_532;
 
-/// What the bytes that have come so far begin with.
+/// Reading of the bytes that have come so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next<'a> {
     /// A whole frame.
@@ -23,7 +23,7 @@ pub enum Next<'a> {
     Broken,
 }
 
-/// Which frames a stream may carry.
+/// Frames that a stream may carry.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// The longest frame, padding included.

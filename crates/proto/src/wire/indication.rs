@@ -133,7 +133,7 @@ impl Header {
         self.push(&len.to_be_bytes());
     }
 
-    /// What goes before the payload.
+    /// The bytes before the payload.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]

@@ -265,7 +265,7 @@ impl UnknownAttributes {
     /// Attributes of a Binding request that [`Self::except`] may take away again.
     const CONDITIONAL: usize = 3;
 
-    /// Those of `types` that are not understood everywhere.
+    /// The part of `types` that is not understood everywhere.
     #[must_use]
     pub fn of(types: impl Iterator<Item = AttributeType>) -> Self {
         let mut unknown = Self::default();

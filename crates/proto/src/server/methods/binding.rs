@@ -21,9 +21,9 @@ const MAX_PADDING: usize = 1500;
 
 /// Why a Binding request gets no success response.
 enum Refused {
-    /// It gets an error response.
+    /// An error response is due.
     With(Refusal),
-    /// It gets none, as that would be one too many.
+    /// No response is due, as it would be one too many.
     Rate,
 }
 
