@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use stun::agent::TransactionId;
+use stun::agent::TransactionId as NewTransaction;
 use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME};
 use stun::fingerprint::FINGERPRINT;
+use stun::integrity::MessageIntegrity;
 use stun::message::{
     BINDING_REQUEST, CLASS_REQUEST, METHOD_ALLOCATE, METHOD_CHANNEL_BIND, Message, MessageType,
     Setter,
@@ -20,15 +21,16 @@ use turn::proto::peeraddr::PeerAddress;
 use turn::proto::reqtrans::RequestedTransport;
 use turnd::config::file::FileConfig;
 use turnd_proto::Now;
+use turnd_proto::auth::Authenticator;
 use turnd_proto::auth::key::Key;
 use turnd_proto::auth::nonce::NonceKey;
-use turnd_proto::auth::{Authenticator, integrity};
 use turnd_proto::server::Server;
 use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::server::output::{ClientVerdict, Output, PeerVerdict, RelayId};
 use turnd_proto::server::shared::Shared;
 use turnd_proto::wire::indication::{Header, parse_send};
-use turnd_proto::wire::{channel_data, classify, message};
+use turnd_proto::wire::numbers::TransactionId;
+use turnd_proto::wire::{channel_data, classify, integrity, message};
 
 fn now() -> Now {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -39,11 +41,17 @@ fn now() -> Now {
 }
 
 fn request(typ: MessageType, attributes: Vec<Box<dyn Setter>>) -> Message {
-    let mut setters: Vec<Box<dyn Setter>> = vec![Box::new(TransactionId::new()), Box::new(typ)];
+    let mut setters: Vec<Box<dyn Setter>> = vec![Box::new(NewTransaction::new()), Box::new(typ)];
     setters.extend(attributes);
     let mut message = Message::new();
     message.build(&setters).unwrap();
     message
+}
+
+fn sign(message: &mut Message, key: &Key) {
+    MessageIntegrity(key.as_bytes().to_vec())
+        .add_to(message)
+        .unwrap();
 }
 
 fn peer() -> Box<dyn Setter> {
@@ -72,10 +80,10 @@ fn server() -> Server {
         ..FileConfig::default()
     };
     let config = turnd::config::from_flags(&flags).unwrap().config;
-    let auth = Authenticator::new(&config.auth, NonceKey::random().unwrap()).unwrap();
+    let auth = Authenticator::new(&config.auth, NonceKey::new(&[7; 32])).unwrap();
     let reachable = [[192, 0, 2, 1].into()];
     let shared = Arc::new(Shared::new(&config.server, auth, &reachable, &reachable));
-    Server::new(shared, now())
+    Server::new(shared, [7; 32], now())
 }
 
 /// The path of client `n`.
@@ -129,18 +137,18 @@ fn wire(c: &mut Criterion) {
     c.bench_function("send indication, parse", |b| {
         b.iter(|| parse_send(black_box(&send)).is_some());
     });
-    let mut decoded = Message::new();
     c.bench_function("message, decode", |b| {
-        b.iter(|| message::decode(black_box(&binding), &mut decoded).is_ok());
+        b.iter(|| message::Message::parse(black_box(&binding)).is_ok());
     });
 }
 
 fn auth(c: &mut Criterion) {
     let key = Key::from_password("alice", "example.org", "secret").unwrap();
     let mut signed = request(BINDING_REQUEST, vec![]);
-    integrity::sign(&mut signed, &key).unwrap();
+    sign(&mut signed, &key);
+    let signed = message::Message::parse(&signed.raw).unwrap();
     c.bench_function("integrity, verify", |b| {
-        b.iter(|| assert!(integrity::verify(black_box(&mut signed), &key)));
+        b.iter(|| assert!(integrity::verify(black_box(&signed), key.as_bytes())));
     });
     c.bench_function("integrity, key", |b| {
         b.iter(|| Key::from_password(black_box("alice"), "example.org", "secret").is_ok());
@@ -155,7 +163,7 @@ fn names(c: &mut Criterion) {
         ..FileConfig::default()
     };
     let config = turnd::config::from_flags(&flags).unwrap().config;
-    let auth = Authenticator::new(&config.auth, NonceKey::random().unwrap()).unwrap();
+    let auth = Authenticator::new(&config.auth, NonceKey::new(&[7; 32])).unwrap();
     let key = Key::from_password("alice", "example.org", "guess").unwrap();
     for (kind, part, end) in [
         ("ASCII", "a", ""),
@@ -179,13 +187,12 @@ fn names(c: &mut Criterion) {
         ] {
             message.add(typ, value.as_bytes());
         }
-        integrity::sign(&mut message, &key).unwrap();
-        let mut request = Message::new();
-        message::decode(&message.raw, &mut request).unwrap();
+        sign(&mut message, &key);
+        let request = message::Message::parse(&message.raw).unwrap();
         let (now, source) = (now(), [192, 0, 2, 1].into());
         c.bench_function(&format!("refused name, 513 bytes of {kind}"), |b| {
             b.iter(|| {
-                let refused = auth.authenticate(now, source, black_box(&mut request), None);
+                let refused = auth.authenticate(now, source, black_box(&request), None);
                 assert!(refused.is_err());
             });
         });

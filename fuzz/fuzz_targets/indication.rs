@@ -5,12 +5,11 @@
 use std::net::SocketAddr;
 
 use libfuzzer_sys::fuzz_target;
-use stun::agent::TransactionId;
-use stun::attributes::{ATTR_DATA, ATTR_XOR_PEER_ADDRESS};
-use stun::message::Message;
 use turnd_proto::wire::address::decode_xor;
 use turnd_proto::wire::indication::{self, Header};
-use turnd_proto::wire::{channel_data, message};
+use turnd_proto::wire::channel_data;
+use turnd_proto::wire::message::Message;
+use turnd_proto::wire::numbers::{AttributeType, TransactionId};
 
 fuzz_target!(|datagram: &[u8]| {
     let inside = |part: &[u8]| datagram.as_ptr_range().contains(&part.as_ptr()) || part.is_empty();
@@ -25,8 +24,7 @@ fuzz_target!(|datagram: &[u8]| {
         && let Some(send) = indication::parse_send(datagram)
     {
         assert!(inside(send.data) && send.data.len() < datagram.len());
-        message::decode(datagram, &mut Message::new())
-            .expect("what is a Send indication is a message");
+        Message::parse(datagram).expect("what is a Send indication is a message");
         answer(send.peer, send.data);
     }
 });
@@ -38,12 +36,11 @@ fn answer(peer: SocketAddr, data: &[u8]) {
     let mut bytes = header.as_bytes().to_vec();
     bytes.extend_from_slice(data);
     bytes.resize(bytes.len() + header.padding(), 0);
-    let mut message = Message::new();
     if bytes.len() > usize::from(u16::MAX) {
         return;
     }
-    message::decode(&bytes, &mut message).expect("a Data indication");
+    let message = Message::parse(&bytes).expect("a Data indication");
     let value = |typ| message.get(typ).expect("the attribute is there");
-    assert_eq!(value(ATTR_DATA), data);
-    assert_eq!(decode_xor(&value(ATTR_XOR_PEER_ADDRESS), &id), Some(peer));
+    assert_eq!(value(AttributeType::DATA), data);
+    assert_eq!(decode_xor(value(AttributeType::XOR_PEER_ADDRESS), &id), Some(peer));
 }

@@ -22,7 +22,6 @@ const PASSWORD: &str = "secret";
 const REALM: &str = "example.org";
 
 fuzz_target!(|input: &[u8]| {
-    turnd_proto::start_over();
     let mut run = run::Run::new();
     let mut bytes = step::Bytes(input);
     // What is slow to try finds little.

@@ -19,7 +19,7 @@ use crate::daemon::audit::{Actor, audit};
 use crate::ice_servers::{IceServers, check_ttl, ice_servers, issue};
 use crate::net::log::escape_name;
 use crate::problem::Problem;
-use turnd_proto::server::oversight::{Filter, SessionInfo};
+use turnd_proto::server::{Filter, SessionInfo};
 
 /// The largest request body, in bytes.
 pub(super) const MAX_BODY: usize = 16 << 10;

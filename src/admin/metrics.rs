@@ -9,11 +9,11 @@ use axum::response::{IntoResponse, Response};
 use super::error::ApiError;
 use crate::daemon::Daemon;
 use crate::net::control::Status;
-use stun::message::METHOD_BINDING;
 use turnd_proto::auth::Unauthorized;
 use turnd_proto::server::counters::{CODES, Counters, Flow, Limit, METHODS};
 use turnd_proto::server::five_tuple::Transport;
 use turnd_proto::server::output::DropReason;
+use turnd_proto::wire::numbers::Method;
 
 pub(super) async fn handler(State(daemon): State<Arc<Daemon>>) -> Result<Response, ApiError> {
     // Without one worker's numbers the sums would seem to go back.
@@ -154,9 +154,9 @@ fn certificates(page: &mut Page, daemon: &Daemon) {
 fn binding(page: &mut Page, counters: &Counters) {
     let errors: u64 = CODES[1..]
         .iter()
-        .map(|code| counters.responses_to(METHOD_BINDING, *code))
+        .map(|code| counters.responses_to(Method::BINDING, *code))
         .sum();
-    let answered = counters.responses_to(METHOD_BINDING, 0);
+    let answered = counters.responses_to(Method::BINDING, 0);
     page.coturn_counter(
         "stun_binding_request",
         "Binding requests.",

@@ -21,7 +21,7 @@ use crate::config::{self, Config, Loaded};
 use crate::net::control::{Control, NoAnswer, Status};
 use crate::net::host;
 use crate::net::log::escape_name;
-use turnd_proto::server::oversight::Filter;
+use turnd_proto::server::Filter;
 
 pub use reload::Change;
 

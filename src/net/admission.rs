@@ -9,6 +9,7 @@ use turnd_proto::Now;
 use turnd_proto::deadlines::Deadlines;
 use turnd_proto::policy::rate::PrefixLimiter;
 use turnd_proto::policy::unallocated::{self, Place, Unallocated};
+use turnd_proto::random::HashKeys;
 use turnd_proto::server::five_tuple::ClientSocket;
 
 /// Time that a newcomer has for its first whole message, handshakes included.
@@ -61,10 +62,11 @@ impl HandshakeRates {
     pub(super) fn new(handshakes_per_second: u32, now: Instant) -> Self {
         let hellos = handshakes_per_second.saturating_mul(HELLOS_PER_HANDSHAKE);
         let connections = handshakes_per_second.saturating_mul(CONNECTIONS_PER_HANDSHAKE);
+        let keys = || HashKeys::new(crate::random::bytes());
         Self {
-            handshakes: PrefixLimiter::new(handshakes_per_second, now),
-            hellos: PrefixLimiter::new(hellos, now),
-            connections: PrefixLimiter::with_burst(connections, CONNECTION_BURST, now),
+            handshakes: PrefixLimiter::new(handshakes_per_second, keys(), now),
+            hellos: PrefixLimiter::new(hellos, keys(), now),
+            connections: PrefixLimiter::with_burst(connections, CONNECTION_BURST, keys(), now),
         }
     }
 }

@@ -114,7 +114,7 @@ impl Ctx<'_> {
                     }
                 }
                 // Nothing but the server itself relays yet.
-                Output::ChannelUp(_) | Output::ChannelDown(_) => {}
+                Output::ChannelUp(_) | Output::ChannelDown { .. } => {}
                 Output::Idle { path } => self.admission.allocation_ended(path.socket),
                 Output::Event(event) => self.log.write(self.now, &event),
             }

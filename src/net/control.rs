@@ -19,8 +19,8 @@ use turnd_proto::auth::Authenticator;
 use turnd_proto::auth::nonce::NonceKey;
 use turnd_proto::server::Server;
 use turnd_proto::server::counters::Counters;
-use turnd_proto::server::oversight::{Filter, SessionInfo};
 use turnd_proto::server::shared::Shared;
+use turnd_proto::server::{Filter, SessionInfo};
 
 /// Time that a worker has for an answer. It answers between two packets, so one that needs longer is stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -77,7 +77,7 @@ impl Settings {
         known.sort_unstable();
         known.dedup();
         let shared = shared
-            .with_alternates(&config.listen, &bound)
+            .with_other_addresses(&config.listen, &bound)
             .with_never(never);
         Ok(Self {
             shared: Arc::new(shared),
@@ -113,8 +113,11 @@ fn tell_host_changes(before: &[IpAddr], now: &[IpAddr]) {
 fn nonce_key(secret: Option<&Secret>) -> Result<NonceKey, StartError> {
     secret.map_or_else(
         || {
-            NonceKey::random()
-                .map_err(|error| StartError(format!("the system gives no random bytes: {error}")))
+            let mut bytes = [0; 32];
+            getrandom::fill(&mut bytes).map_err(|error| {
+                StartError(format!("the system gives no random bytes: {error}"))
+            })?;
+            Ok(NonceKey::new(&bytes))
         },
         |secret| Ok(NonceKey::from_secret(secret)),
     )

@@ -59,7 +59,7 @@ impl TestBed {
             rates: None,
         };
         Self {
-            server: Server::new(settings.shared, now),
+            server: Server::new(settings.shared, [7; 32], now),
             egress: Egress::new(sockets),
             admission: Admission::new(options, 0),
             tcp_relay: TcpRelay::new(poller.registry().unwrap()),

@@ -111,7 +111,7 @@ impl Worker {
         let index = options.index;
         Ok(Self {
             parts: Parts {
-                server: Server::new(shared, now()).on_worker(index),
+                server: Server::new(shared, crate::random::bytes(), now()).on_worker(index),
                 egress: Egress::new(sockets),
                 admission: Admission::new(options.admission, index),
                 tcp_relay: TcpRelay::new(poller.registry()?),

@@ -12,6 +12,7 @@ use stun::message::{
     METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION, METHOD_REFRESH,
     Method, Setter,
 };
+use turnd_proto::random::Seed;
 use turnd_proto::server::OpenError;
 
 use crate::support::messages::{Login, channel_data, decode, peer, raw, request, send, status};
@@ -213,8 +214,8 @@ struct Run {
 }
 
 impl Run {
-    fn new() -> Self {
-        let mut world = World::new(CONFIG);
+    fn new(seed: Seed) -> Self {
+        let mut world = World::seeded(CONFIG, seed);
         // Some ports are another program's, and on some the system gives up.
         world.bind = |addr| match addr.port() {
             port if port % 5 == 0 => Err(OpenError::InUse),
@@ -382,8 +383,11 @@ proptest! {
     #![proptest_config(config(3000))]
 
     #[test]
-    fn no_sequence_of_packets_panics_or_leaves_anything(steps in vec(step(), 1..250)) {
-        let mut run = Run::new();
+    fn no_sequence_of_packets_panics_or_leaves_anything(
+        seed: Seed,
+        steps in vec(step(), 1..250),
+    ) {
+        let mut run = Run::new(seed);
         for step in &steps {
             run.step(step);
         }
@@ -409,6 +413,34 @@ proptest! {
     }
 }
 
+/// A failure can be replayed: the seed and the steps decide everything.
+#[test]
+fn the_same_seed_and_steps_do_the_same() {
+    use proptest::strategy::ValueTree as _;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let mut differ = 0;
+    for number in 0..40 {
+        let steps = vec(step(), 1..250).new_tree(&mut runner).unwrap().current();
+        let mut done = [number, number, 200].map(|seed| {
+            let mut run = Run::new([seed; 32]);
+            for step in &steps {
+                run.step(step);
+            }
+            let channels = run.world.channels.iter();
+            let channels: Vec<_> = channels
+                .map(|c| (c.relay, c.number, c.peer, c.until - run.world.start))
+                .collect();
+            let events = format!("{:?}", run.world.events);
+            (run.world.binds.clone(), channels, events)
+        });
+        assert_eq!(done[0], done[1]);
+        // Another seed gives other ports.
+        differ += usize::from(std::mem::take(&mut done[2].0) != done[1].0);
+    }
+    assert!(differ > 10, "{differ}");
+}
+
 /// The sequences would prove little if nearly all of them were refused.
 #[test]
 fn the_sequences_get_far() {
@@ -416,9 +448,9 @@ fn the_sequences_get_far() {
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
     let (mut created, mut relayed, mut channels, mut reserved) = (0, 0, 0, 0);
-    for _ in 0..100 {
+    for number in 0..100 {
         let steps = vec(step(), 1..250).new_tree(&mut runner).unwrap().current();
-        let mut run = Run::new();
+        let mut run = Run::new([number as u8; 32]);
         for step in &steps {
             let before = run.world.channels.len();
             run.step(step);

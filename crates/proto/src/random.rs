@@ -1,38 +1,92 @@
-//! Random values for what others must not guess: ports, tokens, transaction ids (A12).
+//! Random values that others must not guess, all from one seed: the same seed and the same inputs
+//! give the same outputs.
 
-/// Random bytes from the operating system.
-#[must_use]
-#[cfg(not(fuzzing))]
-pub fn bytes<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the kernel's random source does not fail once it is up");
-    bytes
+use std::fmt;
+use std::hash::BuildHasher;
+
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+use siphasher::sip::SipHasher13;
+
+/// Bytes of randomness that a generator starts from.
+pub type Seed = [u8; 32];
+
+/// Generator of ports, tokens, ids and keys: ChaCha with 12 rounds.
+pub struct Random(ChaCha12Rng);
+
+impl Random {
+    /// A generator that goes on from `seed`, which comes from the operating system and is used for
+    /// nothing else.
+    #[must_use]
+    pub fn new(seed: Seed) -> Self {
+        Self(ChaCha12Rng::from_seed(seed))
+    }
+
+    /// Random bytes.
+    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.0.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// A random number below `bound`, which is not zero.
+    pub fn below(&mut self, bound: u32) -> u32 {
+        let wide = self.0.next_u64();
+        ((u128::from(wide) * u128::from(bound)) >> 64) as u32
+    }
+
+    /// Keys for hash tables.
+    pub fn hash_keys(&mut self) -> HashKeys {
+        HashKeys::new(self.bytes())
+    }
 }
 
-/// Bytes that look random and come in the same order after each [`start_over`].
-#[must_use]
-#[cfg(fuzzing)]
-pub fn bytes<const N: usize>() -> [u8; N] {
-    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    let mut hasher = DefaultHasher::new();
-    COUNT.replace(COUNT.get() + 1).hash(&mut hasher);
-    let mixed = hasher.finish().to_ne_bytes();
-    std::array::from_fn(|at| mixed[at % mixed.len()])
+impl fmt::Debug for Random {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Random(…)")
+    }
 }
 
-/// Has the random values of this thread begin again, so that a fuzz target does the same with the
-/// same input.
-#[cfg(fuzzing)]
-pub fn start_over() {
-    COUNT.set(0);
+/// Keys of SipHash-1-3, so that nobody can choose names that collide in a hash table.
+#[derive(Clone, Copy)]
+pub struct HashKeys(u64, u64);
+
+impl HashKeys {
+    /// Keys of these random bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 16]) -> Self {
+        let keys = u128::from_le_bytes(bytes);
+        Self(keys as u64, (keys >> 64) as u64)
+    }
 }
 
-#[cfg(fuzzing)]
-thread_local!(static COUNT: std::cell::Cell<u64> = const { std::cell::Cell::new(0) });
+impl BuildHasher for HashKeys {
+    type Hasher = SipHasher13;
 
-/// A random number below `bound`, which is not zero.
-#[must_use]
-pub fn below(bound: u32) -> u32 {
-    let wide = u64::from_ne_bytes(bytes());
-    ((u128::from(wide) * u128::from(bound)) >> 64) as u32
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.0, self.1)
+    }
+}
+
+impl fmt::Debug for HashKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashKeys(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_decides_every_value() {
+        let draw = |seed| {
+            let mut random = Random::new([seed; 32]);
+            let below: Vec<_> = (0..100).map(|_| random.below(1000)).collect();
+            (random.bytes::<8>(), below, random.hash_keys().hash_one("x"))
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+        assert!(draw(1).1.iter().all(|n| *n < 1000));
+    }
 }

@@ -19,7 +19,7 @@ use turnd_proto::server::OpenError;
 use turnd_proto::server::connections::ConnectionId;
 use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::server::output::{Output, PeerVerdict, RelayId};
-use turnd_proto::server::oversight::Filter;
+use turnd_proto::server::Filter;
 
 use crate::messages::{
     Attributes, Login, addr, channel_data, decode, peer, raw, request, send, status,
@@ -415,7 +415,7 @@ impl Run {
                 .unwrap_or(&Secret::new("")),
         );
         let auth = Authenticator::new(&config.auth, nonces).expect("users that may be");
-        let shared = Arc::new(self.world.shared.renew(config, auth, &own(), &[]));
+        let shared = Arc::new(self.world.shared.renew(&config.server, auth, &own(), &[]));
         self.world.shared = Arc::clone(&shared);
         self.world
             .after(|server, now| server.handle_reload(now, shared));

@@ -111,8 +111,8 @@ fn i3_data_comes_as_indication_without_channel() {
 fn i3_transaction_ids_of_data_indications_do_not_repeat() {
     use turnd_proto::server::output::{PeerVerdict, RelayId};
     let mut ids = HashSet::new();
-    for _ in 0..2 {
-        let mut world = World::new("");
+    for start in 0..2 {
+        let mut world = World::seeded("", [start; 32]);
         let (caller, _) = world.allocated(CLIENT);
         assert_eq!(world.permit(&caller, &[PEER]), 200);
         for _ in 0..100 {

@@ -17,6 +17,7 @@ use turnd_proto::server::Server;
 use turnd_proto::server::counters::METHODS;
 use turnd_proto::server::output::Output;
 use turnd_proto::server::shared::Shared;
+use turnd_proto::wire::numbers::{Class, MessageType};
 
 use crate::support::messages::{raw, request, transport};
 use crate::support::world::{UNIX, path};
@@ -31,6 +32,9 @@ fn requests(realm: &str) -> Vec<(String, Vec<u8>)> {
     let mut all = Vec::new();
     let mut add = |name: &str, bytes: Vec<u8>| all.push((name.to_owned(), bytes));
     for (method, name) in METHODS {
+        let mut typ = stun::message::MessageType::default();
+        typ.read_value(MessageType::new(method, Class::Request).value());
+        let method = typ.method;
         add(name, request(method, vec![]).raw);
         let integrity = || raw(ATTR_MESSAGE_INTEGRITY, &[0; 20]);
         let incomplete = request(method, vec![integrity()]);
@@ -86,9 +90,13 @@ fn server(toml: &str, now: Now) -> Server {
         listen.ports(ip).map(move |port| SocketAddr::new(ip, port))
     };
     let bound: Vec<_> = listen.ips.iter().flat_map(ports).collect();
-    let auth = Authenticator::new(&config.auth, NonceKey::random().unwrap()).unwrap();
+    let auth = Authenticator::new(&config.auth, NonceKey::new(&[7; 32])).unwrap();
     let shared = Shared::new(&config.server, auth, &listen.ips, &[]);
-    Server::new(Arc::new(shared.with_alternates(listen, &bound)), now)
+    Server::new(
+        Arc::new(shared.with_other_addresses(listen, &bound)),
+        [7; 32],
+        now,
+    )
 }
 
 /// Bytes of each reply to `count` requests at one moment.

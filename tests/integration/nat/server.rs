@@ -4,10 +4,11 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
-use stun::attributes::ATTR_XORMAPPED_ADDRESS;
+use stun::attributes::{ATTR_CHANGE_REQUEST, ATTR_RESPONSE_PORT, ATTR_XORMAPPED_ADDRESS};
 use stun::message::{METHOD_BINDING, Message};
 use turnd_proto::wire::discovery::{ChangeRequest, ResponsePort};
 
+use crate::support::messages::raw;
 use crate::support::{Running, Turnd, request, run, xor_address};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -54,7 +55,10 @@ fn n2_every_worker_answers_from_each_of_the_four_addresses() {
                     ip: change_ip,
                     port: change_port,
                 };
-                let request = request(METHOD_BINDING, vec![Box::new(change)]);
+                let request = request(
+                    METHOD_BINDING,
+                    vec![raw(ATTR_CHANGE_REQUEST, &change.encode())],
+                );
                 socket.send_to(&request.raw, server).unwrap();
                 let (from, reply) = receive(&socket);
                 let expected = SocketAddr::new(
@@ -75,7 +79,10 @@ fn n3_the_answer_goes_to_the_other_port() {
     let turnd = start();
     let [asking, listening] = [socket(), socket()];
     let port = listening.local_addr().unwrap().port();
-    let request = request(METHOD_BINDING, vec![Box::new(ResponsePort(port))]);
+    let request = request(
+        METHOD_BINDING,
+        vec![raw(ATTR_RESPONSE_PORT, &ResponsePort(port).encode())],
+    );
     asking.send_to(&request.raw, turnd.address()).unwrap();
     let (from, reply) = receive(&listening);
     assert_eq!(from, turnd.address());

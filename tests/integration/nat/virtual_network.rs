@@ -171,14 +171,14 @@ async fn serve(net: &Arc<Net>) {
     let bound: Vec<SocketAddr> = (config.listen.ips.iter())
         .flat_map(|ip| config.listen.ports(*ip).map(|p| SocketAddr::new(*ip, p)))
         .collect();
-    let auth = Authenticator::new(&config.auth, NonceKey::random().unwrap()).unwrap();
+    let auth = Authenticator::new(&config.auth, NonceKey::new(&[7; 32])).unwrap();
     let shared = Shared::new(&config.server, auth, &config.listen.ips, &[]);
-    let shared = shared.with_alternates(&config.listen, &bound);
+    let shared = shared.with_other_addresses(&config.listen, &bound);
     let now = || Now {
         mono: Instant::now(),
         unix: 0,
     };
-    let mut server = Server::new(Arc::new(shared), now());
+    let mut server = Server::new(Arc::new(shared), [7; 32], now());
     let mut sockets = Vec::new();
     let (arrived, mut arrivals) = mpsc::unbounded_channel();
     for (index, address) in bound.iter().enumerate() {

@@ -17,6 +17,7 @@ use turn::proto::channum::ChannelNumber;
 use turnd::config::Config;
 use turnd_proto::Now;
 use turnd_proto::auth::{Authenticator, nonce::NonceKey};
+use turnd_proto::random::Seed;
 use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::server::output::{Channel, ClientVerdict, Event, Output, PeerVerdict, RelayId};
 use turnd_proto::server::shared::Shared;
@@ -36,6 +37,9 @@ pub(crate) const CLIENT_V6: &str = "[2001:db8::10]:40000";
 /// A peer that the default policy admits.
 pub(crate) const PEER: &str = "45.0.0.7:7000";
 pub(crate) const PEER_V6: &str = "[2a00::7]:7000";
+
+/// Ports and tokens of a world that does not say otherwise.
+const SEED: Seed = [7; 32];
 
 /// A calendar time to start from.
 pub(crate) const UNIX: u64 = 1_800_000_000;
@@ -72,7 +76,7 @@ pub(crate) struct World {
     /// Addresses at which clients reach the server, and others of its host.
     hosts: (Vec<IpAddr>, Vec<IpAddr>),
     pub(crate) now: Now,
-    start: Instant,
+    pub(crate) start: Instant,
     /// The calendar time at the start, by what the calendar says now.
     calendar: u64,
     /// Local addresses of the relay sockets that are open.
@@ -103,12 +107,18 @@ impl World {
     pub(crate) fn beside(toml: &str, never: &[&str]) -> Self {
         let never: Vec<_> = never.iter().copied().map(addr).collect();
         let reachable = ips(&[SERVER_V4, SERVER_V6]);
-        Self::made(&config(toml), &reachable, &[], &never)
+        Self::made(&config(toml), &reachable, &[], &never, SEED)
+    }
+
+    /// The same as [`Self::new`], with all that is random from `seed`.
+    pub(crate) fn seeded(toml: &str, seed: Seed) -> Self {
+        let reachable = ips(&[SERVER_V4, SERVER_V6]);
+        Self::made(&config(toml), &reachable, &[], &[], seed)
     }
 
     /// The same with a configuration that was checked before.
     pub(crate) fn with(config: &Config, reachable: &[IpAddr], others: &[IpAddr]) -> Self {
-        Self::made(config, reachable, others, &[])
+        Self::made(config, reachable, others, &[], SEED)
     }
 
     fn made(
@@ -116,10 +126,11 @@ impl World {
         reachable: &[IpAddr],
         others: &[IpAddr],
         never: &[SocketAddr],
+        seed: Seed,
     ) -> Self {
         let nonces = match &config.auth.nonce_secret {
             Some(secret) => NonceKey::from_secret(secret),
-            None => NonceKey::random().unwrap(),
+            None => NonceKey::new(&seed),
         };
         let auth = Authenticator::new(&config.auth, nonces.clone()).unwrap();
         let shared = Shared::new(&config.server, auth, reachable, others).with_never(never);
@@ -130,7 +141,7 @@ impl World {
             unix: UNIX,
         };
         Self {
-            server: Server::new(Arc::clone(&shared), now),
+            server: Server::new(Arc::clone(&shared), seed, now),
             shared,
             nonces,
             hosts: (reachable.to_vec(), others.to_vec()),
@@ -150,7 +161,7 @@ impl World {
     /// Another worker of the same process.
     pub(crate) fn sharing(other: &Self) -> Self {
         Self {
-            server: Server::new(Arc::clone(&other.shared), other.now),
+            server: Server::new(Arc::clone(&other.shared), [8; 32], other.now),
             shared: Arc::clone(&other.shared),
             nonces: other.nonces.clone(),
             hosts: other.hosts.clone(),
@@ -244,12 +255,16 @@ impl World {
                     );
                 }
                 Output::ChannelUp(channel) => {
-                    self.channels.retain(|up| *up != channel);
+                    let same =
+                        |up: &Channel| (up.relay, up.number) == (channel.relay, channel.number);
+                    self.channels.retain(|up| !same(up));
+                    assert_eq!(self.open.get(&channel.relay.0), Some(&channel.relayed));
                     self.channels.push(channel);
                 }
-                Output::ChannelDown(channel) => {
+                Output::ChannelDown { relay, number } => {
                     let before = self.channels.len();
-                    self.channels.retain(|up| *up != channel);
+                    self.channels
+                        .retain(|up| (up.relay, up.number) != (relay, number));
                     assert_eq!(self.channels.len(), before - 1, "down but not up");
                 }
                 output @ (Output::Connect { .. }

@@ -458,7 +458,6 @@ fn transaction(message: &[u8]) -> Option<[u8; 12]> {
 
 #[cfg(test)]
 mod tests {
-    use stun::agent::TransactionId;
     use turnd_proto::wire::channel_data;
     use turnd_proto::wire::indication::parse_send;
 
@@ -491,7 +490,11 @@ mod tests {
         let peer: SocketAddr = "[2001:db8::1]:9".parse().unwrap();
         for header in [
             Header::channel_data(CHANNEL, 4),
-            Header::data_indication(&TransactionId::default(), peer, 4),
+            Header::data_indication(
+                &turnd_proto::wire::numbers::TransactionId::default(),
+                peer,
+                4,
+            ),
         ] {
             let datagram = [header.as_bytes(), b"data"].concat();
             assert_eq!(from_server(&datagram), Some(&b"data"[..]));

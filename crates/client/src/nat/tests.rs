@@ -108,9 +108,9 @@ impl World {
             no_auth: true,
             ..AuthSettings::default()
         };
-        let auth = Authenticator::new(&open, NonceKey::random().unwrap()).unwrap();
+        let auth = Authenticator::new(&open, NonceKey::new(&[7; 32])).unwrap();
         let shared = Shared::new(&Settings::default(), auth, &listen.ips, &[]);
-        let shared = shared.with_alternates(&listen, &bound);
+        let shared = shared.with_other_addresses(&listen, &bound);
         let start = Instant::now();
         let now = Now {
             mono: start,
@@ -119,7 +119,7 @@ impl World {
         Self {
             nat,
             entries: Vec::new(),
-            server: Server::new(Arc::new(shared), now),
+            server: Server::new(Arc::new(shared), [7; 32], now),
             bound,
             now: start,
             start,

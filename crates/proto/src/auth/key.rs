@@ -77,7 +77,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// What was being prepared.
+/// Text that was being prepared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     UserName,

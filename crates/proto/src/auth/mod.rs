@@ -1,6 +1,5 @@
 //! Long-term credentials (RFC 8489 §9.2).
 
-pub mod integrity;
 pub mod key;
 pub mod nonce;
 pub mod rest;
@@ -16,10 +15,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME};
-use stun::message::Message;
-
 use crate::Now;
+use crate::wire::integrity;
+use crate::wire::message::Message;
+use crate::wire::numbers::AttributeType;
 use key::{Key, Part, PrepareError, lookup_form, prepare};
 use nonce::NonceKey;
 use secret::Secret;
@@ -111,11 +110,11 @@ impl Authenticator {
         &self,
         now: Now,
         source: IpAddr,
-        msg: &mut Message,
+        msg: &Message<'_>,
         owner: Option<&Identity>,
     ) -> Result<Identity, Rejected> {
         // 1. No MESSAGE-INTEGRITY: 401 (A1).
-        let Some(attributes) = integrity::protected(msg) else {
+        if !msg.is_signed() {
             return if self.no_auth {
                 Ok(Identity::anonymous(source))
             } else {
@@ -124,9 +123,8 @@ impl Authenticator {
                     fresh_nonce: false,
                 })
             };
-        };
-        let find = |typ| integrity::find(attributes, typ);
-        let nonce = find(ATTR_NONCE);
+        }
+        let nonce = msg.get(AttributeType::NONCE);
         let fresh_nonce = nonce.is_some_and(|nonce| self.is_fresh(now, source, nonce));
         let rejected = |rejection| Rejected {
             rejection,
@@ -134,8 +132,11 @@ impl Authenticator {
         };
         let unauthorized = |reason: Unauthorized| rejected(reason.into());
         // 2. MESSAGE-INTEGRITY, but not all that it takes to check it: 400 (A2).
-        let (Some(username), Some(realm), Some(_)) = (find(ATTR_USERNAME), find(ATTR_REALM), nonce)
-        else {
+        let (Some(username), Some(realm), Some(_)) = (
+            msg.get(AttributeType::USERNAME),
+            msg.get(AttributeType::REALM),
+            nonce,
+        ) else {
             return Err(rejected(Rejection::BadRequest));
         };
         // 3. A realm that is not ours: 401 (D6).
@@ -147,14 +148,14 @@ impl Authenticator {
             return Err(unauthorized(Unauthorized::MalformedName));
         }
         let username = match std::str::from_utf8(username) {
-            Ok(username) => username.to_owned(),
+            Ok(username) => username,
             Err(_) => return Err(unauthorized(Unauthorized::MalformedName)),
         };
         let identity = match owner {
-            Some(owner) if !self.has_run_out(now, owner) && owner.signed(&username, msg) => {
+            Some(owner) if !self.has_run_out(now, owner) && owner.signed(username, msg) => {
                 owner.clone()
             }
-            _ => self.identify(now, &username, msg).map_err(unauthorized)?,
+            _ => self.identify(now, username, msg).map_err(unauthorized)?,
         };
         // 5. The age of the nonce: 438 (A4, A5).
         if fresh_nonce {
@@ -166,8 +167,8 @@ impl Authenticator {
 
     /// Whether a request carries a nonce that was sent to `source`, and so is not forged.
     #[must_use]
-    pub fn proves_address(&self, now: Now, source: IpAddr, msg: &Message) -> bool {
-        let nonce = integrity::find(&msg.attributes.0, ATTR_NONCE);
+    pub fn proves_address(&self, now: Now, source: IpAddr, msg: &Message<'_>) -> bool {
+        let nonce = msg.get(AttributeType::NONCE);
         nonce.is_some_and(|nonce| self.is_fresh(now, source, nonce))
     }
 
@@ -184,13 +185,13 @@ impl Authenticator {
         &self,
         now: Now,
         username: &str,
-        msg: &mut Message,
+        msg: &Message<'_>,
     ) -> Result<Identity, Unauthorized> {
         let name = lookup_form(username).ok_or(Unauthorized::MalformedName)?;
         let known = self.users.get_key_value::<str>(&name);
         let static_key = known.map_or(&self.nobody, |(_, key)| key);
         // The order matters: nobody's key is tried like any other, and then counts for nothing.
-        if integrity::verify(msg, static_key)
+        if integrity::verify(msg, static_key.as_bytes())
             && let Some((name, key)) = known
         {
             return Ok(Identity::of_user(name, key));
@@ -198,7 +199,7 @@ impl Authenticator {
         let rest = rest::parse(username, self.rest_separator);
         for secret in &self.secrets {
             let key = self.rest_key(secret, username);
-            if integrity::verify(msg, &key)
+            if integrity::verify(msg, key.as_bytes())
                 && let Some(rest) = rest
             {
                 return if rest.expiry < now.unix {

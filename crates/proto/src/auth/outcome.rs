@@ -1,17 +1,17 @@
-//! What comes of authenticating a request.
+//! Results of authenticating a request.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use stun::message::Message;
-
-use super::integrity;
 use super::key::Key;
 use super::rest::Rest;
 use crate::policy::peer_filter::canonical_ip;
+use crate::wire::integrity;
+use crate::wire::message::Message;
+use crate::wire::numbers::ErrorCode;
 
-/// Who sent a request. Two are equal when their users are (A11: otherwise 441).
+/// Sender of a request. Two are equal when their users are (A11: otherwise 441).
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The user name; `None` for anyone, with `no-auth`.
@@ -43,12 +43,12 @@ impl Identity {
     }
 
     /// Whether the message is of this user and signed with this user's key.
-    pub(super) fn signed(&self, username: &str, msg: &mut Message) -> bool {
+    pub(super) fn signed(&self, username: &str, msg: &Message<'_>) -> bool {
         let same = self.user.as_deref() == Some(username);
         same && self
             .key
             .as_ref()
-            .is_some_and(|key| integrity::verify(msg, key))
+            .is_some_and(|key| integrity::verify(msg, key.as_bytes()))
     }
 
     pub(super) fn of_user(name: &Arc<str>, key: &Key) -> Self {
@@ -78,7 +78,7 @@ impl PartialEq for Identity {
 
 impl Eq for Identity {}
 
-/// What has become of the credentials of an identity.
+/// State of the credentials of an identity under the present settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// They are good.
@@ -155,11 +155,11 @@ pub enum Rejection {
 impl Rejection {
     /// The error code of the response.
     #[must_use]
-    pub fn code(&self) -> u16 {
+    pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Unauthorized(_) => 401,
-            Self::BadRequest => 400,
-            Self::StaleNonce(_) => 438,
+            Self::Unauthorized(_) => ErrorCode::UNAUTHENTICATED,
+            Self::BadRequest => ErrorCode::BAD_REQUEST,
+            Self::StaleNonce(_) => ErrorCode::STALE_NONCE,
         }
     }
 

@@ -28,7 +28,7 @@ pub fn password(secret: &str, username: &str) -> String {
 pub struct Rest<'a> {
     /// The last second in which the credentials are good, since the Unix epoch.
     pub expiry: u64,
-    /// What stands after the separator; it may hold the separator again, and is not empty.
+    /// The text after the separator, which it may hold again; not empty.
     pub name: Option<&'a str>,
 }
 

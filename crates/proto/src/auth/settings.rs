@@ -31,7 +31,7 @@ pub struct Settings {
 pub enum RestExpiry {
     /// The call's own: credentials say until when it may begin.
     Keep,
-    /// That of the credentials.
+    /// The end of the credentials.
     End,
 }
 
@@ -44,7 +44,7 @@ pub struct User {
     pub credential: Credential,
 }
 
-/// What is stored of a static user.
+/// Secret that is stored of a static user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
     /// The password itself.

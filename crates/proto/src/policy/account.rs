@@ -1,4 +1,4 @@
-//! What the allocations of one user, and of all users, have together: bytes per second,
+//! Resources that the allocations of one user, and of all users, share: bytes per second,
 //! permissions, channels.
 
 use std::collections::{HashMap, VecDeque};
@@ -17,7 +17,7 @@ pub struct Directions<T> {
 }
 
 impl<T> Directions<T> {
-    /// That of one direction.
+    /// The value of one direction.
     #[must_use]
     pub fn of(&self, to_peer: bool) -> &T {
         if to_peer {
@@ -47,14 +47,14 @@ impl Tally {
         self.0.fetch_sub(fewer, Ordering::Relaxed);
     }
 
-    /// What is counted.
+    /// The count.
     #[must_use]
     pub fn count(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// What some allocations have together.
+/// Resources that some allocations share.
 #[derive(Debug, Default)]
 pub struct Account {
     /// Bytes that they may carry.

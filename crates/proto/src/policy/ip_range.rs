@@ -124,7 +124,7 @@ pub struct ParseRangeError {
     problem: RangeProblem,
 }
 
-/// What is wrong with a range.
+/// Fault of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RangeProblem {
     /// An address does not parse.

@@ -1,4 +1,4 @@
-//! Which peers a relay may reach.
+//! Peers that a relay may reach.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -246,7 +246,7 @@ impl PeerFilter {
     }
 }
 
-/// What security.md refuses of IPv4, besides loopback.
+/// IPv4 networks that are refused by default, besides loopback.
 const REFUSED_V4: &[(Ipv4Addr, u32, Reason)] = &[
     (Ipv4Addr::new(0, 0, 0, 0), 8, Reason::Unspecified),
     (Ipv4Addr::new(10, 0, 0, 0), 8, Reason::Private),
@@ -277,7 +277,7 @@ const NAT64_LOCAL: Ipv6Addr = v6(0x64, 0xff9b, 1, 0);
 const TEREDO: Ipv6Addr = v6(0x2001, 0, 0, 0);
 const SIX_TO_FOUR: Ipv6Addr = v6(0x2002, 0, 0, 0);
 
-/// What security.md refuses of IPv6, besides loopback; the first that matches gives the reason.
+/// IPv6 networks that are refused by default, besides loopback; the first that matches gives the reason.
 const REFUSED_V6: &[(Ipv6Addr, u32, Reason)] = &[
     (Ipv6Addr::UNSPECIFIED, 128, Reason::Unspecified),
     (Ipv6Addr::UNSPECIFIED, 96, Reason::Embedded),

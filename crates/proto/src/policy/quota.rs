@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Which quota is used up (RFC 8656 §7.2: 486).
+/// Quota that is used up (RFC 8656 §7.2: 486).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuotaRefusal {
-    /// What one holder may have: `user-quota`.
+    /// The quota of one holder: `user-quota`.
     Holder,
-    /// What all may have together: `total-quota`.
+    /// The quota of all together: `total-quota`.
     Total,
 }
 

@@ -14,7 +14,7 @@ const NANOS: u64 = 1_000_000_000;
 /// Ticks in a nanosecond: what one byte costs at 10 Gbit/s is no whole number of nanoseconds.
 const PER_NANO: u64 = 16;
 
-/// What a bucket holds when it is full: one second's worth.
+/// Content of a full bucket: one second's worth.
 const SECOND: u64 = NANOS * PER_NANO;
 
 /// The latest time: 18 years after the start, and as much again before it wraps.
@@ -35,7 +35,7 @@ impl Ticks {
     pub const START: Self = Self(0);
 }
 
-/// What ticks are counted from; one for all workers.
+/// Start from which ticks are counted; one for all workers.
 #[derive(Debug, Default)]
 pub struct Clock(OnceLock<Instant>);
 
@@ -64,7 +64,7 @@ impl Clock {
 
 /// Bytes per second with a burst of one second's worth, shared between workers without a lock.
 ///
-/// It holds a time and no bytes, and is told the rate with every call: another rate holds at once.
+/// The state is a time and no bytes, and every call tells the rate: another rate holds at once.
 #[derive(Debug, Default)]
 pub struct TokenBucket {
     /// When all that was taken is paid back.
@@ -106,7 +106,7 @@ impl TokenBucket {
 
     /// `None` when nothing is owed and something is there; else a turn: when to ask again.
     ///
-    /// Those who wait get one turn after the other, so that what comes in does not wake them all.
+    /// Streams that wait get one turn after the other, so that a refill does not wake them all.
     #[must_use]
     pub fn turn(&self, Ticks(now): Ticks, rate: u64) -> Option<Ticks> {
         let filled = self.paid_until.load(Ordering::Relaxed);
@@ -134,7 +134,7 @@ impl TokenBucket {
     }
 }
 
-/// What `bytes` cost at a rate, in ticks; less than one is let go, so that a second's worth is had
+/// Cost of `bytes` at a rate, in ticks; less than one is let go, so that a second's worth is had
 /// in parts too.
 fn cost(rate: u64, bytes: u64) -> u64 {
     let ticks = u128::from(bytes) * u128::from(SECOND) / u128::from(rate.max(1));

@@ -1,40 +1,36 @@
-//! Names that requests claim.
+//! User names that requests claim.
 
-use stun::attributes::ATTR_USERNAME;
-use stun::message::Message;
-
-use super::Server;
+use super::context::Context;
 use super::five_tuple::Path;
 use super::rates::Proof;
-use crate::Now;
 use crate::auth::Identity;
+use crate::wire::message::Message;
+use crate::wire::numbers::AttributeType;
 
 /// Bytes of the longest user name that is checked however many come.
 const LONG_NAME: usize = 64;
 
-impl Server {
-    /// Whether the user name of a request is checked: of long ones, which cost more than any other
-    /// message, each source network has so many, beside those that its allocations' owners sign.
-    pub(super) fn may_claim(
-        &self,
-        now: Now,
-        path: &Path,
-        message: &Message,
-        owner: Option<&Identity>,
-    ) -> bool {
-        let mut attributes = message.attributes.0.iter();
-        let name = attributes.find(|attribute| attribute.typ == ATTR_USERNAME);
-        let Some(name) = name.filter(|name| name.value.len() > LONG_NAME) else {
-            return true;
-        };
-        let own = owner.and_then(|owner| owner.user.as_deref());
-        if own.is_some_and(|own| own.as_bytes() == name.value) {
-            return true;
-        }
-        let source = path.tuple.client.ip();
-        let proven = path.tuple.transport.proves_address()
-            || self.shared.auth.proves_address(now, source, message);
-        let proof = if proven { Proof::Nonce } else { Proof::None };
-        self.shared.rates.allow_long_name(now.mono, source, proof)
+/// Whether the user name of a request is checked: of long ones, which cost more than any other
+/// message, each source network has so many, beside those that its allocations' owners sign.
+pub(super) fn may_claim(
+    ctx: &Context,
+    path: &Path,
+    message: &Message<'_>,
+    owner: Option<&Identity>,
+) -> bool {
+    let name = message.get(AttributeType::USERNAME);
+    let Some(name) = name.filter(|name| name.len() > LONG_NAME) else {
+        return true;
+    };
+    let own = owner.and_then(|owner| owner.user.as_deref());
+    if own.is_some_and(|own| own.as_bytes() == name) {
+        return true;
     }
+    let source = path.tuple.client.ip();
+    let proven = path.tuple.transport.proves_address()
+        || ctx.shared.auth.proves_address(ctx.now, source, message);
+    let proof = if proven { Proof::Nonce } else { Proof::None };
+    ctx.shared
+        .rates
+        .allow_long_name(ctx.now.mono, source, proof)
 }

@@ -1,23 +1,19 @@
-//! What one worker has seen, as plain numbers; others get a copy when they ask.
-
-use stun::message::{
-    METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND, METHOD_CONNECT, METHOD_CONNECTION_BIND,
-    METHOD_CREATE_PERMISSION, METHOD_REFRESH, Method,
-};
+//! Counters of one worker as plain numbers; others get a copy when they ask.
 
 use super::five_tuple::{Family, Transport};
 use super::output::DropReason;
 use crate::auth::Unauthorized;
+use crate::wire::numbers::Method;
 
 /// The methods that are answered, in the order of [`Counters::responses`].
 pub const METHODS: [(Method, &str); 7] = [
-    (METHOD_BINDING, "binding"),
-    (METHOD_ALLOCATE, "allocate"),
-    (METHOD_REFRESH, "refresh"),
-    (METHOD_CREATE_PERMISSION, "create-permission"),
-    (METHOD_CHANNEL_BIND, "channel-bind"),
-    (METHOD_CONNECT, "connect"),
-    (METHOD_CONNECTION_BIND, "connection-bind"),
+    (Method::BINDING, "binding"),
+    (Method::ALLOCATE, "allocate"),
+    (Method::REFRESH, "refresh"),
+    (Method::CREATE_PERMISSION, "create-permission"),
+    (Method::CHANNEL_BIND, "channel-bind"),
+    (Method::CONNECT, "connect"),
+    (Method::CONNECTION_BIND, "connection-bind"),
 ];
 
 /// The outcomes of a request, in the order of [`Counters::responses`]; 0 is success.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// How a client reaches the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Transport {
     /// Plain UDP.
     Udp,
@@ -84,7 +85,7 @@ pub struct Path {
 
 /// A peer's transport address as the relay's socket sees it.
 ///
-/// It differs from what clients say and hear where `external-ip` stands for a local address.
+/// Where `external-ip` stands for a local address, clients say and hear another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PeerAddr(pub SocketAddr);
 

@@ -1,114 +1,86 @@
 //! The TURN server as a state machine. See the crate's page for how it is driven.
 
-pub mod allocation;
-pub mod alternates;
+mod admin;
+mod allocation;
 mod bandwidth;
 mod claims;
 pub mod connections;
+mod context;
 pub mod counters;
 mod deadlines;
 pub mod five_tuple;
 mod methods;
+mod other_addresses;
 pub mod output;
-pub mod oversight;
-pub mod peer_table;
-pub mod ports;
-pub mod rates;
+mod peer_table;
+mod ports;
+mod rates;
 mod refusal;
-pub mod relay_addresses;
+mod relay_addresses;
 mod relaying;
-pub mod reservations;
 pub mod settings;
 pub mod shared;
-mod shelf;
+mod state;
 mod table;
-pub mod tcp_relay;
+mod tcp_relay;
+mod tokens;
 
-use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME, AttrType};
-use stun::error_code::{CODE_FORBIDDEN, ErrorCode};
-use stun::message::{
-    CLASS_INDICATION, CLASS_REQUEST, METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND,
-    METHOD_CONNECT, METHOD_CONNECTION_BIND, METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message,
-};
-use stun::textattrs::TextAttribute;
-use stun::xoraddr::XorMappedAddress;
-
+pub use self::admin::{Filter, SessionInfo};
 pub use self::methods::allocate::OpenError;
-use self::methods::binding::check_binding;
-use self::methods::connection_bind::connection_id;
+pub use self::peer_table::Reach;
 pub use self::settings::Settings;
+pub use self::state::{AllocationState, ImportError};
 
+use self::allocation::Allocation;
 use self::connections::ConnectionId;
+use self::context::Context;
 use self::counters::Counters;
 use self::deadlines::Subject;
-use self::five_tuple::{ClientSocket, Path, PeerAddr, Transport};
-use self::output::{Channel, ClientVerdict, DropReason, EndReason, Event, Output, RelayId};
-use self::rates::Proof;
+use self::five_tuple::{ClientSocket, Path, PeerAddr};
+use self::methods::{
+    allocate, binding, channel_bind, connect, connection_bind, create_permission, refresh,
+};
+use self::output::{ClientVerdict, DropReason, EndReason, Output, PeerVerdict, RelayId, Traffic};
 use self::refusal::Refusal;
+use self::settings::Protocol;
 use self::shared::Shared;
 use self::table::Allocations;
 use crate::Now;
-use crate::auth::key::Key;
-use crate::auth::{Identity, Rejected, Rejection, Unauthorized};
-use crate::deadlines::Deadlines;
-use crate::policy::peer_filter::{Denied, canonical_socket};
-use crate::wire::attributes::is_understood;
-use crate::wire::classify::{Class, classify_with};
-use crate::wire::message::{self, Head, Malformed, Reply};
-
-/// A refused peer is logged so often for each reason.
-const DENIED_LOG_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Bytes of a user name that is not proved, in the log.
-const MAX_CLAIMED_USER: usize = 128;
+use crate::auth::{Identity, Standing};
+use crate::policy::peer_filter::canonical_socket;
+use crate::random::{Random, Seed};
+use crate::wire::message::{Malformed, Message};
+use crate::wire::numbers::{Class, Method};
+use crate::wire::request::{Request, UnknownAttributes};
+use crate::wire::response::Success;
+use crate::wire::{channel_data, classify, indication};
 
 /// The protocol state of one worker.
 pub struct Server {
-    shared: Arc<Shared>,
     allocations: Allocations,
-    deadlines: Deadlines<Subject>,
-    outputs: VecDeque<Output>,
-    /// Decoding reuses its buffers.
-    scratch: Message,
-    denied_logged: Vec<(Denied, Instant)>,
-    draining: bool,
-    /// Of the next Data indication; a random start, then counted on.
-    indication_id: u128,
-    counters: Counters,
-    /// Which of the process's servers this is.
-    worker: usize,
-    /// Which allocation has a peer connection.
-    connections: HashMap<ConnectionId, RelayId>,
+    ctx: Context,
 }
 
 impl Server {
-    /// A server without allocations.
+    /// A server without allocations; all its random values come from `seed`.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, now: Now) -> Self {
-        shared.begin(now);
+    pub fn new(shared: Arc<Shared>, seed: Seed, now: Now) -> Self {
+        let ctx = Context::new(shared, Random::new(seed), now);
         Self {
-            allocations: Allocations::default(),
-            deadlines: Deadlines::default(),
-            outputs: VecDeque::new(),
-            scratch: Message::new(),
-            denied_logged: Vec::new(),
-            draining: false,
-            indication_id: u128::from_ne_bytes(crate::random::bytes()),
-            counters: Counters::default(),
-            worker: 0,
-            connections: HashMap::new(),
-            shared,
+            allocations: Allocations::new(ctx.hash_keys),
+            ctx,
         }
     }
 
-    /// Tells the server which of several it is: data connections are sent there (RFC 6062).
+    /// Tells the server its index among those of the process: data connections are sent there
+    /// (RFC 6062).
     #[must_use]
     pub fn on_worker(mut self, worker: usize) -> Self {
-        self.worker = worker;
+        self.ctx.worker = worker;
         self
     }
 
@@ -120,123 +92,111 @@ impl Server {
         bytes: &'a [u8],
     ) -> ClientVerdict<'a> {
         self.handle_timeout(now);
-        self.counters.clients.receive(bytes.len());
-        let verdict = match classify_with(bytes, self.shared.protocol.rfc5766_channels) {
-            Class::ChannelData => self.channel_data(now, path, bytes),
-            Class::Stun if crate::wire::indication::is_send(bytes) => self.send(now, path, bytes),
-            Class::Stun => self.message(now, path, bytes),
-            Class::Tls | Class::Unknown => ClientVerdict::Drop(DropReason::Malformed),
+        self.ctx.counters.clients.receive(bytes.len());
+        let rfc5766_channels = self.rfc5766_channels();
+        let verdict = match classify::classify_with(bytes, rfc5766_channels) {
+            classify::Class::ChannelData => self.channel_data(path, bytes),
+            classify::Class::Stun if indication::is_send(bytes) => self.send(path, bytes),
+            classify::Class::Stun => self.message(path, bytes),
+            classify::Class::Tls | classify::Class::Unknown => {
+                ClientVerdict::Drop(DropReason::Malformed)
+            }
         };
         if let ClientVerdict::Drop(reason) = verdict {
-            self.counters.drops[reason as usize] += 1;
+            self.ctx.counters.drops[reason as usize] += 1;
         }
         verdict
     }
 
-    fn message<'a>(&mut self, now: Now, path: &Path, bytes: &[u8]) -> ClientVerdict<'a> {
-        let mut message = std::mem::take(&mut self.scratch);
-        let verdict = match message::decode(bytes, &mut message) {
-            Ok(head) => self.dispatch(now, path, &mut message, &head),
-            Err(Malformed::Cookie) if self.answers_classic() => {
-                self.classic_binding(now, path, bytes)
-            }
-            Err(_) => ClientVerdict::Drop(DropReason::Malformed),
+    fn channel_data<'a>(&mut self, path: &Path, bytes: &'a [u8]) -> ClientVerdict<'a> {
+        let Some((number, payload)) = channel_data::parse(bytes) else {
+            return ClientVerdict::Drop(DropReason::Malformed);
         };
-        self.scratch = message;
-        verdict
+        match self.allocations.by_path_mut(path) {
+            Some(allocation) => relaying::channel_data(allocation, &mut self.ctx, number, payload),
+            None => ClientVerdict::Drop(DropReason::NoAllocation),
+        }
     }
 
-    /// RFC 3489 clients have no credentials of ours to show.
-    fn answers_classic(&self) -> bool {
-        self.shared.protocol.rfc3489 && !self.shared.protocol.secure_stun
+    fn send<'a>(&mut self, path: &Path, bytes: &'a [u8]) -> ClientVerdict<'a> {
+        if self.ctx.shared.protocol.stun_only {
+            return ClientVerdict::Drop(DropReason::UnknownMethod);
+        }
+        let Some(send) = indication::parse_send(bytes) else {
+            return ClientVerdict::Drop(DropReason::Malformed);
+        };
+        match self.allocations.by_path_mut(path) {
+            Some(allocation) => relaying::send(allocation, &mut self.ctx, &send),
+            None => ClientVerdict::Drop(DropReason::NoAllocation),
+        }
     }
 
-    fn dispatch<'a>(
-        &mut self,
-        now: Now,
-        path: &Path,
-        message: &mut Message,
-        head: &Head,
-    ) -> ClientVerdict<'a> {
-        match (head.typ.method, head.typ.class) {
-            (METHOD_BINDING, CLASS_REQUEST) if self.shared.protocol.secure_stun => {
-                self.secure_binding(now, path, message, head)
+    fn message<'a>(&mut self, path: &Path, bytes: &[u8]) -> ClientVerdict<'a> {
+        let ctx = &mut self.ctx;
+        let Protocol {
+            stun_only,
+            secure_stun,
+            rfc3489,
+            ..
+        } = ctx.shared.protocol;
+        let message = match Message::parse(bytes) {
+            Ok(message) => message,
+            // RFC 3489 clients have no credentials of ours to show.
+            Err(Malformed::Cookie) if rfc3489 && !secure_stun => {
+                return binding::handle_classic(ctx, path, bytes);
             }
-            (METHOD_BINDING, CLASS_REQUEST) => self.binding(now, path, message, head),
+            Err(_) => return ClientVerdict::Drop(DropReason::Malformed),
+        };
+        let typ = message.head().typ;
+        match (typ.method, typ.class) {
+            (Method::BINDING, Class::Request) if secure_stun => {
+                binding::handle_secure(ctx, path, &message)
+            }
+            (Method::BINDING, Class::Request) => binding::handle(ctx, path, &message),
             // It keeps a NAT's mapping alive (RFC 8489 §6.3.2).
-            (METHOD_BINDING, CLASS_INDICATION) => ClientVerdict::Handled,
-            (
-                METHOD_ALLOCATE
-                | METHOD_REFRESH
-                | METHOD_CREATE_PERMISSION
-                | METHOD_CHANNEL_BIND
-                | METHOD_CONNECT
-                | METHOD_CONNECTION_BIND,
-                CLASS_REQUEST,
-            ) if !self.shared.protocol.stun_only => self.request(now, path, message, head),
-            _ => ClientVerdict::Drop(DropReason::UnknownMethod),
-        }
-    }
-
-    /// `secure-stun`: answers a Binding request of those only who have credentials.
-    fn secure_binding<'a>(
-        &mut self,
-        now: Now,
-        path: &Path,
-        message: &mut Message,
-        head: &Head,
-    ) -> ClientVerdict<'a> {
-        let source = path.tuple.client.ip();
-        if !self.may_claim(now, path, message, None) {
-            return ClientVerdict::Drop(DropReason::UserNameRate);
-        }
-        match self.shared.auth.authenticate(now, source, message, None) {
-            Ok(identity) => {
-                let client = canonical_socket(path.tuple.client);
-                let mapped = XorMappedAddress {
-                    ip: client.ip(),
-                    port: client.port(),
-                };
-                let reply = match check_binding(message, vec![]) {
-                    Ok(_) => Reply::success(head).with(&mapped),
-                    Err(refusal) => refusal.reply(head),
-                };
-                self.transmit(path, reply, &identity);
-                ClientVerdict::Handled
-            }
-            Err(rejected) => self.reject(now, path, message, head, &rejected),
+            (Method::BINDING, Class::Indication) => ClientVerdict::Handled,
+            _ if stun_only => ClientVerdict::Drop(DropReason::UnknownMethod),
+            _ => match Request::parse(&message) {
+                Some(request) => self.request(path, &message, &request),
+                None => ClientVerdict::Drop(DropReason::UnknownMethod),
+            },
         }
     }
 
     /// Authenticates a TURN request, hands it to its method, and answers.
     fn request<'a>(
         &mut self,
-        now: Now,
         path: &Path,
-        message: &mut Message,
-        head: &Head,
+        message: &Message<'_>,
+        request: &Request,
     ) -> ClientVerdict<'a> {
-        let source = path.tuple.client.ip();
+        let (now, source) = (self.ctx.now, path.tuple.client.ip());
+        let shared = &self.ctx.shared;
         // The data connection of an allocation is on another five-tuple.
-        let peer_owner = match head.typ.method {
-            METHOD_CONNECTION_BIND => {
-                connection_id(message).and_then(|id| self.shared.connections.owner(id))
+        let peer_owner = match request {
+            Request::ConnectionBind(bind) => {
+                let connection = bind.connection.ok().flatten().map(ConnectionId);
+                connection.and_then(|id| shared.connections.owner(id))
             }
             _ => None,
         };
         let allocation = self.allocations.by_tuple(&path.tuple);
         let owner = peer_owner.as_ref().or(allocation.map(|a| &a.identity));
-        if !self.may_claim(now, path, message, owner) {
+        if !claims::may_claim(&self.ctx, path, message, owner) {
             return ClientVerdict::Drop(DropReason::UserNameRate);
         }
-        let identity = match self.shared.auth.authenticate(now, source, message, owner) {
+        let identity = match shared.auth.authenticate(now, source, message, owner) {
             Ok(identity) => identity,
-            Err(rejected) => return self.reject(now, path, message, head, &rejected),
+            Err(rejected) => return self.ctx.reject(path, message, &rejected),
         };
-        match self.authenticated(now, path, message, head, &identity) {
-            Ok(Some(reply)) => self.transmit(path, reply, &identity),
+        let head = message.head();
+        match self.authenticated(path, message, request, &identity) {
+            Ok(Some(success)) => {
+                let key = identity.key.as_ref();
+                self.ctx.send_success(path, head, key, &success);
+            }
             Ok(None) => {}
-            Err(refusal) => self.refuse(path, head, &identity, &refusal),
+            Err(refusal) => self.ctx.refuse(path, head, &identity, &refusal),
         }
         ClientVerdict::Handled
     }
@@ -244,334 +204,343 @@ impl Server {
     /// `Ok(None)`: the answer comes later, or none is due.
     fn authenticated(
         &mut self,
-        now: Now,
         path: &Path,
-        message: &Message,
-        head: &Head,
+        message: &Message<'_>,
+        request: &Request,
         identity: &Identity,
-    ) -> Result<Option<Reply>, Refusal> {
-        // Only now: whoever is not authenticated learns nothing but that he is not (RFC 8489 §9.2.4).
-        check_understood(message, &[])?;
-        if head.typ.method == METHOD_ALLOCATE {
-            return self.allocate(now, path, message, head, identity);
+    ) -> Result<Option<Success>, Refusal> {
+        // Only now: a sender that is not authenticated learns nothing else (RFC 8489 §9.2.4).
+        let unknown = UnknownAttributes::of(message.attributes().map(|(typ, _)| typ));
+        if !unknown.is_empty() {
+            return Err(Refusal::UnknownAttributes(unknown));
         }
-        if head.typ.method == METHOD_CONNECTION_BIND {
-            return self
-                .connection_bind(path, message, head, identity)
-                .map(|()| None);
+        let (head, ctx) = (message.head(), &mut self.ctx);
+        if let Request::Allocate(request) = request {
+            let allocations = &mut self.allocations;
+            allocate::handle(allocations, ctx, path, request, head, identity)?;
+            return Ok(None);
         }
-        let relay = match self.allocations.by_tuple_mut(&path.tuple) {
-            Some(allocation) if allocation.opening.is_some() => return Ok(None),
-            Some(allocation) if allocation.identity != *identity => {
-                return Err(Refusal::wrong_credentials());
-            }
-            // A client that reaches the server itself is not the one that a proxy speaks of.
-            Some(allocation) if allocation.path.proxied != path.proxied => {
-                return Err(Refusal::no_allocation());
-            }
-            Some(allocation) => {
-                // A client whose proxy uses another port is answered there from now on. Only a
-                // request moves it: data is not signed.
-                allocation.path.socket = path.socket;
-                allocation.relay
-            }
-            None => return Err(Refusal::no_allocation()),
+        if let Request::ConnectionBind(request) = request {
+            let has_allocation = self.allocations.by_path(path).is_some();
+            connection_bind::handle(ctx, path, has_allocation, request, head, identity)?;
+            return Ok(None);
+        }
+        let Some(allocation) = own_allocation(&mut self.allocations, ctx, path, identity)? else {
+            return Ok(None);
         };
-        match head.typ.method {
-            METHOD_CONNECT => return self.connect(now, relay, message, head).map(|()| None),
-            METHOD_REFRESH => self.refresh(now, relay, message, head),
-            METHOD_CREATE_PERMISSION => self.create_permission(now, relay, message, head),
-            _ => self.channel_bind(now, relay, message, head),
+        match request {
+            Request::Refresh(request) => {
+                let granted = refresh::handle(allocation, ctx, request)?;
+                if granted.is_none() {
+                    let relay = allocation.relay;
+                    self.end(relay, EndReason::Deleted);
+                }
+                let lifetime = granted.unwrap_or_default();
+                Ok(Some(Success::Refresh { lifetime }))
+            }
+            Request::CreatePermission(request) => {
+                create_permission::handle(allocation, ctx, request).map(Some)
+            }
+            Request::ChannelBind(request) => {
+                channel_bind::handle(allocation, ctx, request).map(Some)
+            }
+            Request::Connect(request) => {
+                connect::handle(allocation, ctx, request, head).map(|()| None)
+            }
+            Request::Allocate(_) | Request::ConnectionBind(_) => Ok(None),
         }
-        .map(Some)
     }
 
-    /// Answers whoever could not be authenticated: 400, 401 or 438.
-    ///
-    /// Replies are limited over UDP alone, where a dropped one is asked for again, and not where
-    /// the key was right: neither a stream's client nor the holder of a key is a forger's victim.
-    fn reject<'a>(
+    /// Takes a datagram of `len` bytes that came to a relay socket.
+    pub fn handle_peer(
         &mut self,
         now: Now,
-        path: &Path,
-        message: &Message,
-        head: &Head,
-        rejected: &Rejected,
-    ) -> ClientVerdict<'a> {
-        let Rejected {
-            rejection,
-            fresh_nonce,
-        } = rejected;
-        let source = path.tuple.client.ip();
-        if let Rejection::Unauthorized(reason) = rejection {
-            self.counters.unauthorized_requests += 1;
-            self.counters.auth_failures[*reason as usize] += 1;
-        }
-        let limited = path.tuple.transport == Transport::Udp
-            && !matches!(rejection, Rejection::StaleNonce(_));
-        let proof = if *fresh_nonce {
-            Proof::Nonce
-        } else {
-            Proof::None
+        relay: RelayId,
+        source: SocketAddr,
+        len: u16,
+    ) -> PeerVerdict {
+        self.handle_timeout(now);
+        let ctx = &mut self.ctx;
+        ctx.counters.peers.receive(len.into());
+        let peer = PeerAddr(canonical_socket(source));
+        let verdict = match self.allocations.get_mut(relay) {
+            Some(allocation) => relaying::peer_data(allocation, ctx, peer, len),
+            None => PeerVerdict::Drop(DropReason::NoAllocation),
         };
-        if limited && !self.shared.rates.allow_error(now.mono, source, proof) {
-            self.counters.unauthorized_dropped +=
-                u64::from(matches!(rejection, Rejection::Unauthorized(_)));
-            return ClientVerdict::Drop(DropReason::ReplyRate);
+        if let PeerVerdict::Drop(reason) = verdict {
+            ctx.counters.drops[reason as usize] += 1;
         }
-        if let Some(reason) = logged(rejection) {
-            self.outputs.push_back(Output::Event(Event::Refused {
-                tuple: path.tuple,
-                user: claimed_user(message),
-                proven: *fresh_nonce || path.tuple.transport.proves_address(),
-                method: head.typ.method,
-                code: rejection.code(),
-                reason,
-            }));
-        }
-        let mut reply = Reply::error(head, ErrorCode(rejection.code()));
-        if rejection.challenges() {
-            let nonce = self.shared.auth.nonce(now, path.tuple.client);
-            let realm = self.shared.auth.realm().to_owned();
-            reply = reply
-                .with(&TextAttribute::new(ATTR_REALM, realm))
-                .with(&TextAttribute::new(ATTR_NONCE, nonce));
-        }
-        let len = self.finish(path, reply, rejection.key());
-        if limited {
-            self.shared.rates.sent_error(now.mono, source, proof, len);
-        }
-        ClientVerdict::Handled
+        verdict
     }
 
-    /// Logs a refusal and answers with it.
-    fn refuse(&mut self, path: &Path, head: &Head, identity: &Identity, refusal: &Refusal) {
-        // A refused peer has been logged by `deny`.
-        if refusal.code != CODE_FORBIDDEN.0 {
-            self.outputs.push_back(Output::Event(Event::Refused {
-                tuple: path.tuple,
-                user: identity.user.clone(),
-                // A key is found only for a request with a fresh nonce.
-                proven: identity.key.is_some() || path.tuple.transport.proves_address(),
-                method: head.typ.method,
-                code: refusal.code,
-                reason: refusal.reason,
-            }));
+    /// Counts data of an allocation that was relayed in place of the server since the last call,
+    /// as told by [`Output::ChannelUp`]: for metrics, logs, sessions and the limits on bandwidth.
+    pub fn handle_offloaded(&mut self, now: Now, relay: RelayId, traffic: Traffic) {
+        self.handle_timeout(now);
+        if let Some(allocation) = self.allocations.get_mut(relay) {
+            relaying::offloaded(allocation, &mut self.ctx, traffic);
         }
-        self.transmit(path, refusal.reply(head), identity);
     }
 
-    fn transmit(&mut self, path: &Path, reply: Reply, identity: &Identity) {
-        self.finish(path, reply, identity.key.as_ref());
+    /// Takes the outcome of an [`Output::OpenRelay`] or [`Output::OpenTcpRelay`]; where another
+    /// program has the port, another port is tried.
+    pub fn handle_relay_opened(&mut self, now: Now, relay: RelayId, opened: Result<(), OpenError>) {
+        self.ctx.now = now;
+        let ctx = &mut self.ctx;
+        let Some(allocation) = self.allocations.get_mut(relay) else {
+            return;
+        };
+        let Some(opening) = allocation.opening.take() else {
+            return;
+        };
+        let failed = match opened {
+            Ok(()) => return allocate::opened(allocation, ctx, *opening),
+            Err(OpenError::InUse) => match allocate::try_next_port(allocation, ctx, opening) {
+                Ok(()) => return,
+                Err(opening) => opening,
+            },
+            Err(OpenError::Failed) => opening,
+        };
+        allocate::open_failed(allocation, ctx, &failed);
+        self.allocations.remove(relay);
     }
 
-    /// Sends a reply and tells how long it is.
-    fn finish(&mut self, path: &Path, reply: Reply, key: Option<&Key>) -> usize {
-        self.counters.response(reply.method(), reply.code());
-        let message = self.encode(reply, key);
-        let len = message.len();
-        self.send_message(path, message);
-        len
-    }
-
-    fn send_message(&mut self, path: &Path, message: Vec<u8>) {
-        self.counters.clients.send(message.len());
-        self.outputs.push_back(Output::Transmit {
-            path: *path,
-            message,
-        });
-    }
-
-    fn encode(&self, mut reply: Reply, key: Option<&Key>) -> Vec<u8> {
-        if let Some(software) = self.shared.software() {
-            reply = reply.with(&software);
+    /// Takes the outcome of an [`Output::Connect`].
+    pub fn handle_connected(&mut self, now: Now, connection: ConnectionId, connected: bool) {
+        self.handle_timeout(now);
+        if let Some((allocation, ctx)) = self.of_connection(connection) {
+            tcp_relay::connected(allocation, ctx, connection, connected);
         }
-        reply.finish(key, self.shared.protocol.fingerprint)
+    }
+
+    /// Takes a connection that a peer has made to a relayed transport address; `None`: it is to
+    /// be closed at once.
+    pub fn handle_inbound(
+        &mut self,
+        now: Now,
+        relay: RelayId,
+        source: SocketAddr,
+    ) -> Option<ConnectionId> {
+        self.handle_timeout(now);
+        let peer = PeerAddr(canonical_socket(source));
+        let allocation = self.allocations.get_mut(relay)?;
+        tcp_relay::inbound(allocation, &mut self.ctx, peer)
+    }
+
+    /// Takes a client's data connection that has come to this worker, which has the peer
+    /// connection; `false`: that is gone.
+    pub fn handle_joined(&mut self, connection: ConnectionId) -> bool {
+        self.of_connection(connection)
+            .is_some_and(|(allocation, ctx)| tcp_relay::joined(allocation, ctx, connection))
+    }
+
+    /// Whether the limits let more bytes of a connection pass now.
+    ///
+    /// # Errors
+    /// The time to ask again.
+    pub fn may_carry(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        to_peer: bool,
+    ) -> Result<(), Instant> {
+        let again = self
+            .of_connection(connection)
+            .and_then(|(allocation, ctx)| {
+                bandwidth::next_turn(&ctx.shared, now, allocation, to_peer)
+            });
+        again.map_or(Ok(()), Err)
+    }
+
+    /// Counts `len` bytes of a connection that are relayed.
+    pub fn handle_connection_data(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        to_peer: bool,
+        len: usize,
+    ) {
+        if let Some((allocation, ctx)) = self.of_connection(connection) {
+            let len = len as u64;
+            bandwidth::owe(&ctx.shared, now, allocation, to_peer, len);
+            allocation.traffic.count(to_peer, 1, len);
+        }
+    }
+
+    /// Takes the end of one side of a connection.
+    pub fn handle_connection_closed(&mut self, connection: ConnectionId) {
+        if let Some((allocation, ctx)) = self.of_connection(connection) {
+            tcp_relay::close(allocation, ctx, connection);
+        }
     }
 
     /// Lets everything end whose time has come.
     pub fn handle_timeout(&mut self, now: Now) {
-        while let Some(subject) = self.deadlines.pop_due(now.mono) {
+        self.ctx.now = now;
+        while let Some(subject) = self.ctx.deadlines.pop_due(now.mono) {
             match subject {
-                Subject::Connection(connection) => self.connection_due(connection),
-                Subject::Reservation(token) => self.shared.reservations.expire(token),
-                Subject::Allocation(relay) => self.expire(now, RelayId(relay)),
+                Subject::Reservation(token) => self.ctx.shared.reservations.expire(token),
+                Subject::Connection(connection) => {
+                    if let Some((allocation, ctx)) = self.of_connection(connection) {
+                        tcp_relay::due(allocation, ctx, connection);
+                    }
+                }
+                Subject::Allocation(relay) => self.expire(RelayId(relay)),
             }
         }
     }
 
-    fn expire(&mut self, now: Now, relay: RelayId) {
-        let Some(allocation) = self.allocations.get_mut(relay) else {
-            return;
-        };
-        if allocation.expires <= now.mono {
-            let reason = if self.shared.auth.has_run_out(now, &allocation.identity) {
-                EndReason::CredentialsExpired
-            } else {
-                EndReason::Expired
-            };
-            return self.end(now, relay, reason);
-        }
-        let tuple = allocation.path.tuple;
-        let outputs = &mut self.outputs;
-        allocation.peers.retain(
-            |_, permission| now.mono < permission.expires,
-            |binding| now.mono < binding.expires,
-            |number, peer| {
-                outputs.push_back(Output::ChannelDown(Channel {
-                    tuple,
-                    relay,
-                    number,
-                    peer,
-                }));
-            },
-        );
-        allocation.settle();
-        allocation.replay.take_if(|replay| replay.until <= now.mono);
-        allocation.armed = allocation.next_deadline();
-        self.deadlines
-            .arm(allocation.armed, Subject::Allocation(relay.0));
-    }
-
-    /// Moves the allocation's deadline forward if something of it ends earlier than that.
-    fn rearm(&mut self, relay: RelayId, at: Instant) {
-        if let Some(allocation) = self.allocations.get_mut(relay)
-            && at < allocation.armed
-        {
-            self.deadlines
-                .disarm(allocation.armed, Subject::Allocation(relay.0));
-            allocation.armed = at;
-            self.deadlines.arm(at, Subject::Allocation(relay.0));
+    fn expire(&mut self, relay: RelayId) {
+        let ctx = &mut self.ctx;
+        match self.allocations.get_mut(relay) {
+            Some(allocation) if allocation.expires <= ctx.now.mono => {
+                let auth = &ctx.shared.auth;
+                let reason = if auth.has_run_out(ctx.now, &allocation.identity) {
+                    EndReason::CredentialsExpired
+                } else {
+                    EndReason::Expired
+                };
+                self.end(relay, reason);
+            }
+            Some(allocation) => allocation.expire_parts(ctx),
+            None => {}
         }
     }
 
-    /// Removes an allocation; dropping it gives back its port and its place in the quotas.
-    fn end(&mut self, now: Now, relay: RelayId, reason: EndReason) {
-        let Some(allocation) = self.allocations.remove(relay) else {
-            return;
-        };
-        self.deadlines
-            .disarm(allocation.armed, Subject::Allocation(relay.0));
-        let tuple = allocation.path.tuple;
-        for (number, binding) in allocation.peers.channels().iter() {
-            let peer = binding.peer;
-            self.outputs.push_back(Output::ChannelDown(Channel {
-                tuple,
-                relay,
-                number,
-                peer,
-            }));
+    fn end(&mut self, relay: RelayId, reason: EndReason) {
+        if let Some(allocation) = self.allocations.remove(relay) {
+            allocation.end(&mut self.ctx, reason);
         }
-        for (connection, state) in allocation.tcp.iter().flat_map(|all| all.iter()) {
-            self.forget_connection(*connection, state);
-        }
-        self.outputs.push_back(Output::CloseRelay { relay });
-        if !matches!(reason, EndReason::Disconnected | EndReason::Shutdown) {
-            self.outputs.push_back(Output::Idle {
-                path: allocation.path,
-            });
-        }
-        if allocation.opening.is_some() {
-            // It has not been counted, and nobody has heard of it.
-            return;
-        }
-        self.outputs.push_back(Output::Event(Event::Ended {
-            session: allocation.session(),
-            reason,
-            duration: now.mono.saturating_duration_since(allocation.created),
-            traffic: allocation.traffic,
-        }));
-        self.counters.ended += 1;
-        *self.counters.active(tuple.transport, allocation.family()) -= 1;
-    }
-
-    /// Counts what the driver has dropped.
-    pub fn count_drops(&mut self, reason: DropReason, count: u64) {
-        self.counters.drops[reason as usize] += count;
-    }
-
-    /// Counts a HelloVerifyRequest that the driver has sent.
-    pub fn count_hello_verify_request(&mut self) {
-        self.counters.hello_verify_requests += 1;
     }
 
     /// Ends the allocation of a client whose connection is closed, unless it comes by another one.
     pub fn handle_disconnect(&mut self, now: Now, path: &Path) {
-        let relay = self.on_path(path).map(|allocation| allocation.relay);
-        if let Some(relay) = relay {
-            self.end(now, relay, EndReason::Disconnected);
+        self.ctx.now = now;
+        if let Some(relay) = self.allocations.by_path(path).map(|a| a.relay) {
+            self.end(relay, EndReason::Disconnected);
         }
     }
 
-    fn on_path(&self, path: &Path) -> Option<&allocation::Allocation> {
-        let allocation = self.allocations.by_tuple(&path.tuple);
-        allocation.filter(|allocation| allocation.path.socket == path.socket)
+    /// Ends every allocation, as the server stops.
+    pub fn handle_shutdown(&mut self, now: Now) {
+        self.ctx.now = now;
+        for relay in self.allocations.relays() {
+            self.end(relay, EndReason::Shutdown);
+        }
+    }
+
+    /// Ends the allocations that `filter` chooses and tells their number.
+    pub fn handle_kill(&mut self, now: Now, filter: &Filter) -> usize {
+        self.ctx.now = now;
+        let chosen = self.allocations.iter().filter(|a| filter.matches(a));
+        let chosen: Vec<RelayId> = chosen.map(|a| a.relay).collect();
+        for relay in &chosen {
+            self.end(*relay, EndReason::Killed);
+        }
+        chosen.len()
+    }
+
+    /// Refuses new allocations from now on, or no longer: 300 where there is an alternate server,
+    /// else 508. Those that there are live on.
+    pub fn handle_drain(&mut self, draining: bool) {
+        self.ctx.draining = draining;
+    }
+
+    /// Goes on with other settings. Allocations live on, without the peers that are now denied and
+    /// unless their users are gone.
+    pub fn handle_reload(&mut self, now: Now, shared: Arc<Shared>) {
+        self.ctx.now = now;
+        shared.begin(now, &mut self.ctx.random);
+        let same_realm = self.ctx.shared.auth.realm() == shared.auth.realm();
+        self.ctx.shared = shared;
+        for relay in self.allocations.relays() {
+            let ctx = &mut self.ctx;
+            let Some(allocation) = self.allocations.get_mut(relay) else {
+                continue;
+            };
+            match review_owner(allocation, ctx, same_realm) {
+                Ok(()) => allocation.review(ctx),
+                Err(reason) => self.end(relay, reason),
+            }
+        }
+    }
+
+    /// Writes a UDP allocation out, with all but its sockets; `None`: there is no such allocation,
+    /// it relays TCP, or its relay socket is being opened. It lives on here until it is ended.
+    pub fn export(&mut self, now: Now, relay: RelayId) -> Option<AllocationState> {
+        self.handle_timeout(now);
+        let allocation = self.allocations.get_mut(relay)?;
+        state::export(allocation, &self.ctx)
+    }
+
+    /// Goes on with an allocation that was written out, for a client who is served by `socket`;
+    /// the driver has its relay socket and calls it by the returned name from now on.
+    ///
+    /// # Errors
+    /// See [`ImportError`]; nothing has changed then.
+    pub fn import(
+        &mut self,
+        now: Now,
+        socket: ClientSocket,
+        state: &AllocationState,
+    ) -> Result<RelayId, ImportError> {
+        self.handle_timeout(now);
+        state::import(&mut self.allocations, &mut self.ctx, socket, state)
+    }
+
+    /// The live allocations that `filter` chooses and whose serial is above `after`, `limit` of
+    /// them at the most, the lowest serials first; and their number without that limit.
+    #[must_use]
+    pub fn sessions(
+        &self,
+        now: Now,
+        filter: &Filter,
+        after: u64,
+        limit: usize,
+    ) -> (Vec<SessionInfo>, usize) {
+        let matching = self
+            .allocations
+            .iter()
+            .filter(|a| a.opening.is_none() && filter.matches(a));
+        let total = matching.clone().count();
+        let mut page: Vec<&Allocation> = matching.filter(|a| a.serial > after).collect();
+        page.sort_unstable_by_key(|a| a.serial);
+        page.truncate(limit);
+        let info = |allocation| SessionInfo::new(allocation, &self.ctx.shared, now.mono);
+        (page.into_iter().map(info).collect(), total)
+    }
+
+    /// The next thing to do for the driver; call until `None` after every `handle_*`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.ctx.outputs.pop_front()
+    }
+
+    /// The latest time for the next [`Self::handle_timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.ctx.deadlines.next()
+    }
+
+    /// Counts packets that the driver has dropped.
+    pub fn count_drops(&mut self, reason: DropReason, count: u64) {
+        self.ctx.counters.drops[reason as usize] += count;
+    }
+
+    /// Counts a HelloVerifyRequest that the driver has sent.
+    pub fn count_hello_verify_request(&mut self) {
+        self.ctx.counters.hello_verify_requests += 1;
     }
 
     /// Whether channel numbers go up to 0x7FFF.
     #[must_use]
     pub fn rfc5766_channels(&self) -> bool {
-        self.shared.protocol.rfc5766_channels
+        self.ctx.shared.protocol.rfc5766_channels
     }
 
     /// Whether there is an allocation whose client comes by `path`.
     #[must_use]
     pub fn has_allocation(&self, path: &Path) -> bool {
-        self.on_path(path).is_some()
-    }
-
-    /// Ends every allocation, as the server stops.
-    pub fn handle_shutdown(&mut self, now: Now) {
-        for relay in self.allocations.relays() {
-            self.end(now, relay, EndReason::Shutdown);
-        }
-    }
-
-    /// The refusal for a peer that policy denies; logged at most once a minute for each reason.
-    fn deny(
-        &mut self,
-        now: Now,
-        path: &Path,
-        user: &Option<Arc<str>>,
-        peer: PeerAddr,
-        denied: Denied,
-    ) -> Refusal {
-        let logged = self
-            .denied_logged
-            .iter_mut()
-            .find(|(reason, _)| *reason == denied);
-        let due = match logged {
-            Some((_, at)) if now.mono.saturating_duration_since(*at) < DENIED_LOG_INTERVAL => false,
-            Some((_, at)) => {
-                *at = now.mono;
-                true
-            }
-            None => {
-                self.denied_logged.push((denied, now.mono));
-                true
-            }
-        };
-        if due {
-            let (tuple, user) = (path.tuple, user.clone());
-            self.outputs.push_back(Output::Event(Event::PeerDenied {
-                tuple,
-                user,
-                peer,
-                denied,
-            }));
-        }
-        Refusal::forbidden("peer not allowed")
-    }
-
-    /// The next thing to do for the driver; call until `None` after every `handle_*`.
-    pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
-    }
-
-    /// When to call [`Self::handle_timeout`] at the latest.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.next()
+        self.allocations.by_path(path).is_some()
     }
 
     /// Whether an allocation's client comes by this socket of the driver.
@@ -588,45 +557,79 @@ impl Server {
         self.allocations.len()
     }
 
-    /// What happened so far.
+    /// Counts since the start.
     #[must_use]
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.ctx.counters
     }
 
     /// Deadlines that are armed; none once everything has ended.
     #[must_use]
     pub fn deadlines(&self) -> usize {
-        self.deadlines.len()
+        self.ctx.deadlines.len()
+    }
+
+    /// The allocation of a peer connection, and the context beside it.
+    fn of_connection(
+        &mut self,
+        connection: ConnectionId,
+    ) -> Option<(&mut Allocation, &mut Context)> {
+        let relay = *self.ctx.connections.get(&connection)?;
+        Some((self.allocations.get_mut(relay)?, &mut self.ctx))
     }
 }
 
-/// Why a rejection is worth a log line; how every client begins, and a nonce's age, are not.
-fn logged(rejection: &Rejection) -> Option<&'static str> {
-    match rejection {
-        Rejection::Unauthorized(Unauthorized::NoIntegrity) | Rejection::StaleNonce(_) => None,
-        Rejection::Unauthorized(reason) => Some(reason.as_str()),
-        Rejection::BadRequest => Some("credentials are incomplete"),
+/// The allocation on the five-tuple of an authenticated request; `None`: its Allocate request has
+/// no answer yet, and this one gets none.
+fn own_allocation<'a>(
+    allocations: &'a mut Allocations,
+    ctx: &mut Context,
+    path: &Path,
+    identity: &Identity,
+) -> Result<Option<&'a mut Allocation>, Refusal> {
+    let Some(allocation) = allocations.by_tuple_mut(&path.tuple) else {
+        return Err(Refusal::NoAllocation);
+    };
+    if allocation.opening.is_some() {
+        return Ok(None);
     }
+    if allocation.identity != *identity {
+        return Err(Refusal::WrongCredentials);
+    }
+    // A client that reaches the server itself is not the one that a proxy speaks of.
+    if allocation.path.proxied != path.proxied {
+        return Err(Refusal::NoAllocation);
+    }
+    // A client whose proxy uses another port is answered there from now on. Only a request moves
+    // it: data is not signed.
+    if allocation.path.socket != path.socket {
+        allocation.path.socket = path.socket;
+        allocation.announce(ctx, |_| true);
+    }
+    Ok(Some(allocation))
 }
 
-/// USERNAME as the client sent it, cut to a length that no log needs to fear.
-fn claimed_user(message: &Message) -> Option<Arc<str>> {
-    let name = message.get(ATTR_USERNAME).ok()?;
-    let start = &name[..name.len().min(MAX_CLAIMED_USER)];
-    Some(String::from_utf8_lossy(start).into())
-}
-
-/// 420 if the message has a comprehension-required attribute that is neither known everywhere nor
-/// `known` here (S6).
-fn check_understood(message: &Message, known: &[AttrType]) -> Result<(), Refusal> {
-    let types = message.attributes.0.iter().map(|a| a.typ);
-    let mut unknown = types
-        .filter(|typ| !is_understood(*typ) && !known.contains(typ))
-        .peekable();
-    if unknown.peek().is_none() {
-        Ok(())
+/// Bounds an allocation's lifetime by that of its credentials; `Err`: its owner would not be let
+/// in now. A key is good for one realm.
+fn review_owner(
+    allocation: &mut Allocation,
+    ctx: &Context,
+    same_realm: bool,
+) -> Result<(), EndReason> {
+    let (auth, identity) = (&ctx.shared.auth, &allocation.identity);
+    let standing = if same_realm || identity.user.is_none() {
+        auth.standing(ctx.now, identity)
     } else {
-        Err(Refusal::unknown_attributes(unknown))
+        Standing::Revoked
+    };
+    match standing {
+        Standing::Good => {
+            if let Some(left) = auth.time_left(ctx.now, identity) {
+                allocation.expires = allocation.expires.min(ctx.now.mono + left);
+            }
+            Ok(())
+        }
+        Standing::Revoked => Err(EndReason::Revoked),
+        Standing::RunOut => Err(EndReason::CredentialsExpired),
     }
 }

@@ -1,24 +1,24 @@
-//! What the server asks of its driver.
+//! Verdicts on packets, and the outputs that the driver is to do.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-
-use stun::message::Method;
+use std::time::{Duration, Instant};
 
 use super::connections::ConnectionId;
-use super::five_tuple::{FiveTuple, Path, PeerAddr};
+use super::five_tuple::{ClientSocket, FiveTuple, Path, PeerAddr};
+use super::peer_table::Reach;
 use crate::policy::peer_filter::Denied;
 use crate::wire::indication::Header;
+use crate::wire::numbers::Method;
 
 /// Names a relay socket between the server and its driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RelayId(pub u32);
 
-/// What is to be done with a packet from a client.
+/// Verdict on a packet from a client.
 #[derive(Debug)]
 pub enum ClientVerdict<'a> {
-    /// It was a message; outputs may wait in [`Server::poll_output`](super::Server::poll_output).
+    /// The packet was a message; outputs may wait in [`Server::poll_output`](super::Server::poll_output).
     Handled,
     /// Send `payload` from the relay socket.
     ToPeer {
@@ -35,7 +35,7 @@ pub enum ClientVerdict<'a> {
     Drop(DropReason),
 }
 
-/// What is to be done with a packet from a peer.
+/// Verdict on a packet from a peer.
 #[derive(Debug)]
 pub enum PeerVerdict {
     /// Send header, payload and padding to the client.
@@ -176,10 +176,10 @@ pub enum Output {
     },
     /// Close a peer connection and its data connection, whatever has become of them.
     CloseConnection {
-        /// Which.
+        /// The connection's name.
         connection: ConnectionId,
     },
-    /// What comes on the stream of `path` from now on is data for a peer connection: hand it to
+    /// The stream of `path` carries data for a peer connection from now on: hand it to
     /// the worker that has it.
     HandOver {
         /// The stream; no longer a client's.
@@ -191,68 +191,88 @@ pub enum Output {
     },
     /// Close a relay socket.
     CloseRelay {
-        /// Which; the name may be used again afterwards.
+        /// The relay's name, which may be used again afterwards.
         relay: RelayId,
     },
-    /// A channel was bound or its lifetime began anew.
+    /// A channel was bound, or something about it has changed: a lifetime, the client's socket, a
+    /// limit.
     ChannelUp(Channel),
-    /// A channel is gone.
-    ChannelDown(Channel),
+    /// A channel is gone: expired, denied, or its allocation has ended.
+    ChannelDown {
+        /// The relay of [`Channel::relay`].
+        relay: RelayId,
+        /// The number of [`Channel::number`].
+        number: u16,
+    },
     /// Something that operators want to see.
     Event(Event),
 }
 
-/// A channel, for whoever relays its data in place of the server.
+/// A channel, with everything that it takes to relay its data in place of the server. Data that
+/// was relayed so is reported with [`Server::handle_offloaded`](super::Server::handle_offloaded).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Channel {
-    /// The client's side.
-    pub tuple: FiveTuple,
-    /// The peer's side.
+    /// The relay socket; with `number`, the channel's name.
     pub relay: RelayId,
-    /// The number.
+    /// The channel number.
     pub number: u16,
+    /// The client, the server's address that it uses, and the transport between them.
+    pub tuple: FiveTuple,
+    /// The socket that serves the client.
+    pub socket: ClientSocket,
+    /// The relayed transport address as it is bound.
+    pub relayed: SocketAddr,
     /// The peer.
     pub peer: PeerAddr,
+    /// Ports of the peer's address that may be reached: anything but [`Reach::Any`] is decided by
+    /// the server, packet by packet.
+    pub reach: Reach,
+    /// End of the channel: data of the client is relayed until then.
+    pub until: Instant,
+    /// End of the permission: data of the peer is relayed until then; `None`: it has ended.
+    pub permission_until: Option<Instant>,
+    /// Bytes per second that the allocation may carry each way.
+    pub rate: Option<u64>,
 }
 
-/// What happened, for the log.
+/// Event for the log.
 #[derive(Debug)]
 pub enum Event {
     /// An allocation was made.
     Created {
-        /// Which.
+        /// The allocation.
         session: Session,
         /// Its lifetime.
         lifetime: Duration,
     },
     /// A lifetime began anew.
     Refreshed {
-        /// Which.
+        /// The allocation.
         session: Session,
         /// Its lifetime.
         lifetime: Duration,
     },
     /// An allocation is gone.
     Ended {
-        /// Which.
+        /// The allocation.
         session: Session,
         /// Why.
         reason: EndReason,
         /// How long it lived.
         duration: Duration,
-        /// What it carried.
+        /// Data that it carried.
         traffic: Traffic,
     },
     /// A request was refused.
     Refused {
-        /// Who asked.
+        /// The client's side.
         tuple: FiveTuple,
         /// The user name as claimed or proved; not escaped.
         user: Option<Arc<str>>,
         /// Whether the client's address is proven, by a nonce or by the transport. If it is not,
         /// anybody may have sent the request.
         proven: bool,
-        /// What was asked.
+        /// The method of the request.
         method: Method,
         /// The answer.
         code: u16,
@@ -261,18 +281,18 @@ pub enum Event {
     },
     /// A peer was refused; at most one a minute for each reason.
     PeerDenied {
-        /// Who asked.
+        /// The client's side.
         tuple: FiveTuple,
         /// The user.
         user: Option<Arc<str>>,
-        /// What was asked for.
+        /// The peer that the request names.
         peer: PeerAddr,
         /// Why, and which option would allow it.
         denied: Denied,
     },
 }
 
-/// What a log line says of an allocation.
+/// The part of an allocation that log lines tell.
 #[derive(Clone, Debug)]
 pub struct Session {
     /// Unique in this process since the start.
@@ -281,7 +301,7 @@ pub struct Session {
     pub tuple: FiveTuple,
     /// The user, not escaped; none with `no-auth`.
     pub user: Option<Arc<str>>,
-    /// What peers see: the public form.
+    /// The relayed transport address in its public form, as peers see it.
     pub relayed: SocketAddr,
 }
 
@@ -322,6 +342,7 @@ impl EndReason {
 
 /// Packets and payload bytes of one allocation, both ways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Traffic {
     /// Packets that went to peers.
     pub to_peers: u64,
@@ -331,4 +352,17 @@ pub struct Traffic {
     pub to_client: u64,
     /// Their payload bytes.
     pub to_client_bytes: u64,
+}
+
+impl Traffic {
+    /// Counts packets of one direction and their payload bytes.
+    pub(super) fn count(&mut self, to_peer: bool, packets: u64, bytes: u64) {
+        let (all_packets, all_bytes) = if to_peer {
+            (&mut self.to_peers, &mut self.to_peers_bytes)
+        } else {
+            (&mut self.to_client, &mut self.to_client_bytes)
+        };
+        *all_packets += packets;
+        *all_bytes += bytes;
+    }
 }

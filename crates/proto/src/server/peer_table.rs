@@ -1,12 +1,13 @@
-//! Whom one allocation may exchange data with: permissions and channels (RFC 8656 §9, §12).
+//! Permissions and channels of one allocation (RFC 8656 §9, §12).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
 use super::five_tuple::PeerAddr;
+use crate::random::HashKeys;
 
-/// Which ports of a permitted address may be reached.
+/// Ports of a permitted address that may be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// All of them.
@@ -24,7 +25,7 @@ pub enum Reach {
 pub struct Permission {
     /// From then on it is void.
     pub expires: Instant,
-    /// Which ports.
+    /// Ports that may be reached.
     pub reach: Reach,
 }
 
@@ -40,13 +41,20 @@ pub struct Binding {
 }
 
 /// The channels of one allocation, found by number and by peer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Channels {
-    by_number: HashMap<u16, Binding>,
-    by_peer: HashMap<PeerAddr, u16>,
+    by_number: HashMap<u16, Binding, HashKeys>,
+    by_peer: HashMap<PeerAddr, u16, HashKeys>,
 }
 
 impl Channels {
+    fn new(hash_keys: HashKeys) -> Self {
+        Self {
+            by_number: HashMap::with_hasher(hash_keys),
+            by_peer: HashMap::with_hasher(hash_keys),
+        }
+    }
+
     /// The live binding of `number`.
     #[must_use]
     pub fn get(&self, number: u16, now: Instant) -> Option<&Binding> {
@@ -98,7 +106,7 @@ impl Channels {
     }
 }
 
-/// What a packet to a channel has found.
+/// Result of the look-up for a packet to a channel.
 #[derive(Clone, Copy, Debug)]
 struct Outward {
     number: u16,
@@ -107,7 +115,7 @@ struct Outward {
     until: Instant,
 }
 
-/// What a packet from a peer has found.
+/// Result of the look-up for a packet from a peer.
 #[derive(Clone, Copy, Debug)]
 struct Inward {
     peer: PeerAddr,
@@ -120,16 +128,27 @@ struct Inward {
 ///
 /// Nearly every allocation has one peer, so what the last packet found is kept for the next one;
 /// whatever changes the tables forgets it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PeerTable {
     /// By address, ports ignored.
-    permissions: HashMap<IpAddr, Permission>,
+    permissions: HashMap<IpAddr, Permission, HashKeys>,
     channels: Channels,
     outward: Option<Outward>,
     inward: Option<Inward>,
 }
 
 impl PeerTable {
+    /// No permissions and no channels.
+    #[must_use]
+    pub fn new(hash_keys: HashKeys) -> Self {
+        Self {
+            permissions: HashMap::with_hasher(hash_keys),
+            channels: Channels::new(hash_keys),
+            outward: None,
+            inward: None,
+        }
+    }
+
     /// The live permission for `ip`.
     #[must_use]
     pub fn permission(&self, ip: IpAddr, now: Instant) -> Option<&Permission> {
@@ -205,7 +224,7 @@ impl PeerTable {
         Some((outward.peer, outward.reach))
     }
 
-    /// What `peer` may reach, and its channel if it has one; `None`: it has no permission.
+    /// The reach of `peer`, and its channel if it has one; `None`: it has no permission.
     #[must_use]
     pub fn of_peer(&mut self, peer: PeerAddr, now: Instant) -> Option<(Reach, Option<u16>)> {
         let inward = match self.inward {
@@ -243,6 +262,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::random::Random;
 
     const NUMBER: u16 = 0x4001;
 
@@ -252,7 +272,7 @@ mod tests {
 
     /// Permission until second 300, channel until second 600.
     fn table(start: Instant) -> PeerTable {
-        let mut table = PeerTable::default();
+        let mut table = PeerTable::new(Random::new([7; 32]).hash_keys());
         let expires = start + Duration::from_secs(300);
         let reach = Reach::Any;
         table.permit(peer(0).ip(), Permission { expires, reach });

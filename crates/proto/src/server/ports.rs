@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use crate::random;
+use crate::random::Random;
 
 /// How an allocation wants its port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub enum Parity {
     Even,
 }
 
-/// What a relayed transport address relays; a port number is another port for each.
+/// Kind of data that a relayed transport address relays; the two have port numbers of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relayed {
     /// Datagrams.
@@ -57,9 +57,9 @@ impl Bitmap {
 /// The ports of one address.
 #[derive(Debug)]
 struct Ports {
-    /// Those that have a lease.
+    /// Ports that have a lease.
     leased: Bitmap,
-    /// Of those, the ones that a relay socket of ours is bound to.
+    /// Leased ports that a UDP relay socket of ours is bound to.
     udp: Bitmap,
     tcp: Bitmap,
 }
@@ -139,22 +139,27 @@ impl PortPool {
 
     /// Takes a free port on `ip`, or `None`.
     #[must_use]
-    pub fn take(&self, ip: IpAddr, parity: Parity) -> Option<PortLease> {
-        self.search(parity, |port| self.claim(ip, port))
+    pub fn take(&self, ip: IpAddr, parity: Parity, random: &mut Random) -> Option<PortLease> {
+        self.search(parity, random, |port| self.claim(ip, port))
     }
 
     /// Takes an even port N and N + 1 on `ip`, or `None`.
     #[must_use]
-    pub fn take_pair(&self, ip: IpAddr) -> Option<(PortLease, PortLease)> {
-        self.search(Parity::Even, |port| {
+    pub fn take_pair(&self, ip: IpAddr, random: &mut Random) -> Option<(PortLease, PortLease)> {
+        self.search(Parity::Even, random, |port| {
             let even = self.claim(ip, port)?;
             Some((even, self.claim(ip, port.checked_add(1)?)?))
         })
     }
 
-    fn search<T>(&self, parity: Parity, claim: impl Fn(u16) -> Option<T>) -> Option<T> {
+    fn search<T>(
+        &self,
+        parity: Parity,
+        random: &mut Random,
+        claim: impl Fn(u16) -> Option<T>,
+    ) -> Option<T> {
         let count = u32::from(self.max) - u32::from(self.min) + 1;
-        let start = random::below(count);
+        let start = random.below(count);
         (0..count)
             .map(|step| self.min + ((start + step) % count) as u16)
             .filter(|port| parity == Parity::Any || port.is_multiple_of(2))
@@ -192,7 +197,8 @@ impl PortPool {
         ports * self.addresses.len() as u32
     }
 
-    fn claim(&self, ip: IpAddr, port: u16) -> Option<PortLease> {
+    /// Takes this port on `ip`, if it is free and one of the pool's.
+    pub(super) fn claim(&self, ip: IpAddr, port: u16) -> Option<PortLease> {
         if !(self.min..=self.max).contains(&port) {
             return None;
         }
@@ -240,6 +246,10 @@ mod tests {
     use std::collections::HashSet;
     use std::net::Ipv4Addr;
 
+    fn random() -> Random {
+        Random::new([7; 32])
+    }
+
     const IP: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     #[test]
@@ -247,12 +257,12 @@ mod tests {
         let pool = PortPool::new(&[IP], 50_000, 50_199);
         for _ in 0..3 {
             let leases: Vec<_> = (0..200)
-                .map(|_| pool.take(IP, Parity::Any).unwrap())
+                .map(|_| pool.take(IP, Parity::Any, &mut random()).unwrap())
                 .collect();
             let ports: HashSet<_> = leases.iter().map(|lease| lease.addr().port()).collect();
             assert_eq!(ports.len(), 200);
             assert!(ports.iter().all(|port| (50_000..=50_199).contains(port)));
-            assert!(pool.take(IP, Parity::Any).is_none());
+            assert!(pool.take(IP, Parity::Any, &mut random()).is_none());
             assert_eq!(pool.taken(), 200);
             drop(leases);
             assert_eq!(pool.taken(), 0);
@@ -262,8 +272,9 @@ mod tests {
     #[test]
     fn l12_ports_are_random() {
         let pool = PortPool::new(&[IP], 10_000, 60_000);
+        let mut random = random();
         let ports: Vec<_> = (0..20)
-            .map(|_| pool.take(IP, Parity::Any).unwrap())
+            .map(|_| pool.take(IP, Parity::Any, &mut random).unwrap())
             .collect();
         let rising = ports
             .windows(2)
@@ -275,58 +286,82 @@ mod tests {
     #[test]
     fn l7_even_ports_and_pairs() {
         let pool = PortPool::new(&[IP], 50_001, 50_004);
-        let (even, odd) = pool.take_pair(IP).unwrap();
+        let (even, odd) = pool.take_pair(IP, &mut random()).unwrap();
         assert_eq!((even.addr().port(), odd.addr().port()), (50_002, 50_003));
-        assert!(pool.take_pair(IP).is_none(), "50004 has no partner");
+        assert!(
+            pool.take_pair(IP, &mut random()).is_none(),
+            "50004 has no partner"
+        );
         assert_eq!(pool.taken(), 2, "the failed pair leaks nothing");
-        assert_eq!(pool.take(IP, Parity::Even).unwrap().addr().port(), 50_004);
+        assert_eq!(
+            pool.take(IP, Parity::Even, &mut random())
+                .unwrap()
+                .addr()
+                .port(),
+            50_004
+        );
         drop(odd);
-        assert!(pool.take_pair(IP).is_none());
+        assert!(pool.take_pair(IP, &mut random()).is_none());
         assert_eq!(pool.taken(), 1);
     }
 
     #[test]
     fn a_single_port_and_the_end_of_the_range() {
         let pool = PortPool::new(&[IP], 65_535, 65_535);
-        assert!(pool.take_pair(IP).is_none());
-        assert!(pool.take(IP, Parity::Even).is_none());
-        let lease = pool.take(IP, Parity::Any).unwrap();
+        assert!(pool.take_pair(IP, &mut random()).is_none());
+        assert!(pool.take(IP, Parity::Even, &mut random()).is_none());
+        let lease = pool.take(IP, Parity::Any, &mut random()).unwrap();
         assert!(pool.is_taken(lease.addr()));
         assert!(!pool.is_taken(SocketAddr::new(IP, 1)));
         assert!(
-            pool.take(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), Parity::Any)
-                .is_none()
+            pool.take(
+                IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
+                Parity::Any,
+                &mut random()
+            )
+            .is_none()
         );
     }
 
     #[test]
     fn a_renewed_pool_knows_what_is_in_use() {
         let pool = PortPool::new(&[IP], 50_000, 50_001);
-        let old = pool.take(IP, Parity::Even).unwrap();
+        let old = pool.take(IP, Parity::Even, &mut random()).unwrap();
         let other = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
         let renewed = pool.renew(&[other, IP], 49_999, 50_000);
         assert!(renewed.is_taken(old.addr()));
-        assert!(renewed.take(IP, Parity::Even).is_none());
-        assert_eq!(renewed.take(IP, Parity::Any).unwrap().addr().port(), 49_999);
+        assert!(renewed.take(IP, Parity::Even, &mut random()).is_none());
         assert_eq!(
-            renewed.take(other, Parity::Even).unwrap().addr().ip(),
+            renewed
+                .take(IP, Parity::Any, &mut random())
+                .unwrap()
+                .addr()
+                .port(),
+            49_999
+        );
+        assert_eq!(
+            renewed
+                .take(other, Parity::Even, &mut random())
+                .unwrap()
+                .addr()
+                .ip(),
             other
         );
         drop(old);
         assert_eq!(renewed.taken(), 0);
-        assert!(renewed.take(IP, Parity::Even).is_some());
+        assert!(renewed.take(IP, Parity::Even, &mut random()).is_some());
     }
 
     #[test]
     fn an_address_that_comes_back_has_what_was_in_use_there() {
         let pool = PortPool::new(&[IP], 50_000, 50_001);
-        let old = pool.take(IP, Parity::Even).unwrap();
+        let old = pool.take(IP, Parity::Even, &mut random()).unwrap();
         let gone = pool.renew(&[], 50_000, 50_001);
         assert!(!gone.is_taken(old.addr()));
         drop(pool);
         let back = gone.renew(&[], 50_000, 50_001).renew(&[IP], 50_000, 50_001);
         assert!(back.is_taken(old.addr()));
-        assert!(back.take(IP, Parity::Even).is_none());
+        assert!(back.take(IP, Parity::Even, &mut random()).is_none());
 
         drop(old);
         drop(gone);
@@ -344,7 +379,7 @@ mod tests {
                     let pool = &pool;
                     scope.spawn(move || {
                         (0..250)
-                            .map(|_| pool.take(IP, Parity::Any).unwrap())
+                            .map(|_| pool.take(IP, Parity::Any, &mut random()).unwrap())
                             .collect::<Vec<_>>()
                     })
                 })

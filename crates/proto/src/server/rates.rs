@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::settings::Limits;
 use crate::policy::rate::{PrefixLimiter, RateTable};
+use crate::random::Random;
 
 /// Replies per second to a port that a client of one source network names (N3).
 const REDIRECT_RATE: u32 = 50;
@@ -23,7 +24,7 @@ const LONG_NAME_RATE: u32 = 1000;
 /// Time in whose Allocates a user may make them all at once: those of a site that comes back.
 const ALLOCATE_BURST: Duration = Duration::from_secs(10);
 
-/// What all workers count against.
+/// Rates that all workers count against.
 #[derive(Debug)]
 pub struct Rates {
     unproven: Rate<PrefixLimiter>,
@@ -35,7 +36,7 @@ pub struct Rates {
     allocates: Rate<RateTable>,
 }
 
-/// What the sender of a request has shown of its address.
+/// Proof of its address that the sender of a request has given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// Nothing: it may be forged.
@@ -60,8 +61,8 @@ impl Rates {
         }
     }
 
-    /// Makes the tables, so that no packet has to.
-    pub fn begin(&self, now: Instant) {
+    /// Makes the tables that are not there yet; until then nothing is limited.
+    pub fn begin(&self, now: Instant, random: &mut Random) {
         for rate in [
             &self.unproven,
             &self.challenged,
@@ -70,9 +71,11 @@ impl Rates {
             &self.unproven_names,
             &self.proven_names,
         ] {
-            let _ = rate.limiter(now);
+            rate.begin(|per_second| PrefixLimiter::new(per_second, random.hash_keys(), now));
         }
-        let _ = self.allocates(now);
+        self.allocates.begin(|per_second| {
+            RateTable::new(per_second, ALLOCATE_BURST, random.hash_keys(), now)
+        });
     }
 
     /// Whether an error may be sent to `source`, which has not authenticated.
@@ -124,13 +127,8 @@ impl Rates {
     /// Whether `holder` may make another allocation now.
     #[must_use]
     pub fn allow_allocate(&self, now: Instant, holder: &str) -> bool {
-        self.allocates(now)
-            .is_none_or(|table| table.allow(now, holder))
-    }
-
-    fn allocates(&self, now: Instant) -> Option<&RateTable> {
-        self.allocates
-            .table(|per_second| RateTable::new(per_second, ALLOCATE_BURST, now))
+        let table = self.allocates.table.get();
+        table.is_none_or(|table| table.allow(now, holder))
     }
 }
 
@@ -150,25 +148,23 @@ impl<T> Rate<T> {
         }
     }
 
-    /// The table, which `make` makes if it is the first to need it; `None`: there is no limit.
-    fn table(&self, make: impl FnOnce(u32) -> T) -> Option<&T> {
-        let per_second = self.per_second?;
-        Some(self.table.get_or_init(|| make(per_second)))
+    /// Has `make` make the table if there is a limit and no table.
+    fn begin(&self, make: impl FnOnce(u32) -> T) {
+        if let Some(per_second) = self.per_second {
+            let _ = self.table.get_or_init(|| make(per_second));
+        }
     }
 }
 
 impl Rate<PrefixLimiter> {
-    fn limiter(&self, now: Instant) -> Option<&PrefixLimiter> {
-        self.table(|per_second| PrefixLimiter::new(per_second, now))
-    }
-
     fn allow(&self, now: Instant, source: IpAddr) -> bool {
-        self.limiter(now)
+        self.table
+            .get()
             .is_none_or(|limiter| limiter.allow(now, source))
     }
 
     fn sent(&self, now: Instant, source: IpAddr, len: usize, ordinary: usize) {
-        if let Some(limiter) = self.limiter(now) {
+        if let Some(limiter) = self.table.get() {
             limiter.charge_length(now, source, len, ordinary);
         }
     }

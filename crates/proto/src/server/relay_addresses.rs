@@ -1,4 +1,4 @@
-//! Which local addresses relays bind, and what the world calls them.
+//! Local addresses that relays bind, and their public forms.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,7 +6,7 @@ use super::five_tuple::{Family, PeerAddr};
 use super::ports::PortPool;
 use super::settings::RelaySettings;
 use crate::policy::peer_filter::canonical_socket;
-use crate::random;
+use crate::random::Random;
 
 /// The relay addresses, their ports, and `external-ip`.
 #[derive(Debug)]
@@ -77,21 +77,28 @@ impl RelayAddresses {
         self.ips.contains(&ip)
     }
 
+    /// Whether relays bind an address of this family.
+    #[must_use]
+    pub fn has(&self, wanted: Family) -> bool {
+        family(&self.ips, wanted).next().is_some()
+    }
+
     /// The addresses to relay from for a client that reached `server`, the best first: that one if
     /// it is of the family, then those that are as near as it (loopback or not) in an order that
     /// spreads clients over them. Others only where no address is as near. Empty: no such family.
-    pub fn choices(
-        &self,
+    pub fn choices<'a>(
+        &'a self,
         wanted: Family,
         server: IpAddr,
-    ) -> impl Iterator<Item = IpAddr> + use<'_> {
+        random: &mut Random,
+    ) -> impl Iterator<Item = IpAddr> + use<'a> {
         let is_near = move |ip: &IpAddr| ip.is_loopback() == server.is_loopback();
         let any_near = family(&self.ips, wanted).any(|ip| is_near(&ip));
         let usable = move || family(&self.ips, wanted).filter(move |ip| !any_near || is_near(ip));
         let reached = usable().filter(move |ip| *ip == server);
         let count = usable().count();
         let start = if count > 1 {
-            random::below(count as u32) as usize
+            random.below(count as u32) as usize
         } else {
             0
         };
@@ -99,7 +106,7 @@ impl RelayAddresses {
         reached.chain(rest.filter(move |ip| *ip != server))
     }
 
-    /// What the world calls a local transport address.
+    /// The public form of a local transport address.
     #[must_use]
     pub fn public(&self, local: SocketAddr) -> SocketAddr {
         let named = self
@@ -167,7 +174,9 @@ mod tests {
     #[test]
     fn l6_the_address_that_the_client_reached_comes_first() {
         let relay = addresses(&["127.0.0.1", "10.0.0.1", "10.0.0.2", "::1"], &[]);
-        let choices = |family, server| relay.choices(family, ip(server)).collect::<Vec<_>>();
+        let mut random = Random::new([7; 32]);
+        let mut choices =
+            |family, server| -> Vec<_> { relay.choices(family, ip(server), &mut random).collect() };
         let ips = |texts: &[&str]| texts.iter().map(|text| ip(text)).collect::<Vec<_>>();
         assert_eq!(
             choices(Family::V4, "10.0.0.2"),
@@ -176,7 +185,11 @@ mod tests {
         assert_eq!(choices(Family::V4, "127.0.0.1"), ips(&["127.0.0.1"]));
         assert_eq!(choices(Family::V6, "127.0.0.1"), ips(&["::1"]));
         let none = addresses(&["10.0.0.1"], &[]);
-        assert_eq!(none.choices(Family::V6, ip("10.0.0.1")).count(), 0);
+        assert_eq!(
+            none.choices(Family::V6, ip("10.0.0.1"), &mut Random::new([7; 32]))
+                .count(),
+            0
+        );
 
         // Reached elsewhere: both, and each of them first now and then.
         let first: HashSet<_> = (0..200)
@@ -214,7 +227,11 @@ mod tests {
         let relay = addresses(&["10.0.0.1", "10.0.0.2"], &[("203.0.113.1", None)]);
         let lease = relay
             .ports()
-            .take(ip("10.0.0.2"), super::super::ports::Parity::Any)
+            .take(
+                ip("10.0.0.2"),
+                super::super::ports::Parity::Any,
+                &mut Random::new([7; 32]),
+            )
             .unwrap();
         let public = relay.public(lease.addr());
         assert_eq!(public.ip(), ip("203.0.113.1"));

@@ -91,7 +91,7 @@ pub struct RelaySettings {
 /// One `external-ip`: the address that the world sees in place of a local one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExternalIp {
-    /// What clients are told.
+    /// The address that clients are told.
     pub public: IpAddr,
     /// The local address it stands for; `None`: every relay address of the same family.
     pub private: Option<IpAddr>,

@@ -1,4 +1,4 @@
-//! What all workers have in common; touched by requests, not by relayed packets, except for the
+//! State that all workers share; touched by requests, not by relayed packets, except for the
 //! ports of peers that are this server's own.
 
 use std::net::{IpAddr, SocketAddr};
@@ -6,18 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use stun::attributes::ATTR_SOFTWARE;
-use stun::textattrs::TextAttribute;
-
-use super::alternates::Alternates;
-use super::connections::Connections;
 use super::five_tuple::PeerAddr;
+use super::other_addresses::OtherAddresses;
 use super::peer_table::Reach;
 use super::ports::Relayed;
 use super::rates::Rates;
 use super::relay_addresses::RelayAddresses;
-use super::reservations::Reservations;
 use super::settings::{Limits, Listen, Protocol, Settings};
+use super::tokens::{Reservations, WaitingConnections};
 use crate::Now;
 use crate::auth::{Authenticator, Identity};
 
@@ -25,15 +21,16 @@ use crate::policy::account::{Account, Accounts, Holding};
 use crate::policy::peer_filter::{Denied, PeerFilter};
 use crate::policy::quota::Quota;
 use crate::policy::rate::Clock;
+use crate::random::Random;
 
 /// Lifetime of an allocation for which the client asks nothing (RFC 8656 §3.2).
 pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
 
 /// The common parts of all workers' servers.
 pub struct Shared {
-    /// Who may come.
+    /// Users and nonces.
     pub auth: Authenticator,
-    /// Which peers may be reached, relayed addresses of this server aside.
+    /// Peers that may be reached, relayed addresses of this server aside.
     pub filter: PeerFilter,
     /// Allocations by user and in all.
     pub quota: Arc<Quota>,
@@ -42,22 +39,22 @@ pub struct Shared {
     /// Ports set aside.
     pub reservations: Arc<Reservations>,
     /// Peer connections that wait for their clients.
-    pub connections: Arc<Connections>,
+    pub connections: Arc<WaitingConnections>,
     /// TCP allocations are made.
     pub tcp_relay: bool,
-    /// Of the next allocation.
+    /// Serial of the last allocation.
     serials: Arc<AtomicU64>,
-    /// What clients hear while the server drains, IPv4 and IPv6.
+    /// Servers that clients are sent to while this one drains, IPv4 and IPv6.
     pub alternate_servers: Vec<SocketAddr>,
     /// Limits.
     pub limits: Limits,
     /// Rates of replies and requests.
     pub rates: Rates,
-    /// What the time of bytes per second is counted from.
+    /// Start of the time by which bytes per second are counted.
     pub(super) clock: Arc<Clock>,
-    /// What all allocations have together.
+    /// Account of all allocations together.
     pub total: Arc<Account>,
-    /// What those of one user have together.
+    /// Accounts of the users.
     pub accounts: Arc<Accounts>,
     /// Longest lifetime of an allocation.
     pub max_lifetime: Duration,
@@ -68,7 +65,7 @@ pub struct Shared {
     /// Switches.
     pub protocol: Protocol,
     /// The sockets of `rfc5780`; `None`: it is off.
-    pub alternates: Option<Alternates>,
+    pub other_addresses: Option<OtherAddresses>,
 }
 
 impl Shared {
@@ -141,14 +138,14 @@ impl Shared {
             channel_lifetime: settings.lifetimes.channel,
             permission_lifetime: settings.lifetimes.permission,
             protocol: settings.protocol.clone(),
-            alternates: None,
+            other_addresses: None,
         }
     }
 
     /// Has the time of all rates begin, unless it has.
-    pub fn begin(&self, now: Now) {
+    pub fn begin(&self, now: Now, random: &mut Random) {
         self.clock.begin(now.mono);
-        self.rates.begin(now.mono);
+        self.rates.begin(now.mono, random);
     }
 
     /// A new allocation's share of what its user and all have.
@@ -168,8 +165,8 @@ impl Shared {
     /// Takes the addresses that the listening sockets are bound to, in the order of their numbers,
     /// for clients that find out their NAT by them, if `listen` wants that.
     #[must_use]
-    pub fn with_alternates(mut self, listen: &Listen, bound: &[SocketAddr]) -> Self {
-        self.alternates = Alternates::new(listen, bound);
+    pub fn with_other_addresses(mut self, listen: &Listen, bound: &[SocketAddr]) -> Self {
+        self.other_addresses = OtherAddresses::new(listen, bound);
         self
     }
 
@@ -223,13 +220,6 @@ impl Shared {
             Reach::Guarded => Denied::NEVER,
             Reach::Any | Reach::RelayedOnly => Denied::NOT_RELAYED,
         }
-    }
-
-    /// The SOFTWARE attribute, if it is sent.
-    #[must_use]
-    pub fn software(&self) -> Option<TextAttribute> {
-        let text = self.protocol.software.clone()?;
-        Some(TextAttribute::new(ATTR_SOFTWARE, text))
     }
 
     /// The lifetime that is granted (L10): `max(default, min(requested, max))`, but no longer than

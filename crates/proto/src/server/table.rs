@@ -7,15 +7,25 @@ use slab::Slab;
 use super::allocation::Allocation;
 use super::five_tuple::{FiveTuple, Path};
 use super::output::RelayId;
+use crate::random::HashKeys;
 
 /// Both lookups are O(1); the hash is keyed, because clients choose their ports.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Allocations {
     slab: Slab<Allocation>,
-    by_tuple: HashMap<FiveTuple, RelayId>,
+    by_tuple: HashMap<FiveTuple, RelayId, HashKeys>,
 }
 
 impl Allocations {
+    /// No allocations.
+    #[must_use]
+    pub fn new(hash_keys: HashKeys) -> Self {
+        Self {
+            slab: Slab::new(),
+            by_tuple: HashMap::with_hasher(hash_keys),
+        }
+    }
+
     /// Adds what `make` makes of the name it gets.
     pub fn insert(
         &mut self,
@@ -53,6 +63,13 @@ impl Allocations {
     #[must_use]
     pub fn by_tuple_mut(&mut self, tuple: &FiveTuple) -> Option<&mut Allocation> {
         self.slab.get_mut(self.by_tuple.get(tuple)?.0 as usize)
+    }
+
+    /// The allocation whose client comes by `path`.
+    #[must_use]
+    pub fn by_path(&self, path: &Path) -> Option<&Allocation> {
+        self.by_tuple(&path.tuple)
+            .filter(|allocation| allocation.path.socket == path.socket)
     }
 
     /// The allocation of the client whose way to the server is `path`. A proxy says which client a

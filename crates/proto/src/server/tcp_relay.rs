@@ -1,329 +1,200 @@
 //! TCP allocations: connections between relayed transport addresses and peers (RFC 6062 §5).
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use stun::agent::TransactionId;
-use stun::attributes::{ATTR_CONNECTION_ID, RawAttribute};
-use stun::message::{
-    CLASS_INDICATION, METHOD_CONNECTION_ATTEMPT, Message, MessageType, Setter as _,
-};
-use turn::proto::peeraddr::PeerAddress;
-
-use super::Server;
 use super::allocation::Allocation;
-use super::connections::ConnectionId;
+use super::connections::{ConnectionId, PeerConnection, State};
+use super::context::Context;
 use super::deadlines::Subject;
 use super::five_tuple::PeerAddr;
-use super::output::{Output, RelayId};
+use super::output::Output;
 use super::ports::Relayed;
 use super::refusal::Refusal;
-use crate::Now;
-use crate::policy::peer_filter::canonical_socket;
-use crate::random;
-use crate::wire::message::{Head, Reply};
+use crate::wire::message::Head;
+use crate::wire::numbers::TransactionId;
+use crate::wire::response::{Success, encode_connection_attempt};
 
-/// How long a peer may take to answer, and then the client to come for it (§5.2, §5.3).
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Time that a peer has to answer, and then the client to come for the connection (§5.2, §5.3).
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One connection with a peer.
-#[derive(Debug)]
-pub struct PeerConnection {
-    /// The peer.
-    pub peer: PeerAddr,
+/// Begins a connection for a Connect request, which is answered when the peer has.
+pub(super) fn begin(
+    allocation: &mut Allocation,
+    ctx: &mut Context,
+    peer: PeerAddr,
+    head: &Head,
+) -> Result<(), Refusal> {
+    let connection =
+        add(allocation, ctx, peer, State::Connecting(*head)).ok_or(Refusal::MaxPeerConnections)?;
+    ctx.outputs.push_back(Output::Connect {
+        connection,
+        from: allocation.lease.addr(),
+        to: peer,
+    });
+    Ok(())
+}
+
+fn add(
+    allocation: &mut Allocation,
+    ctx: &mut Context,
+    peer: PeerAddr,
     state: State,
-    deadline: Option<Instant>,
+) -> Option<ConnectionId> {
+    let connections = allocation.tcp.as_mut()?;
+    if connections.len() >= ctx.shared.limits.peer_connections {
+        return None;
+    }
+    let deadline = ctx.now.mono + CONNECT_TIMEOUT;
+    let waiting = &ctx.shared.connections;
+    let connection = waiting.put(ctx.worker, &allocation.identity, &mut ctx.random);
+    let added = PeerConnection {
+        peer,
+        state,
+        deadline: Some(deadline),
+    };
+    connections.insert(connection, added);
+    ctx.connections.insert(connection, allocation.relay);
+    ctx.deadlines.arm(deadline, Subject::Connection(connection));
+    Some(connection)
 }
 
-#[derive(Debug)]
-enum State {
-    /// The Connect request that it answers.
-    Connecting(Head),
-    /// No data connection has come for it.
-    Waiting,
-    /// Data flows.
-    Joined,
+/// Takes the outcome of an [`Output::Connect`].
+pub(super) fn connected(
+    allocation: &mut Allocation,
+    ctx: &mut Context,
+    connection: ConnectionId,
+    connected: bool,
+) {
+    let Some(state) = peer_connection(allocation, connection) else {
+        return;
+    };
+    let State::Connecting(head) = state.state else {
+        return;
+    };
+    if !connected {
+        return fail(allocation, ctx, connection, &head);
+    }
+    let deadline = ctx.now.mono + CONNECT_TIMEOUT;
+    state.state = State::Waiting;
+    if let Some(before) = state.deadline.replace(deadline) {
+        ctx.deadlines
+            .disarm(before, Subject::Connection(connection));
+    }
+    ctx.deadlines.arm(deadline, Subject::Connection(connection));
+    let success = Success::Connect {
+        connection: connection.0,
+    };
+    let key = allocation.identity.key.as_ref();
+    ctx.send_success(&allocation.path, &head, key, &success);
 }
 
-/// The peer connections of one TCP allocation.
-pub type PeerConnections = HashMap<ConnectionId, PeerConnection>;
+fn fail(allocation: &mut Allocation, ctx: &mut Context, connection: ConnectionId, head: &Head) {
+    let (path, identity) = (&allocation.path, &allocation.identity);
+    ctx.refuse(path, head, identity, &Refusal::ConnectionFailed);
+    close(allocation, ctx, connection);
+}
 
-impl Server {
-    /// Begins a connection for a Connect request, which is answered when it is there.
-    pub(super) fn begin_connection(
-        &mut self,
-        now: Now,
-        relay: RelayId,
-        peer: PeerAddr,
-        head: &Head,
-    ) -> Result<(), Refusal> {
-        let state = State::Connecting(*head);
-        let connection = self
-            .add_connection(now, relay, peer, state)
-            .ok_or(Refusal::no_capacity("max-peer-connections reached"))?;
-        if let Some(allocation) = self.allocations.get_mut(relay) {
-            let from = allocation.lease.addr();
-            self.outputs.push_back(Output::Connect {
-                connection,
-                from,
-                to: peer,
-            });
-        }
-        Ok(())
+/// Takes a connection that a peer has made; `None`: it is to be closed at once.
+pub(super) fn inbound(
+    allocation: &mut Allocation,
+    ctx: &mut Context,
+    peer: PeerAddr,
+) -> Option<ConnectionId> {
+    let permission = allocation.peers.permission(peer.ip(), ctx.now.mono)?;
+    if !ctx.shared.reaches(permission.reach, peer, Relayed::Tcp) {
+        return None;
     }
+    let connection = add(allocation, ctx, peer, State::Waiting)?;
+    let named = ctx.shared.relays.public(peer.0);
+    let mut message = Vec::new();
+    let id = TransactionId(ctx.random.bytes());
+    encode_connection_attempt(id, connection.0, named, &mut message);
+    ctx.outputs.push_back(Output::Transmit {
+        path: allocation.path,
+        message,
+    });
+    Some(connection)
+}
 
-    fn add_connection(
-        &mut self,
-        now: Now,
-        relay: RelayId,
-        peer: PeerAddr,
-        state: State,
-    ) -> Option<ConnectionId> {
-        let allocation = self.allocations.get_mut(relay)?;
-        let connections = allocation.tcp.as_mut()?;
-        if connections.len() >= self.shared.limits.peer_connections {
-            return None;
-        }
-        let deadline = now.mono + PATIENCE;
-        let connection = self
-            .shared
-            .connections
-            .put(self.worker, &allocation.identity);
-        connections.insert(
-            connection,
-            PeerConnection {
-                peer,
-                state,
-                deadline: Some(deadline),
-            },
-        );
-        self.connections.insert(connection, relay);
-        self.deadlines
-            .arm(deadline, Subject::Connection(connection));
-        Some(connection)
+/// Takes the client's data connection; `false`: the peer connection is gone.
+pub(super) fn joined(
+    allocation: &mut Allocation,
+    ctx: &mut Context,
+    connection: ConnectionId,
+) -> bool {
+    let Some(state) = peer_connection(allocation, connection) else {
+        return false;
+    };
+    state.state = State::Joined;
+    if let Some(deadline) = state.deadline.take() {
+        ctx.deadlines
+            .disarm(deadline, Subject::Connection(connection));
     }
+    true
+}
 
-    /// Takes the outcome of an [`Output::Connect`].
-    pub fn handle_connected(&mut self, now: Now, connection: ConnectionId, connected: bool) {
-        let Some(state) = self.peer_connection(connection) else {
-            return;
-        };
-        let State::Connecting(head) = state.state else {
-            return;
-        };
-        if !connected {
-            return self.connect_failed(connection, &head);
-        }
-        let before = state.deadline;
-        let deadline = now.mono + PATIENCE;
-        state.state = State::Waiting;
-        state.deadline = Some(deadline);
-        if let Some(before) = before {
-            self.deadlines
-                .disarm(before, Subject::Connection(connection));
-        }
-        self.deadlines
-            .arm(deadline, Subject::Connection(connection));
-        let reply = Reply::success(&head).with(&id_attribute(connection));
-        self.answer(connection, reply);
-    }
-
-    fn connect_failed(&mut self, connection: ConnectionId, head: &Head) {
-        let refusal = Refusal::connection_failed();
-        if let Some(allocation) = self.allocation_of(connection) {
-            let (path, identity) = (allocation.path, allocation.identity.clone());
-            self.refuse(&path, head, &identity, &refusal);
-        }
-        self.drop_connection(connection);
-    }
-
-    fn answer(&mut self, connection: ConnectionId, reply: Reply) {
-        if let Some(allocation) = self.allocation_of(connection) {
-            let (path, identity) = (allocation.path, allocation.identity.clone());
-            self.transmit(&path, reply, &identity);
-        }
-    }
-
-    /// Takes a connection that a peer has made to a relayed transport address; `None`: it is to
-    /// be closed at once (T4).
-    pub fn handle_inbound(
-        &mut self,
-        now: Now,
-        relay: RelayId,
-        source: SocketAddr,
-    ) -> Option<ConnectionId> {
-        self.handle_timeout(now);
-        let peer = PeerAddr(canonical_socket(source));
-        let allocation = self.allocations.get_mut(relay)?;
-        let permission = allocation.peers.permission(peer.ip(), now.mono)?;
-        if !self.shared.reaches(permission.reach, peer, Relayed::Tcp) {
-            return None;
-        }
-        let path = allocation.path;
-        let connection = self.add_connection(now, relay, peer, State::Waiting)?;
-        let named = self.shared.relays.public(peer.0);
-        let mut message = Message::new();
-        message.transaction_id = TransactionId(random::bytes());
-        message.typ = MessageType::new(METHOD_CONNECTION_ATTEMPT, CLASS_INDICATION);
-        message.write_header();
-        let peer = PeerAddress {
-            ip: named.ip(),
-            port: named.port(),
-        };
-        let added = id_attribute(connection)
-            .add_to(&mut message)
-            .and_then(|()| peer.add_to(&mut message));
-        debug_assert!(added.is_ok(), "{added:?}");
-        self.outputs.push_back(Output::Transmit {
-            path,
-            message: message.raw,
-        });
-        Some(connection)
-    }
-
-    /// A client's data connection has come to this worker, which has the peer connection; `false`
-    /// when that is gone.
-    pub fn handle_joined(&mut self, connection: ConnectionId) -> bool {
-        let Some(state) = self.peer_connection(connection) else {
-            return false;
-        };
-        state.state = State::Joined;
-        if let Some(deadline) = state.deadline.take() {
-            self.deadlines
-                .disarm(deadline, Subject::Connection(connection));
-        }
-        true
-    }
-
-    /// Whether the limits let more bytes pass now.
-    ///
-    /// # Errors
-    /// When to ask again.
-    pub fn may_carry(
-        &mut self,
-        now: Now,
-        connection: ConnectionId,
-        to_peer: bool,
-    ) -> Result<(), Instant> {
-        let relay = self.connections.get(&connection);
-        let allocation = relay.and_then(|relay| self.allocations.get_mut(*relay));
-        let again = allocation.and_then(|a| self.shared.carries_again(now, a, to_peer));
-        again.map_or(Ok(()), Err)
-    }
-
-    /// Counts `len` bytes that are relayed.
-    pub fn handle_connection_data(
-        &mut self,
-        now: Now,
-        connection: ConnectionId,
-        to_peer: bool,
-        len: usize,
-    ) {
-        let relay = self.connections.get(&connection);
-        let Some(allocation) = relay.and_then(|relay| self.allocations.get_mut(*relay)) else {
-            return;
-        };
-        let len = len as u64;
-        self.shared.carried(now, allocation, to_peer, len);
-        let traffic = &mut allocation.traffic;
-        let (packets, bytes) = if to_peer {
-            (&mut traffic.to_peers, &mut traffic.to_peers_bytes)
-        } else {
-            (&mut traffic.to_client, &mut traffic.to_client_bytes)
-        };
-        *packets += 1;
-        *bytes += len;
-    }
-
-    /// One of the two sides has closed.
-    pub fn handle_connection_closed(&mut self, connection: ConnectionId) {
-        self.drop_connection(connection);
-    }
-
-    /// The peer, or the client, has not come in time.
-    pub(super) fn connection_due(&mut self, connection: ConnectionId) {
-        let Some(state) = self.peer_connection(connection) else {
-            return;
-        };
-        state.deadline = None;
-        if !matches!(state.state, State::Joined) {
-            self.end_connection(connection);
-        }
-    }
-
-    /// Closes a connection; a client that waits for it hears that it failed.
-    fn end_connection(&mut self, connection: ConnectionId) {
-        match self.peer_connection(connection).map(|state| &state.state) {
-            Some(State::Connecting(head)) => {
-                let head = *head;
-                self.connect_failed(connection, &head);
-            }
-            _ => self.drop_connection(connection),
-        }
-    }
-
-    /// Closes the connections with peers that the settings no longer allow.
-    pub(super) fn review_connections(&mut self, relay: RelayId) {
-        let Some(allocation) = self.allocations.get_mut(relay) else {
-            return;
-        };
-        let shared = &self.shared;
-        let allowed = |peer: PeerAddr| {
-            let reach = shared.reach(peer.ip());
-            reach.is_ok_and(|reach| shared.reaches(reach, peer, Relayed::Tcp))
-        };
-        let connections = allocation.tcp.iter().flat_map(|all| all.iter());
-        let denied: Vec<_> = connections
-            .filter(|(_, state)| !allowed(state.peer))
-            .map(|(connection, _)| *connection)
-            .collect();
-        for connection in denied {
-            self.end_connection(connection);
-        }
-    }
-
-    fn allocation_of(&mut self, connection: ConnectionId) -> Option<&mut Allocation> {
-        let relay = *self.connections.get(&connection)?;
-        self.allocations.get_mut(relay)
-    }
-
-    fn peer_connection(&mut self, connection: ConnectionId) -> Option<&mut PeerConnection> {
-        let allocation = self.allocation_of(connection)?;
-        allocation.tcp.as_mut()?.get_mut(&connection)
-    }
-
-    fn drop_connection(&mut self, connection: ConnectionId) {
-        let Some(relay) = self.connections.get(&connection) else {
-            return;
-        };
-        let state = self
-            .allocations
-            .get_mut(*relay)
-            .and_then(|allocation| allocation.tcp.as_mut()?.remove(&connection));
-        if let Some(state) = state {
-            self.forget_connection(connection, &state);
-        }
-    }
-
-    /// Frees what is kept of a connection outside of its allocation.
-    pub(super) fn forget_connection(&mut self, connection: ConnectionId, state: &PeerConnection) {
-        self.connections.remove(&connection);
-        self.shared.connections.remove(connection);
-        if let Some(deadline) = state.deadline {
-            self.deadlines
-                .disarm(deadline, Subject::Connection(connection));
-        }
-        self.outputs
-            .push_back(Output::CloseConnection { connection });
+/// Ends a connection for which the peer, or the client, has not come in time.
+pub(super) fn due(allocation: &mut Allocation, ctx: &mut Context, connection: ConnectionId) {
+    let Some(state) = peer_connection(allocation, connection) else {
+        return;
+    };
+    state.deadline = None;
+    if !matches!(state.state, State::Joined) {
+        end(allocation, ctx, connection);
     }
 }
 
-/// CONNECTION-ID (RFC 6062 §6.2.1).
-fn id_attribute(ConnectionId(id): ConnectionId) -> RawAttribute {
-    RawAttribute {
-        typ: ATTR_CONNECTION_ID,
-        length: 4,
-        value: id.to_be_bytes().to_vec(),
+/// Closes a connection; a client that waits for it hears that it failed.
+fn end(allocation: &mut Allocation, ctx: &mut Context, connection: ConnectionId) {
+    match peer_connection(allocation, connection).map(|state| &state.state) {
+        Some(State::Connecting(head)) => {
+            let head = *head;
+            fail(allocation, ctx, connection, &head);
+        }
+        _ => close(allocation, ctx, connection),
     }
+}
+
+/// Closes the connections with peers that the settings no longer allow.
+pub(super) fn review(allocation: &mut Allocation, ctx: &mut Context) {
+    let shared = &ctx.shared;
+    let allowed = |peer: PeerAddr| {
+        let reach = shared.reach(peer.ip());
+        reach.is_ok_and(|reach| shared.reaches(reach, peer, Relayed::Tcp))
+    };
+    let connections = allocation.tcp.iter().flat_map(|all| all.iter());
+    let denied: Vec<_> = connections
+        .filter(|(_, state)| !allowed(state.peer))
+        .map(|(connection, _)| *connection)
+        .collect();
+    for connection in denied {
+        end(allocation, ctx, connection);
+    }
+}
+
+/// Closes a connection without a word.
+pub(super) fn close(allocation: &mut Allocation, ctx: &mut Context, connection: ConnectionId) {
+    let connections = allocation.tcp.as_mut();
+    if let Some(state) = connections.and_then(|connections| connections.remove(&connection)) {
+        forget(ctx, connection, &state);
+    }
+}
+
+/// Frees everything about a connection that is kept outside of its allocation.
+pub(super) fn forget(ctx: &mut Context, connection: ConnectionId, state: &PeerConnection) {
+    ctx.connections.remove(&connection);
+    ctx.shared.connections.remove(connection);
+    if let Some(deadline) = state.deadline {
+        ctx.deadlines
+            .disarm(deadline, Subject::Connection(connection));
+    }
+    ctx.outputs
+        .push_back(Output::CloseConnection { connection });
+}
+
+fn peer_connection(
+    allocation: &mut Allocation,
+    connection: ConnectionId,
+) -> Option<&mut PeerConnection> {
+    allocation.tcp.as_mut()?.get_mut(&connection)
 }

@@ -2,8 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use stun::agent::TransactionId;
-use stun::message::MAGIC_COOKIE;
+use super::numbers::{MAGIC_COOKIE, TransactionId};
 
 /// The longest encoded address: family, port, 16 bytes.
 pub const MAX_LEN: usize = 20;
@@ -103,11 +102,9 @@ mod tests {
         ] {
             let addr: SocketAddr = text.parse().unwrap();
             let mut value = [0; MAX_LEN];
-            let len = encode_xor(addr, &message.transaction_id, &mut value);
-            assert_eq!(
-                decode_xor(&value[..len], &message.transaction_id),
-                Some(addr)
-            );
+            let id = TransactionId(message.transaction_id.0);
+            let len = encode_xor(addr, &id, &mut value);
+            assert_eq!(decode_xor(&value[..len], &id), Some(addr));
 
             let mut theirs = message.clone();
             stun::xoraddr::XorMappedAddress {

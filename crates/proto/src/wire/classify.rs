@@ -1,4 +1,4 @@
-//! What a datagram or a stream's next frame is, told by its first byte (RFC 7983 §7, RFC 8656 §12).
+//! Class of a datagram or of a stream's next frame, told by its first byte (RFC 7983 §7, RFC 8656 §12).
 
 /// The protocol that a first byte announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

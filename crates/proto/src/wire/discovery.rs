@@ -1,11 +1,4 @@
-//! The attributes of NAT behaviour discovery (RFC 5780 §7).
-
-use std::net::SocketAddr;
-
-use stun::attributes::{ATTR_CHANGE_REQUEST, ATTR_PADDING, ATTR_RESPONSE_PORT, AttrType};
-use stun::message::{Getter, Message, Setter};
-
-use super::address;
+//! Values of the attributes of NAT behaviour discovery (RFC 5780 §7).
 
 /// CHANGE-REQUEST (RFC 5780 §7.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -30,6 +23,14 @@ impl ChangeRequest {
         })
     }
 
+    /// The attribute's value.
+    #[must_use]
+    pub fn encode(self) -> [u8; 4] {
+        let ip = if self.ip { Self::IP } else { 0 };
+        let port = if self.port { Self::PORT } else { 0 };
+        (ip | port).to_be_bytes()
+    }
+
     /// Whether nothing is to be changed.
     #[must_use]
     pub fn is_none(self) -> bool {
@@ -37,80 +38,69 @@ impl ChangeRequest {
     }
 }
 
-impl Setter for ChangeRequest {
-    fn add_to(&self, message: &mut Message) -> Result<(), stun::Error> {
-        let ip = if self.ip { Self::IP } else { 0 };
-        let port = if self.port { Self::PORT } else { 0 };
-        message.add(ATTR_CHANGE_REQUEST, &(ip | port).to_be_bytes());
-        Ok(())
-    }
-}
-
-impl Getter for ChangeRequest {
-    fn get_from(&mut self, message: &Message) -> Result<(), stun::Error> {
-        *self = Self::decode(&message.get(ATTR_CHANGE_REQUEST)?)
-            .ok_or(stun::Error::ErrAttributeSizeInvalid)?;
-        Ok(())
-    }
-}
-
 /// RESPONSE-PORT (RFC 5780 §7.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResponsePort(pub u16);
 
-impl Setter for ResponsePort {
-    fn add_to(&self, message: &mut Message) -> Result<(), stun::Error> {
+impl ResponsePort {
+    /// Reads the attribute's value: two bytes, with the RFC's padding counted in the length or
+    /// not. `None` for any other length, and for port 0.
+    #[must_use]
+    pub fn decode(value: &[u8]) -> Option<Self> {
+        match *value {
+            [0, 0] | [0, 0, _, _] => None,
+            [high, low] | [high, low, _, _] => Some(Self(u16::from_be_bytes([high, low]))),
+            _ => None,
+        }
+    }
+
+    /// The attribute's value.
+    #[must_use]
+    pub fn encode(self) -> [u8; 4] {
         let [high, low] = self.0.to_be_bytes();
-        message.add(ATTR_RESPONSE_PORT, &[high, low, 0, 0]);
-        Ok(())
+        [high, low, 0, 0]
     }
 }
 
-impl Getter for ResponsePort {
-    /// Takes the two bytes with the RFC's padding counted in the length or not.
-    fn get_from(&mut self, message: &Message) -> Result<(), stun::Error> {
-        self.0 = match message.get(ATTR_RESPONSE_PORT)?[..] {
-            [0, 0] | [0, 0, _, _] => return Err(stun::Error::ErrAttributeSizeInvalid),
-            [high, low] | [high, low, _, _] => u16::from_be_bytes([high, low]),
-            _ => return Err(stun::Error::ErrAttributeSizeInvalid),
-        };
-        Ok(())
+/// The tests ask with the `stun` crate, which has no such attributes.
+#[cfg(test)]
+mod setters {
+    use stun::attributes::{ATTR_CHANGE_REQUEST, ATTR_PADDING, ATTR_RESPONSE_PORT};
+    use stun::message::{Message, Setter};
+
+    use super::{ChangeRequest, ResponsePort};
+
+    /// PADDING of so many zero bytes (RFC 5780 §7.6).
+    pub(crate) struct Padding(pub(crate) u16);
+
+    impl Setter for Padding {
+        fn add_to(&self, message: &mut Message) -> Result<(), stun::Error> {
+            message.add(ATTR_PADDING, &vec![0; usize::from(self.0)]);
+            Ok(())
+        }
     }
-}
 
-/// PADDING of so many zero bytes (RFC 5780 §7.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Padding(pub u16);
-
-impl Setter for Padding {
-    fn add_to(&self, message: &mut Message) -> Result<(), stun::Error> {
-        message.add(ATTR_PADDING, &vec![0; usize::from(self.0)]);
-        Ok(())
+    impl Setter for ChangeRequest {
+        fn add_to(&self, message: &mut Message) -> Result<(), stun::Error> {
+            message.add(ATTR_CHANGE_REQUEST, &self.encode());
+            Ok(())
+        }
     }
-}
 
-/// An attribute that holds an address without XOR: MAPPED-ADDRESS and its like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlainAddress(pub AttrType, pub SocketAddr);
-
-impl Setter for PlainAddress {
-    fn add_to(&self, message: &mut Message) -> Result<(), stun::Error> {
-        let mut value = [0; address::MAX_LEN];
-        let len = address::encode_plain(self.1, &mut value);
-        message.add(self.0, &value[..len]);
-        Ok(())
+    impl Setter for ResponsePort {
+        fn add_to(&self, message: &mut Message) -> Result<(), stun::Error> {
+            message.add(ATTR_RESPONSE_PORT, &self.encode());
+            Ok(())
+        }
     }
 }
 
 #[cfg(test)]
+pub(crate) use setters::Padding;
+
+#[cfg(test)]
 mod tests {
     use super::*;
-
-    fn with(setter: &dyn Setter) -> Message {
-        let mut message = Message::new();
-        setter.add_to(&mut message).unwrap();
-        message
-    }
 
     #[test]
     fn n2_change_request_bits() {
@@ -120,29 +110,21 @@ mod tests {
             (false, true, [0, 0, 0, 2]),
             (true, true, [0, 0, 0, 6]),
         ] {
-            let message = with(&ChangeRequest { ip, port });
-            assert_eq!(message.get(ATTR_CHANGE_REQUEST).unwrap(), value);
-            let mut read = ChangeRequest::default();
-            read.get_from(&message).unwrap();
-            assert_eq!(read, ChangeRequest { ip, port });
+            let change = ChangeRequest { ip, port };
+            assert_eq!(change.encode(), value);
+            assert_eq!(ChangeRequest::decode(&value), Some(change));
         }
         assert_eq!(ChangeRequest::decode(&[0, 0, 6]), None);
     }
 
     #[test]
     fn n3_response_port_in_both_lengths() {
-        let read = |value: &[u8]| {
-            let mut message = Message::new();
-            message.add(ATTR_RESPONSE_PORT, value);
-            let mut port = ResponsePort::default();
-            port.get_from(&message).is_ok().then_some(port.0)
-        };
+        let read = |value: &[u8]| ResponsePort::decode(value).map(|port| port.0);
         assert_eq!(read(&[0x12, 0x34]), Some(0x1234));
         assert_eq!(read(&[0x12, 0x34, 0, 0]), Some(0x1234));
         assert_eq!(read(&[0, 0, 0, 0]), None);
         assert_eq!(read(&[1]), None);
         assert_eq!(read(&[]), None);
-        let message = with(&ResponsePort(0x1234));
-        assert_eq!(message.get(ATTR_RESPONSE_PORT).unwrap(), [0x12, 0x34, 0, 0]);
+        assert_eq!(ResponsePort(0x1234).encode(), [0x12, 0x34, 0, 0]);
     }
 }

@@ -55,7 +55,7 @@ impl<'a> ClientHello<'a> {
         &self.start[2..SESSION_ID]
     }
 
-    /// What the cookie vouches for: version, random and session id. Some clients change the rest
+    /// The part that the cookie vouches for: version, random and session id. Some clients change the rest
     /// when they repeat their hello, though RFC 6347 §4.2.1 has them repeat it as it was.
     #[must_use]
     pub fn parameters(&self) -> &'a [u8] {

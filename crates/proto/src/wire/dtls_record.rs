@@ -138,7 +138,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// What the messages of a handshake record are, if all of them are of one kind.
+/// Kind of the messages of a handshake record, if all of them are of one.
 fn handshake(mut payload: &[u8]) -> Option<Clear> {
     let mut found = None;
     while !payload.is_empty() {

@@ -1,14 +1,13 @@
 //! Where one message ends and the next begins on a stream (RFC 8489 §6.2.2, RFC 8656 §12.5).
 
-use stun::message::{MAGIC_COOKIE, MESSAGE_HEADER_SIZE};
-
 use super::channel_data::HEADER_LEN;
 use super::classify::{Class, classify_with};
+use super::numbers::{MAGIC_COOKIE, MESSAGE_HEADER_LEN};
 
 /// The longest frame there is: a STUN message of 65,532 bytes behind its header.
-pub const MAX_FRAME: usize = MESSAGE_HEADER_SIZE + 65_532;
+pub const MAX_FRAME: usize = MESSAGE_HEADER_LEN + 65_532;
 
-/// What the bytes that have come so far begin with.
+/// Reading of the bytes that have come so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next<'a> {
     /// A whole frame.
@@ -24,7 +23,7 @@ pub enum Next<'a> {
     Broken,
 }
 
-/// Which frames a stream may carry.
+/// Frames that a stream may carry.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// The longest frame, padding included.
@@ -63,7 +62,7 @@ pub fn next<'a>(bytes: &'a [u8], rules: &Rules) -> Next<'a> {
         return Next::Partial;
     };
     let header = if class == Class::Stun {
-        MESSAGE_HEADER_SIZE
+        MESSAGE_HEADER_LEN
     } else {
         HEADER_LEN
     };

@@ -2,19 +2,12 @@
 
 use std::net::SocketAddr;
 
-use stun::agent::TransactionId;
-use stun::attributes::{
-    ATTR_DATA, ATTR_DONT_FRAGMENT, ATTR_FINGERPRINT, ATTR_MESSAGE_INTEGRITY, ATTR_XOR_PEER_ADDRESS,
-    AttrType,
-};
-use stun::message::{
-    ATTRIBUTE_HEADER_SIZE, CLASS_INDICATION, MAGIC_COOKIE, MESSAGE_HEADER_SIZE, METHOD_DATA,
-    METHOD_SEND, MessageType,
-};
-
 use super::address;
-use super::attributes::is_understood;
 use super::message::{attributes, fingerprint_matches, frame};
+use super::numbers::{
+    ATTRIBUTE_HEADER_LEN, AttributeType, Class, MAGIC_COOKIE, MESSAGE_HEADER_LEN, MessageType,
+    Method, TransactionId,
+};
 
 /// A Send indication (RFC 8656 §11.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +23,7 @@ pub struct Send<'a> {
 /// Whether `datagram` begins as a Send indication does.
 #[must_use]
 pub fn is_send(datagram: &[u8]) -> bool {
-    const SEND: MessageType = MessageType {
-        method: METHOD_SEND,
-        class: CLASS_INDICATION,
-    };
+    const SEND: MessageType = MessageType::new(Method::SEND, Class::Indication);
     datagram
         .first_chunk()
         .is_some_and(|typ| u16::from_be_bytes(*typ) == SEND.value())
@@ -44,7 +34,7 @@ pub fn is_send(datagram: &[u8]) -> bool {
 #[must_use]
 pub fn parse_send(datagram: &[u8]) -> Option<Send<'_>> {
     let frame = frame(datagram).ok()?;
-    let id = TransactionId(frame[8..MESSAGE_HEADER_SIZE].try_into().ok()?);
+    let id = TransactionId(frame[8..MESSAGE_HEADER_LEN].try_into().ok()?);
     let (mut peer, mut data, mut dont_fragment) = (None, None, false);
     let (mut after_integrity, mut after_fingerprint) = (false, false);
     for attribute in attributes(frame) {
@@ -53,14 +43,14 @@ pub fn parse_send(datagram: &[u8]) -> Option<Send<'_>> {
             return None;
         }
         match typ {
-            ATTR_FINGERPRINT if !fingerprint_matches(frame, value) => return None,
-            ATTR_FINGERPRINT => after_fingerprint = true,
+            AttributeType::FINGERPRINT if !fingerprint_matches(frame, value) => return None,
+            AttributeType::FINGERPRINT => after_fingerprint = true,
             _ if after_integrity => {}
-            ATTR_MESSAGE_INTEGRITY => after_integrity = true,
-            ATTR_XOR_PEER_ADDRESS => peer = peer.or(Some(value)),
-            ATTR_DATA => data = data.or(Some(value)),
-            ATTR_DONT_FRAGMENT => dont_fragment = true,
-            typ if !is_understood(typ) => return None,
+            AttributeType::MESSAGE_INTEGRITY => after_integrity = true,
+            AttributeType::XOR_PEER_ADDRESS => peer = peer.or(Some(value)),
+            AttributeType::DATA => data = data.or(Some(value)),
+            AttributeType::DONT_FRAGMENT => dont_fragment = true,
+            typ if !typ.is_understood() => return None,
             _ => {}
         }
     }
@@ -82,7 +72,7 @@ pub struct Header {
 impl Header {
     /// The longest header: that of a Data indication with an IPv6 peer.
     pub const MAX_LEN: usize =
-        MESSAGE_HEADER_SIZE + ATTRIBUTE_HEADER_SIZE + address::MAX_LEN + ATTRIBUTE_HEADER_SIZE;
+        MESSAGE_HEADER_LEN + ATTRIBUTE_HEADER_LEN + address::MAX_LEN + ATTRIBUTE_HEADER_LEN;
 
     /// The header of channel data on a datagram: no padding.
     #[must_use]
@@ -107,14 +97,11 @@ impl Header {
     /// needs no copy.
     #[must_use]
     pub fn data_indication(id: &TransactionId, peer: SocketAddr, payload_len: u16) -> Self {
-        const DATA: MessageType = MessageType {
-            method: METHOD_DATA,
-            class: CLASS_INDICATION,
-        };
+        const DATA: MessageType = MessageType::new(Method::DATA, Class::Indication);
         let mut address = [0; address::MAX_LEN];
         let address_len = address::encode_xor(peer, id, &mut address);
         let padding = payload_len.wrapping_neg() % 4;
-        let body = ATTRIBUTE_HEADER_SIZE + address_len + ATTRIBUTE_HEADER_SIZE;
+        let body = ATTRIBUTE_HEADER_LEN + address_len + ATTRIBUTE_HEADER_LEN;
         // At most 32 + 65,507: a datagram so long does not fit once wrapped, and sending it fails.
         let message_len = (body as u16)
             .saturating_add(payload_len)
@@ -129,9 +116,9 @@ impl Header {
         header.push(&message_len.to_be_bytes());
         header.push(&MAGIC_COOKIE.to_be_bytes());
         header.push(&id.0);
-        header.push_attribute(ATTR_XOR_PEER_ADDRESS, address_len as u16);
+        header.push_attribute(AttributeType::XOR_PEER_ADDRESS, address_len as u16);
         header.push(&address[..address_len]);
-        header.push_attribute(ATTR_DATA, payload_len);
+        header.push_attribute(AttributeType::DATA, payload_len);
         header
     }
 
@@ -141,12 +128,12 @@ impl Header {
         self.len += bytes.len() as u8;
     }
 
-    fn push_attribute(&mut self, typ: AttrType, len: u16) {
-        self.push(&typ.value().to_be_bytes());
+    fn push_attribute(&mut self, typ: AttributeType, len: u16) {
+        self.push(&typ.0.to_be_bytes());
         self.push(&len.to_be_bytes());
     }
 
-    /// What goes before the payload.
+    /// The bytes before the payload.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
@@ -162,11 +149,12 @@ impl Header {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use stun::attributes::AttrType;
     use stun::fingerprint::FINGERPRINT;
-    use stun::message::{Getter as _, Message, Setter};
+    use stun::message::{CLASS_INDICATION, Getter as _, METHOD_SEND, Message, Setter};
     use turn::proto::{data::Data, dontfrag::DontFragmentAttr, peeraddr::PeerAddress};
 
-    const SEND: MessageType = MessageType {
+    const SEND: stun::message::MessageType = stun::message::MessageType {
         method: METHOD_SEND,
         class: CLASS_INDICATION,
     };
@@ -279,7 +267,7 @@ mod tests {
                 message.decode().unwrap();
                 assert_eq!(
                     message.raw.len(),
-                    MESSAGE_HEADER_SIZE + message.length as usize
+                    MESSAGE_HEADER_LEN + message.length as usize
                 );
                 let (mut got, mut from) = (Data::default(), PeerAddress::default());
                 got.get_from(&message).unwrap();

@@ -1,28 +1,17 @@
-//! STUN messages over the `stun` crate: what RFC 8489 §6.3 wants checked before it decodes, and
-//! replies.
-
-use std::net::SocketAddr;
+//! STUN messages as they come: the checks of RFC 8489 §6.3, and a view of the attributes.
 
 use crc::{CRC_32_ISO_HDLC, Crc};
-use stun::addr::MappedAddress;
-use stun::agent::TransactionId;
-use stun::attributes::{
-    ATTR_ALTERNATE_SERVER, ATTR_ERROR_CODE, ATTR_FINGERPRINT, ATTR_MESSAGE_INTEGRITY,
-    ATTR_UNKNOWN_ATTRIBUTES, AttrType,
-};
-use stun::error_code::{self, ErrorCode};
-use stun::fingerprint::{FINGERPRINT, FINGERPRINT_XOR_VALUE};
-use stun::message::{
-    ATTRIBUTE_HEADER_SIZE, CLASS_ERROR_RESPONSE, CLASS_SUCCESS_RESPONSE, MAGIC_COOKIE,
-    MESSAGE_HEADER_SIZE, Message, MessageClass, MessageType, Method, Setter,
+
+use super::numbers::{
+    ATTRIBUTE_HEADER_LEN, AttributeType, MAGIC_COOKIE, MESSAGE_HEADER_LEN, MessageType,
+    TransactionId,
 };
 
-use crate::auth::{integrity, key::Key};
-
-/// Why a datagram is not a STUN message; none of these is answered (S1, S3, S5).
+/// Why a datagram is not a STUN message; none of these is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
-    /// Shorter than a header, or than its length field says, or that is not a multiple of four.
+    /// Shorter than a header or than the length field says, or a length field that is not a
+    /// multiple of four.
     Length,
     /// The first two bits are not zero.
     Type,
@@ -40,7 +29,7 @@ pub enum Malformed {
 /// [`Malformed`], in the RFC's order.
 pub fn frame(datagram: &[u8]) -> Result<&[u8], Malformed> {
     let header = datagram
-        .get(..MESSAGE_HEADER_SIZE)
+        .get(..MESSAGE_HEADER_LEN)
         .ok_or(Malformed::Length)?;
     if header[0] & 0xC0 != 0 {
         return Err(Malformed::Type);
@@ -53,237 +42,203 @@ pub fn frame(datagram: &[u8]) -> Result<&[u8], Malformed> {
         return Err(Malformed::Length);
     }
     datagram
-        .get(..MESSAGE_HEADER_SIZE + len)
+        .get(..MESSAGE_HEADER_LEN + len)
         .ok_or(Malformed::Length)
 }
 
-/// The type and value of every attribute of a framed message, without allocation.
+/// The type and value of every attribute of a framed message.
 ///
 /// Ends early with `Err` at an attribute that reaches beyond the message.
-pub fn attributes(frame: &[u8]) -> impl Iterator<Item = Result<(AttrType, &[u8]), Malformed>> {
-    let mut rest = frame.get(MESSAGE_HEADER_SIZE..).unwrap_or_default();
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
+pub fn attributes(frame: &[u8]) -> Attributes<'_> {
+    Attributes {
+        rest: frame.get(MESSAGE_HEADER_LEN..).unwrap_or_default(),
+    }
+}
+
+/// Iterator over the attributes of a message.
+#[derive(Clone, Debug)]
+pub struct Attributes<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = Result<(AttributeType, &'a [u8]), Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
             return None;
         }
-        let next = split_attribute(rest);
-        rest = next.as_ref().map_or(&[], |(_, _, rest)| rest);
+        let next = split_attribute(self.rest);
+        self.rest = next.map_or(&[], |(_, _, rest)| rest);
         Some(
             next.map(|(typ, value, _)| (typ, value))
                 .ok_or(Malformed::Attribute),
         )
-    })
+    }
 }
 
-fn split_attribute(bytes: &[u8]) -> Option<(AttrType, &[u8], &[u8])> {
-    let (header, rest) = bytes.split_at_checked(ATTRIBUTE_HEADER_SIZE)?;
+fn split_attribute(bytes: &[u8]) -> Option<(AttributeType, &[u8], &[u8])> {
+    let (header, rest) = bytes.split_at_checked(ATTRIBUTE_HEADER_LEN)?;
     let len = usize::from(u16::from_be_bytes([header[2], header[3]]));
     let rest_after = rest.get(len.next_multiple_of(4)..)?;
     Some((
-        AttrType(u16::from_be_bytes([header[0], header[1]])),
+        AttributeType(u16::from_be_bytes([header[0], header[1]])),
         &rest[..len],
         rest_after,
     ))
 }
 
-/// Checks the FINGERPRINT at the end of a framed message, given its value (RFC 8489 §14.7).
+/// FINGERPRINT of a message whose other bytes, with the length field that counts the attribute
+/// in, are `covered` (RFC 8489 §14.7).
+pub(super) fn fingerprint(covered: &[u8]) -> [u8; 4] {
+    const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+    const XOR: u32 = 0x5354_554E;
+    (CRC.checksum(covered) ^ XOR).to_be_bytes()
+}
+
+/// Checks the FINGERPRINT at the end of a framed message, given its value.
 ///
 /// The caller has made sure that the attribute is the last one.
 #[must_use]
 pub fn fingerprint_matches(frame: &[u8], value: &[u8]) -> bool {
-    const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
-    const LEN: usize = ATTRIBUTE_HEADER_SIZE + 4;
+    const LEN: usize = ATTRIBUTE_HEADER_LEN + 4;
     let Some(covered) = frame.len().checked_sub(LEN) else {
         return false;
     };
-    value == (CRC.checksum(&frame[..covered]) ^ FINGERPRINT_XOR_VALUE).to_be_bytes()
+    value == fingerprint(&frame[..covered])
 }
 
-/// What a response repeats of its request.
-#[derive(Clone, Copy, Debug)]
+/// The part of a request that its response repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Method and class.
     pub typ: MessageType,
     /// The transaction.
     pub id: TransactionId,
-    /// There was a FINGERPRINT, for the response to mirror (S5).
+    /// Whether there was a FINGERPRINT, which the response then has too.
     pub fingerprint: bool,
 }
 
-/// Decodes the message at the start of `datagram` into `message`, whose buffers are reused.
-///
-/// Attributes behind MESSAGE-INTEGRITY are left out of `message.attributes` (S8).
-///
-/// # Errors
-/// See [`Malformed`]; `message` then holds nothing of use.
-pub fn decode(datagram: &[u8], message: &mut Message) -> Result<Head, Malformed> {
-    let frame = frame(datagram)?;
-    message.raw.clear();
-    message.raw.extend_from_slice(frame);
-    message.decode().map_err(|_| Malformed::Attribute)?;
+/// A well-formed STUN message; attributes behind the first MESSAGE-INTEGRITY do not show
+/// (RFC 8489 §14.5).
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    head: Head,
+    /// Header and attributes up to the first MESSAGE-INTEGRITY, and with it.
+    bytes: &'a [u8],
+    /// Offset of MESSAGE-INTEGRITY.
+    integrity: Option<usize>,
+}
 
-    let fingerprint = message
-        .attributes
-        .0
-        .iter()
-        .position(|a| a.typ == ATTR_FINGERPRINT);
-    if let Some(at) = fingerprint {
-        let last = at + 1 == message.attributes.0.len();
-        if !last || !fingerprint_matches(frame, &message.attributes.0[at].value) {
+impl<'a> Message<'a> {
+    /// Reads the message at the start of `datagram`.
+    ///
+    /// # Errors
+    /// See [`Malformed`].
+    pub fn parse(datagram: &'a [u8]) -> Result<Self, Malformed> {
+        let frame = frame(datagram)?;
+        let (mut offset, mut integrity, mut fingerprint) = (MESSAGE_HEADER_LEN, None, None);
+        let mut end = frame.len();
+        for attribute in attributes(frame) {
+            let (typ, value) = attribute?;
+            let next = offset + ATTRIBUTE_HEADER_LEN + value.len().next_multiple_of(4);
+            match typ {
+                AttributeType::FINGERPRINT if fingerprint.is_none() => {
+                    fingerprint = Some((next, value));
+                }
+                AttributeType::MESSAGE_INTEGRITY if integrity.is_none() => {
+                    integrity = Some(offset);
+                    end = next;
+                }
+                _ => {}
+            }
+            offset = next;
+        }
+        if let Some((next, value)) = fingerprint
+            && (next != frame.len() || !fingerprint_matches(frame, value))
+        {
             return Err(Malformed::Fingerprint);
         }
-    }
-    if let Some(at) = message
-        .attributes
-        .0
-        .iter()
-        .position(|a| a.typ == ATTR_MESSAGE_INTEGRITY)
-    {
-        message.attributes.0.truncate(at + 1);
-    }
-    Ok(Head {
-        typ: message.typ,
-        id: message.transaction_id,
-        fingerprint: fingerprint.is_some(),
-    })
-}
-
-/// A response under construction; attributes come in the order in which they are added.
-pub struct Reply {
-    message: Message,
-    code: u16,
-    fingerprint: bool,
-}
-
-impl Reply {
-    fn new(request: &Head, class: MessageClass) -> Self {
-        let mut message = Message::new();
-        message.transaction_id = request.id;
-        message.typ = MessageType::new(request.typ.method, class);
-        message.write_header();
-        Self {
-            message,
-            code: 0,
-            fingerprint: request.fingerprint,
-        }
+        let mut id = TransactionId::default();
+        id.0.copy_from_slice(&frame[8..MESSAGE_HEADER_LEN]);
+        Ok(Self {
+            head: Head {
+                typ: MessageType::from_value(u16::from_be_bytes([frame[0], frame[1]])),
+                id,
+                fingerprint: fingerprint.is_some(),
+            },
+            bytes: &frame[..end],
+            integrity,
+        })
     }
 
-    /// A success response to `request`.
+    /// The part that a response repeats.
     #[must_use]
-    pub fn success(request: &Head) -> Self {
-        Self::new(request, CLASS_SUCCESS_RESPONSE)
+    pub fn head(&self) -> &Head {
+        &self.head
     }
 
-    /// An error response to `request` with the code's usual reason phrase.
+    /// Every attribute, MESSAGE-INTEGRITY last.
+    pub fn attributes(&self) -> impl Iterator<Item = (AttributeType, &'a [u8])> + use<'a> {
+        // No attribute of a message that was parsed is malformed.
+        attributes(self.bytes).flatten()
+    }
+
+    /// The value of the first attribute of a type (RFC 8489 §14: later ones are ignored).
     #[must_use]
-    pub fn error(request: &Head, code: ErrorCode) -> Self {
-        let mut reply = Self::new(request, CLASS_ERROR_RESPONSE);
-        let [class, number] = [code.0 / 100, code.0 % 100].map(|part| part as u8);
-        let mut value = vec![0, 0, class, number];
-        value.extend_from_slice(reason(code).as_bytes());
-        reply.message.add(ATTR_ERROR_CODE, &value);
-        reply.code = code.0;
-        reply
+    pub fn get(&self, typ: AttributeType) -> Option<&'a [u8]> {
+        self.attributes()
+            .find_map(|(own, value)| (own == typ).then_some(value))
     }
 
-    /// The method.
+    /// Whether there is an attribute of a type.
     #[must_use]
-    pub fn method(&self) -> Method {
-        self.message.typ.method
+    pub fn contains(&self, typ: AttributeType) -> bool {
+        self.get(typ).is_some()
     }
 
-    /// The error code; 0 for a success response.
+    /// Whether there is a MESSAGE-INTEGRITY.
     #[must_use]
-    pub fn code(&self) -> u16 {
-        self.code
+    pub fn is_signed(&self) -> bool {
+        self.integrity.is_some()
     }
 
-    /// Adds an attribute.
-    ///
-    /// Setters of what turnd sends fail only on text that is too long, and the configuration
-    /// keeps texts short; such an attribute would be left out.
+    /// Header and attributes that MESSAGE-INTEGRITY covers, and its value.
+    pub(super) fn signed(&self) -> Option<(&'a [u8], &'a [u8])> {
+        let (signed, integrity) = self.bytes.split_at_checked(self.integrity?)?;
+        let (_, value, _) = split_attribute(integrity)?;
+        Some((signed, value))
+    }
+
+    /// The message without what is behind MESSAGE-INTEGRITY.
     #[must_use]
-    pub fn with(mut self, attribute: &impl Setter) -> Self {
-        let added = attribute.add_to(&mut self.message);
-        debug_assert!(added.is_ok(), "{added:?}");
-        self
-    }
-
-    /// Adds UNKNOWN-ATTRIBUTES (RFC 8489 §14.13).
-    #[must_use]
-    pub fn with_unknown(mut self, types: &[AttrType]) -> Self {
-        let value: Vec<u8> = types.iter().flat_map(|t| t.value().to_be_bytes()).collect();
-        self.message.add(ATTR_UNKNOWN_ATTRIBUTES, &value);
-        self
-    }
-
-    /// Adds ALTERNATE-SERVER (RFC 8489 §14.15).
-    #[must_use]
-    pub fn with_alternate(mut self, server: SocketAddr) -> Self {
-        let (ip, port) = (server.ip(), server.port());
-        let added = MappedAddress { ip, port }.add_to_as(&mut self.message, ATTR_ALTERNATE_SERVER);
-        debug_assert!(added.is_ok(), "{added:?}");
-        self
-    }
-
-    /// Signs with `key` if there is one, adds FINGERPRINT if the request had one or it is
-    /// `always` wanted, and gives the bytes.
-    #[must_use]
-    pub fn finish(mut self, key: Option<&Key>, always: bool) -> Vec<u8> {
-        if let Some(key) = key {
-            // Fails only behind a FINGERPRINT, which is added below.
-            let signed = integrity::sign(&mut self.message, key);
-            debug_assert!(signed.is_ok(), "{signed:?}");
-        }
-        if self.fingerprint || always {
-            self = self.with(&FINGERPRINT);
-        }
-        self.message.raw
-    }
-}
-
-/// The reason phrase of an error code (RFC 8489 §14.8, RFC 8656 §19).
-#[must_use]
-pub fn reason(code: ErrorCode) -> &'static str {
-    match code {
-        error_code::CODE_TRY_ALTERNATE => "Try Alternate",
-        error_code::CODE_BAD_REQUEST => "Bad Request",
-        // Nothing, as this is the reply that can be had with a forged address.
-        error_code::CODE_UNAUTHORIZED => "",
-        error_code::CODE_FORBIDDEN => "Forbidden",
-        // Shorter than the registry has it: to a Binding request of 24 bytes it is much already.
-        error_code::CODE_UNKNOWN_ATTRIBUTE => "Unknown",
-        error_code::CODE_ALLOC_MISMATCH => "Allocation Mismatch",
-        error_code::CODE_STALE_NONCE => "Stale Nonce",
-        error_code::CODE_ADDR_FAMILY_NOT_SUPPORTED => "Address Family not Supported",
-        error_code::CODE_WRONG_CREDENTIALS => "Wrong Credentials",
-        error_code::CODE_UNSUPPORTED_TRANS_PROTO => "Unsupported Transport Protocol",
-        error_code::CODE_PEER_ADDR_FAMILY_MISMATCH => "Peer Address Family Mismatch",
-        error_code::CODE_CONN_ALREADY_EXISTS => "Connection Already Exists",
-        error_code::CODE_CONN_TIMEOUT_OR_FAILURE => "Connection Timeout or Failure",
-        error_code::CODE_ALLOC_QUOTA_REACHED => "Allocation Quota Reached",
-        error_code::CODE_INSUFFICIENT_CAPACITY => "Insufficient Capacity",
-        _ => "Server Error",
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stun::message::BINDING_REQUEST;
+    use crate::wire::encoder::Encoder;
+    use crate::wire::integrity;
+    use crate::wire::numbers::ErrorCode;
+    use crate::wire::response::{ErrorResponse, Trailer};
+    use stun::fingerprint::FINGERPRINT;
+    use stun::message::{BINDING_REQUEST, Setter};
     use stun::textattrs::TextAttribute;
 
-    fn request(setters: &[Box<dyn Setter>]) -> Message {
-        let mut message = Message::new();
+    fn request(setters: &[Box<dyn Setter>]) -> stun::message::Message {
+        let mut message = stun::message::Message::new();
         message.build(setters).unwrap();
         message
     }
 
     fn read(bytes: &[u8]) -> Result<bool, Malformed> {
-        decode(bytes, &mut Message::new()).map(|head| head.fingerprint)
+        Message::parse(bytes).map(|message| message.head().fingerprint)
     }
 
-    fn binding() -> Message {
+    fn binding() -> stun::message::Message {
         request(&[Box::new(BINDING_REQUEST), Box::new(FINGERPRINT)])
     }
 
@@ -317,19 +272,21 @@ mod tests {
     #[test]
     fn s5_a_fingerprint_must_come_last() {
         let mut message = binding();
-        message.add(AttrType(0x8022), b"late");
+        message.add(stun::attributes::AttrType(0x8022), b"late");
         assert_eq!(read(&message.raw), Err(Malformed::Fingerprint));
     }
 
     #[test]
     fn s8_what_follows_integrity_is_left_out() {
-        let key = Key::from_password("a", "b", "c").unwrap();
-        let mut message = request(&[Box::new(BINDING_REQUEST)]);
-        integrity::sign(&mut message, &key).unwrap();
-        message.add(AttrType(0x7FFF), b"late");
-        let mut got = Message::new();
-        assert!(!decode(&message.raw, &mut got).unwrap().fingerprint);
-        assert_eq!(got.attributes.0.len(), 1);
+        let mut message = request(&[
+            Box::new(BINDING_REQUEST),
+            Box::new(stun::integrity::MessageIntegrity(vec![7; 16])),
+        ]);
+        message.add(stun::attributes::AttrType(0x7FFF), b"late");
+        let got = Message::parse(&message.raw).unwrap();
+        assert!(!got.head().fingerprint);
+        assert_eq!(got.attributes().count(), 1);
+        assert!(integrity::verify(&got, &[7; 16]));
     }
 
     #[test]
@@ -342,12 +299,13 @@ mod tests {
             )),
             Box::new(FINGERPRINT),
         ]);
-        let ours: Vec<_> = attributes(&message.raw).map(|a| a.unwrap()).collect();
+        let parsed = Message::parse(&message.raw).unwrap();
+        let ours: Vec<_> = parsed.attributes().map(|(typ, v)| (typ.0, v)).collect();
         let theirs: Vec<_> = message
             .attributes
             .0
             .iter()
-            .map(|a| (a.typ, &a.value[..]))
+            .map(|a| (a.typ.value(), &a.value[..]))
             .collect();
         assert_eq!(ours, theirs);
     }
@@ -356,9 +314,30 @@ mod tests {
     fn s9_padding_sent_is_zero() {
         let mut message = request(&[Box::new(BINDING_REQUEST)]);
         message.encode();
-        let head = decode(&message.raw, &mut Message::new()).unwrap();
-        let reply = Reply::error(&head, error_code::CODE_BAD_REQUEST).finish(None, false);
+        let head = *Message::parse(&message.raw).unwrap().head();
+        let mut reply = Vec::new();
+        ErrorResponse::new(ErrorCode::BAD_REQUEST).encode(&head, &Trailer::default(), &mut reply);
         assert_eq!(&reply[20..24], &[0, 9, 0, 15]);
         assert_eq!(&reply[24..], b"\0\0\x04\0Bad Request\0");
+    }
+
+    #[test]
+    fn a_message_is_appended_to_the_buffer_of_the_caller() {
+        let typ = MessageType::from_value(0x0001);
+        let mut buffer = b"before".to_vec();
+        let mut encoder = Encoder::new(&mut buffer, typ, TransactionId([7; 12]));
+        encoder.attribute(AttributeType::SOFTWARE, b"odd");
+        encoder.sign(b"key");
+        encoder.fingerprint();
+        let message = Message::parse(&buffer[6..]).unwrap();
+        assert_eq!(message.head().id, TransactionId([7; 12]));
+        assert!(message.head().fingerprint);
+        assert!(integrity::verify(&message, b"key"));
+        let mut theirs = stun::message::Message::new();
+        theirs.unmarshal_binary(&buffer[6..]).unwrap();
+        stun::integrity::MessageIntegrity(b"key".to_vec())
+            .check(&mut theirs)
+            .unwrap();
+        FINGERPRINT.check(&theirs).unwrap();
     }
 }

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// What every version 2 header begins with.
+/// First bytes of every version 2 header.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Bytes of a version 2 header before the addresses.
 const FIXED: usize = 16;
@@ -12,14 +12,14 @@ const MAX_V1: usize = 107;
 /// More than this no header of version 2 needs: addresses, and a certificate's name.
 const MAX_V2: usize = 2048;
 
-/// What the bytes that have come so far begin with.
+/// Reading of the bytes that have come so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
     /// Part of a header.
     Partial,
     /// A whole header.
     Header {
-        /// Who sent, and whereto; `None`: the proxy speaks for itself, or does not know.
+        /// Source and destination; `None`: the proxy speaks for itself, or does not know.
         addresses: Option<Addresses>,
         /// Its length.
         len: usize,
@@ -33,7 +33,7 @@ pub enum Parsed {
 pub struct Addresses {
     /// The client.
     pub client: SocketAddr,
-    /// What it connected to.
+    /// The address that the client connected to.
     pub server: SocketAddr,
 }
 

@@ -1,12 +1,13 @@
 //! Events per second of each of any number of holders, in constant memory.
 
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher as _, Hash};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::NANOS;
 use crate::policy::peer_filter::canonical_ip;
+use crate::random::HashKeys;
 
 /// Slots of a [`RateTable`]: 64 KiB, however many holders there are.
 pub(super) const SLOTS: usize = 4096;
@@ -26,8 +27,7 @@ pub struct RateTable {
     /// Nanoseconds that may be used up at once.
     burst: u64,
     started: Instant,
-    /// Keyed, so that nobody can choose names that collide with a victim's.
-    hasher: RandomState,
+    hasher: HashKeys,
     pub(super) slots: Box<[Slot]>,
 }
 
@@ -42,14 +42,14 @@ pub(super) struct Slot {
 impl RateTable {
     /// At most `per_second` events a second of each holder, those of `burst` at once if need be.
     #[must_use]
-    pub fn new(per_second: u32, burst: Duration, now: Instant) -> Self {
+    pub fn new(per_second: u32, burst: Duration, hasher: HashKeys, now: Instant) -> Self {
         let burst = u64::try_from(burst.as_nanos()).map_or(LAST, |nanos| nanos.min(LAST));
         Self {
             // A rate of zero refuses everything: no event fits into the burst.
             interval: NANOS.checked_div(per_second.into()).unwrap_or(burst + 1),
             burst,
             started: now,
-            hasher: RandomState::new(),
+            hasher,
             slots: std::iter::repeat_with(Slot::default).take(SLOTS).collect(),
         }
     }
@@ -114,14 +114,14 @@ pub struct PrefixLimiter(pub(super) RateTable);
 impl PrefixLimiter {
     /// At most `per_second` replies a second to each network, all of them at once if need be.
     #[must_use]
-    pub fn new(per_second: u32, now: Instant) -> Self {
-        Self::with_burst(per_second, Duration::from_secs(1), now)
+    pub fn new(per_second: u32, hasher: HashKeys, now: Instant) -> Self {
+        Self::with_burst(per_second, Duration::from_secs(1), hasher, now)
     }
 
     /// The same, those of `burst` at once if need be.
     #[must_use]
-    pub fn with_burst(per_second: u32, burst: Duration, now: Instant) -> Self {
-        Self(RateTable::new(per_second, burst, now))
+    pub fn with_burst(per_second: u32, burst: Duration, hasher: HashKeys, now: Instant) -> Self {
+        Self(RateTable::new(per_second, burst, hasher, now))
     }
 
     /// Whether a reply to `source` may be sent, and if so counts it.

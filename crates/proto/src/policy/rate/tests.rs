@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::table::SLOTS;
 use super::*;
+use crate::random::{HashKeys, Random};
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -48,6 +49,10 @@ impl Metered {
         let turn = self.bucket.turn(self.clock.ticks(now), self.rate);
         turn.map_or(Duration::ZERO, |turn| self.clock.until(now, turn))
     }
+}
+
+fn keys() -> HashKeys {
+    Random::new([7; 32]).hash_keys()
 }
 
 #[test]
@@ -225,7 +230,7 @@ proptest! {
 #[test]
 fn a_network_shares_its_replies_and_another_has_its_own() {
     let start = Instant::now();
-    let limiter = PrefixLimiter::new(4, start);
+    let limiter = PrefixLimiter::new(4, keys(), start);
     for host in 1..=4 {
         assert!(limiter.allow(start, Ipv4Addr::new(192, 0, 2, host).into()));
     }
@@ -248,7 +253,7 @@ fn a_network_shares_its_replies_and_another_has_its_own() {
 #[test]
 fn loopback_is_exempt() {
     let start = Instant::now();
-    let limiter = PrefixLimiter::new(1, start);
+    let limiter = PrefixLimiter::new(1, keys(), start);
     for source in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
         assert!(
             (0..100).all(|_| limiter.allow(start, ip(source))),
@@ -260,11 +265,11 @@ fn loopback_is_exempt() {
 #[test]
 fn rates_at_the_edges_and_a_clock_that_stands_still_or_steps_back() {
     let start = Instant::now() + Duration::from_secs(100);
-    let none = PrefixLimiter::new(0, start);
+    let none = PrefixLimiter::new(0, keys(), start);
     assert!(!none.allow(start, ip("192.0.2.1")));
-    let all = PrefixLimiter::new(u32::MAX, start);
+    let all = PrefixLimiter::new(u32::MAX, keys(), start);
     assert!((0..10_000).all(|_| all.allow(start, ip("192.0.2.1"))));
-    let one = PrefixLimiter::new(1, start);
+    let one = PrefixLimiter::new(1, keys(), start);
     assert!(one.allow(start, ip("192.0.2.1")));
     assert!(!one.allow(start - Duration::from_secs(50), ip("192.0.2.1")));
     assert!(one.allow(start + Duration::from_secs(1), ip("192.0.2.1")));
@@ -277,7 +282,7 @@ fn rates_at_the_edges_and_a_clock_that_stands_still_or_steps_back() {
 #[test]
 fn a_flood_from_many_networks_grows_nothing_and_stops_nobody_for_long() {
     let start = Instant::now();
-    let limiter = PrefixLimiter::new(10, start);
+    let limiter = PrefixLimiter::new(10, keys(), start);
     let mut answered = 0;
     for n in 0..200_000u32 {
         let flood = Ipv6Addr::from(u128::from(n) << 72 | 0x2a00 << 112);
@@ -291,7 +296,7 @@ fn a_flood_from_many_networks_grows_nothing_and_stops_nobody_for_long() {
 #[test]
 fn an_idle_slot_is_handed_on_and_a_busy_one_is_not() {
     let start = Instant::now();
-    let limiter = PrefixLimiter::new(1, start);
+    let limiter = PrefixLimiter::new(1, keys(), start);
     // With every slot busy for its owner, a newcomer shares, and is refused.
     let slots = &limiter.0.slots;
     for slot in slots {
@@ -311,7 +316,7 @@ fn an_idle_slot_is_handed_on_and_a_busy_one_is_not() {
 #[test]
 fn a_long_reply_counts_for_as_many_as_it_is_longer() {
     let start = Instant::now();
-    let limiter = PrefixLimiter::new(10, start);
+    let limiter = PrefixLimiter::new(10, keys(), start);
     let source = ip("192.0.2.1");
     let answered = |now: Instant, len| {
         let allowed = (0..100).take_while(|_| limiter.allow(now, source));
@@ -335,7 +340,7 @@ fn a_long_reply_counts_for_as_many_as_it_is_longer() {
 #[test]
 fn holders_have_their_bursts_and_then_their_rate() {
     let start = Instant::now();
-    let table = RateTable::new(10, Duration::from_secs(10), start);
+    let table = RateTable::new(10, Duration::from_secs(10), keys(), start);
     let passed = |now, holder: &str| (0..1000).filter(|_| table.allow(now, holder)).count();
     assert_eq!(passed(start, "alice"), 100);
     assert_eq!(passed(start, "bob"), 100);
@@ -346,7 +351,7 @@ fn holders_have_their_bursts_and_then_their_rate() {
 #[test]
 fn workers_share_a_rate() {
     let start = Instant::now();
-    let table = RateTable::new(1000, Duration::from_secs(1), start);
+    let table = RateTable::new(1000, Duration::from_secs(1), keys(), start);
     assert!(table.allow(start, "alice"));
     let count = || (0..1000).filter(|_| table.allow(start, "alice")).count();
     let passed: usize = std::thread::scope(|scope| {

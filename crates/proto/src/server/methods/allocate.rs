@@ -1,418 +1,350 @@
-//! Allocate (RFC 8656 §7.2); the checks stand in the RFC's order.
+//! Allocate (RFC 8656 §7.2); the checks stand in the RFC's order, under its numbers.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use stun::attributes::{
-    ATTR_DONT_FRAGMENT, ATTR_EVEN_PORT, ATTR_REQUESTED_ADDRESS_FAMILY, ATTR_REQUESTED_TRANSPORT,
-    ATTR_RESERVATION_TOKEN,
-};
-use stun::message::{Message, Setter as _};
-use stun::xoraddr::XorMappedAddress;
-use turn::proto::evenport::EvenPort;
-use turn::proto::lifetime::Lifetime;
-use turn::proto::relayaddr::RelayedAddress;
-use turn::proto::reqfamily::{REQUESTED_FAMILY_IPV6, RequestedAddressFamily};
-use turn::proto::reqtrans::RequestedTransport;
-use turn::proto::rsrvtoken::ReservationToken;
-use turn::proto::{PROTO_TCP, PROTO_UDP};
-
-use super::super::Server;
-use super::super::allocation::{Allocation, Opening, Replay, Wish};
-use super::super::counters::Limit;
-use super::super::deadlines::Subject;
-use super::super::five_tuple::{Family, Path};
-use super::super::output::{Event, Output, RelayId, Traffic};
-use super::super::peer_table::PeerTable;
-use super::super::ports::{Parity, PortLease, Relayed};
-use super::super::refusal::Refusal;
-use super::super::reservations::{self, Reservation, Token};
-use super::{lifetime, optional};
-use crate::Now;
 use crate::auth::Identity;
 use crate::policy::account::Directions;
 use crate::policy::peer_filter::{canonical_ip, canonical_socket};
 use crate::policy::quota::{QuotaGuard, QuotaRefusal};
+use crate::server::allocation::{Allocation, Opening, PortRequest, Replay};
+use crate::server::connections::PeerConnections;
+use crate::server::context::Context;
+use crate::server::counters::Limit;
+use crate::server::deadlines::Subject;
+use crate::server::five_tuple::{Family, Path};
+use crate::server::output::{Event, Output, RelayId, Traffic};
+use crate::server::peer_table::PeerTable;
+use crate::server::ports::{Parity, PortLease, Relayed};
+use crate::server::refusal::Refusal;
 use crate::server::settings::DefaultFamily;
-use crate::wire::attributes::ATTR_ADDITIONAL_ADDRESS_FAMILY;
-use crate::wire::message::{Head, Reply};
+use crate::server::table::Allocations;
+use crate::server::tokens::{RESERVATION_LIFETIME, Reservation, ReservationToken};
+use crate::wire::message::Head;
+use crate::wire::numbers::AttributeType;
+use crate::wire::request::{Allocate, RequestedFamily, RequestedTransport, is_present};
+use crate::wire::response::Success;
 
-/// How long a request may come again with the same transaction id (RFC 8489 §6.3.1).
+/// Time for which a request may come again with the same transaction id (RFC 8489 §6.3.1).
 const RETRANSMISSION: Duration = Duration::from_secs(40);
 
 /// Ports that are tried before the client hears 508: another program may sit on some.
 const BIND_TRIES: usize = 64;
 
-/// A port found for an allocation, with what goes along.
-struct Place {
+/// A port for an allocation, and its place in the quotas.
+struct Port {
     lease: PortLease,
     quota: QuotaGuard,
+    /// The next port, to be reserved.
     partner: Option<(PortLease, QuotaGuard)>,
 }
 
-/// How it is to be opened.
-struct Terms {
-    wish: Wish,
-    lifetime: Duration,
-    tcp: bool,
-}
-
-impl Server {
-    pub(in crate::server) fn allocate(
-        &mut self,
-        now: Now,
-        path: &Path,
-        message: &Message,
-        head: &Head,
-        identity: &Identity,
-    ) -> Result<Option<Reply>, Refusal> {
-        // 2. The five-tuple must be free, but a retransmission gets what the request got (L2).
-        if let Some(existing) = self.allocations.by_tuple(&path.tuple) {
-            if existing.opening.is_some() {
-                return Ok(None);
-            }
-            return match &existing.replay {
-                Some(replay) if replay.id == head.id && existing.identity == *identity => {
-                    let message = replay.reply.to_vec();
-                    self.send_message(path, message);
-                    Ok(None)
-                }
-                _ => Err(Refusal::allocation_exists()),
-            };
-        }
-
-        // 11. Before anything is taken: whoever is sent elsewhere leaves nothing here.
-        if self.draining {
-            return Err(Refusal::draining(
-                &self.shared.alternate_servers,
-                path.tuple.client.ip(),
-            ));
-        }
-
-        // 3. Transport.
-        let transport: RequestedTransport = optional(
-            message,
-            ATTR_REQUESTED_TRANSPORT,
-            "malformed REQUESTED-TRANSPORT",
-        )?
-        .ok_or(Refusal::bad_request("no REQUESTED-TRANSPORT"))?;
-        let tcp = match transport.protocol {
-            PROTO_UDP => false,
-            PROTO_TCP => {
-                self.check_tcp(path, message)?;
-                true
-            }
-            _ => return Err(Refusal::unsupported_transport()),
-        };
-
-        // 5.–8. What port on what address.
-        let (token, wish) = wish(message)?;
-        let family = self.family(path, message)?;
-        let lifetime = lifetime(message)?;
-        let place = match token {
-            Some(token) => self.redeem(now, token)?,
-            None => {
-                if self.addresses(path, family).next().is_none() {
-                    return Err(Refusal::family_not_supported());
-                }
-                // 10. Quota, before a port is looked for.
-                self.check_rate(now, identity)?;
-                let quota = self.acquire(identity)?;
-                let partner = if wish == Wish::Pair {
-                    Some(self.acquire(identity)?)
-                } else {
-                    None
-                };
-                self.place(path, family, wish, quota, partner)?
-            }
-        };
-        let lifetime = self.shared.lifetime(now, identity, lifetime);
-        let terms = Terms {
-            wish,
-            lifetime,
-            tcp,
-        };
-        self.open(now, path, head, identity, place, &terms);
-        Ok(None)
-    }
-
-    /// Whether a TCP relay may be had, and had this way (RFC 6062 §5.1).
-    fn check_tcp(&self, path: &Path, message: &Message) -> Result<(), Refusal> {
-        if !path.tuple.transport.is_stream() {
-            return Err(Refusal::bad_request("a TCP relay needs TCP or TLS"));
-        }
-        let of_udp = [ATTR_DONT_FRAGMENT, ATTR_EVEN_PORT, ATTR_RESERVATION_TOKEN];
-        if of_udp.into_iter().any(|typ| message.contains(typ)) {
-            return Err(Refusal::bad_request("an attribute of UDP relays"));
-        }
-        if !self.shared.tcp_relay {
-            return Err(Refusal::forbidden("no-tcp-relay"));
-        }
-        Ok(())
-    }
-
-    fn family(&self, path: &Path, message: &Message) -> Result<Family, Refusal> {
-        let wanted = match message.get(ATTR_REQUESTED_ADDRESS_FAMILY) {
-            Ok(value) if value.len() != 4 => {
-                return Err(Refusal::bad_request("malformed REQUESTED-ADDRESS-FAMILY"));
-            }
-            Ok(_) => optional::<RequestedAddressFamily>(message, ATTR_REQUESTED_ADDRESS_FAMILY, "")
-                .map_err(|_| Refusal::family_not_supported())?,
-            Err(_) => None,
-        };
-        Ok(match (wanted, self.shared.protocol.default_family) {
-            (Some(REQUESTED_FAMILY_IPV6), _) | (None, DefaultFamily::Ipv6) => Family::V6,
-            (None, DefaultFamily::Client) => Family::of(canonical_ip(path.tuple.client.ip())),
-            (Some(_), _) | (None, DefaultFamily::Ipv4) => Family::V4,
-        })
-    }
-
-    fn check_rate(&mut self, now: Now, identity: &Identity) -> Result<(), Refusal> {
-        let rates = &self.shared.rates;
-        if rates.allow_allocate(now.mono, &identity.quota_id) {
+/// Begins an allocation; the answer comes when its relay socket is open.
+pub(in crate::server) fn handle(
+    allocations: &mut Allocations,
+    ctx: &mut Context,
+    path: &Path,
+    request: &Allocate,
+    head: &Head,
+    identity: &Identity,
+) -> Result<(), Refusal> {
+    // 1. The request is authenticated: done before this is called.
+    // 2. The five-tuple must be free, but a retransmission gets the same response again.
+    if let Some(existing) = allocations.by_tuple(&path.tuple) {
+        if existing.opening.is_some() {
             return Ok(());
         }
-        self.counters.refuse(Limit::AllocateRate);
-        Err(Refusal::quota("user-allocate-rate reached"))
-    }
-
-    fn acquire(&mut self, identity: &Identity) -> Result<QuotaGuard, Refusal> {
-        let acquired = self.shared.quota.acquire(&identity.quota_id);
-        acquired.map_err(|refusal| {
-            let (limit, reason) = match refusal {
-                QuotaRefusal::Holder => (Limit::UserQuota, "user-quota reached"),
-                QuotaRefusal::Total => (Limit::TotalQuota, "total-quota reached"),
-            };
-            self.counters.refuse(limit);
-            Refusal::quota(reason)
-        })
-    }
-
-    fn redeem(&mut self, now: Now, token: Token) -> Result<Place, Refusal> {
-        let Reservation {
-            lease,
-            quota,
-            expires,
-        } = self
-            .shared
-            .reservations
-            .redeem(token, now.mono)
-            .ok_or(Refusal::no_capacity("no such reservation"))?;
-        // Armed on the worker that made it; where that is another one, its deadline finds nothing.
-        self.deadlines.disarm(expires, Subject::Reservation(token));
-        Ok(Place {
-            lease,
-            quota,
-            partner: None,
-        })
-    }
-
-    fn place(
-        &self,
-        path: &Path,
-        family: Family,
-        wish: Wish,
-        quota: QuotaGuard,
-        partner_quota: Option<QuotaGuard>,
-    ) -> Result<Place, Refusal> {
-        let (lease, partner) = self
-            .take(path, family, wish)
-            .ok_or(Refusal::no_capacity("no relay port left"))?;
-        Ok(Place {
-            lease,
-            quota,
-            partner: partner.zip(partner_quota),
-        })
-    }
-
-    /// The addresses to relay from, the best first.
-    fn addresses(&self, path: &Path, family: Family) -> impl Iterator<Item = IpAddr> {
-        let server = canonical_ip(path.tuple.server.ip());
-        self.shared.relays.choices(family, server)
-    }
-
-    /// A free port on the best address that has one.
-    fn take(
-        &self,
-        path: &Path,
-        family: Family,
-        wish: Wish,
-    ) -> Option<(PortLease, Option<PortLease>)> {
-        let ports = self.shared.relays.ports();
-        self.addresses(path, family).find_map(|ip| match wish {
-            Wish::Any => Some((ports.take(ip, Parity::Any)?, None)),
-            Wish::Even => Some((ports.take(ip, Parity::Even)?, None)),
-            Wish::Pair => ports.take_pair(ip).map(|(even, odd)| (even, Some(odd))),
-            Wish::Reserved => None,
-        })
-    }
-
-    fn open(
-        &mut self,
-        now: Now,
-        path: &Path,
-        head: &Head,
-        identity: &Identity,
-        place: Place,
-        terms: &Terms,
-    ) {
-        let Terms {
-            wish,
-            lifetime,
-            tcp,
-        } = *terms;
-        let addr = place.lease.addr();
-        let expires = now.mono + lifetime;
-        let serial = self.shared.next_serial();
-        let holding = self.shared.holding(now, identity);
-        let public = self.shared.relays.public(addr);
-        let relay = self.allocations.insert(path.tuple, |relay| Allocation {
-            serial,
-            relay,
-            path: *path,
-            identity: identity.clone(),
-            lease: place.lease,
-            public,
-            quota: place.quota,
-            created: now.mono,
-            expires,
-            armed: expires,
-            opening: Some(Box::new(Opening {
-                head: *head,
-                refused: Vec::new(),
-                partner: place.partner,
-                wish,
-            })),
-            replay: None,
-            peers: PeerTable::default(),
-            tcp: tcp.then(Box::default),
-            traffic: Traffic::default(),
-            bandwidth: Directions::default(),
-            holding,
-        });
-        self.deadlines.arm(expires, Subject::Allocation(relay.0));
-        self.outputs.push_back(open_relay(relay, addr, tcp));
-    }
-
-    /// Takes the outcome of an [`Output::OpenRelay`]; where another program has the port, another
-    /// port is tried.
-    pub fn handle_relay_opened(&mut self, now: Now, relay: RelayId, opened: Result<(), OpenError>) {
-        let Some(opening) = self
-            .allocations
-            .get_mut(relay)
-            .and_then(|a| a.opening.take())
-        else {
-            return;
-        };
-        match opened {
-            Ok(()) => self.opened(now, relay, *opening),
-            Err(OpenError::InUse)
-                if opening.refused.len() + 1 < BIND_TRIES && opening.wish != Wish::Reserved =>
-            {
-                self.try_next_port(relay, opening);
+        return match &existing.replay {
+            Some(replay) if replay.id == head.id && existing.identity == *identity => {
+                ctx.send_message(path, replay.response.to_vec());
+                Ok(())
             }
-            Err(_) => self.open_failed(relay, &opening),
-        }
+            _ => Err(Refusal::AllocationExists),
+        };
     }
-
-    fn try_next_port(&mut self, relay: RelayId, mut opening: Box<Opening>) {
-        let Some(allocation) = self.allocations.get_mut(relay) else {
-            return;
-        };
-        let (path, wish) = (allocation.path, opening.wish);
-        let family = Family::of(allocation.lease.addr().ip());
-        let Some((lease, partner)) = self.take(&path, family, wish) else {
-            return self.open_failed(relay, &opening);
-        };
-        let addr = lease.addr();
-        let public = self.shared.relays.public(addr);
-        if let Some(allocation) = self.allocations.get_mut(relay) {
-            opening.partner = partner.zip(opening.partner.take().map(|(_, quota)| quota));
-            let refused = std::mem::replace(&mut allocation.lease, lease);
-            opening.refused.push(refused);
-            allocation.public = public;
-            allocation.opening = Some(opening);
-            let tcp = allocation.tcp.is_some();
-            self.outputs.push_back(open_relay(relay, addr, tcp));
-        }
+    // 11. Before anything is taken: a client that is sent elsewhere leaves nothing here.
+    if ctx.draining {
+        let servers = &ctx.shared.alternate_servers;
+        return Err(Refusal::draining(servers, path.tuple.client.ip()));
     }
+    // 3. REQUESTED-TRANSPORT is there, and is UDP, or TCP (RFC 6062 §5.1).
+    let transport = request
+        .transport?
+        .ok_or(Refusal::Missing(AttributeType::REQUESTED_TRANSPORT))?;
+    let relayed = match transport {
+        RequestedTransport::Udp => Relayed::Udp,
+        RequestedTransport::Tcp => check_tcp(ctx, path, request)?,
+        RequestedTransport::Other(_) => return Err(Refusal::UnsupportedTransport),
+    };
+    // 4. DONT-FRAGMENT is supported.
+    // 5., 6., 8. RESERVATION-TOKEN, the two families, and EVEN-PORT.
+    let (token, port) = port_request(request)?;
+    // 7. The family is one that there is an address of; 9. no second one is made.
+    let family = family(ctx, path, request)?;
+    let lifetime = request.lifetime?;
+    let found = match token {
+        Some(token) => redeem(ctx, token)?,
+        None => {
+            if !ctx.shared.relays.has(family) {
+                return Err(Refusal::FamilyNotSupported);
+            }
+            // 10. The quotas, before a port is looked for.
+            find_port(ctx, path, family, port, identity)?
+        }
+    };
+    let lifetime = ctx.shared.lifetime(ctx.now, identity, lifetime);
+    let opening = Opening {
+        head: *head,
+        refused: Vec::new(),
+        partner: found.partner,
+        port,
+    };
+    let addr = found.lease.addr();
+    let expires = ctx.now.mono + lifetime;
+    let relay = allocations.insert(path.tuple, |relay| Allocation {
+        serial: ctx.shared.next_serial(),
+        relay,
+        path: *path,
+        identity: identity.clone(),
+        public: ctx.shared.relays.public(addr),
+        lease: found.lease,
+        _quota: found.quota,
+        created: ctx.now.mono,
+        expires,
+        armed: expires,
+        opening: Some(Box::new(opening)),
+        replay: None,
+        peers: PeerTable::new(ctx.hash_keys),
+        tcp: (relayed == Relayed::Tcp)
+            .then(|| Box::new(PeerConnections::with_hasher(ctx.hash_keys))),
+        traffic: Traffic::default(),
+        bandwidth: Directions::default(),
+        holding: ctx.shared.holding(ctx.now, identity),
+    });
+    ctx.deadlines.arm(expires, Subject::Allocation(relay.0));
+    ctx.outputs.push_back(open_relay(relay, addr, relayed));
+    Ok(())
+}
 
-    fn open_failed(&mut self, relay: RelayId, opening: &Opening) {
-        let Some(allocation) = self.allocations.remove(relay) else {
-            return;
-        };
-        self.deadlines
-            .disarm(allocation.armed, Subject::Allocation(relay.0));
-        let refusal = Refusal::no_capacity("no relay port could be bound");
-        let Allocation { path, identity, .. } = &allocation;
-        self.refuse(path, &opening.head, identity, &refusal);
+/// Whether a TCP relay may be had, and had in this way (RFC 6062 §5.1).
+fn check_tcp(ctx: &Context, path: &Path, request: &Allocate) -> Result<Relayed, Refusal> {
+    if !path.tuple.transport.is_stream() {
+        return Err(Refusal::TcpRelayOverUdp);
     }
+    if request.dont_fragment
+        || is_present(&request.even_port)
+        || is_present(&request.reservation_token)
+    {
+        return Err(Refusal::UdpRelayAttribute);
+    }
+    if !ctx.shared.tcp_relay {
+        return Err(Refusal::NoTcpRelay);
+    }
+    Ok(Relayed::Tcp)
+}
 
-    fn opened(&mut self, now: Now, relay: RelayId, opening: Opening) {
-        let token = opening.partner.map(|(lease, quota)| {
-            let expires = now.mono + reservations::LIFETIME;
-            let token = self.shared.reservations.put(Reservation {
-                lease,
-                quota,
-                expires,
-            });
-            self.deadlines.arm(expires, Subject::Reservation(token));
-            token
-        });
-        let Some(allocation) = self.allocations.get_mut(relay) else {
-            return;
-        };
-        allocation.lease.opened(match allocation.tcp {
-            Some(_) => Relayed::Tcp,
-            None => Relayed::Udp,
-        });
-        let client = canonical_socket(allocation.path.tuple.client);
-        let lifetime = allocation
-            .expires
-            .saturating_duration_since(allocation.created);
-        let mut reply = Reply::success(&opening.head)
-            .with(&RelayedAddress {
-                ip: allocation.public.ip(),
-                port: allocation.public.port(),
-            })
-            .with(&XorMappedAddress {
-                ip: client.ip(),
-                port: client.port(),
-            })
-            .with(&Lifetime(lifetime));
-        if let Some(token) = token {
-            reply = reply.with(&ReservationToken(token.to_vec()));
+/// The port that RESERVATION-TOKEN or EVEN-PORT asks for.
+fn port_request(request: &Allocate) -> Result<(Option<ReservationToken>, PortRequest), Refusal> {
+    let family = is_present(&request.family);
+    let (token, even) = (request.reservation_token?, request.even_port?);
+    // 5. The token decides port and family, so nothing else may.
+    if let Some(token) = token {
+        if even.is_some() || family || request.additional_family {
+            return Err(Refusal::ReservationTokenNotAlone);
         }
-        let (path, key, session) = (
-            allocation.path,
-            allocation.identity.key.clone(),
-            allocation.session(),
-        );
-        let message = self.encode(reply, key.as_ref());
-        let until = now.mono + RETRANSMISSION;
-        if let Some(allocation) = self.allocations.get_mut(relay) {
-            allocation.replay = Some(Replay {
-                id: opening.head.id,
-                reply: message.clone().into(),
-                until,
-            });
-        }
-        self.rearm(relay, until);
-        self.counters.created += 1;
-        let family = Family::of(session.relayed.ip());
-        *self.counters.active(path.tuple.transport, family) += 1;
-        self.counters.response(opening.head.typ.method, 0);
-        self.send_message(&path, message);
-        self.outputs
-            .push_back(Output::Event(Event::Created { session, lifetime }));
+        return Ok((Some(token), PortRequest::Reserved));
+    }
+    // 6. One family, or a second one.
+    if family && request.additional_family {
+        return Err(Refusal::TwoFamilies);
+    }
+    // 8. A pair of ports is of one family.
+    match even {
+        None => Ok((None, PortRequest::Any)),
+        Some(true) if request.additional_family => Err(Refusal::PortPairInTwoFamilies),
+        Some(true) => Ok((None, PortRequest::Pair)),
+        Some(false) => Ok((None, PortRequest::Even)),
     }
 }
 
-fn open_relay(relay: RelayId, addr: SocketAddr, tcp: bool) -> Output {
-    if tcp {
-        Output::OpenTcpRelay { relay, addr }
-    } else {
-        Output::OpenRelay { relay, addr }
+fn family(ctx: &Context, path: &Path, request: &Allocate) -> Result<Family, Refusal> {
+    let by_default = ctx.shared.protocol.default_family;
+    Ok(match (request.family?, by_default) {
+        (Some(RequestedFamily::Other(_)), _) => return Err(Refusal::FamilyNotSupported),
+        (Some(RequestedFamily::Ipv6), _) | (None, DefaultFamily::Ipv6) => Family::V6,
+        (None, DefaultFamily::Client) => Family::of(canonical_ip(path.tuple.client.ip())),
+        (Some(RequestedFamily::Ipv4), _) | (None, DefaultFamily::Ipv4) => Family::V4,
+    })
+}
+
+fn redeem(ctx: &mut Context, token: ReservationToken) -> Result<Port, Refusal> {
+    let Reservation {
+        lease,
+        quota,
+        expires,
+    } = ctx
+        .shared
+        .reservations
+        .redeem(token, ctx.now.mono)
+        .ok_or(Refusal::UnknownReservation)?;
+    // Armed on the worker that made it; where that is another one, its deadline finds nothing.
+    ctx.deadlines.disarm(expires, Subject::Reservation(token));
+    Ok(Port {
+        lease,
+        quota,
+        partner: None,
+    })
+}
+
+fn find_port(
+    ctx: &mut Context,
+    path: &Path,
+    family: Family,
+    port: PortRequest,
+    identity: &Identity,
+) -> Result<Port, Refusal> {
+    let rates = &ctx.shared.rates;
+    if !rates.allow_allocate(ctx.now.mono, &identity.quota_id) {
+        ctx.counters.refuse(Limit::AllocateRate);
+        return Err(Refusal::AllocateRate);
+    }
+    let quota = acquire(ctx, identity)?;
+    let partner_quota = match port {
+        PortRequest::Pair => Some(acquire(ctx, identity)?),
+        _ => None,
+    };
+    let (lease, partner) = lease(ctx, path, family, port).ok_or(Refusal::NoPortLeft)?;
+    Ok(Port {
+        lease,
+        quota,
+        partner: partner.zip(partner_quota),
+    })
+}
+
+fn acquire(ctx: &mut Context, identity: &Identity) -> Result<QuotaGuard, Refusal> {
+    let acquired = ctx.shared.quota.acquire(&identity.quota_id);
+    acquired.map_err(|refusal| {
+        let (limit, refusal) = match refusal {
+            QuotaRefusal::Holder => (Limit::UserQuota, Refusal::UserQuota),
+            QuotaRefusal::Total => (Limit::TotalQuota, Refusal::TotalQuota),
+        };
+        ctx.counters.refuse(limit);
+        refusal
+    })
+}
+
+/// A free port on the best address that has one.
+fn lease(
+    ctx: &mut Context,
+    path: &Path,
+    family: Family,
+    port: PortRequest,
+) -> Option<(PortLease, Option<PortLease>)> {
+    let server = canonical_ip(path.tuple.server.ip());
+    let (relays, random) = (&ctx.shared.relays, &mut ctx.random);
+    let ports = relays.ports();
+    let mut addresses = relays.choices(family, server, random);
+    addresses.find_map(|ip| match port {
+        PortRequest::Any => Some((ports.take(ip, Parity::Any, random)?, None)),
+        PortRequest::Even => Some((ports.take(ip, Parity::Even, random)?, None)),
+        PortRequest::Pair => {
+            let (even, odd) = ports.take_pair(ip, random)?;
+            Some((even, Some(odd)))
+        }
+        PortRequest::Reserved => None,
+    })
+}
+
+/// Takes another port for an allocation whose port is another program's; `Err`: that was in vain.
+pub(in crate::server) fn try_next_port(
+    allocation: &mut Allocation,
+    ctx: &mut Context,
+    mut opening: Box<Opening>,
+) -> Result<(), Box<Opening>> {
+    if opening.refused.len() + 1 >= BIND_TRIES || opening.port == PortRequest::Reserved {
+        return Err(opening);
+    }
+    let family = allocation.family();
+    let Some((lease, partner)) = lease(ctx, &allocation.path, family, opening.port) else {
+        return Err(opening);
+    };
+    let addr = lease.addr();
+    opening.partner = partner.zip(opening.partner.take().map(|(_, quota)| quota));
+    let refused = std::mem::replace(&mut allocation.lease, lease);
+    opening.refused.push(refused);
+    allocation.public = ctx.shared.relays.public(addr);
+    allocation.opening = Some(opening);
+    let relayed = match allocation.tcp {
+        Some(_) => Relayed::Tcp,
+        None => Relayed::Udp,
+    };
+    ctx.outputs
+        .push_back(open_relay(allocation.relay, addr, relayed));
+    Ok(())
+}
+
+/// Answers an Allocate request whose relay socket could not be opened.
+pub(in crate::server) fn open_failed(
+    allocation: &Allocation,
+    ctx: &mut Context,
+    opening: &Opening,
+) {
+    ctx.deadlines
+        .disarm(allocation.armed, Subject::Allocation(allocation.relay.0));
+    let (path, identity) = (&allocation.path, &allocation.identity);
+    ctx.refuse(path, &opening.head, identity, &Refusal::NoPortBound);
+}
+
+/// Answers an Allocate request whose relay socket is open.
+pub(in crate::server) fn opened(allocation: &mut Allocation, ctx: &mut Context, opening: Opening) {
+    let now = ctx.now.mono;
+    let reservation_token = opening.partner.map(|(lease, quota)| {
+        let expires = now + RESERVATION_LIFETIME;
+        let reservation = Reservation {
+            lease,
+            quota,
+            expires,
+        };
+        let token = ctx.shared.reservations.put(reservation, &mut ctx.random);
+        ctx.deadlines.arm(expires, Subject::Reservation(token));
+        token
+    });
+    allocation.lease.opened(match allocation.tcp {
+        Some(_) => Relayed::Tcp,
+        None => Relayed::Udp,
+    });
+    let lifetime = allocation
+        .expires
+        .saturating_duration_since(allocation.created);
+    let success = Success::Allocate {
+        relayed: allocation.public,
+        mapped: canonical_socket(allocation.path.tuple.client),
+        lifetime,
+        reservation_token,
+    };
+    let (head, key) = (&opening.head, allocation.identity.key.as_ref());
+    let response = ctx.encode(head, key, &success);
+    let until = now + RETRANSMISSION;
+    allocation.replay = Some(Replay {
+        id: head.id,
+        response: response.clone().into(),
+        until,
+    });
+    allocation.arm_by(ctx, until);
+    ctx.counters.created += 1;
+    let (path, family) = (&allocation.path, allocation.family());
+    *ctx.counters.active(path.tuple.transport, family) += 1;
+    ctx.send_response(path, head, 0, response);
+    ctx.outputs.push_back(Output::Event(Event::Created {
+        session: allocation.session(),
+        lifetime,
+    }));
+}
+
+fn open_relay(relay: RelayId, addr: SocketAddr, relayed: Relayed) -> Output {
+    match relayed {
+        Relayed::Udp => Output::OpenRelay { relay, addr },
+        Relayed::Tcp => Output::OpenTcpRelay { relay, addr },
     }
 }
 
@@ -423,51 +355,4 @@ pub enum OpenError {
     InUse,
     /// Anything else: no descriptor left, no such address.
     Failed,
-}
-
-/// Reads RESERVATION-TOKEN and EVEN-PORT; RFC 8656 §7.2 steps 5, 6 and 8.
-fn wish(message: &Message) -> Result<(Option<Token>, Wish), Refusal> {
-    let family = message.contains(ATTR_REQUESTED_ADDRESS_FAMILY);
-    let additional = message.contains(ATTR_ADDITIONAL_ADDRESS_FAMILY);
-    let token: Option<ReservationToken> = optional(
-        message,
-        ATTR_RESERVATION_TOKEN,
-        "malformed RESERVATION-TOKEN",
-    )?;
-    let even: Option<EvenPort> = optional(message, ATTR_EVEN_PORT, "malformed EVEN-PORT")?;
-    if let Some(token) = token {
-        if even.is_some() || family || additional {
-            return Err(Refusal::bad_request(
-                "RESERVATION-TOKEN beside what it already decides",
-            ));
-        }
-        let token = token
-            .0
-            .try_into()
-            .map_err(|_| Refusal::bad_request("malformed RESERVATION-TOKEN"))?;
-        return Ok((Some(token), Wish::Reserved));
-    }
-    if family && additional {
-        return Err(Refusal::bad_request(
-            "REQUESTED- beside ADDITIONAL-ADDRESS-FAMILY",
-        ));
-    }
-    let Some(even) = even else {
-        return Ok((None, Wish::Any));
-    };
-    // The crate's field is private; its encoding is not.
-    let mut encoded = Message::new();
-    let reserve = even.add_to(&mut encoded).is_ok()
-        && encoded
-            .attributes
-            .0
-            .first()
-            .is_some_and(|a| a.value[0] & 0x80 != 0);
-    match reserve {
-        true if additional => Err(Refusal::bad_request(
-            "EVEN-PORT with R beside ADDITIONAL-ADDRESS-FAMILY",
-        )),
-        true => Ok((None, Wish::Pair)),
-        false => Ok((None, Wish::Even)),
-    }
 }

@@ -1,53 +1,43 @@
 //! ConnectionBind (RFC 6062 §5.4).
 
-use stun::attributes::ATTR_CONNECTION_ID;
-use stun::message::Message;
-
-use super::super::Server;
-use super::super::connections::{ConnectionId, Unclaimed};
-use super::super::five_tuple::Path;
-use super::super::output::Output;
-use super::super::refusal::Refusal;
 use crate::auth::Identity;
-use crate::wire::message::{Head, Reply};
+use crate::server::connections::ConnectionId;
+use crate::server::context::Context;
+use crate::server::five_tuple::Path;
+use crate::server::output::Output;
+use crate::server::refusal::Refusal;
+use crate::server::tokens::Unclaimed;
+use crate::wire::message::Head;
+use crate::wire::request::ConnectionBind;
+use crate::wire::response::Success;
 
-impl Server {
-    /// Answers, and has the stream handed to the worker that has the peer connection.
-    pub(in crate::server) fn connection_bind(
-        &mut self,
-        path: &Path,
-        message: &Message,
-        head: &Head,
-        identity: &Identity,
-    ) -> Result<(), Refusal> {
-        if !path.tuple.transport.is_stream() {
-            return Err(Refusal::bad_request("ConnectionBind needs TCP or TLS"));
-        }
-        if self.has_allocation(path) {
-            return Err(Refusal::bad_request("the connection has an allocation"));
-        }
-        let connection =
-            connection_id(message).ok_or(Refusal::bad_request("no or malformed CONNECTION-ID"))?;
-        let worker = self
-            .shared
-            .connections
-            .claim(connection, identity)
-            .map_err(|error| match error {
-                Unclaimed::Unknown => Refusal::bad_request("no such connection waits"),
-                Unclaimed::Foreign => Refusal::wrong_credentials(),
-            })?;
-        self.transmit(path, Reply::success(head), identity);
-        self.outputs.push_back(Output::HandOver {
-            path: *path,
-            connection,
-            worker,
-        });
-        Ok(())
+/// Answers, and has the stream handed to the worker that has the peer connection.
+pub(in crate::server) fn handle(
+    ctx: &mut Context,
+    path: &Path,
+    has_allocation: bool,
+    request: &ConnectionBind,
+    head: &Head,
+    identity: &Identity,
+) -> Result<(), Refusal> {
+    if !path.tuple.transport.is_stream() {
+        return Err(Refusal::ConnectionBindOverUdp);
     }
-}
-
-/// CONNECTION-ID, if there is one and it is well formed.
-pub(in crate::server) fn connection_id(message: &Message) -> Option<ConnectionId> {
-    let value = message.get(ATTR_CONNECTION_ID).ok()?;
-    Some(ConnectionId(u32::from_be_bytes(value.try_into().ok()?)))
+    if has_allocation {
+        return Err(Refusal::ConnectionHasAllocation);
+    }
+    let connection = request.connection.ok().flatten();
+    let connection = ConnectionId(connection.ok_or(Refusal::NoConnectionId)?);
+    let claimed = ctx.shared.connections.claim(connection, identity);
+    let worker = claimed.map_err(|error| match error {
+        Unclaimed::Unknown => Refusal::UnknownConnection,
+        Unclaimed::Foreign => Refusal::WrongCredentials,
+    })?;
+    ctx.send_success(path, head, identity.key.as_ref(), &Success::Empty);
+    ctx.outputs.push_back(Output::HandOver {
+        path: *path,
+        connection,
+        worker,
+    });
+    Ok(())
 }

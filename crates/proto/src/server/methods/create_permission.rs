@@ -1,113 +1,54 @@
-//! CreatePermission (RFC 8656 §10.2): all of the addresses or none (P3).
+//! CreatePermission (RFC 8656 §10.2): all of the addresses or none.
 
-use std::net::IpAddr;
-use std::sync::Arc;
+use crate::server::allocation::Allocation;
+use crate::server::context::Context;
+use crate::server::five_tuple::{Family, PeerAddr};
+use crate::server::peer_table::Reach;
+use crate::server::ports::Relayed;
+use crate::server::refusal::Refusal;
+use crate::server::shared::Shared;
+use crate::wire::numbers::AttributeType;
+use crate::wire::request::CreatePermission;
+use crate::wire::response::Success;
 
-use stun::message::Message;
-
-use super::super::Server;
-use super::super::counters::Limit;
-use super::super::five_tuple::{Family, Path, PeerAddr};
-use super::super::output::RelayId;
-use super::super::peer_table::{Permission, Reach};
-use super::super::refusal::Refusal;
-use super::peer_addresses;
-use crate::Now;
-use crate::wire::message::{Head, Reply};
-
-impl Server {
-    pub(in crate::server) fn create_permission(
-        &mut self,
-        now: Now,
-        relay: RelayId,
-        message: &Message,
-        head: &Head,
-    ) -> Result<Reply, Refusal> {
-        let named: Option<Vec<_>> = peer_addresses(message).collect();
-        let named = named.ok_or(Refusal::bad_request("malformed XOR-PEER-ADDRESS"))?;
-        if named.is_empty() {
-            return Err(Refusal::bad_request("no XOR-PEER-ADDRESS"));
-        }
-        let mut permitted = Vec::with_capacity(named.len());
-        for addr in named {
-            let peer = self.shared.relays.peer(addr);
-            let reach = self.permit(now, relay, peer)?;
-            permitted.push((peer.ip(), reach));
-        }
-        self.install(now, relay, &permitted)?;
-        Ok(Reply::success(head))
+pub(in crate::server) fn handle(
+    allocation: &mut Allocation,
+    ctx: &mut Context,
+    request: &CreatePermission,
+) -> Result<Success, Refusal> {
+    let named = request.peers.as_ref().map_err(|bad| *bad)?;
+    if named.is_empty() {
+        return Err(Refusal::Missing(AttributeType::XOR_PEER_ADDRESS));
     }
-
-    /// Whether policy lets this allocation reach `peer`.
-    pub(in crate::server) fn permit(
-        &mut self,
-        now: Now,
-        relay: RelayId,
-        peer: PeerAddr,
-    ) -> Result<Reach, Refusal> {
-        let allocation = self
-            .allocations
-            .get_mut(relay)
-            .ok_or_else(Refusal::no_allocation)?;
-        if Family::of(peer.ip()) != allocation.family() {
-            return Err(Refusal::family_mismatch());
-        }
-        self.shared.reach(peer.ip()).or_else(|denied| {
-            let (path, user) = self.owner(relay)?;
-            Err(self.deny(now, &path, &user, peer, denied))
-        })
+    let mut permitted = Vec::with_capacity(named.len());
+    for addr in named {
+        let peer = ctx.shared.relays.peer(*addr);
+        let reach = check_peer(allocation, ctx, peer, None)?;
+        permitted.push((peer.ip(), reach));
     }
+    allocation.permit(ctx, &permitted)?;
+    let is_permitted = |peer: PeerAddr| permitted.iter().any(|(ip, _)| *ip == peer.ip());
+    allocation.announce(ctx, |binding| is_permitted(binding.peer));
+    Ok(Success::Empty)
+}
 
-    /// The client and the user of an allocation.
-    pub(in crate::server) fn owner(
-        &mut self,
-        relay: RelayId,
-    ) -> Result<(Path, Option<Arc<str>>), Refusal> {
-        let allocation = self
-            .allocations
-            .get_mut(relay)
-            .ok_or_else(Refusal::no_allocation)?;
-        Ok((allocation.path, allocation.identity.user.clone()))
+/// Whether policy lets an allocation reach the address of `peer`, and also the port if that is to
+/// be `reached` at once.
+pub(super) fn check_peer(
+    allocation: &Allocation,
+    ctx: &mut Context,
+    peer: PeerAddr,
+    reached: Option<Relayed>,
+) -> Result<Reach, Refusal> {
+    if Family::of(peer.ip()) != allocation.family() {
+        return Err(Refusal::PeerFamilyMismatch);
     }
-
-    /// Makes permissions, or lets their lifetime begin anew, unless that would be too many.
-    pub(in crate::server) fn install(
-        &mut self,
-        now: Now,
-        relay: RelayId,
-        permitted: &[(IpAddr, Reach)],
-    ) -> Result<(), Refusal> {
-        let allocation = self
-            .allocations
-            .get_mut(relay)
-            .ok_or_else(Refusal::no_allocation)?;
-        let mut new: Vec<_> = permitted
-            .iter()
-            .map(|(ip, _)| *ip)
-            .filter(|ip| !allocation.peers.knows(ip))
-            .collect();
-        new.sort_unstable();
-        new.dedup();
-        let limits = &self.shared.limits;
-        if allocation.peers.permitted().len() + new.len() > limits.permissions {
-            return Err(Refusal::no_capacity("max-permissions reached"));
+    let reach = ctx.shared.reach(peer.ip()).and_then(|reach| match reached {
+        Some(relayed) if !ctx.shared.reaches(reach, peer, relayed) => {
+            Err(Shared::out_of_reach(reach))
         }
-        let cap = limits.permission_cap();
-        if !allocation.holding.add_permissions(new.len(), cap) {
-            self.counters.refuse(Limit::Permissions);
-            return Err(Refusal::no_capacity("total-permissions reached"));
-        }
-        let expires = now.mono + self.shared.permission_lifetime;
-        for (ip, reach) in permitted {
-            allocation.peers.permit(
-                *ip,
-                Permission {
-                    expires,
-                    reach: *reach,
-                },
-            );
-        }
-        self.rearm(relay, expires);
-        Ok(())
-    }
+        _ => Ok(reach),
+    });
+    let user = allocation.identity.user.as_ref();
+    reach.map_err(|denied| ctx.deny(&allocation.path, user, peer, denied))
 }

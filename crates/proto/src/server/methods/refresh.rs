@@ -2,57 +2,41 @@
 
 use std::time::Duration;
 
-use stun::attributes::ATTR_REQUESTED_ADDRESS_FAMILY;
-use stun::message::Message;
-use turn::proto::lifetime::Lifetime;
-use turn::proto::reqfamily::{REQUESTED_FAMILY_IPV4, REQUESTED_FAMILY_IPV6};
+use crate::server::allocation::Allocation;
+use crate::server::context::Context;
+use crate::server::five_tuple::Family;
+use crate::server::output::{Event, Output};
+use crate::server::refusal::Refusal;
+use crate::wire::request::{Refresh, RequestedFamily};
 
-use super::super::Server;
-use super::super::five_tuple::Family;
-use super::super::output::{EndReason, Event, Output, RelayId};
-use super::super::refusal::Refusal;
-use super::lifetime;
-use crate::Now;
-use crate::wire::message::{Head, Reply};
-
-impl Server {
-    pub(in crate::server) fn refresh(
-        &mut self,
-        now: Now,
-        relay: RelayId,
-        message: &Message,
-        head: &Head,
-    ) -> Result<Reply, Refusal> {
-        let requested = lifetime(message)?;
-        let allocation = self
-            .allocations
-            .get_mut(relay)
-            .ok_or_else(Refusal::no_allocation)?;
-        let granted = self.shared.lifetime(now, &allocation.identity, requested);
-        let own = match allocation.family() {
-            Family::V4 => REQUESTED_FAMILY_IPV4,
-            Family::V6 => REQUESTED_FAMILY_IPV6,
-        };
-        // Any other, known or not, is not the allocation's (R3).
-        if let Ok(family) = message.get(ATTR_REQUESTED_ADDRESS_FAMILY) {
-            match family[..] {
-                [value, _, _, _] if value == own.0 => {}
-                [_, _, _, _] => return Err(Refusal::family_mismatch()),
-                _ => return Err(Refusal::bad_request("malformed REQUESTED-ADDRESS-FAMILY")),
-            }
-        }
-        if requested == Some(Duration::ZERO) {
-            self.end(now, relay, EndReason::Deleted);
-            return Ok(Reply::success(head).with(&Lifetime(Duration::ZERO)));
-        }
-        allocation.expires = now.mono + granted;
-        let (session, expires) = (allocation.session(), allocation.expires);
-        self.counters.refreshed += 1;
-        self.rearm(relay, expires);
-        self.outputs.push_back(Output::Event(Event::Refreshed {
-            session,
-            lifetime: granted,
-        }));
-        Ok(Reply::success(head).with(&Lifetime(granted)))
+/// Lets the lifetime begin anew and tells the lifetime that is granted; `None`: the allocation is
+/// to be deleted.
+pub(in crate::server) fn handle(
+    allocation: &mut Allocation,
+    ctx: &mut Context,
+    request: &Refresh,
+) -> Result<Option<Duration>, Refusal> {
+    let requested = request.lifetime?;
+    let own = match allocation.family() {
+        Family::V4 => RequestedFamily::Ipv4,
+        Family::V6 => RequestedFamily::Ipv6,
+    };
+    // Any other family, known or not, is not the allocation's.
+    if request.family?.is_some_and(|family| family != own) {
+        return Err(Refusal::PeerFamilyMismatch);
     }
+    if requested == Some(Duration::ZERO) {
+        return Ok(None);
+    }
+    let granted = ctx
+        .shared
+        .lifetime(ctx.now, &allocation.identity, requested);
+    allocation.expires = ctx.now.mono + granted;
+    ctx.counters.refreshed += 1;
+    allocation.arm_by(ctx, allocation.expires);
+    ctx.outputs.push_back(Output::Event(Event::Refreshed {
+        session: allocation.session(),
+        lifetime: granted,
+    }));
+    Ok(Some(granted))
 }

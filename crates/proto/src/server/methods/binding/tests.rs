@@ -3,18 +3,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stun::agent::TransactionId;
-use stun::attributes::{ATTR_UNKNOWN_ATTRIBUTES, ATTR_XORMAPPED_ADDRESS, AttrType, RawAttribute};
+use stun::attributes::{
+    ATTR_CHANGE_REQUEST, ATTR_MAPPED_ADDRESS, ATTR_OTHER_ADDRESS, ATTR_PADDING,
+    ATTR_RESPONSE_ORIGIN, ATTR_RESPONSE_PORT, ATTR_UNKNOWN_ATTRIBUTES, ATTR_XORMAPPED_ADDRESS,
+    AttrType, RawAttribute,
+};
 use stun::error_code::ErrorCodeAttribute;
-use stun::message::{Getter as _, Setter};
+use stun::message::{BINDING_REQUEST, Getter as _, Message, Setter};
 
 use super::*;
+use crate::Now;
 use crate::auth::nonce::NonceKey;
 use crate::auth::{self, Authenticator};
+use crate::server::Server;
 use crate::server::five_tuple::{ClientSocket, FiveTuple};
 use crate::server::output::Output;
 use crate::server::settings::{AlternatePorts, ExternalIp, Listen, Settings};
 use crate::server::shared::Shared;
 use crate::wire::address;
+use crate::wire::discovery::Padding;
+use crate::wire::message::attributes;
+use crate::wire::numbers::MESSAGE_HEADER_LEN;
 
 const CLIENT: &str = "192.0.2.9:4000";
 
@@ -58,15 +67,15 @@ impl Bench {
             no_auth: true,
             ..auth::Settings::default()
         };
-        let auth = Authenticator::new(&anyone, NonceKey::random().unwrap()).unwrap();
+        let auth = Authenticator::new(&anyone, NonceKey::new(&[7; 32])).unwrap();
         let shared = Shared::new(&settings, auth, &listen.ips, &[]);
         let now = Now {
             mono: Instant::now(),
             unix: 0,
         };
-        let shared = Arc::new(shared.with_alternates(&listen, &bound));
+        let shared = Arc::new(shared.with_other_addresses(&listen, &bound));
         Self {
-            server: Server::new(shared, now),
+            server: Server::new(shared, [7; 32], now),
             bound,
             now,
             transport: Transport::Udp,
@@ -387,7 +396,7 @@ fn classic(attributes: &[RawAttribute]) -> Vec<u8> {
         bytes.extend_from_slice(&(attribute.value.len() as u16).to_be_bytes());
         bytes.extend_from_slice(&attribute.value);
     }
-    let len = (bytes.len() - MESSAGE_HEADER_SIZE) as u16;
+    let len = (bytes.len() - MESSAGE_HEADER_LEN) as u16;
     bytes[2..4].copy_from_slice(&len.to_be_bytes());
     bytes
 }
@@ -411,7 +420,7 @@ fn classic_attributes(reply: &[u8]) -> Vec<(u16, String)> {
             let (typ, value) = a.unwrap();
             let text = address::decode_plain(value)
                 .map_or_else(|| format!("{value:?}"), |addr| addr.to_string());
-            (typ.value(), text)
+            (typ.0, text)
         })
         .collect()
 }

@@ -8,13 +8,13 @@ use crate::wire::discovery::ChangeRequest;
 
 /// Finds the socket that a reply is to leave by.
 #[derive(Clone, Debug)]
-pub struct Alternates {
+pub struct OtherAddresses {
     listen: Listen,
     /// Addresses of the listening sockets, each with its socket.
     bound: Vec<(SocketAddr, ClientSocket)>,
 }
 
-impl Alternates {
+impl OtherAddresses {
     /// Takes the addresses of the listening sockets in the order of their numbers; `None` when
     /// `rfc5780` is off.
     #[must_use]

@@ -1,0 +1,69 @@
+//! Allocations as operators see and choose them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::allocation::Allocation;
+use super::five_tuple::PeerAddr;
+use super::output::{Session, Traffic};
+use super::shared::Shared;
+
+/// Choice of allocations; a field that is `None` excludes no allocation.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// [`Session::serial`].
+    pub serial: Option<u64>,
+    /// The user's name.
+    pub user: Option<String>,
+    /// The client's address.
+    pub client: Option<IpAddr>,
+}
+
+impl Filter {
+    pub(super) fn matches(&self, allocation: &Allocation) -> bool {
+        let user = allocation.identity.user.as_deref();
+        self.serial.is_none_or(|serial| serial == allocation.serial)
+            && self.user.as_deref().is_none_or(|name| user == Some(name))
+            && self
+                .client
+                .is_none_or(|ip| ip == allocation.path.tuple.client.ip())
+    }
+}
+
+/// A live allocation.
+#[derive(Clone, Debug)]
+pub struct SessionInfo {
+    /// User and addresses.
+    pub session: Session,
+    /// Time since it was made.
+    pub age: Duration,
+    /// Time until it ends unless it is refreshed.
+    pub remaining: Duration,
+    /// Data that it has carried.
+    pub traffic: Traffic,
+    /// Peers with a permission.
+    pub permissions: Vec<IpAddr>,
+    /// Channel numbers and their peers.
+    pub channels: Vec<(u16, SocketAddr)>,
+}
+
+impl SessionInfo {
+    pub(super) fn new(allocation: &Allocation, shared: &Shared, now: Instant) -> Self {
+        let public = |peer: PeerAddr| shared.relays.public(peer.0);
+        let channels = allocation.peers.channels().iter();
+        Self {
+            session: allocation.session(),
+            age: now.saturating_duration_since(allocation.created),
+            remaining: allocation.expires.saturating_duration_since(now),
+            traffic: allocation.traffic,
+            permissions: allocation
+                .peers
+                .permitted()
+                .map(|ip| public(PeerAddr((*ip, 0).into())).ip())
+                .collect(),
+            channels: channels
+                .map(|(number, binding)| (number, public(binding.peer)))
+                .collect(),
+        }
+    }
+}
