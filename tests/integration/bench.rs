@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Authority, PASSWORD, Running, Turnd, USER};
+use crate::support::{Authority, Key, PASSWORD, Running, Turnd, USER};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -76,7 +76,7 @@ fn a_wrong_password_is_said_and_not_measured() {
 #[test]
 fn loads_run_over_tcp_and_tls_and_nothing_is_lost_or_reordered() {
     let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let turnd = Turnd::start(&authority.toml(&["server"]));
     let tcp = format!("turn:{}?transport=tcp", turnd.address());
     let tls = format!("turns:{}", turnd.address());

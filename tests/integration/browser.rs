@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Authority, Namespace, PASSWORD, Scratch, Turnd, USER, node, run};
+use crate::support::{Authority, Key, Namespace, PASSWORD, Scratch, Turnd, USER, node, run};
 
 /// Above what the scripts allow themselves.
 const LIMIT: Duration = Duration::from_secs(150);
@@ -175,7 +175,7 @@ fn call_over_tcp() {
 #[test]
 fn call_over_tls_with_a_private_authority_and_701_without() {
     let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let turnd = Turnd::start(&authority.toml(&["server"]));
     let url = format!(
         "turns:localhost:{}?transport=tcp",

@@ -15,7 +15,7 @@ use stun::message::Method;
 
 use crate::support::messages::{Login, request};
 use crate::support::{
-    Authority, Namespace, PASSWORD, Running, Scratch, StreamClient, StunClient, Turnd, USER,
+    Authority, Key, Namespace, PASSWORD, Running, Scratch, StreamClient, StunClient, Turnd, USER,
     error_code, run,
 };
 
@@ -201,7 +201,7 @@ fn alerts_and_dashboard_use_metrics_that_there_are() {
     let scratch = Scratch::new();
     let socket = scratch.path().join("admin");
     let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let certificate = authority.toml(&["server"]);
     let _turnd = Turnd::start(&format!(
         "admin-listen = '{}'\n{certificate}",

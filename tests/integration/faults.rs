@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use stun::message::METHOD_ALLOCATE;
 
@@ -225,7 +226,7 @@ fn a_wrong_configuration_ends_the_start_with_2_and_says_where() {
 
 #[test]
 fn term_and_int_end_it_well() {
-    for signal in ["TERM", "INT"] {
+    for signal in [Signal::TERM, Signal::INT] {
         let mut turnd = Turnd::start("");
         let (client, relayed) = StunClient::allocated(turnd.address());
         turnd.signal(signal);
@@ -248,7 +249,7 @@ fn hup_reopens_a_log_that_was_moved_away() {
     });
     let moved = folder.path().join("turnd.log.1");
     fs::rename(&log, &moved).unwrap();
-    turnd.signal("HUP");
+    turnd.signal(Signal::HUP);
     wait_until("no new log", || read(&log).contains("log reopened"));
     client.deallocate();
     wait_until("no line of the end", || {
@@ -267,7 +268,7 @@ fn a_full_disk_under_the_log_stops_nobody() {
         assert!(client.echoes(&echo));
         client.deallocate();
     }
-    turnd.signal("HUP");
+    turnd.signal(Signal::HUP);
     assert!(StunClient::new(turnd.address()).binding().is_some());
     turnd.expect_alive();
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use stun::attributes::ATTR_DATA;
 use stun::message::{METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION};
 use turn::proto::channum::ChannelNumber;
@@ -205,9 +206,9 @@ fn a_reload_in_the_same_moment_loses_neither() {
         let add = || network.server.ip(&format!("address add {own}/32 dev net"));
         if round % 2 == 0 {
             add();
-            turnd.signal("HUP");
+            turnd.signal(Signal::HUP);
         } else {
-            turnd.signal("HUP");
+            turnd.signal(Signal::HUP);
             add();
         }
         wait_for(&turnd, NEW, &own, 1);
@@ -226,14 +227,14 @@ fn of_more_changes_than_the_kernel_tells_none_is_missed() {
     let network = Network::new();
     let turnd = network.serve("listening-ip = '5.6.7.1'\nrelay-ip = '5.6.7.1'");
     // It reads nothing meanwhile.
-    turnd.signal("STOP");
+    turnd.signal(Signal::STOP);
     network.server.shell(
         "for i in $(seq 0 7); do for j in $(seq 0 249); do
            echo address add 11.1.$i.$j dev net
          done; done | ip -batch -",
     );
     assert!(lost(&network.server) > 0);
-    turnd.signal("CONT");
+    turnd.signal(Signal::CONT);
     wait_for(&turnd, NEW, "11.1.7.249", 1);
     let client = network.client(addr(SERVER));
     assert_eq!(status(&client.try_allocate()), 200);

@@ -9,7 +9,7 @@ use serde_json::json;
 use toml::Table;
 
 use crate::browser::{candidates, gather_as};
-use crate::support::{Namespace, Scratch, Turnd, link};
+use crate::support::{Authority, Key, Namespace, Scratch, Turnd, link};
 
 /// The file of the tutorials.
 const TUTORIAL: &str = "\
@@ -64,29 +64,10 @@ fn text(bytes: &[u8]) -> String {
 
 /// A certificate for the file that names one.
 fn certificate(folder: &Path) {
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-        ])
-        .args([
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=turn.example.org",
-            "-keyout",
-        ])
-        .arg(folder.join("KEY"))
-        .arg("-out")
-        .arg(folder.join("CERTIFICATE"))
-        .output()
-        .expect("openssl (tests/setup installs it)");
-    assert!(made.status.success(), "{}", text(&made.stderr));
+    let authority = Authority::new();
+    authority.issue("server", "turn.example.org", Key::Ecdsa, 2);
+    fs::copy(authority.path("server.key"), folder.join("KEY")).unwrap();
+    fs::copy(authority.path("server.pem"), folder.join("CERTIFICATE")).unwrap();
 }
 
 /// Imports the file, serves with the result on the addresses that it names, and lets a browser beyond gather.

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::{Authority, PASSWORD, Running, Turnd, USER};
+use crate::support::{Authority, Key, PASSWORD, Running, Turnd, USER};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -178,7 +178,7 @@ fn tcp_ten_clients() {
 /// The same over TLS or DTLS, to both ports.
 fn passes_securely(arguments: &str, messages: u64, bytes: u64) {
     let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let dtls = cfg!(feature = "dtls");
     let toml = format!(
         "{OLD_CHANNELS}\ndtls = {dtls}\n{}",

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{api, eventually, session, start, status, tcp, usual_session};
-use crate::support::{Authority, PASSWORD, Running, Turnd, USER};
+use rustix::process::Signal;
+
+use crate::support::{Authority, Key, PASSWORD, Running, Turnd, USER};
 
 /// The audit lines so far.
 fn lines(turnd: &Turnd) -> Vec<Value> {
@@ -167,7 +169,7 @@ fn reloads_and_signals_are_logged_too() {
 
     // HUP opens the log anew as well.
     let before = lines(&turnd).len();
-    turnd.signal("HUP");
+    turnd.signal(Signal::HUP);
     eventually("two lines", || lines(&turnd).len() == before + 2);
     expect(
         &lines(&turnd)[before],
@@ -175,18 +177,18 @@ fn reloads_and_signals_are_logged_too() {
     );
     let refused = json!({ "action": "reload", "by": "signal HUP", "done": false });
     expect(&lines(&turnd)[before + 1], &refused);
-    let ((), line) = after(&turnd, || turnd.signal("USR2"));
+    let ((), line) = after(&turnd, || turnd.signal(Signal::USR2));
     expect(
         &line,
         &json!({ "action": "reload-certificates", "by": "signal USR2" }),
     );
     let _client = usual_session(&turnd);
-    let ((), line) = after(&turnd, || turnd.signal("USR1"));
+    let ((), line) = after(&turnd, || turnd.signal(Signal::USR1));
     expect(
         &line,
         &json!({ "action": "drain", "by": "signal USR1", "draining": true }),
     );
-    let ((), line) = after(&turnd, || turnd.signal("TERM"));
+    let ((), line) = after(&turnd, || turnd.signal(Signal::TERM));
     expect(&line, &json!({ "action": "stop", "by": "signal TERM" }));
     assert_eq!(turnd.exit_code(Duration::from_secs(15)), Some(0));
     assert!(!turnd.log().contains("\"INFO\",\"message\":\"stopped\""));
@@ -196,7 +198,7 @@ fn reloads_and_signals_are_logged_too() {
 fn certificates_that_are_replaced_are_logged_too() {
     let authority = Authority::new();
     for name in ["one", "two"] {
-        authority.issue(name, "localhost", "rsa:2048", 30);
+        authority.issue(name, "localhost", Key::Ecdsa, 30);
     }
     let turnd = start(&format!(
         "log-format = 'json'\n{}",

@@ -11,7 +11,9 @@ use turn::proto::channum::ChannelNumber;
 use turn::proto::peeraddr::PeerAddress;
 
 use super::{allocate, api, eventually, is_alive, refresh, start, status, usual_session};
-use crate::support::{Authority, PASSWORD, Peer, StunClient, Turnd, USER, error_code};
+use rustix::process::Signal;
+
+use crate::support::{Authority, Key, PASSWORD, Peer, StunClient, Turnd, USER, error_code};
 
 const THREADS: usize = 5;
 /// Allocations of one thread.
@@ -96,7 +98,7 @@ fn configuration(turnd: &Turnd, authority: &Authority, n: usize) -> String {
 fn a_hundred_reloads_lose_no_packet_and_end_no_allocation() {
     let authority = Authority::new();
     for name in ["one", "two"] {
-        authority.issue(name, "localhost", "rsa:2048", 30);
+        authority.issue(name, "localhost", Key::Ecdsa, 30);
     }
     let turnd = start(&authority.toml(&["two"]));
     let peers: Vec<Peer> = (0..THREADS)
@@ -171,7 +173,7 @@ fn a_drain_under_load_lets_calls_finish() {
     let peer = Peer::echo(Ipv4Addr::LOCALHOST);
     let clients = group(&turnd, &peer);
     (0..20).for_each(|round| carry(&clients, round));
-    turnd.signal("TERM");
+    turnd.signal(Signal::TERM);
     eventually("a drain", || api(&turnd).get("/readyz").status == 503);
     for round in 20..200 {
         carry(&clients, round);

@@ -13,6 +13,8 @@ use serde_json::json;
 use stun::message::METHOD_ALLOCATE;
 
 use super::{api, eventually};
+use rustix::process::Signal;
+
 use crate::support::messages::status;
 use crate::support::{Extras, PASSWORD, Peer, Scratch, StunClient, Turnd, USER, run};
 
@@ -166,7 +168,7 @@ fn a_log_that_nobody_reads_keeps_no_process() {
         pipe.fill();
         guess(turnd.address(), 10);
         if expected == 0 {
-            turnd.signal("TERM");
+            turnd.signal(Signal::TERM);
         } else {
             fs::write(&order, "panic 0").unwrap();
         }
@@ -238,7 +240,7 @@ fn at_a_normal_end_every_line_is_written() {
     let clients: Vec<_> = (0..40)
         .map(|_| StunClient::allocated(turnd.address()))
         .collect();
-    turnd.signal("TERM");
+    turnd.signal(Signal::TERM);
     assert_eq!(turnd.exit_code(LIMIT), Some(0));
     let log = fs::read_to_string(&path).unwrap();
     for text in ["allocation created", "reason=\"shutdown\""] {

@@ -13,7 +13,7 @@ use turn::proto::channum::ChannelNumber;
 use turn::proto::peeraddr::PeerAddress;
 
 use super::{allocate, api, refresh, session, start, usual_session};
-use crate::support::{Authority, PASSWORD, Peer, StunClient, Turnd, USER, error_code};
+use crate::support::{Authority, Key, PASSWORD, Peer, StunClient, Turnd, USER, error_code};
 
 /// Has Prometheus' own tool look at a page of metrics.
 pub(super) fn promtool(metrics: &str) {
@@ -192,7 +192,7 @@ fn promtool_finds_nothing_wrong() {
 #[test]
 fn the_end_of_every_certificate_is_told() {
     let authority = Authority::new();
-    authority.issue("one", "localhost", "rsa:2048", 2);
+    authority.issue("one", "localhost", Key::Ecdsa, 2);
     let turnd = start(&authority.toml(&["one"]));
     let samples = samples(&turnd);
     let name = "turnd_certificate_expiry_timestamp_seconds{";

@@ -8,6 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::{Outcome, ctl_at, eventually, start};
+use rustix::process::Signal;
+
 use crate::support::{Ports, Running, Scratch, Turnd};
 
 const LEAVES: Duration = Duration::from_secs(15);
@@ -109,7 +111,7 @@ fn a_socket_that_took_its_place_stays_at_the_end() {
     let socket = turnd.admin_socket();
     fs::remove_file(&socket).unwrap();
     let other = UnixListener::bind(&socket).unwrap();
-    turnd.signal("TERM");
+    turnd.signal(Signal::TERM);
     assert_eq!(turnd.exit_code(LEAVES), Some(0));
     UnixStream::connect(&socket).unwrap();
     drop(other);
@@ -165,12 +167,12 @@ fn the_pidfile_names_the_process_while_it_runs() {
     assert_eq!(pid_in(&path), first.pid());
 
     // Killed, it leaves the file behind, and the next one takes it over.
-    first.signal("KILL");
+    first.signal(Signal::KILL);
     assert_eq!(first.exit_code(LEAVES), None);
     assert_eq!(pid_in(&path), first.pid());
     let mut second = Turnd::start(&toml);
     eventually("a pidfile", || pid_in(&path) == second.pid());
-    second.signal("TERM");
+    second.signal(Signal::TERM);
     assert_eq!(second.exit_code(LEAVES), Some(0));
     assert!(!path.exists());
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);

@@ -8,6 +8,8 @@ use serde_json::json;
 use stun::message::CLASS_SUCCESS_RESPONSE;
 
 use super::{allocate, api, ctl, eventually, is_alive, session, start, status, usual_session};
+use rustix::process::Signal;
+
 use crate::support::{PASSWORD, Peer, StunClient, Turnd, USER, error_code};
 
 #[test]
@@ -157,7 +159,7 @@ fn a_broken_file_changes_nothing_and_says_why() {
     assert_eq!(ctl(&turnd, &["reload"]).code, Some(1));
     usual_session(&turnd);
     // And HUP does the same, in the log.
-    turnd.signal("HUP");
+    turnd.signal(Signal::HUP);
     eventually("a reload", || {
         status(&turnd)["failed_reloads"] == failed + 2
     });

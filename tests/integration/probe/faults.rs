@@ -10,6 +10,8 @@ use turnd_proto::auth::key::Key;
 use turnd_proto::auth::rest;
 
 use super::probe;
+use rustix::process::Signal;
+
 use crate::support::{Coturn, PASSWORD, REALM, Scratch, StunClient, Turnd, USER, error_code};
 
 const LOGIN: [&str; 4] = ["--user", USER, "--password", PASSWORD];
@@ -222,7 +224,7 @@ fn server_draining() {
     let turnd = Turnd::start("drain-timeout = 60");
     // A call that goes on keeps the server from leaving.
     let _busy = occupy(&turnd);
-    turnd.signal("USR1");
+    turnd.signal(Signal::USR1);
     let deadline = Instant::now() + Duration::from_secs(10);
     while probe_turn(&turnd, &LOGIN).code == Some(0) {
         assert!(

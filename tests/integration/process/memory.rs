@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt;
 use stun::message::METHOD_ALLOCATE;
 
 use super::wait_for;
+use rustix::process::Signal;
+
 use crate::support::{StunClient, Turnd, error_code};
 
 /// How often each text is in the memory that the process may write to.
@@ -79,7 +81,7 @@ fn a_secret_that_a_reload_replaced_is_in_memory_no_more() {
     assert!(before.iter().all(|count| *count > 0), "{before:?}");
 
     turnd.configure("user = 'bob:correct horse'");
-    turnd.signal("HUP");
+    turnd.signal(Signal::HUP);
     wait_for("configuration reloaded", || turnd.log());
     allocate("bob", "correct horse");
     assert_eq!(occurrences(turnd.pid(), &olds), [0; 4]);

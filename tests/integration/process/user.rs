@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use super::{LIMIT, wait_for};
-use crate::support::{Authority, Extras, Namespace, Running, Scratch, StunClient, Turnd, run};
+use rustix::process::Signal;
+
+use crate::support::{Authority, Extras, Key, Namespace, Running, Scratch, StunClient, Turnd, run};
 
 const TURND: &str = env!("CARGO_BIN_EXE_turnd");
 const OTHER: &str = "nobody";
@@ -83,7 +85,7 @@ fn root_becomes_proc_user_and_serves_on() {
     );
     assert_eq!(owner(&pidfile), 0);
 
-    turnd.signal("HUP");
+    turnd.signal(Signal::HUP);
     let read = || fs::read_to_string(&log).unwrap();
     wait_for("configuration reloaded", read);
     let lines = read();
@@ -93,7 +95,7 @@ fn root_becomes_proc_user_and_serves_on() {
         "{lines}"
     );
     StunClient::allocated(turnd.address());
-    turnd.signal("TERM");
+    turnd.signal(Signal::TERM);
     assert_eq!(turnd.exit_code(LIMIT), Some(0));
 }
 
@@ -104,7 +106,7 @@ fn what_only_root_may_read_is_told_at_the_start_and_at_a_reload() {
     // root's from before, in a folder that is root's.
     fs::write(&log, "").unwrap();
     let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let key = authority.path("server.key");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let toml = format!(
@@ -121,7 +123,7 @@ fn what_only_root_may_read_is_told_at_the_start_and_at_a_reload() {
     assert!(read().contains("HUP will not open"), "{}", read());
     assert!(read().contains("chown it"), "{}", read());
 
-    turnd.signal("HUP");
+    turnd.signal(Signal::HUP);
     let failed = format!("{key} cannot be read by user {OTHER}: Permission denied (os error 13)");
     wait_for(&failed, read);
     assert!(
@@ -166,8 +168,7 @@ fn ports_below_1024_are_bound_before_root_is_left_and_none_afterwards() {
 
     let file = running.folder().join("turnd.toml");
     fs::write(&file, LOW_PORTS.replace("443", "80")).unwrap();
-    let pid = running.pid().to_string();
-    run(Command::new("kill").args(["-s", "HUP", &pid]), LIMIT);
+    running.signal(Signal::HUP);
     wait_for("configuration not reloaded", || running.stderr());
     let log = running.stderr();
     assert!(log.contains("127.0.0.1:80/udp may not be bound"), "{log}");
@@ -264,10 +265,7 @@ fn nothing_of_its_memory_gets_out() {
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(told.contains("Permission denied"), "{file}: {told}");
     }
-    run(
-        Command::new("kill").args(["-s", "ABRT", &pid.to_string()]),
-        LIMIT,
-    );
+    running.signal(Signal::ABORT);
     let ended = running.wait(LIMIT).expect("it was told to abort");
     assert_eq!((ended.signal(), ended.core_dumped()), (Some(6), false));
     let left: Vec<_> = fs::read_dir(scratch.path()).unwrap().collect();

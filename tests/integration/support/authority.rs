@@ -1,27 +1,46 @@
 //! A certificate authority of the test's own.
 
+use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use super::{Scratch, run};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+};
 
-const LIMIT: Duration = Duration::from_secs(30);
+use super::Scratch;
 
-pub(crate) struct Authority(Scratch);
+const DAY: Duration = Duration::from_secs(86_400);
+/// One for all tests, since nothing that they link makes RSA keys.
+const RSA_KEY: &str = include_str!("rsa.key");
+
+/// Kind of a certificate's key.
+#[derive(Clone, Copy)]
+pub(crate) enum Key {
+    /// P-256, a new one for each certificate.
+    Ecdsa,
+    /// 2048 bits, the same for all certificates.
+    Rsa,
+}
+
+pub(crate) struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    scratch: Scratch,
+}
 
 impl Authority {
     pub(crate) fn new() -> Self {
-        let authority = Self(Scratch::new());
-        authority.openssl(
-            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca.key -out ca.pem \
-             -subj /CN=turnd-test-authority -days 2 -addext basicConstraints=critical,CA:TRUE",
-        );
-        authority
+        let mut params = valid(CertificateParams::default(), 2);
+        params.distinguished_name = named("turnd-test-authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let scratch = Scratch::new();
+        fs::write(scratch.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { issuer, scratch }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.scratch.path().join(name)
     }
 
     /// The authority's own certificate.
@@ -29,22 +48,19 @@ impl Authority {
         self.path("ca.pem")
     }
 
-    fn openssl(&self, arguments: &str) {
-        let mut command = Command::new("openssl");
-        command.args(arguments.split_whitespace());
-        run(command.current_dir(self.0.path()), LIMIT);
-    }
-
-    /// Makes NAME.pem and NAME.key for a host; `key` as in `openssl req -newkey`.
-    pub(crate) fn issue(&self, name: &str, host: &str, key: &str, days: u32) {
-        self.openssl(&format!(
-            "req -newkey {key} -nodes -keyout {name}.key -out {name}.csr -subj /CN={host} \
-             -addext subjectAltName=DNS:{host},IP:127.0.0.1,IP:::1"
-        ));
-        self.openssl(&format!(
-            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -copy_extensions copy \
-             -out {name}.pem -days {days}"
-        ));
+    /// Makes NAME.pem and NAME.key for a host.
+    pub(crate) fn issue(&self, name: &str, host: &str, key: Key, days: u32) {
+        let key = match key {
+            Key::Ecdsa => KeyPair::generate(),
+            Key::Rsa => KeyPair::from_pem(RSA_KEY),
+        };
+        let key = key.unwrap();
+        let names = [host, "127.0.0.1", "::1"].map(str::to_owned);
+        let mut params = valid(CertificateParams::new(names).unwrap(), days);
+        params.distinguished_name = named(host);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        fs::write(self.path(&format!("{name}.pem")), certificate.pem()).unwrap();
+        fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
     }
 
     /// The keys of the configuration for these certificates.
@@ -60,4 +76,18 @@ impl Authority {
         };
         format!("cert = [{}]\npkey = [{}]\n", list("pem"), list("key"))
     }
+}
+
+fn named(common_name: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, common_name);
+    name
+}
+
+/// Valid from now on, for so many days.
+fn valid(mut params: CertificateParams, days: u32) -> CertificateParams {
+    let now = SystemTime::now();
+    params.not_before = now.into();
+    params.not_after = (now + days * DAY).into();
+    params
 }

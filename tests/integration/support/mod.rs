@@ -17,7 +17,7 @@ mod turnd;
 mod wait;
 pub(crate) mod world;
 
-pub(crate) use authority::Authority;
+pub(crate) use authority::{Authority, Key};
 pub(crate) use coturn::Coturn;
 pub(crate) use messages::{error_code, request, xor_address};
 pub(crate) use namespace::{Namespace, client_and_server, link};

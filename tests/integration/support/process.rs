@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// How long a process may take to leave after it was asked to.
 const GRACE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
@@ -80,6 +82,10 @@ impl Running {
         self.child.id()
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// The exit status, or None while it runs.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
@@ -125,7 +131,7 @@ impl Running {
         if self.ended().is_some() {
             return;
         }
-        let _ = Command::new("kill").arg(self.pid().to_string()).status();
+        self.signal(Signal::TERM);
         let deadline = Instant::now() + GRACE;
         while self.ended().is_none() && Instant::now() < deadline {
             thread::sleep(POLL);

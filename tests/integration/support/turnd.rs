@@ -9,6 +9,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::json;
 use toml::{Table, Value};
 
@@ -192,16 +193,13 @@ impl Turnd {
         self.running.pid()
     }
 
-    /// Sends it a signal, such as `HUP`.
-    pub(crate) fn signal(&self, name: &str) {
-        let pid = self.pid().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status();
-        assert!(sent.unwrap().success());
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.running.signal(signal);
     }
 
     /// Kills it in the middle of its work, and starts another on its ports at once.
     pub(crate) fn killed_and_restarted(mut self, toml: &str) -> Self {
-        self.signal("KILL");
+        self.signal(Signal::KILL);
         assert_eq!(self.exit_code(START_LIMIT), None, "{}", self.log());
         let ports = self.ports.take().expect("a namespace has all ports");
         Self::start_on(ports, toml)

@@ -12,7 +12,8 @@ use turn::proto::channum::ChannelNumber;
 use super::{memory, wait_until};
 use crate::support::messages::{Attributes, channel_data, peer, status, transport};
 use crate::support::{
-    Authority, PASSWORD, Peer, StreamClient, StunClient, Turnd, USER, connect, request, trusting,
+    Authority, Key, PASSWORD, Peer, StreamClient, StunClient, Turnd, USER, connect, request,
+    trusting,
 };
 
 /// What a server that gives strangers two seconds may take to close a connection.
@@ -68,7 +69,7 @@ fn x1_http_and_garbage_are_closed_without_an_answer() {
 #[test]
 fn tls_garbage_ends_the_connection_and_nothing_else() {
     let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let turnd = Turnd::start(&authority.toml(&["server"]));
     for bytes in [
         &b"\x16\x03\x01\x00\x05hello"[..],
@@ -94,7 +95,7 @@ fn tls_garbage_ends_the_connection_and_nothing_else() {
 #[test]
 fn a_client_hello_is_bounded() {
     let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let turnd = Turnd::start(&authority.toml(&["server"]));
     const MOST: usize = 16 << 10;
     // The largest records, and a length that rustls takes.

@@ -13,8 +13,10 @@ use turn::proto::channum::ChannelNumber;
 use turnd_proto::wire::channel_data;
 
 use super::wait_until;
+use rustix::process::Signal;
+
 use crate::support::messages::{Attributes, channel_data as frame, peer, status, transport};
-use crate::support::{Authority, PASSWORD, Peer, Running, Scratch, StreamClient, Turnd, USER};
+use crate::support::{Authority, Key, PASSWORD, Peer, Running, Scratch, StreamClient, Turnd, USER};
 
 /// What OpenSSL's client says of the server at `port`.
 fn s_client(authority: &Authority, port: u16, arguments: &str) -> String {
@@ -38,13 +40,8 @@ fn s_client(authority: &Authority, port: u16, arguments: &str) -> String {
 /// an ECDSA one for turn.example; `good`: arguments, and what it says then.
 pub(super) fn openssls_client(keys: &str, good: &[(&str, &str)], refused: &[&str]) {
     let authority = Authority::new();
-    authority.issue("rsa", "localhost", "rsa:2048", 2);
-    authority.issue(
-        "ec",
-        "turn.example",
-        "ec -pkeyopt ec_paramgen_curve:prime256v1",
-        2,
-    );
+    authority.issue("rsa", "localhost", Key::Rsa, 2);
+    authority.issue("ec", "turn.example", Key::Ecdsa, 2);
     let turnd = Turnd::start(&format!("{keys}\n{}", authority.toml(&["rsa", "ec"])));
     for port in [turnd.ports().listening(), turnd.ports().tls_listening()] {
         for (arguments, expected) in good {
@@ -91,14 +88,9 @@ fn x2_openssls_client_with_alpn_and_names() {
 #[test]
 fn certificates_are_exchanged_under_a_call() {
     let authority = Authority::new();
-    authority.issue("first", "localhost", "rsa:2048", 2);
-    authority.issue(
-        "second",
-        "localhost",
-        "ec -pkeyopt ec_paramgen_curve:prime256v1",
-        2,
-    );
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("first", "localhost", Key::Rsa, 2);
+    authority.issue("second", "localhost", Key::Ecdsa, 2);
+    authority.issue("server", "localhost", Key::Rsa, 2);
     let turnd = Turnd::start(&authority.toml(&["server"]));
     let echo = Peer::echo(Ipv4Addr::LOCALHOST);
     let mut client = StreamClient::secure(turnd.address(), &authority.certificate(), "localhost");
@@ -139,7 +131,7 @@ fn certificates_are_exchanged_under_a_call() {
     goes_on(&mut client);
     // By signal.
     copy("second");
-    turnd.signal("USR2");
+    turnd.signal(Signal::USR2);
     wait_until("no reload", &turnd, || {
         turnd.log().contains("certificates reloaded")
     });
@@ -147,7 +139,7 @@ fn certificates_are_exchanged_under_a_call() {
     assert!(is_served("second"));
     // A key that does not fit: the old one stays.
     fs::copy(authority.path("first.key"), authority.path("server.key")).unwrap();
-    turnd.signal("USR2");
+    turnd.signal(Signal::USR2);
     wait_until("no refusal", &turnd, || {
         turnd.log().contains("kept the old one, because")
     });
@@ -168,7 +160,7 @@ fn certificates_are_exchanged_under_a_call() {
 #[test]
 fn dtls_that_cannot_be_served_is_refused_with_a_remedy() {
     let authority = Authority::new();
-    authority.issue("one", "localhost", "rsa:2048", 2);
+    authority.issue("one", "localhost", Key::Ecdsa, 2);
     let (keys, expected) = if cfg!(feature = "dtls") {
         let expected = "turnd.toml:2: dtls: needs a certificate; give cert and pkey";
         (String::new(), expected)
@@ -193,8 +185,8 @@ fn dtls_that_cannot_be_served_is_refused_with_a_remedy() {
 #[test]
 fn a_certificate_that_is_about_to_expire_is_announced() {
     let authority = Authority::new();
-    authority.issue("short", "localhost", "rsa:2048", 13);
-    authority.issue("long", "localhost", "rsa:2048", 16);
+    authority.issue("short", "localhost", Key::Ecdsa, 13);
+    authority.issue("long", "localhost", Key::Ecdsa, 16);
     let short = Turnd::start(&authority.toml(&["short"]));
     short.log_with("expires soon; renew it");
     let long = Turnd::start(&authority.toml(&["long"]));
@@ -204,8 +196,8 @@ fn a_certificate_that_is_about_to_expire_is_announced() {
 #[test]
 fn a_key_that_is_missing_or_of_another_certificate_ends_the_start_with_2() {
     let authority = Authority::new();
-    authority.issue("one", "localhost", "rsa:2048", 2);
-    authority.issue("other", "localhost", "rsa:2048", 2);
+    authority.issue("one", "localhost", Key::Ecdsa, 2);
+    authority.issue("other", "localhost", Key::Ecdsa, 2);
     let start = |cert: &str, key: &str| {
         let scratch = Scratch::new();
         let file = scratch.path().join("turnd.toml");

@@ -13,8 +13,8 @@ use super::{memory, wait_until};
 
 use crate::support::messages::{lifetime, status, transport};
 use crate::support::{
-    Authority, Namespace, PASSWORD, Scratch, StreamClient, StunClient, Turnd, USER, dropped, link,
-    node, request,
+    Authority, Key, Namespace, PASSWORD, Scratch, StreamClient, StunClient, Turnd, USER, dropped,
+    link, node, request,
 };
 
 /// The longest that a test waits for what has to happen.
@@ -67,7 +67,7 @@ fn allocated(turnd: &Turnd) -> StreamClient {
 #[test]
 fn x4_ten_addresses_that_hold_every_place_keep_nobody_out() {
     let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let tls = authority.toml(&["server"]);
     let turnd = Turnd::start(&format!("max-idle-streams = 100\n{tls}"));
     let mut honest = StreamClient::new(turnd.address());
@@ -229,7 +229,7 @@ fn strangers() -> (Namespace, Namespace) {
 #[test]
 fn one_network_begins_so_many_tls_handshakes_and_no_more() {
     let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let (stranger, server) = strangers();
     let address: SocketAddr = "198.51.100.1:3478".parse().unwrap();
     let toml = format!(
