@@ -192,7 +192,7 @@ fn the_admin_listener_cannot_be_reached_through_a_relay() {
         // After a reload as well, and nothing else is cut off.
         turnd.configure(&format!("{toml}\nuser-quota = 7"));
         turnd.signal(Signal::HUP);
-        super::admin::eventually("a reload", || {
+        crate::support::admin::eventually("a reload", || {
             turnd.log().contains("configuration reloaded")
         });
         let both = [admin[0], echo.local_addr().unwrap()];

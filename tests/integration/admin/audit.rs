@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{api, eventually, session, start, status, tcp, usual_session};
-use rustix::process::Signal;
+use rustix::process::{Signal, getgid, getuid};
 
 use crate::support::{Authority, Key, PASSWORD, Running, Turnd, USER};
 
@@ -30,6 +30,12 @@ fn after<T>(turnd: &Turnd, act: impl FnOnce() -> T) -> (T, Value) {
     let mut all = lines(turnd);
     assert_eq!(all.len(), before + 1, "{all:?}");
     (outcome, all.remove(before))
+}
+
+/// User and group that the tests run as.
+fn ids() -> String {
+    let (user, group) = (getuid().as_raw(), getgid().as_raw());
+    format!("uid {user}, gid {group}")
 }
 
 fn expect(line: &Value, expected: &Value) {
@@ -56,7 +62,7 @@ fn every_change_is_logged_with_who_and_whence_at_every_level() {
 
         // By the unix socket the system tells who it is.
         let unix = api(&turnd);
-        let us = format!("unix socket, uid 0, gid 0, pid {}", std::process::id());
+        let us = format!("unix socket, {}, pid {}", ids(), std::process::id());
         let (_alice, _bob) = (
             usual_session(&turnd),
             session(turnd.address(), "bob", PASSWORD),
@@ -150,7 +156,7 @@ fn reloads_and_signals_are_logged_too() {
         line["by"]
             .as_str()
             .unwrap()
-            .starts_with("unix socket, uid 0")
+            .starts_with(&format!("unix socket, {}", ids()))
     );
 
     quiet(&turnd);
@@ -258,7 +264,8 @@ fn text_lines_name_the_process_too() {
         Some(0)
     );
     let expected = format!(
-        "INFO admin action=\"drain\" by=\"unix socket, uid 0, gid 0, pid {pid}\" draining=true"
+        "INFO admin action=\"drain\" by=\"unix socket, {}, pid {pid}\" draining=true",
+        ids()
     );
     let log = turnd.log();
     assert!(log.contains(&expected), "{log}");

@@ -4,50 +4,21 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use stun::message::METHOD_ALLOCATE;
 
 use super::{api, eventually};
 use rustix::process::Signal;
 
+use crate::support::admin::{dropped, guess, sum};
 use crate::support::messages::status;
 use crate::support::{Extras, PASSWORD, Peer, Scratch, StunClient, Turnd, USER, run};
 
 const LIMIT: Duration = Duration::from_secs(20);
-
-/// Lines that the server says it has lost.
-fn dropped(turnd: &Turnd) -> u64 {
-    let metrics = api(turnd).get("/metrics").body;
-    let line = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("turnd_log_lines_dropped_total "));
-    line.unwrap().parse().unwrap()
-}
-
-/// The sum of the numbers that follow `label` in the lines that contain `text`.
-fn sum(log: &str, text: &str, label: &str) -> u64 {
-    let lines = log.lines().filter(|line| line.contains(text));
-    let number = |line: &str| {
-        let rest = line.split(label).nth(1)?;
-        rest.split(' ').next()?.parse::<u64>().ok()
-    };
-    lines.map(|line| number(line).unwrap()).sum()
-}
-
-/// Gives wrong passwords, each of which is refused.
-fn guess(server: std::net::SocketAddr, times: usize) {
-    let mut client = StunClient::new(server);
-    client.log_in(USER, "wrong");
-    for _ in 0..times {
-        let reply = client.ask(&client.signed(METHOD_ALLOCATE, vec![]));
-        assert_eq!(status(&reply.expect("no answer to a wrong password")), 401);
-    }
-}
 
 /// A pipe by name. What is written into it waits for whoever reads it.
 struct Pipe {
@@ -174,62 +145,6 @@ fn a_log_that_nobody_reads_keeps_no_process() {
         }
         assert_eq!(turnd.exit_code(LIMIT), Some(expected));
     }
-}
-
-/// The file as the server sees it, in a mount namespace of its own.
-fn seen_by(turnd: &Turnd, path: &Path) -> PathBuf {
-    let root = format!("/proc/{}/root", turnd.pid());
-    Path::new(&root).join(path.strip_prefix("/").unwrap())
-}
-
-#[test]
-fn a_full_disk_costs_lines_and_the_log_goes_on_when_there_is_room() {
-    let scratch = Scratch::new();
-    let disk = scratch.path().to_str().unwrap().to_owned();
-    let path = scratch.path().join("turnd.log");
-    let extras = Extras {
-        admin: true,
-        before: &format!("mount -t tmpfs -o size=16k none {disk}"),
-        ..Extras::default()
-    };
-    let toml = format!("unauthenticated-rate = 0\nlog-file = '{}'", path.display());
-    let mut turnd = Turnd::start_with(&toml, extras);
-    let echo = Peer::echo(Ipv4Addr::LOCALHOST);
-    let (client, _) = StunClient::allocated(turnd.address());
-    guess(turnd.address(), 150);
-    eventually("the disk is full", || dropped(&turnd) > 0);
-    assert!(client.echoes(&echo));
-    let log = seen_by(&turnd, &path);
-    let full = fs::read_to_string(&log).unwrap();
-    assert!(full.len() <= 16 << 10, "{}", full.len());
-
-    let pid = turnd.pid().to_string();
-    let mut enlarge = Command::new("nsenter");
-    enlarge.args([
-        "--target",
-        &pid,
-        "--mount",
-        "mount",
-        "-o",
-        "remount,size=1m",
-        &disk,
-    ]);
-    run(&mut enlarge, LIMIT);
-    client.deallocate();
-    let read = || fs::read_to_string(&log).unwrap();
-    eventually("a line that tells", || {
-        read().contains("log lines were dropped")
-    });
-    let lines = read();
-    assert_eq!(
-        sum(&lines, "log lines were dropped", "lines="),
-        dropped(&turnd)
-    );
-    // What did not fit is cut, and spoils no line after it.
-    for line in lines.lines() {
-        assert!(line.matches(" INFO ").count() <= 1, "{line}");
-    }
-    turnd.expect_alive();
 }
 
 #[test]

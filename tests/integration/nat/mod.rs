@@ -1,6 +1,4 @@
 //! NAT behaviour discovery (RFC 5780, RFC 3489), on both sides.
 
-mod coturn;
-mod namespaces;
 mod server;
 mod virtual_network;

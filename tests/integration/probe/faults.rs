@@ -12,7 +12,7 @@ use turnd_proto::auth::rest;
 use super::probe;
 use rustix::process::Signal;
 
-use crate::support::{Coturn, PASSWORD, REALM, Scratch, StunClient, Turnd, USER, error_code};
+use crate::support::{PASSWORD, REALM, Scratch, StunClient, Turnd, USER, error_code};
 
 const LOGIN: [&str; 4] = ["--user", USER, "--password", PASSWORD];
 
@@ -180,20 +180,6 @@ fn no_relay_port_left() {
     let _busy = occupy(&turnd);
     let outcome = probe_turn(&turnd, &LOGIN);
     outcome.expect_fault("the server takes no more allocations [508]", "min-port");
-}
-
-#[test]
-fn peers_denied() {
-    let coturn = Coturn::start(
-        &["127.0.0.1"],
-        "--no-tls --lt-cred-mech -u alice:secret -r example.org --denied-peer-ip=127.0.0.0-127.255.255.255",
-    );
-    let uri = format!("turn:127.0.0.1:{}", coturn.ports().listening());
-    let outcome = probe(None, &[&[uri.as_str()], &LOGIN[..]].concat());
-    outcome.expect_fault(
-        "the server refuses 127.0.0.1 as a peer [403]",
-        "denied-peer-ip",
-    );
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
+use super::host;
 use super::memory;
-use super::unallocated::host;
 use crate::support::half_open::{dtls_hello, dtls_socket, half_open, sparse_fragments};
 use crate::support::{Authority, Key, StreamClient, Turnd};
 

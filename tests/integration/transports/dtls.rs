@@ -10,7 +10,6 @@ use openssl::ssl::{ErrorCode, Ssl, SslContext, SslMethod, SslOptions, SslStream,
 use openssl::x509::X509;
 use stun::message::METHOD_BINDING;
 
-use super::certificates::openssls_client;
 use super::{client_hello, memory};
 use crate::support::messages::{decode, status};
 use crate::support::{Authority, Key, StreamClient, Turnd, request};
@@ -79,22 +78,6 @@ fn client(host: Option<&str>) -> Ssl {
         ssl.set_hostname(host).unwrap();
     }
     ssl
-}
-
-#[test]
-fn x2_openssls_client_with_alpn_and_names_over_dtls() {
-    let good = [
-        ("-dtls1_2 -alpn stun.turn", "ALPN protocol: stun.turn"),
-        ("-dtls1_2", "Cipher is ECDHE-RSA-AES"),
-        ("-dtls1_2 -servername localhost", "subject=CN = localhost"),
-        (
-            "-dtls1_2 -servername TURN.example",
-            "subject=CN = turn.example",
-        ),
-        ("-dtls1_2 -servername elsewhere", "subject=CN = localhost"),
-    ];
-    let refused = ["-dtls1_2 -cipher AES128-SHA@SECLEVEL=0"];
-    openssls_client("dtls = true", &good, &refused);
 }
 
 #[test]

@@ -1,18 +1,23 @@
-//! What the tests share: a running turnd, a server without sockets, ports that are free, and clients.
+//! Helpers of all test targets: a running turnd, a server without sockets, ports that are free, and clients.
 
+pub(crate) mod admin;
 mod asking;
 mod authority;
 mod coturn;
 #[cfg(feature = "dtls")]
 pub(crate) mod half_open;
+mod http;
+pub(crate) mod log;
 pub(crate) mod messages;
 mod namespace;
 mod node;
 mod peer;
 mod ports;
+pub(crate) mod probe;
 mod process;
 mod stream_client;
 mod stun_client;
+pub(crate) mod transports;
 mod turnd;
 mod wait;
 pub(crate) mod world;

@@ -11,7 +11,7 @@ use serde_json::Value;
 const LIMIT: Duration = Duration::from_secs(20);
 const JSON: &str = "Content-Type: application/json";
 
-pub(super) trait Stream: Read + Write {}
+pub(crate) trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
 enum Place {
@@ -20,29 +20,29 @@ enum Place {
 }
 
 /// A client that opens a connection for each request.
-pub(super) struct Http {
+pub(crate) struct Http {
     place: Place,
     headers: Vec<String>,
 }
 
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) head: String,
-    pub(super) body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert_eq!(self.status, 200, "{self:?}");
         self.any_json()
     }
 
-    pub(super) fn any_json(&self) -> Value {
+    pub(crate) fn any_json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (key, value) = line.split_once(':')?;
             key.eq_ignore_ascii_case(name).then_some(value.trim())
@@ -51,26 +51,26 @@ impl Answer {
 }
 
 impl Http {
-    pub(super) fn tcp(address: SocketAddr) -> Self {
+    pub(crate) fn tcp(address: SocketAddr) -> Self {
         Self {
             place: Place::Tcp(address),
             headers: vec![format!("Host: {address}")],
         }
     }
 
-    pub(super) fn unix(path: &Path) -> Self {
+    pub(crate) fn unix(path: &Path) -> Self {
         Self {
             place: Place::Unix(path.to_owned()),
             headers: vec!["Host: localhost".to_owned()],
         }
     }
 
-    pub(super) fn with_token(mut self, token: &str) -> Self {
+    pub(crate) fn with_token(mut self, token: &str) -> Self {
         self.headers.push(format!("Authorization: Bearer {token}"));
         self
     }
 
-    pub(super) fn connect(&self) -> Box<dyn Stream> {
+    pub(crate) fn connect(&self) -> Box<dyn Stream> {
         match &self.place {
             Place::Tcp(address) => {
                 let stream = TcpStream::connect(address).unwrap();
@@ -85,31 +85,31 @@ impl Http {
         }
     }
 
-    pub(super) fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &self.lines(), "")
     }
 
-    pub(super) fn delete(&self, path: &str) -> Answer {
+    pub(crate) fn delete(&self, path: &str) -> Answer {
         self.send("DELETE", path, &self.lines(), "")
     }
 
-    pub(super) fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.json("POST", path, &body.to_string())
     }
 
-    pub(super) fn put(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn put(&self, path: &str, body: &Value) -> Answer {
         self.json("PUT", path, &body.to_string())
     }
 
     /// With this text as the JSON body.
-    pub(super) fn json(&self, method: &str, path: &str, body: &str) -> Answer {
+    pub(crate) fn json(&self, method: &str, path: &str, body: &str) -> Answer {
         let mut lines = self.lines();
         lines.push(JSON);
         self.send(method, path, &lines, body)
     }
 
     /// With these header lines and no others but Content-Length.
-    pub(super) fn send(&self, method: &str, path: &str, lines: &[&str], body: &str) -> Answer {
+    pub(crate) fn send(&self, method: &str, path: &str, lines: &[&str], body: &str) -> Answer {
         let mut stream = self.connect();
         let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
         for line in lines {
