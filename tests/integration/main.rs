@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod admin;
-mod bench;
 mod client;
 mod conformance;
 mod fairness;

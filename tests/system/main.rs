@@ -1,8 +1,10 @@
-//! turnd beside other programs and on networks of the tests' own. Needs root and what `tests/setup` installs; `tests/run` runs it.
+//! turnd beside other programs and on networks of the tests' own, and what takes long. Needs root and what `tests/setup` installs;
+//! `tests/run` runs it.
 
 #![allow(clippy::unwrap_used)]
 
 mod admin;
+mod bench;
 mod browser;
 mod deploy;
 mod faults;
