@@ -15,7 +15,6 @@ use turn::proto::lifetime::Lifetime;
 use turn::proto::reqtrans::RequestedTransport;
 
 pub(crate) use super::http::{Answer, Http};
-use super::messages::status as code_of;
 use super::{Extras, PASSWORD, Ports, Running, Scratch, StunClient, Turnd, USER, error_code};
 
 /// A server with an admin listener.
@@ -128,35 +127,6 @@ pub(crate) fn ctl(turnd: &Turnd, words: &[&str]) -> Outcome {
 
 pub(crate) fn turnd_with(words: &[&str]) -> Outcome {
     Outcome::of(Command::new(env!("CARGO_BIN_EXE_turnd")).args(words))
-}
-
-/// Lines that the server says it has lost.
-pub(crate) fn dropped(turnd: &Turnd) -> u64 {
-    let metrics = api(turnd).get("/metrics").body;
-    let line = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("turnd_log_lines_dropped_total "));
-    line.unwrap().parse().unwrap()
-}
-
-/// The sum of the numbers that follow `label` in the lines that contain `text`.
-pub(crate) fn sum(log: &str, text: &str, label: &str) -> u64 {
-    let lines = log.lines().filter(|line| line.contains(text));
-    let number = |line: &str| {
-        let rest = line.split(label).nth(1)?;
-        rest.split(' ').next()?.parse::<u64>().ok()
-    };
-    lines.map(|line| number(line).unwrap()).sum()
-}
-
-/// Gives wrong passwords, each of which is refused.
-pub(crate) fn guess(server: std::net::SocketAddr, times: usize) {
-    let mut client = StunClient::new(server);
-    client.log_in(USER, "wrong");
-    for _ in 0..times {
-        let reply = client.ask(&client.signed(METHOD_ALLOCATE, vec![]));
-        assert_eq!(code_of(&reply.expect("no answer to a wrong password")), 401);
-    }
 }
 
 /// The samples: name with labels, and value.

@@ -4,11 +4,10 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Signal, getgid, getuid};
 use serde_json::{Value, json};
 
 use super::{api, eventually, session, start, status, tcp, usual_session};
-use rustix::process::{Signal, getgid, getuid};
-
 use crate::support::{Authority, Key, PASSWORD, Running, Turnd, USER};
 
 /// The audit lines so far.

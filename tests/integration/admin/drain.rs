@@ -4,13 +4,12 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::json;
 use stun::attributes::AttrType;
 use stun::message::CLASS_SUCCESS_RESPONSE;
 
 use super::{allocate, api, ctl, eventually, is_alive, refresh, start, status, usual_session};
-use rustix::process::Signal;
-
 use crate::support::{PASSWORD, Running, StunClient, Turnd, USER, error_code};
 
 const ATTR_ALTERNATE_SERVER: AttrType = AttrType(0x8023);

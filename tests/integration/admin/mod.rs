@@ -5,8 +5,6 @@ mod audit;
 mod credentials;
 mod ctl;
 mod drain;
-mod load;
-mod logs;
 mod metrics;
 mod names;
 mod notify;

@@ -3,9 +3,9 @@
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
-use super::status;
 use rustix::process::Signal;
 
+use super::status;
 use crate::support::{Extras, Scratch, Turnd};
 
 /// Datagrams until this one has come.

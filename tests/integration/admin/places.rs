@@ -6,9 +6,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{ctl_at, eventually, refusal, start};
 use rustix::process::Signal;
 
+use super::{ctl_at, eventually, refusal, start};
 use crate::support::{Scratch, Turnd};
 
 const LEAVES: Duration = Duration::from_secs(15);

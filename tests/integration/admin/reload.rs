@@ -4,12 +4,11 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::json;
 use stun::message::CLASS_SUCCESS_RESPONSE;
 
 use super::{allocate, api, ctl, eventually, is_alive, session, start, status, usual_session};
-use rustix::process::Signal;
-
 use crate::support::{PASSWORD, Peer, StunClient, Turnd, USER, error_code};
 
 #[test]

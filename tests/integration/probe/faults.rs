@@ -4,14 +4,13 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::process::Signal;
 use turn::proto::PROTO_UDP;
 use turn::proto::reqtrans::RequestedTransport;
 use turnd_proto::auth::key::Key;
 use turnd_proto::auth::rest;
 
 use super::probe;
-use rustix::process::Signal;
-
 use crate::support::{PASSWORD, REALM, Scratch, StunClient, Turnd, USER, error_code};
 
 const LOGIN: [&str; 4] = ["--user", USER, "--password", PASSWORD];

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use super::{LIMIT, wait_for};
 use rustix::process::Signal;
 
+use super::{LIMIT, wait_for};
 use crate::support::{Turnd, run};
 
 const WARNING: &str = "static-auth-secret: a secret is a placeholder that everybody knows, so it can be guessed; make one with `openssl rand -hex 32`";

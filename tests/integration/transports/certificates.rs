@@ -6,6 +6,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use stun::message::{METHOD_ALLOCATE, METHOD_CHANNEL_BIND};
@@ -13,8 +14,6 @@ use turn::proto::channum::ChannelNumber;
 use turnd_proto::wire::channel_data;
 
 use super::wait_until;
-use rustix::process::Signal;
-
 use crate::support::messages::{Attributes, channel_data as frame, peer, status, transport};
 use crate::support::{Authority, Key, PASSWORD, Peer, Running, Scratch, StreamClient, Turnd, USER};
 

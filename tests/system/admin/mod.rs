@@ -1,7 +1,8 @@
-//! The admin listener, as other programs and other users meet it.
+//! The admin listener as other programs and other users meet it, and under load.
 
 mod access;
 mod ctl;
+mod load;
 mod logs;
 mod metrics;
 mod names;

@@ -3,11 +3,10 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
+use rustix::process::Signal;
 use stun::message::METHOD_ALLOCATE;
 
 use super::wait_for;
-use rustix::process::Signal;
-
 use crate::support::{StunClient, Turnd, error_code};
 
 /// How often each text is in the memory that the process may write to.

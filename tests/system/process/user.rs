@@ -6,9 +6,9 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use super::{LIMIT, wait_for};
 use rustix::process::Signal;
 
+use super::{LIMIT, wait_for};
 use crate::support::{Authority, Extras, Key, Namespace, Running, Scratch, StunClient, Turnd, run};
 
 const TURND: &str = env!("CARGO_BIN_EXE_turnd");

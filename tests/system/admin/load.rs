@@ -5,14 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use stun::message::{CLASS_SUCCESS_RESPONSE, METHOD_CHANNEL_BIND, Setter};
 use turn::proto::channum::ChannelNumber;
 use turn::proto::peeraddr::PeerAddress;
 
 use super::{allocate, api, eventually, is_alive, refresh, start, status, usual_session};
-use rustix::process::Signal;
-
 use crate::support::{Authority, Key, PASSWORD, Peer, StunClient, Turnd, USER, error_code};
 
 const THREADS: usize = 5;
