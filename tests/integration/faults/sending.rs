@@ -1,10 +1,7 @@
 //! Packets that the system does not take, or that their receiver does not: whoever has nothing to do with it notices nothing.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 
 use socket2::{Domain, Socket, Type};
 use stun::attributes::ATTR_DATA;

@@ -1,15 +1,15 @@
 //! Packets that the system does not take, or that their receiver does not: whoever has nothing to do with it notices nothing.
 
-use std::io::{Read, Write};
 use std::net::IpAddr;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use stun::message::{METHOD_BINDING, METHOD_CREATE_PERMISSION};
 
 use super::LIMIT;
 use crate::support::messages::{addr, peer, request, send, status};
-use crate::support::{Namespace, PASSWORD, Peer, Scratch, StunClient, Turnd, USER, dropped, link, run};
+use crate::support::{
+    Namespace, PASSWORD, Peer, Scratch, StunClient, Turnd, USER, dropped, link, run,
+};
 
 /// Public addresses; nothing of them leaves the namespaces.
 const SERVER: &str = "5.6.7.1:3478";
