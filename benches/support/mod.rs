@@ -3,10 +3,10 @@
 pub(crate) mod client;
 #[cfg(feature = "dtls")]
 #[allow(dead_code)]
-#[path = "../../tests/integration/support/half_open.rs"]
+#[path = "../../tests/support/half_open.rs"]
 pub(crate) mod half_open;
 #[allow(dead_code, unused_imports)]
-#[path = "../../tests/integration/support/messages.rs"]
+#[path = "../../tests/support/messages.rs"]
 pub(crate) mod messages;
 pub(crate) mod server;
 

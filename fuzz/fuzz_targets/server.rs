@@ -4,14 +4,14 @@
 #![no_main]
 
 #[allow(dead_code)]
-#[path = "../../tests/integration/support/messages.rs"]
+#[path = "../../tests/support/messages.rs"]
 mod messages;
 #[path = "server/run.rs"]
 mod run;
 #[path = "server/step.rs"]
 mod step;
 #[allow(dead_code)]
-#[path = "../../tests/integration/support/world.rs"]
+#[path = "../../tests/support/world.rs"]
 mod world;
 
 use libfuzzer_sys::fuzz_target;

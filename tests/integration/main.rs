@@ -1,20 +1,14 @@
-//! turnd from outside: the built binary, spoken to by other people's clients.
+//! turnd from outside: the built binary, and its server without sockets. Nothing here needs root or a program besides turnd.
 
 #![allow(clippy::unwrap_used)]
 
 mod admin;
-mod bench;
-mod browser;
 mod client;
 mod conformance;
-mod deploy;
 mod fairness;
 mod faults;
-mod host_addresses;
 mod import;
-mod interop;
 mod limits;
-mod namespaces;
 mod nat;
 mod own_services;
 mod peers;
@@ -23,5 +17,11 @@ mod process;
 mod properties;
 mod security;
 mod sockets;
+#[path = "../support/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "each test target uses a part of it"
+)]
 mod support;
 mod transports;

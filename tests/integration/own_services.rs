@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
+use rustix::process::Signal;
 use stun::message::{METHOD_ALLOCATE, METHOD_CONNECT};
 use turn::proto::PROTO_TCP;
 use turn::proto::reqtrans::RequestedTransport;
@@ -190,8 +191,8 @@ fn the_admin_listener_cannot_be_reached_through_a_relay() {
         );
         // After a reload as well, and nothing else is cut off.
         turnd.configure(&format!("{toml}\nuser-quota = 7"));
-        turnd.signal("HUP");
-        super::admin::eventually("a reload", || {
+        turnd.signal(Signal::HUP);
+        crate::support::admin::eventually("a reload", || {
             turnd.log().contains("configuration reloaded")
         });
         let both = [admin[0], echo.local_addr().unwrap()];

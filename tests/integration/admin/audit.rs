@@ -4,10 +4,11 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Signal, getgid, getuid};
 use serde_json::{Value, json};
 
 use super::{api, eventually, session, start, status, tcp, usual_session};
-use crate::support::{Authority, PASSWORD, Running, Turnd, USER};
+use crate::support::{Authority, Key, PASSWORD, Running, Turnd, USER};
 
 /// The audit lines so far.
 fn lines(turnd: &Turnd) -> Vec<Value> {
@@ -28,6 +29,12 @@ fn after<T>(turnd: &Turnd, act: impl FnOnce() -> T) -> (T, Value) {
     let mut all = lines(turnd);
     assert_eq!(all.len(), before + 1, "{all:?}");
     (outcome, all.remove(before))
+}
+
+/// User and group that the tests run as.
+fn ids() -> String {
+    let (user, group) = (getuid().as_raw(), getgid().as_raw());
+    format!("uid {user}, gid {group}")
 }
 
 fn expect(line: &Value, expected: &Value) {
@@ -54,7 +61,7 @@ fn every_change_is_logged_with_who_and_whence_at_every_level() {
 
         // By the unix socket the system tells who it is.
         let unix = api(&turnd);
-        let us = format!("unix socket, uid 0, gid 0, pid {}", std::process::id());
+        let us = format!("unix socket, {}, pid {}", ids(), std::process::id());
         let (_alice, _bob) = (
             usual_session(&turnd),
             session(turnd.address(), "bob", PASSWORD),
@@ -148,7 +155,7 @@ fn reloads_and_signals_are_logged_too() {
         line["by"]
             .as_str()
             .unwrap()
-            .starts_with("unix socket, uid 0")
+            .starts_with(&format!("unix socket, {}", ids()))
     );
 
     quiet(&turnd);
@@ -167,7 +174,7 @@ fn reloads_and_signals_are_logged_too() {
 
     // HUP opens the log anew as well.
     let before = lines(&turnd).len();
-    turnd.signal("HUP");
+    turnd.signal(Signal::HUP);
     eventually("two lines", || lines(&turnd).len() == before + 2);
     expect(
         &lines(&turnd)[before],
@@ -175,18 +182,18 @@ fn reloads_and_signals_are_logged_too() {
     );
     let refused = json!({ "action": "reload", "by": "signal HUP", "done": false });
     expect(&lines(&turnd)[before + 1], &refused);
-    let ((), line) = after(&turnd, || turnd.signal("USR2"));
+    let ((), line) = after(&turnd, || turnd.signal(Signal::USR2));
     expect(
         &line,
         &json!({ "action": "reload-certificates", "by": "signal USR2" }),
     );
     let _client = usual_session(&turnd);
-    let ((), line) = after(&turnd, || turnd.signal("USR1"));
+    let ((), line) = after(&turnd, || turnd.signal(Signal::USR1));
     expect(
         &line,
         &json!({ "action": "drain", "by": "signal USR1", "draining": true }),
     );
-    let ((), line) = after(&turnd, || turnd.signal("TERM"));
+    let ((), line) = after(&turnd, || turnd.signal(Signal::TERM));
     expect(&line, &json!({ "action": "stop", "by": "signal TERM" }));
     assert_eq!(turnd.exit_code(Duration::from_secs(15)), Some(0));
     assert!(!turnd.log().contains("\"INFO\",\"message\":\"stopped\""));
@@ -196,7 +203,7 @@ fn reloads_and_signals_are_logged_too() {
 fn certificates_that_are_replaced_are_logged_too() {
     let authority = Authority::new();
     for name in ["one", "two"] {
-        authority.issue(name, "localhost", "rsa:2048", 30);
+        authority.issue(name, "localhost", Key::Ecdsa, 30);
     }
     let turnd = start(&format!(
         "log-format = 'json'\n{}",
@@ -256,7 +263,8 @@ fn text_lines_name_the_process_too() {
         Some(0)
     );
     let expected = format!(
-        "INFO admin action=\"drain\" by=\"unix socket, uid 0, gid 0, pid {pid}\" draining=true"
+        "INFO admin action=\"drain\" by=\"unix socket, {}, pid {pid}\" draining=true",
+        ids()
     );
     let log = turnd.log();
     assert!(log.contains(&expected), "{log}");

@@ -4,6 +4,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::json;
 use stun::attributes::AttrType;
 use stun::message::CLASS_SUCCESS_RESPONSE;
@@ -100,7 +101,7 @@ fn waiting_ctl(turnd: &Turnd) -> Running {
 fn term_with_a_drain_timeout_waits_for_calls_and_ends_well() {
     let mut turnd = start("drain-timeout = 300");
     let client = usual_session(&turnd);
-    turnd.signal("TERM");
+    turnd.signal(Signal::TERM);
     eventually("a drain", || api(&turnd).get("/readyz").status == 503);
     assert_eq!(error_code(&newcomer(&turnd)), Some(508));
     thread::sleep(Duration::from_millis(500));
@@ -117,7 +118,7 @@ fn a_drain_timeout_ends_calls_that_stay_and_follows_a_reload() {
     ctl(&turnd, &["reload"]).ok();
     let _client = usual_session(&turnd);
     let asked = Instant::now();
-    turnd.signal("TERM");
+    turnd.signal(Signal::TERM);
     assert_eq!(turnd.exit_code(LEAVES), Some(0));
     assert!(asked.elapsed() >= Duration::from_secs(2));
     assert!(
@@ -136,9 +137,9 @@ fn a_drain_timeout_ends_calls_that_stay_and_follows_a_reload() {
 fn a_second_term_does_not_wait() {
     let mut turnd = start("drain-timeout = 300");
     let _client = usual_session(&turnd);
-    turnd.signal("TERM");
+    turnd.signal(Signal::TERM);
     eventually("a drain", || api(&turnd).get("/readyz").status == 503);
-    turnd.signal("TERM");
+    turnd.signal(Signal::TERM);
     assert_eq!(turnd.exit_code(LEAVES), Some(0));
 }
 
@@ -146,11 +147,11 @@ fn a_second_term_does_not_wait() {
 fn usr1_leaves_when_empty() {
     let mut turnd = start("");
     let client = usual_session(&turnd);
-    turnd.signal("USR1");
+    turnd.signal(Signal::USR1);
     eventually("a drain", || api(&turnd).get("/readyz").status == 503);
     assert_eq!(error_code(&newcomer(&turnd)), Some(508));
     // A reload meanwhile is heard.
-    turnd.signal("HUP");
+    turnd.signal(Signal::HUP);
     eventually("a reload", || status(&turnd)["reloads"] == 1);
     assert!(is_alive(&client) && turnd.is_alive());
     assert_eq!(refresh(&client, 0), None);
@@ -162,7 +163,7 @@ fn the_socket_file_goes_with_the_server() {
     let mut turnd = start("");
     let socket = turnd.admin_socket();
     assert!(socket.exists());
-    turnd.signal("TERM");
+    turnd.signal(Signal::TERM);
     assert_eq!(turnd.exit_code(LEAVES), Some(0));
     assert!(!socket.exists());
 }

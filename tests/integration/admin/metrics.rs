@@ -1,10 +1,7 @@
 //! `/metrics` while sessions run.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::process::{Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use stun::message::{CLASS_SUCCESS_RESPONSE, METHOD_CHANNEL_BIND};
@@ -13,51 +10,8 @@ use turn::proto::channum::ChannelNumber;
 use turn::proto::peeraddr::PeerAddress;
 
 use super::{allocate, api, refresh, session, start, usual_session};
-use crate::support::{Authority, PASSWORD, Peer, StunClient, Turnd, USER, error_code};
-
-/// Has Prometheus' own tool look at a page of metrics.
-pub(super) fn promtool(metrics: &str) {
-    let mut tool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("promtool: {error} (tests/setup installs what is needed)"));
-    tool.stdin
-        .take()
-        .unwrap()
-        .write_all(metrics.as_bytes())
-        .unwrap();
-    let output = tool.wait_with_output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let said = text(&output.stdout) + &text(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    assert_eq!(said, "");
-}
-
-/// The samples: name with labels, and value.
-fn samples(turnd: &Turnd) -> BTreeMap<String, f64> {
-    let answer = api(turnd).get("/metrics");
-    assert_eq!(answer.status, 200);
-    assert_eq!(
-        answer.header("content-type"),
-        Some("text/plain; version=0.0.4; charset=utf-8")
-    );
-    let lines = answer.body.lines().filter(|line| !line.starts_with('#'));
-    lines
-        .map(|line| {
-            let (name, value) = line.rsplit_once(' ').unwrap();
-            (name.to_owned(), value.parse().unwrap())
-        })
-        .collect()
-}
-
-fn of(samples: &BTreeMap<String, f64>, name: &str) -> f64 {
-    *samples
-        .get(name)
-        .unwrap_or_else(|| panic!("no {name} in {samples:#?}"))
-}
+use crate::support::admin::{of, samples};
+use crate::support::{PASSWORD, Peer, StunClient, Turnd, USER, error_code};
 
 /// Binds a channel to `peer` and sends this many messages of 100 bytes, each sent back.
 fn exchange(client: &StunClient, peer: &Peer, messages: usize) {
@@ -179,32 +133,4 @@ fn no_client_can_multiply_them() {
     }
     assert_eq!(names(&turnd), before);
     assert!(before.len() < 120, "{}", before.len());
-}
-
-#[test]
-fn promtool_finds_nothing_wrong() {
-    let turnd = start("");
-    promtool(&api(&turnd).get("/metrics").body);
-    let _client = usual_session(&turnd);
-    promtool(&api(&turnd).get("/metrics").body);
-}
-
-#[test]
-fn the_end_of_every_certificate_is_told() {
-    let authority = Authority::new();
-    authority.issue("one", "localhost", "rsa:2048", 2);
-    let turnd = start(&authority.toml(&["one"]));
-    let samples = samples(&turnd);
-    let name = "turnd_certificate_expiry_timestamp_seconds{";
-    let (_, expiry) = samples
-        .iter()
-        .find(|(sample, _)| sample.starts_with(name))
-        .unwrap();
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs_f64();
-    let left = expiry - now;
-    assert!((86_400.0..=172_800.0).contains(&left), "{left}");
-    promtool(&api(&turnd).get("/metrics").body);
 }

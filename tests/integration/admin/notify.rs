@@ -3,6 +3,8 @@
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use super::status;
 use crate::support::{Extras, Scratch, Turnd};
 
@@ -45,12 +47,12 @@ fn the_service_manager_is_told() {
     until(&socket, "WATCHDOG=1");
     assert!(first.elapsed() < Duration::from_secs(5));
 
-    turnd.signal("HUP");
+    turnd.signal(Signal::HUP);
     until(&socket, "RELOADING=1");
     until(&socket, "READY=1");
     assert_eq!(status(&turnd)["reloads"], 1);
 
-    turnd.signal("TERM");
+    turnd.signal(Signal::TERM);
     until(&socket, "STOPPING=1");
     assert_eq!(turnd.exit_code(Duration::from_secs(15)), Some(0));
 }

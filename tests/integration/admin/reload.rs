@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::json;
 use stun::message::CLASS_SUCCESS_RESPONSE;
 
@@ -157,7 +158,7 @@ fn a_broken_file_changes_nothing_and_says_why() {
     assert_eq!(ctl(&turnd, &["reload"]).code, Some(1));
     usual_session(&turnd);
     // And HUP does the same, in the log.
-    turnd.signal("HUP");
+    turnd.signal(Signal::HUP);
     eventually("a reload", || {
         status(&turnd)["failed_reloads"] == failed + 2
     });

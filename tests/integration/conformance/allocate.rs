@@ -126,6 +126,18 @@ fn l3_comes_before_l4() {
 }
 
 #[test]
+fn l5_requested_beside_additional_address_family_is_400() {
+    let mut world = World::new("");
+    for families in [[1, 2], [2, 2]] {
+        let attributes = vec![transport(), family(families[0]), additional(families[1])];
+        let reply = allocate(&mut world, 1, attributes);
+        assert_eq!(status(&reply), 400, "{families:?}");
+    }
+    let reply = allocate(&mut world, 1, vec![transport(), family(1)]);
+    assert_eq!(status(&reply), 200);
+}
+
+#[test]
 fn l6_requested_address_family() {
     let mut world = World::new("");
     for (value, expected) in [

@@ -1,6 +1,3 @@
-//! NAT behaviour discovery (RFC 5780, RFC 3489), on both sides.
+//! NAT behaviour discovery (RFC 5780, RFC 3489), the server's side.
 
-mod coturn;
-mod namespaces;
 mod server;
-mod virtual_network;

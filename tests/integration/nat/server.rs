@@ -1,7 +1,6 @@
 //! The server's side, asked by coturn's tools and packet by packet.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::process::Command;
 use std::time::Duration;
 
 use stun::attributes::{ATTR_CHANGE_REQUEST, ATTR_RESPONSE_PORT, ATTR_XORMAPPED_ADDRESS};
@@ -9,9 +8,8 @@ use stun::message::{METHOD_BINDING, Message};
 use turnd_proto::wire::discovery::{ChangeRequest, ResponsePort};
 
 use crate::support::messages::raw;
-use crate::support::{Running, Turnd, request, run, xor_address};
+use crate::support::{Turnd, request, xor_address};
 
-const LIMIT: Duration = Duration::from_secs(30);
 const FIRST: &str = "127.0.0.1";
 const SECOND: &str = "127.0.0.2";
 
@@ -88,64 +86,4 @@ fn n3_the_answer_goes_to_the_other_port() {
     assert_eq!(from, turnd.address());
     let mapped = xor_address(&reply, ATTR_XORMAPPED_ADDRESS);
     assert_eq!(mapped, Some(asking.local_addr().unwrap()));
-}
-
-fn natdiscovery(turnd: &Turnd, arguments: &str) -> String {
-    let port = turnd.address().port().to_string();
-    let mut command = Command::new("turnutils_natdiscovery");
-    command.args(arguments.split_whitespace());
-    run(command.args(["-p", &port, FIRST]), LIMIT)
-}
-
-#[test]
-fn natdiscovery_finds_mapping_and_filtering() {
-    let turnd = start();
-    for arguments in ["-m -f", "-m -f -P"] {
-        let output = natdiscovery(&turnd, arguments);
-        for line in [
-            "NAT with Endpoint Independent Mapping!",
-            "NAT with Endpoint Independent Filtering!",
-            "No ALG: Mapped == XOR-Mapped",
-        ] {
-            assert!(
-                output.contains(line),
-                "{arguments}: no {line:?} in {output}"
-            );
-        }
-    }
-}
-
-#[test]
-fn natdiscovery_finds_hairpinning() {
-    let turnd = start();
-    for arguments in ["-H", "-H -P"] {
-        let output = natdiscovery(&turnd, arguments);
-        assert!(output.contains("a successful hairpinning"), "{output}");
-    }
-}
-
-#[test]
-fn natdiscovery_finds_the_mapping_alive() {
-    let output = natdiscovery(&start(), "-t -T 1");
-    assert!(output.contains("RFC 5780 response 2"), "{output}");
-    assert!(!output.contains("no more valid"), "{output}");
-}
-
-#[test]
-fn stunclient_gets_three_answers() {
-    let turnd = start();
-    let port = turnd.address().port().to_string();
-    for arguments in [&["-p", &port, FIRST][..], &["-f", "-p", &port, FIRST]] {
-        let mut command = Command::new("turnutils_stunclient");
-        let mut client = Running::start(command.args(arguments));
-        // Its exit code says nothing.
-        assert!(client.wait(LIMIT).is_some(), "it hangs");
-        let output = client.stdout();
-        for line in [
-            "RFC 5780 response 3".to_owned(),
-            format!("Response origin: : {SECOND}:{}", turnd.address().port() + 1),
-        ] {
-            assert!(output.contains(&line), "no {line:?} in {output}");
-        }
-    }
 }

@@ -4,8 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use super::LIMIT;
-use crate::support::{Extras, Scratch, Turnd, run};
+use crate::support::{Extras, Scratch, Turnd};
 
 const TURND: &str = env!("CARGO_BIN_EXE_turnd");
 const SECRET: &str = "a1f09c3de85b42761a3c5e7f9b2d4860";
@@ -71,43 +70,6 @@ fn a_key_is_made_of_what_standard_input_holds() {
         &turnd(&["key", "user", "realm"], "", &[]),
         "the password is empty",
     );
-}
-
-/// On a terminal the password is asked for twice and not shown.
-#[test]
-fn a_prompt_does_not_echo() {
-    const SCRIPT: &str = r#"
-import os, pty, sys, termios
-def session(first, second):
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(sys.argv[1], [sys.argv[1], "key", "user", "realm"])
-    shown = b""
-    def until(text):
-        nonlocal shown
-        while text not in shown:
-            shown += os.read(terminal, 1000)
-    until(b"Password of user: ")
-    assert not termios.tcgetattr(terminal)[3] & termios.ECHO, "it echoes"
-    os.write(terminal, first + b"\n")
-    until(b"Once more: ")
-    os.write(terminal, second + b"\n")
-    try:
-        while True:
-            more = os.read(terminal, 1000)
-            if not more:
-                break
-            shown += more
-    except OSError:
-        pass
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
-code, shown = session(b"pass", b"pass")
-assert code == 0 and "0x8493fbc53ba582fb4c044c456bdc40eb" in shown, (code, shown)
-assert "pass" not in shown.replace("Password", ""), shown
-code, shown = session(b"pass", b"past")
-assert code == 2 and "the two passwords differ" in shown, (code, shown)
-"#;
-    run(Command::new("python3").args(["-c", SCRIPT, TURND]), LIMIT);
 }
 
 #[test]
@@ -220,69 +182,6 @@ fn ctl_is_told_the_token_by_file_variable_and_standard_input() {
     }
     let without = turnd(&["ctl", "--admin", &admin, "log-level", "info"], "", &[]);
     assert_eq!(without.status.code(), Some(1));
-}
-
-/// Every key that holds a secret has one that names a file, which may be a pipe, and may be a variable in the file.
-#[test]
-fn the_server_is_told_by_file_standard_input_and_variable() {
-    let scratch = Scratch::new();
-    let key = scratch.path().join("key.pem");
-    let certificate = scratch.path().join("cert.pem");
-    let mut openssl = Command::new("openssl");
-    openssl.args(
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -subj /CN=x -days 2 -passout"
-            .split(' '),
-    );
-    openssl
-        .arg(format!("pass:{SECRET}"))
-        .arg("-keyout")
-        .arg(&key)
-        .arg("-out")
-        .arg(&certificate);
-    run(&mut openssl, LIMIT);
-    let (key, certificate) = (key.to_str().unwrap(), certificate.to_str().unwrap());
-    let file = file(&scratch, "secret", &format!("{SECRET}\n"));
-    let user = self::file(&scratch, "users", &format!("alice:{SECRET}\n"));
-    let config = self::file(
-        &scratch,
-        "turnd.toml",
-        "static-auth-secret = '${A}'\nuser = 'alice:${A}'\nnonce-secret = '${A}'\nadmin-token = '${A}'\npkey-pwd = '${A}'\n",
-    );
-    let tls = ["--cert", certificate, "--pkey", key];
-    for name in [
-        "user",
-        "static-auth-secret",
-        "nonce-secret",
-        "admin-token",
-        "pkey-pwd",
-    ] {
-        let (path, input) = match name {
-            "user" => (&user, format!("alice:{SECRET}")),
-            _ => (&file, SECRET.to_owned()),
-        };
-        let flag = format!("--{name}-file");
-        for path in [path, "/dev/stdin"] {
-            let mut words = vec!["check", &flag, path];
-            if name == "pkey-pwd" {
-                words.extend(tls);
-            }
-            if !["user", "static-auth-secret"].contains(&name) {
-                words.push("--no-auth");
-            }
-            let shown = succeeds(&turnd(&words, &input, &[]));
-            assert!(
-                shown.contains(&format!("{name}-file = \"{path}\"")),
-                "{shown}"
-            );
-            assert!(!shown.contains(SECRET), "{shown}");
-        }
-    }
-    let words = [&["check", "-c", &config][..], &tls].concat();
-    let shown = succeeds(&turnd(&words, "", &[("A", SECRET)]));
-    assert!(
-        shown.contains("pkey-pwd = \"***\"") && !shown.contains(SECRET),
-        "{shown}"
-    );
 }
 
 #[test]

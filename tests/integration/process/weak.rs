@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use rustix::process::Signal;
+
 use super::{LIMIT, wait_for};
 use crate::support::{Turnd, run};
 
@@ -25,7 +27,7 @@ fn check_serve_and_a_reload_warn() {
     assert!(told.contains(&format!("warning: {WARNING}")), "{told}");
 
     turnd.configure("user = 'alice:hunter2'");
-    turnd.signal("HUP");
+    turnd.signal(Signal::HUP);
     wait_for(
         "WARN user: the password of \"alice\" has fewer than 8 bytes, so it can be guessed",
         || turnd.log(),

@@ -3,20 +3,15 @@
 use std::thread;
 use std::time::Duration;
 
+use super::host;
 use super::memory;
-use super::unallocated::host;
 use crate::support::half_open::{dtls_hello, dtls_socket, half_open, sparse_fragments};
-use crate::support::{Authority, StreamClient, Turnd};
+use crate::support::{Authority, Key, StreamClient, Turnd};
 
 #[test]
 fn x3_a_thousand_half_open_associations_hold_no_more_than_the_budget() {
     let authority = Authority::new();
-    authority.issue(
-        "server",
-        "localhost",
-        "ec -pkeyopt ec_paramgen_curve:prime256v1",
-        2,
-    );
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let turnd = Turnd::start(&format!("dtls = true\n{}", authority.toml(&["server"])));
     let before = memory(&turnd);
     let fragments = sparse_fragments();
@@ -46,7 +41,7 @@ fn x3_a_thousand_half_open_associations_hold_no_more_than_the_budget() {
 #[test]
 fn a_client_that_begins_anew_at_once_waits_for_its_next_association() {
     let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let turnd = Turnd::start(&format!("dtls = true\n{}", authority.toml(&["server"])));
     let socket = dtls_socket(host(1), turnd.address());
     let flight = half_open(&socket, 7).expect("no answer to the first");

@@ -1,6 +1,5 @@
 //! What strangers send: each ends within its limit, and others do not notice.
 
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::thread;
@@ -12,7 +11,8 @@ use turn::proto::channum::ChannelNumber;
 use super::{memory, wait_until};
 use crate::support::messages::{Attributes, channel_data, peer, status, transport};
 use crate::support::{
-    Authority, PASSWORD, Peer, StreamClient, StunClient, Turnd, USER, connect, request, trusting,
+    Authority, Key, PASSWORD, Peer, StreamClient, StunClient, Turnd, USER, connect, request,
+    trusting,
 };
 
 /// What a server that gives strangers two seconds may take to close a connection.
@@ -68,7 +68,7 @@ fn x1_http_and_garbage_are_closed_without_an_answer() {
 #[test]
 fn tls_garbage_ends_the_connection_and_nothing_else() {
     let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let turnd = Turnd::start(&authority.toml(&["server"]));
     for bytes in [
         &b"\x16\x03\x01\x00\x05hello"[..],
@@ -94,7 +94,7 @@ fn tls_garbage_ends_the_connection_and_nothing_else() {
 #[test]
 fn a_client_hello_is_bounded() {
     let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let turnd = Turnd::start(&authority.toml(&["server"]));
     const MOST: usize = 16 << 10;
     // The largest records, and a length that rustls takes.
@@ -263,67 +263,4 @@ fn clients_with_allocations_are_not_among_the_idle_ones() {
     for client in clients.iter_mut().chain([&mut idle[1], &mut last]) {
         client.binding();
     }
-}
-
-/// Whether the other side has ended a connection at once.
-fn is_reset(end: &std::io::Result<usize>) -> bool {
-    let kind = end.as_ref().err().map(std::io::Error::kind);
-    kind == Some(std::io::ErrorKind::ConnectionReset)
-}
-
-/// As many connections as the limit on open files allows the two processes.
-#[test]
-fn ten_thousand_silent_connections_are_held_back_and_cost_little() {
-    let limits = fs::read_to_string("/proc/self/limits").unwrap();
-    let line = limits
-        .lines()
-        .find(|line| line.starts_with("Max open files"));
-    let hard: u64 = line
-        .and_then(|line| line.split_whitespace().nth(4))
-        .unwrap()
-        .parse()
-        .unwrap();
-    let wanted = 10_000.min(hard.saturating_sub(1000));
-    let (_, hard_now) = rlimit::Resource::NOFILE.get().unwrap();
-    rlimit::Resource::NOFILE.set(hard_now, hard_now).unwrap();
-    let held = wanted / 2;
-    let turnd = Turnd::start(&format!(
-        "max-idle-streams = {held}\nmax-idle-streams-per-ip = {held}"
-    ));
-    let before = memory(&turnd);
-    // A client that is there already stays.
-    let mut early = StreamClient::new(turnd.address());
-    early.log_in(USER, PASSWORD);
-    assert_eq!(
-        status(&early.ask_signed(METHOD_ALLOCATE, vec![transport()])),
-        200
-    );
-    let start = Instant::now();
-    let mut streams: Vec<_> = (0..wanted).map(|_| connect(turnd.address())).collect();
-    assert!(
-        start.elapsed() < Duration::from_secs(15),
-        "{:?}",
-        start.elapsed()
-    );
-    let grown = memory(&turnd).saturating_sub(before);
-    assert!(grown < wanted * 4, "{grown} KiB for {held} connections");
-    early.binding();
-    assert!(StunClient::new(turnd.address()).binding().is_some());
-    // Those that came first have made room, and the others end when their time is over.
-    let mut byte = [0];
-    for stream in [0, wanted as usize - 1] {
-        let stream = &mut streams[stream];
-        stream
-            .set_read_timeout(Some(Duration::from_secs(15)))
-            .unwrap();
-        let end = stream.read(&mut byte);
-        assert!(matches!(&end, Ok(0)) || is_reset(&end), "{end:?}");
-    }
-    let mut late = StreamClient::new(turnd.address());
-    late.binding();
-    early.binding();
-    let open = fs::read_dir(format!("/proc/{}/fd", turnd.pid()))
-        .unwrap()
-        .count();
-    assert!(open < 200, "{open} descriptors are left");
 }

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use stun::message::{METHOD_ALLOCATE, METHOD_CHANNEL_BIND};
@@ -14,91 +15,14 @@ use turnd_proto::wire::channel_data;
 
 use super::wait_until;
 use crate::support::messages::{Attributes, channel_data as frame, peer, status, transport};
-use crate::support::{Authority, PASSWORD, Peer, Running, Scratch, StreamClient, Turnd, USER};
-
-/// What OpenSSL's client says of the server at `port`.
-fn s_client(authority: &Authority, port: u16, arguments: &str) -> String {
-    let output = Command::new("timeout")
-        .args([
-            "10",
-            "openssl",
-            "s_client",
-            "-connect",
-            &format!("127.0.0.1:{port}"),
-        ])
-        .args(["-CAfile", authority.certificate().to_str().unwrap()])
-        .args(arguments.split_whitespace())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-/// Lets OpenSSL's client speak to both ports of a server with an RSA certificate for localhost and
-/// an ECDSA one for turn.example; `good`: arguments, and what it says then.
-pub(super) fn openssls_client(keys: &str, good: &[(&str, &str)], refused: &[&str]) {
-    let authority = Authority::new();
-    authority.issue("rsa", "localhost", "rsa:2048", 2);
-    authority.issue(
-        "ec",
-        "turn.example",
-        "ec -pkeyopt ec_paramgen_curve:prime256v1",
-        2,
-    );
-    let turnd = Turnd::start(&format!("{keys}\n{}", authority.toml(&["rsa", "ec"])));
-    for port in [turnd.ports().listening(), turnd.ports().tls_listening()] {
-        for (arguments, expected) in good {
-            let said = s_client(&authority, port, arguments);
-            assert!(
-                said.contains(expected),
-                "{arguments}: {said}\n{}",
-                turnd.log()
-            );
-            assert!(
-                said.contains("Verify return code: 0 (ok)"),
-                "{arguments}: {said}"
-            );
-        }
-        for refused in refused {
-            let said = s_client(&authority, port, refused);
-            assert!(said.contains("Cipher is (NONE)"), "{refused}: {said}");
-        }
-    }
-}
-
-#[test]
-fn x2_openssls_client_with_alpn_and_names() {
-    let good = [
-        ("-tls1_3 -alpn stun.turn", "ALPN protocol: stun.turn"),
-        (
-            "-tls1_2 -alpn x,stun.nat-discovery",
-            "ALPN protocol: stun.nat-discovery",
-        ),
-        ("-tls1_2 -alpn http/1.1", "No ALPN negotiated"),
-        ("-tls1_2", "ECDHE-RSA-AES256-GCM-SHA384"),
-        (
-            "-tls1_2 -cipher ECDHE-RSA-AES128-GCM-SHA256",
-            "Cipher is ECDHE-RSA-AES128-GCM-SHA256",
-        ),
-        ("-servername localhost", "subject=CN = localhost"),
-        ("-servername turn.example", "subject=CN = turn.example"),
-        ("-servername elsewhere", "subject=CN = localhost"),
-    ];
-    let refused = ["-tls1_1", "-tls1_2 -cipher AES128-SHA@SECLEVEL=0"];
-    openssls_client("", &good, &refused);
-}
+use crate::support::{Authority, Key, PASSWORD, Peer, Running, Scratch, StreamClient, Turnd, USER};
 
 #[test]
 fn certificates_are_exchanged_under_a_call() {
     let authority = Authority::new();
-    authority.issue("first", "localhost", "rsa:2048", 2);
-    authority.issue(
-        "second",
-        "localhost",
-        "ec -pkeyopt ec_paramgen_curve:prime256v1",
-        2,
-    );
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("first", "localhost", Key::Rsa, 2);
+    authority.issue("second", "localhost", Key::Ecdsa, 2);
+    authority.issue("server", "localhost", Key::Rsa, 2);
     let turnd = Turnd::start(&authority.toml(&["server"]));
     let echo = Peer::echo(Ipv4Addr::LOCALHOST);
     let mut client = StreamClient::secure(turnd.address(), &authority.certificate(), "localhost");
@@ -139,7 +63,7 @@ fn certificates_are_exchanged_under_a_call() {
     goes_on(&mut client);
     // By signal.
     copy("second");
-    turnd.signal("USR2");
+    turnd.signal(Signal::USR2);
     wait_until("no reload", &turnd, || {
         turnd.log().contains("certificates reloaded")
     });
@@ -147,7 +71,7 @@ fn certificates_are_exchanged_under_a_call() {
     assert!(is_served("second"));
     // A key that does not fit: the old one stays.
     fs::copy(authority.path("first.key"), authority.path("server.key")).unwrap();
-    turnd.signal("USR2");
+    turnd.signal(Signal::USR2);
     wait_until("no refusal", &turnd, || {
         turnd.log().contains("kept the old one, because")
     });
@@ -168,7 +92,7 @@ fn certificates_are_exchanged_under_a_call() {
 #[test]
 fn dtls_that_cannot_be_served_is_refused_with_a_remedy() {
     let authority = Authority::new();
-    authority.issue("one", "localhost", "rsa:2048", 2);
+    authority.issue("one", "localhost", Key::Ecdsa, 2);
     let (keys, expected) = if cfg!(feature = "dtls") {
         let expected = "turnd.toml:2: dtls: needs a certificate; give cert and pkey";
         (String::new(), expected)
@@ -193,8 +117,8 @@ fn dtls_that_cannot_be_served_is_refused_with_a_remedy() {
 #[test]
 fn a_certificate_that_is_about_to_expire_is_announced() {
     let authority = Authority::new();
-    authority.issue("short", "localhost", "rsa:2048", 13);
-    authority.issue("long", "localhost", "rsa:2048", 16);
+    authority.issue("short", "localhost", Key::Ecdsa, 13);
+    authority.issue("long", "localhost", Key::Ecdsa, 16);
     let short = Turnd::start(&authority.toml(&["short"]));
     short.log_with("expires soon; renew it");
     let long = Turnd::start(&authority.toml(&["long"]));
@@ -204,8 +128,8 @@ fn a_certificate_that_is_about_to_expire_is_announced() {
 #[test]
 fn a_key_that_is_missing_or_of_another_certificate_ends_the_start_with_2() {
     let authority = Authority::new();
-    authority.issue("one", "localhost", "rsa:2048", 2);
-    authority.issue("other", "localhost", "rsa:2048", 2);
+    authority.issue("one", "localhost", Key::Ecdsa, 2);
+    authority.issue("other", "localhost", Key::Ecdsa, 2);
     let start = |cert: &str, key: &str| {
         let scratch = Scratch::new();
         let file = scratch.path().join("turnd.toml");

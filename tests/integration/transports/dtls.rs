@@ -10,10 +10,9 @@ use openssl::ssl::{ErrorCode, Ssl, SslContext, SslMethod, SslOptions, SslStream,
 use openssl::x509::X509;
 use stun::message::METHOD_BINDING;
 
-use super::certificates::openssls_client;
 use super::{client_hello, memory};
 use crate::support::messages::{decode, status};
-use crate::support::{Authority, StreamClient, Turnd, request};
+use crate::support::{Authority, Key, StreamClient, Turnd, request};
 
 /// The record type of ChangeCipherSpec, with which the server's last flight begins.
 const CHANGE_CIPHER_SPEC: u8 = 20;
@@ -82,25 +81,9 @@ fn client(host: Option<&str>) -> Ssl {
 }
 
 #[test]
-fn x2_openssls_client_with_alpn_and_names_over_dtls() {
-    let good = [
-        ("-dtls1_2 -alpn stun.turn", "ALPN protocol: stun.turn"),
-        ("-dtls1_2", "Cipher is ECDHE-RSA-AES"),
-        ("-dtls1_2 -servername localhost", "subject=CN = localhost"),
-        (
-            "-dtls1_2 -servername TURN.example",
-            "subject=CN = turn.example",
-        ),
-        ("-dtls1_2 -servername elsewhere", "subject=CN = localhost"),
-    ];
-    let refused = ["-dtls1_2 -cipher AES128-SHA@SECLEVEL=0"];
-    openssls_client("dtls = true", &good, &refused);
-}
-
-#[test]
 fn dtls_is_served_when_asked_for_and_without_udp_too() {
     let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let toml = served(&authority);
     for (keys, expected) in [
         ("", (true, true)),
@@ -163,7 +146,7 @@ fn extensions_of_server_hello(datagrams: &[Vec<u8>]) -> Vec<u16> {
 #[test]
 fn a_name_chooses_the_certificate_and_is_not_acknowledged() {
     let authority = Authority::new();
-    let ecdsa = "ec -pkeyopt ec_paramgen_curve:prime256v1";
+    let ecdsa = Key::Ecdsa;
     authority.issue("one", "localhost", ecdsa, 2);
     authority.issue("other", "turn.example", ecdsa, 2);
     let toml = authority.toml(&["one", "other"]);
@@ -196,7 +179,7 @@ fn a_name_chooses_the_certificate_and_is_not_acknowledged() {
 #[test]
 fn x3_a_hello_without_a_cookie_costs_nothing() {
     let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let turnd = Turnd::start(&served(&authority));
     let before = memory(&turnd);
     let hello = client_hello();
@@ -242,7 +225,7 @@ fn x3_a_hello_without_a_cookie_costs_nothing() {
 #[test]
 fn x3_a_last_flight_that_is_lost_is_sent_again_when_the_client_asks() {
     let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let turnd = Turnd::start(&served(&authority));
     let lossy = Lossy {
         socket: connected(&turnd),

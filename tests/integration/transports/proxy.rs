@@ -14,8 +14,8 @@ use crate::support::messages::{
     Login, channel_data, decode, peer, relayed_address, send, status, transport,
 };
 use crate::support::{
-    Authority, PASSWORD, Peer, StreamClient, StunClient, Turnd, USER, connect, request, trusting,
-    xor_address,
+    Authority, Key, PASSWORD, Peer, StreamClient, StunClient, Turnd, USER, connect, request,
+    trusting, xor_address,
 };
 
 /// Loopback, but not where the tests come from to see whether the server is there.
@@ -126,7 +126,7 @@ fn the_client_is_who_the_proxy_says() {
 #[test]
 fn before_tls_too() {
     let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let toml = authority.toml(&["server"]);
     let turnd = Turnd::start(&format!("trusted-proxies = '127.0.0.2'\n{toml}"));
     let mut stream = connect_from_proxy(turnd.address());

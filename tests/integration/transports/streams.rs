@@ -15,7 +15,8 @@ use crate::support::messages::{
     channel_data as frame, decode, lifetime, peer, raw, status, transport,
 };
 use crate::support::{
-    Authority, PASSWORD, Peer, StreamClient, StunClient, Turnd, USER, connect, request, xor_address,
+    Authority, Key, PASSWORD, Peer, StreamClient, StunClient, Turnd, USER, connect, request,
+    xor_address,
 };
 
 /// A client with channel 0x4000 to `peer`.
@@ -110,7 +111,7 @@ fn a_half_closed_stream_is_served_no_longer_and_nothing_leaks() {
 #[test]
 fn x1_every_port_speaks_everything() {
     let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let turnd = Turnd::start(&authority.toml(&["server"]));
     for port in [turnd.ports().listening(), turnd.ports().tls_listening()] {
         let server = (Ipv4Addr::LOCALHOST, port).into();
@@ -123,7 +124,7 @@ fn x1_every_port_speaks_everything() {
 #[test]
 fn what_is_switched_off_is_not_served() {
     let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let toml = authority.toml(&["server"]);
     let turnd = Turnd::start(&format!("no-tcp = true\n{toml}"));
     let mut plain = StreamClient::new(turnd.address());

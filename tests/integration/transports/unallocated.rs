@@ -1,60 +1,17 @@
 //! Clients without an allocation: whoever fills the server up displaces itself, and others are served.
 
-use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-use socket2::{Domain, Socket, Type};
 use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, METHOD_REFRESH};
 
 use super::{memory, wait_until};
-
 use crate::support::messages::{lifetime, status, transport};
-use crate::support::{
-    Authority, Namespace, PASSWORD, Scratch, StreamClient, StunClient, Turnd, USER, dropped, link,
-    node, request,
-};
+use crate::support::transports::{closed, connect_from, host, is_closed};
+use crate::support::{Authority, Key, PASSWORD, StreamClient, StunClient, Turnd, USER, request};
 
 /// The longest that a test waits for what has to happen.
 const LIMIT: Duration = Duration::from_secs(20);
-
-/// A loopback address that is not the tests' usual one.
-pub(super) fn host(number: u8) -> IpAddr {
-    Ipv4Addr::new(127, 0, 1, number).into()
-}
-
-fn connect_from(source: IpAddr, server: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
-    // What the kernel holds for a client that does not read is none of the server's memory.
-    socket.set_recv_buffer_size(4096).unwrap();
-    socket.connect(&server.into()).unwrap();
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream
-}
-
-/// Whether the server has closed the connection.
-fn is_closed(stream: &mut TcpStream) -> bool {
-    stream.set_nonblocking(true).unwrap();
-    let closed = match stream.read(&mut [0]) {
-        Ok(0) => true,
-        Ok(_) => false,
-        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
-    };
-    stream.set_nonblocking(false).unwrap();
-    closed
-}
-
-fn closed(streams: &mut [TcpStream]) -> usize {
-    let mut closed = 0;
-    for stream in streams {
-        closed += usize::from(is_closed(stream));
-    }
-    closed
-}
 
 fn allocated(turnd: &Turnd) -> StreamClient {
     let mut client = StreamClient::new(turnd.address());
@@ -67,7 +24,7 @@ fn allocated(turnd: &Turnd) -> StreamClient {
 #[test]
 fn x4_ten_addresses_that_hold_every_place_keep_nobody_out() {
     let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
     let tls = authority.toml(&["server"]);
     let turnd = Turnd::start(&format!("max-idle-streams = 100\n{tls}"));
     let mut honest = StreamClient::new(turnd.address());
@@ -195,111 +152,4 @@ fn memory_of_clients_that_ask_and_do_not_read_is_bounded_for_all_of_them() {
     assert!(!greedy.is_empty(), "all had to go");
     honest.binding();
     StreamClient::new(turnd.address()).binding();
-}
-
-#[test]
-fn without_descriptors_a_silent_client_gives_up_its_own() {
-    let turnd = Turnd::start("");
-    let pid = turnd.pid().to_string();
-    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    let limit = format!("--nofile={0}:{0}", open + 20);
-    let limited = std::process::Command::new("prlimit")
-        .args(["--pid", &pid, &limit])
-        .status();
-    assert!(limited.unwrap().success());
-    let mut silent: Vec<_> = (0..40)
-        .map(|_| connect_from(host(1), turnd.address()))
-        .collect();
-    let start = Instant::now();
-    StreamClient::new(turnd.address()).binding();
-    assert!(start.elapsed() < Duration::from_secs(4), "not by itself");
-    assert!(closed(&mut silent) > 0);
-}
-
-/// A stranger's network and the server, joined by a cable.
-fn strangers() -> (Namespace, Namespace) {
-    let (stranger, server) = (Namespace::new("stranger"), Namespace::new("server"));
-    link([
-        (&stranger, "cable", &["198.51.100.2/24"]),
-        (&server, "cable", &["198.51.100.1/24"]),
-    ]);
-    (stranger, server)
-}
-
-#[test]
-fn one_network_begins_so_many_tls_handshakes_and_no_more() {
-    let authority = Authority::new();
-    authority.issue("server", "localhost", "rsa:2048", 2);
-    let (stranger, server) = strangers();
-    let address: SocketAddr = "198.51.100.1:3478".parse().unwrap();
-    let toml = format!(
-        "listening-ip = '198.51.100.1'\nhandshake-rate = 2\nrelay-threads = 1\n{}",
-        authority.toml(&["server"])
-    );
-    let turnd = Turnd::start_in(&server, address, &toml);
-    let started = Instant::now();
-    // Each says whether it was served; they come at once.
-    let script = "for n in $(seq 20); do
-        (echo | openssl s_client -connect 198.51.100.1:3478 2>/dev/null | grep -c 'BEGIN CERT' || true) &
-    done; wait";
-    let output = stranger
-        .command("sh")
-        .args(["-c", script])
-        .output()
-        .unwrap();
-    let served = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter(|line| *line == "1")
-        .count() as u64;
-    let most = 2 + 2 * (started.elapsed().as_secs() + 1);
-    assert!((2..=most).contains(&served), "{served}\n{}", turnd.log());
-    assert!(
-        served < 20,
-        "{most} were allowed: the machine is too slow for this test"
-    );
-    // Who was there is served, and the rate is for handshakes alone.
-    let binding = json!({ "targets": ["198.51.100.1:3478"], "milliseconds": 5000 });
-    let answers = node(Some(&stranger), "binding.mjs", &binding, LIMIT);
-    assert!(answers[0]["mapped"].is_string(), "{answers}");
-}
-
-#[test]
-fn one_network_opens_so_many_connections_and_no_more() {
-    let (stranger, server) = (Namespace::new("stranger"), Namespace::new("server"));
-    link([
-        (&stranger, "cable", &["198.51.100.2/24", "203.0.113.2/24"]),
-        (&server, "cable", &["198.51.100.1/24", "203.0.113.1/24"]),
-    ]);
-    let scratch = Scratch::new();
-    let admin = scratch.path().join("admin");
-    let address: SocketAddr = "198.51.100.1:3478".parse().unwrap();
-    let toml = format!(
-        "listening-ip = '198.51.100.1'\nhandshake-rate = 1\nadmin-listen = ['{}']",
-        admin.display()
-    );
-    let turnd = Turnd::start_in(&server, address, &toml);
-    let connect = |source: &str| {
-        let source = source.parse().unwrap();
-        stranger.inside(|| connect_from(source, address))
-    };
-    let started = Instant::now();
-    let streams: Vec<_> = (0..200).map(|_| connect("198.51.100.2")).collect();
-    let served = streams
-        .into_iter()
-        .filter_map(|mut stream| {
-            let question = request(METHOD_BINDING, vec![]);
-            stream.write_all(&question.raw).ok()?;
-            stream.read(&mut [0; 100]).ok().filter(|count| *count > 0)
-        })
-        .count() as u64;
-    // Ten a second, those of five at once.
-    let most = 50 + 10 * (started.elapsed().as_secs() + 1);
-    assert!((50..=most).contains(&served), "{served}\n{}", turnd.log());
-    assert!(
-        most < 200,
-        "{most} were allowed: the machine is too slow for this test"
-    );
-    assert_eq!(dropped(&admin, "connection-rate"), 200 - served);
-    // Another network has its own.
-    StreamClient::over(connect("203.0.113.2")).binding();
 }
