@@ -63,6 +63,13 @@ impl Credentials {
             let expiry = now.saturating_add(self.ttl(&config.operation, bounded)?);
             Some(login(&config.auth, self.name.as_deref(), expiry).map_err(Failure::usage)?)
         };
+        let local = config.server.relay.external.is_empty()
+            && config.listen.ips.iter().all(|ip| ip.is_unspecified());
+        if self.host.is_none() && local {
+            complain(
+                "warning: 127.0.0.1 is for this machine alone; name the server with --host, external-ip or listening-ip",
+            );
+        }
         say(pretty(config, self.host.as_deref(), login)?)
     }
 

@@ -15,7 +15,7 @@ use super::error::{ConfigError, Origin, Origins};
 use super::file::FileConfig;
 use super::keys::{Keys, example, expected, found};
 use super::source::{Source, line_at, read};
-use super::{ClearTable, Config, expand, syntax};
+use super::{ClearTable, Config, LogFormat, expand, syntax};
 use crate::problem::Problem;
 
 /// Places of a configuration file when none is named.
@@ -39,6 +39,8 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// Every key with its value, defaults filled in. Holds the secrets, its `Debug` does not.
     pub resolved: FileConfig,
+    /// Keys that the file or a flag gives.
+    pub given: Vec<String>,
     /// Warnings about values that work but should be looked at, one line each.
     pub warnings: Vec<String>,
 }
@@ -65,6 +67,21 @@ pub fn search() -> Option<&'static Path> {
         Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
     };
     SEARCH.map(Path::new).into_iter().find(exists)
+}
+
+/// The `log-format` of flags and file, whatever else is wrong with them.
+pub fn log_format(path: Option<&Path>, flags: &FileConfig) -> LogFormat {
+    let in_file = || {
+        let source = find(path).ok().flatten()?;
+        let text = source.text().ok()?;
+        let document = DeTable::parse(text).ok()?;
+        let value = document.get_ref().get("log-format")?.get_ref().as_str()?;
+        Some(value.to_owned())
+    };
+    match flags.log_format.clone().or_else(in_file).as_deref() {
+        Some("json") => LogFormat::Json,
+        _ => LogFormat::Text,
+    }
 }
 
 impl Config {
@@ -125,6 +142,7 @@ pub(super) fn assemble(
     })?;
     Ok(Loaded {
         config,
+        given: origins.keys.into_keys().collect(),
         file: origins.file,
         resolved,
         warnings,

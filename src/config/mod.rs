@@ -15,6 +15,7 @@ mod process;
 pub(crate) mod quantity;
 mod secret;
 mod source;
+pub mod summary;
 mod syntax;
 mod transports;
 mod values;
@@ -34,7 +35,7 @@ use self::certificate::{Certificate, CertificateFiles};
 
 pub use error::ConfigError;
 pub(crate) use load::SECRETS;
-pub use load::{Loaded, SEARCH, from_flags, load, search};
+pub use load::{Loaded, SEARCH, from_flags, load, log_format, search};
 pub use process::ProcUser;
 pub(crate) use secret::ClearTable;
 pub(crate) use source::first_secret;

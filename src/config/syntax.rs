@@ -18,8 +18,11 @@ pub(super) fn explain(
     message: &str,
 ) -> (Option<usize>, Problem) {
     if is_coturns(path, text) {
+        // The import overwrites nothing.
+        let own = path.file_name().is_some_and(|name| name == "turnd.toml");
+        let new = if own { "turnd-new.toml" } else { "turnd.toml" };
         let path = path.display();
-        let remedy = format!("`turnd import {path} -o turnd.toml` turns it into turnd's");
+        let remedy = format!("`turnd import {path} -o {new}` turns it into turnd's");
         return (
             None,
             Problem::new("this looks like coturn's configuration", remedy),
@@ -48,7 +51,9 @@ fn is_coturns(path: &Path, text: &str) -> bool {
         match entry.value {
             None if coturn::is_flag(entry.key) => coturns += 1,
             Some(value) if value.starts_with(['"', '\'', '[']) => tomls += 1,
-            Some(value) if !is_toml(value) && coturn::is_option(entry.key) => coturns += 1,
+            Some(value) if entry.tight && !is_toml(value) && coturn::is_option(entry.key) => {
+                coturns += 1;
+            }
             _ => {}
         }
     }
@@ -65,6 +70,8 @@ struct Entry<'a> {
     key: &'a str,
     /// Without a comment after it.
     value: Option<&'a str>,
+    /// Has no space before `=`, as most lines of coturn's.
+    tight: bool,
 }
 
 impl<'a> Entry<'a> {
@@ -79,7 +86,8 @@ impl<'a> Entry<'a> {
             && key
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-        is_key.then_some(Self { key, value })
+        let tight = !line.contains(" =");
+        is_key.then_some(Self { key, value, tight })
     }
 
     /// Problem of a value that is not one of TOML's; `None`: nothing better than the parser's message.
@@ -160,7 +168,7 @@ mod tests {
     #[test]
     fn coturns_file_is_known_by_its_lines() {
         let import = "turnd.toml: this looks like coturn's configuration; \
-                      `turnd import turnd.toml -o turnd.toml` turns it into turnd's";
+                      `turnd import turnd.toml -o turnd-new.toml` turns it into turnd's";
         for text in [
             "listening-port=3478\nfingerprint\nlt-cred-mech\nuser=jun:123456\nrealm=turn.example.org\n",
             "# comment\nuse-auth-secret\nstatic-auth-secret=north\n",
@@ -168,6 +176,10 @@ mod tests {
         ] {
             assert_eq!(error(text), import, "{text}");
         }
+        assert_eq!(
+            error("realm = turn.example.org\nstatic-auth-secret = north\n"),
+            "turnd.toml:1: realm: a text must be in quotes; write realm = \"turn.example.org\""
+        );
         let own = "realm = 'a'\nuser = ['a:b']\nlog-file = 'x'\nfingerprint\nverbose\n";
         assert_eq!(
             error(own),

@@ -244,6 +244,7 @@ fn lifetimes_below_what_clients_expect_are_warned_of() {
     assert_eq!(
         crate::config::from_flags(&flags).unwrap().warnings,
         [
+            "no-auth: anyone who reaches this server may relay through it; give user or static-auth-secret instead",
             "channel-lifetime: below 600 seconds calls break, as clients refresh for 600",
             "permission-lifetime: below 300 seconds calls break, as clients refresh for 300",
         ]

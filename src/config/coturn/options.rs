@@ -212,6 +212,11 @@ pub(in crate::config) fn is_flag(name: &str) -> bool {
     find(name).is_some_and(|option| option.takes == Takes::Flag)
 }
 
+/// Long name of the option of this letter.
+pub(crate) fn letter_name(letter: char) -> Option<&'static str> {
+    by_letter(letter).map(|option| option.name)
+}
+
 /// Whether coturn has an option of this long name.
 pub(crate) fn is_option(name: &str) -> bool {
     find(name).is_some()

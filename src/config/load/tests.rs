@@ -237,7 +237,7 @@ fn a_file_that_shows_secrets_to_everyone_is_warned_of() {
         ]
     );
     assert!(warnings("static-auth-secret = '${SECRET}'").is_empty());
-    assert!(warnings("no-auth = true").is_empty());
+    assert!(warnings("stun-only = true").is_empty());
 }
 
 #[test]

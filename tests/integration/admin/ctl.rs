@@ -129,7 +129,7 @@ fn a_server_that_is_not_there_is_told() {
     let outcome = ctl_at(&socket, &["status"]);
     assert_eq!(outcome.code, Some(1));
     let expected = format!(
-        "turnd cannot be reached:\n  {}: there is no such socket\n\
+        "error: turnd cannot be reached:\n  {}: there is no such socket\n\
          start it with `turnd serve`, or name its admin-listen with --admin\n",
         socket.display()
     );
@@ -253,7 +253,7 @@ fn without_permission_it_says_so() {
     ] {
         let outcome = ctl_at(Path::new(&place), words);
         assert_eq!((outcome.code, outcome.out.as_str()), (Some(1), ""));
-        let start = format!("{place}: this server has no admin-token");
+        let start = format!("error: {place}: this server has no admin-token");
         assert!(outcome.err.starts_with(&start), "{outcome:?}");
         assert!(
             outcome
