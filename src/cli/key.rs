@@ -1,8 +1,9 @@
 //! `turnd key`.
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 
-use super::secret::ask;
+use super::secret::{ask, given};
 use super::{Failure, say};
 use crate::config::Secret;
 
@@ -19,6 +20,9 @@ pub(super) struct Key {
     /// Password of the user; absent or -: asked for on a terminal, read from standard input otherwise. Others on this
     /// machine can read it here.
     password: Option<Secret>,
+    /// File with the password on its first line, or - for standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "password")]
+    password_file: Option<PathBuf>,
 }
 
 impl Key {
@@ -31,6 +35,10 @@ impl Key {
     }
 
     fn password(&self) -> Result<Secret, Failure> {
+        let file = self.password_file.as_deref();
+        if let Some(password) = given("password", None, file, "Password")? {
+            return Ok(password);
+        }
         match &self.password {
             Some(password) if password.reveal() != "-" => Ok(password.clone()),
             _ => {

@@ -5,6 +5,8 @@ mod bench;
 mod check;
 mod credentials;
 mod ctl;
+mod help;
+mod hint;
 mod import;
 mod key;
 #[cfg(feature = "tools")]
@@ -14,6 +16,7 @@ mod man;
 mod nat;
 mod open_files;
 mod pidfile;
+mod preflight;
 #[cfg(feature = "tools")]
 mod probe;
 #[cfg(feature = "tools")]
@@ -27,10 +30,12 @@ use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
 
+use self::help::command_line;
 use crate::config::file::FileConfig;
-use crate::config::{self, ConfigError, Loaded};
+use crate::config::{self, ConfigError, Loaded, LogFormat, SEARCH};
+use crate::daemon::log::json_line;
 
 /// A STUN and TURN relay daemon.
 #[derive(Parser)]
@@ -70,12 +75,25 @@ struct Settings {
 }
 
 impl Settings {
-    fn load(&self) -> Result<Loaded, Failure> {
-        let loaded = config::load(self.config.as_deref(), &self.flags)?;
-        for warning in &loaded.warnings {
-            complain(format_args!("warning: {warning}"));
-        }
-        Ok(loaded)
+    /// Form of the lines about a start that fails, before the configuration is known to be right.
+    fn log_format(&self) -> LogFormat {
+        config::log_format(self.config.as_deref(), &self.flags)
+    }
+
+    /// Reads and checks, and says nothing of the warnings.
+    fn load_quietly(&self) -> Result<Loaded, Failure> {
+        let none = self.config.is_none() && config::search().is_none();
+        config::load(self.config.as_deref(), &self.flags).map_err(|errors| {
+            let mut lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            if none {
+                let places = SEARCH.join(", ");
+                lines.insert(
+                    0,
+                    format!("no configuration file ({places}); name one with -c"),
+                );
+            }
+            Failure::Usage(lines)
+        })
     }
 }
 
@@ -110,52 +128,39 @@ impl From<getrandom::Error> for Failure {
     }
 }
 
-/// The command line, with switches that take `=true` or `=false`, or nothing for true, and a word on flags that hold secrets.
-fn command_line() -> clap::Command {
-    let is_switch = |arg: &Arg| {
-        let parser = arg.get_value_parser().type_id();
-        let takes_value = matches!(arg.get_action(), ArgAction::Set);
-        takes_value && parser == clap::value_parser!(bool).type_id()
-    };
-    let switch = move |arg: Arg| {
-        if !is_switch(&arg) {
-            return arg;
-        }
-        arg.value_name("true|false")
-            .hide_possible_values(true)
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("true")
-    };
-    let open = |arg: Arg| match (arg.get_long(), arg.get_help()) {
-        (Some(key), Some(help)) if config::SECRETS.contains(&key) => {
-            let help =
-                format!("{help}. Others on this machine can read it here; {key}-file hides it");
-            arg.help(help)
-        }
-        _ => arg,
-    };
-    Cli::command().mut_subcommands(|command| match command.get_name() {
-        "serve" | "check" => command.mut_args(switch).mut_args(open),
-        _ => command.mut_args(switch),
-    })
-}
-
 /// Reads a command line.
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let matches = command_line().try_get_matches_from(args)?;
     Cli::from_arg_matches(&matches)
 }
 
+/// Without the flag in `turnd help --help`, which clap does not know there.
+fn without_help_of_help(args: Vec<OsString>) -> Vec<OsString> {
+    if args.get(1).is_none_or(|arg| arg != "help") {
+        return args;
+    }
+    let asks = |arg: &OsString| arg == "--help" || arg == "-h";
+    args.into_iter().filter(|arg| !asks(arg)).collect()
+}
+
 /// Runs the command that `args` (program name first) ask for.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match parse(args) {
+    let args = without_help_of_help(args.into_iter().collect());
+    let cli = match parse(args.iter().cloned()) {
         Ok(cli) => cli,
         Err(error) => {
             // Help that nobody reads is no failure.
             let _ = error.print();
+            if let Some(hint) = hint::hint(&args, &error) {
+                complain(format_args!("\n  tip: {hint}"));
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
+    };
+    // Known to be JSON only once the configuration is read, which may be what fails.
+    let format = match &cli.command {
+        Command::Serve(command) => command.settings.log_format(),
+        _ => LogFormat::Text,
     };
     let outcome = match cli.command {
         Command::Serve(command) => command.run(),
@@ -176,13 +181,21 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(lines)) => {
-            lines.iter().for_each(complain);
+            lines.iter().for_each(|line| fatal(line, format));
             ExitCode::from(2)
         }
         Err(Failure::Run(message)) => {
-            complain(message);
+            fatal(&message, format);
             ExitCode::from(1)
         }
+    }
+}
+
+/// Writes the reason why a command failed.
+fn fatal(line: &str, format: LogFormat) {
+    match format {
+        LogFormat::Text => complain(format_args!("error: {line}")),
+        LogFormat::Json => json_line(line),
     }
 }
 

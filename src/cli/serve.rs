@@ -1,5 +1,6 @@
 //! `turnd serve`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use tokio::time::{Instant, interval, interval_at};
 use tracing::{error, info, warn};
 
 use super::pidfile::PidFile;
-use super::{Failure, Settings, credentials, open_files, say};
+use super::{Failure, Settings, credentials, open_files, preflight, say};
 use crate::admin::Admin;
+use crate::config::summary::Summary;
 use crate::config::{self, Config, Loaded, ProcUser};
 use crate::daemon::audit::{Actor, audit};
 use crate::daemon::log::LogControl;
@@ -46,6 +48,13 @@ impl Serve {
         let loaded = config::load(path.as_deref(), &flags)?;
         let mut config = loaded.config.clone();
         let leaving = Leaving::root(&config)?;
+        // Before the log, which may be one of them: a restart cures none, so that the code is 2.
+        let mut obstacles = preflight::files(&config);
+        obstacles.extend(preflight::forbidden(&config));
+        if !obstacles.is_empty() {
+            let lines = obstacles.iter().map(ToString::to_string);
+            return Err(Failure::Usage(lines.collect()));
+        }
         let log = LogControl::install(&config.log).map_err(Failure::run)?;
         let lines = log.target().queue().clone();
         // On every way out the log is written before the caller tells the error.
@@ -90,8 +99,9 @@ impl Serve {
         for address in service.listening() {
             info!(%address, "listening");
         }
+        summarize(&config);
         if demo {
-            invite(&config)?;
+            invite(&config, admin.addresses().first())?;
         }
         // A reload replaces the daemon's copy; this one holds secrets.
         drop(config);
@@ -239,10 +249,40 @@ fn certify(config: &mut Config) {
     }
 }
 
-/// Prints how to try the demonstration.
-fn invite(config: &Config) -> Result<(), Failure> {
+/// Logs the configuration in one line.
+fn summarize(config: &Config) {
+    let Summary {
+        listens,
+        relays,
+        announces,
+        allows,
+        certificates,
+    } = Summary::new(config);
+    let announces = Some(announces).filter(|ips| !ips.is_empty());
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        realm = config.auth.realm.as_str(),
+        may_allocate = allows.as_str(),
+        listens_on = listens.as_str(),
+        relays_from = relays.as_str(),
+        announces,
+        certificates = certificates.as_str(),
+        "serving"
+    );
+}
+
+/// Prints how to try the demonstration; `page` is the address of the admin listener, if there is one.
+fn invite(config: &Config, page: Option<&SocketAddr>) -> Result<(), Failure> {
     let login = login(&config.auth, None, Duration::ZERO).map_err(Failure::usage)?;
-    let json = credentials::pretty(config, None, Some(login))?;
+    let named = !config.listen.ips.is_empty() || !config.server.relay.external.is_empty();
+    let own = preflight::own_address().filter(|_| !named);
+    let host = own.map(|ip| ip.to_string());
+    let json = credentials::pretty(config, host.as_deref(), Some(login))?;
+    if let Some(page) = page {
+        say(format_args!(
+            "Open http://{page}/#ice in a browser on this machine and press \"Run the test\".\n"
+        ))?;
+    }
     say(format_args!(
         "No turnd.toml was found: this is a demonstration with random credentials. TLS is served\n\
          with a self-signed certificate that browsers refuse; `turns:` URLs need cert and pkey.\n\

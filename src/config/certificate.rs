@@ -1,5 +1,6 @@
 //! Certificates and keys, read from PEM files.
 
+mod doubts;
 mod key;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroizing;
 
+pub(super) use self::doubts::doubts;
 use super::Secret;
 use super::source::read;
 use crate::problem::Problem;
@@ -160,6 +162,14 @@ impl Certificate {
             signer,
             chain,
         })
+    }
+
+    /// Day (UTC) that its validity ends on.
+    pub fn last_day(&self) -> String {
+        time::OffsetDateTime::from_unix_timestamp(self.not_after).map_or_else(
+            |_| "after the year 9999".to_owned(),
+            |time| time.date().to_string(),
+        )
     }
 
     /// Whether the certificate is for `name`, which is in lower case (RFC 6125 §6.4).

@@ -54,6 +54,13 @@ pub(super) fn check_auth(file: &mut FileConfig, problems: &mut Problems<'_>) -> 
         secrets.clear();
     }
     let no_auth = on(file.no_auth);
+    if no_auth && !on(file.stun_only) {
+        problems.warn([
+            "no-auth: anyone who reaches this server may relay through it; \
+                        give user or static-auth-secret instead"
+                .to_owned(),
+        ]);
+    }
     if no_auth && !(users.is_empty() && secrets.is_empty()) {
         unused(
             "user and static-auth-secret",

@@ -11,14 +11,12 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use toml::Table;
 
+use super::quantity::{BYTES_NAME, TIME_NAME, bytes_flag, bytes_key, seconds_flag, seconds_key};
 use super::{ClearTable, Secret};
 use turnd_proto::{auth, server};
 
 /// Text that `turnd check` shows in place of a secret.
 const MASK: &str = "***";
-
-/// The largest integer that TOML has.
-const MOST: u64 = i64::MAX as u64;
 
 /// Declares the keys: help text, type and default of each, under the heading that `--help` shows. A default of `None`: the
 /// key is absent. `restart`: a running process cannot follow a change.
@@ -109,8 +107,9 @@ keys! {
         trusted_proxies: Vec<String> = Some(Vec::new()), restart;
         /// Refuse TCP relays (RFC 6062).
         no_tcp_relay: bool = Some(!server.tcp_relay);
-        /// Seconds that a connection may stay open without an allocation.
-        #[arg(value_name = "N")]
+        /// Time that a connection may stay open without an allocation, in seconds or as "1m".
+        #[arg(value_name = TIME_NAME, value_parser = seconds_flag)]
+        #[serde(default, deserialize_with = "seconds_key")]
         max_allocate_timeout: u32 = Some(60), restart;
         /// Connections without an allocation, all together.
         #[arg(value_name = "N")]
@@ -118,8 +117,9 @@ keys! {
         /// Connections without an allocation from one address, or one IPv6 /64; a /48 may have four times as many.
         #[arg(value_name = "N")]
         max_idle_streams_per_ip: u32 = Some(1000), restart;
-        /// Bytes that connections without an allocation may hold, all together.
-        #[arg(value_name = "N")]
+        /// Bytes that connections without an allocation may hold, all together, or as "64 MiB".
+        #[arg(value_name = BYTES_NAME, value_parser = bytes_flag::<u32>)]
+        #[serde(default, deserialize_with = "bytes_key")]
         max_idle_memory: u32 = Some(64 << 20), restart;
         /// TLS and DTLS handshakes per second of one source network, which may open ten times as many TCP connections; 0: no limit.
         #[arg(value_name = "N")]
@@ -175,8 +175,9 @@ keys! {
         /// When TURN REST credentials run out in mid-call: "keep" the call, or "end" it.
         #[arg(value_name = "TEXT")]
         rest_expiry: String = Some("keep".to_owned());
-        /// Seconds that a nonce is good for, 1 to 3600.
-        #[arg(value_name = "N")]
+        /// Time that a nonce is good for, in seconds from 1 to 3600, or as "10m".
+        #[arg(value_name = TIME_NAME, value_parser = seconds_flag)]
+        #[serde(default, deserialize_with = "seconds_key")]
         stale_nonce: u32 = seconds(auth.stale_nonce);
         /// Secret that nonces are made with; absent: a random one at each start.
         #[arg(value_name = "TEXT")]
@@ -197,14 +198,17 @@ keys! {
         /// Allocations per second of one user, in bursts of up to ten seconds' worth; 0: no limit.
         #[arg(value_name = "N")]
         user_allocate_rate: u32 = or_zero(server.limits.user_allocate_rate);
-        /// Bytes per second of one allocation in each direction; 0: no limit.
-        #[arg(value_name = "N", value_parser = clap::value_parser!(u64).range(..=MOST))]
+        /// Bytes per second of one allocation in each direction, or as "10 Mbit"; 0: no limit.
+        #[arg(value_name = BYTES_NAME, value_parser = bytes_flag::<u64>)]
+        #[serde(default, deserialize_with = "bytes_key")]
         max_bps: u64 = or_zero(server.limits.max_bps);
-        /// Bytes per second of all allocations of one user in each direction; 0: no limit.
-        #[arg(value_name = "N", value_parser = clap::value_parser!(u64).range(..=MOST))]
+        /// Bytes per second of all allocations of one user in each direction, or as "10 Mbit"; 0: no limit.
+        #[arg(value_name = BYTES_NAME, value_parser = bytes_flag::<u64>)]
+        #[serde(default, deserialize_with = "bytes_key")]
         user_bps: u64 = or_zero(server.limits.user_bps);
-        /// Bytes per second of all allocations in each direction; 0: no limit.
-        #[arg(value_name = "N", value_parser = clap::value_parser!(u64).range(..=MOST))]
+        /// Bytes per second of all allocations in each direction, or as "10 Mbit"; 0: no limit.
+        #[arg(value_name = BYTES_NAME, value_parser = bytes_flag::<u64>)]
+        #[serde(default, deserialize_with = "bytes_key")]
         bps_capacity: u64 = or_zero(server.limits.bps_capacity);
         /// Permissions of all allocations, of which one user has at most a tenth unless user-quota is 0; 0: no limit.
         #[arg(value_name = "N")]
@@ -241,14 +245,17 @@ keys! {
         allow_loopback_peers: bool = Some(server.peers.allow_loopback);
     }
     "Lifetimes" {
-        /// Longest lifetime of an allocation between refreshes in seconds, at least 600.
-        #[arg(value_name = "N")]
+        /// Longest lifetime of an allocation between refreshes, in seconds or as "1h", at least 600.
+        #[arg(value_name = TIME_NAME, value_parser = seconds_flag)]
+        #[serde(default, deserialize_with = "seconds_key")]
         max_allocate_lifetime: u32 = seconds(server.lifetimes.max_allocate);
-        /// Lifetime of a channel in seconds; clients expect 600.
-        #[arg(value_name = "N")]
+        /// Lifetime of a channel, in seconds or as "10m"; clients expect 600.
+        #[arg(value_name = TIME_NAME, value_parser = seconds_flag)]
+        #[serde(default, deserialize_with = "seconds_key")]
         channel_lifetime: u32 = seconds(server.lifetimes.channel);
-        /// Lifetime of a permission in seconds; clients expect 300.
-        #[arg(value_name = "N")]
+        /// Lifetime of a permission, in seconds or as "5m"; clients expect 300.
+        #[arg(value_name = TIME_NAME, value_parser = seconds_flag)]
+        #[serde(default, deserialize_with = "seconds_key")]
         permission_lifetime: u32 = seconds(server.lifetimes.permission);
     }
     "Protocol" {
@@ -270,8 +277,9 @@ keys! {
         #[arg(value_name = "IP[:PORT]")]
         #[serde(default, deserialize_with = "one_or_many")]
         alternate_server: Vec<String> = Some(Vec::new());
-        /// Seconds that TERM, INT and USR1 leave calls to end by themselves; 0: TERM and INT stop at once.
-        #[arg(value_name = "N")]
+        /// Time that TERM, INT and USR1 leave calls to end by themselves, in seconds or as "1h"; 0: TERM and INT stop at once.
+        #[arg(value_name = TIME_NAME, value_parser = seconds_flag)]
+        #[serde(default, deserialize_with = "seconds_key")]
         drain_timeout: u32 = Some(0);
         /// Places to serve metrics, API and page at: "address:port" or the path of a unix socket; absent: 127.0.0.1:9641 and /run/turnd/turnd.sock, as far as they are free.
         #[arg(value_name = "ADDRESS")]
@@ -283,8 +291,9 @@ keys! {
         /// File with the admin token on one line.
         #[arg(value_name = "FILE")]
         admin_token_file: PathBuf = None;
-        /// Longest lifetime in seconds of credentials that turnd credentials and the admin listener give out.
-        #[arg(value_name = "N")]
+        /// Longest lifetime of credentials that turnd credentials and the admin listener give out, in seconds or as "24h".
+        #[arg(value_name = TIME_NAME, value_parser = seconds_flag)]
+        #[serde(default, deserialize_with = "seconds_key")]
         max_credential_ttl: u32 = Some(86400);
         /// Reload when the configuration file changes, and not only on HUP.
         reload_on_change: bool = Some(false), restart;

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use clap::{Arg, ArgAction, Args, Command};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::Value;
@@ -12,10 +11,11 @@ use toml::de::{DeTable, DeValue, Deserializer};
 use zeroize::Zeroize;
 
 use super::check::check;
-use super::error::{ConfigError, Origin, Origins, nearest, shown};
+use super::error::{ConfigError, Origin, Origins};
 use super::file::FileConfig;
+use super::keys::{Keys, example, expected, found};
 use super::source::{Source, line_at, read};
-use super::{ClearTable, Config, expand};
+use super::{ClearTable, Config, LogFormat, expand, syntax};
 use crate::problem::Problem;
 
 /// Places of a configuration file when none is named.
@@ -39,6 +39,8 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// Every key with its value, defaults filled in. Holds the secrets, its `Debug` does not.
     pub resolved: FileConfig,
+    /// Keys that the file or a flag gives.
+    pub given: Vec<String>,
     /// Warnings about values that work but should be looked at, one line each.
     pub warnings: Vec<String>,
 }
@@ -65,6 +67,21 @@ pub fn search() -> Option<&'static Path> {
         Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
     };
     SEARCH.map(Path::new).into_iter().find(exists)
+}
+
+/// The `log-format` of flags and file, whatever else is wrong with them.
+pub fn log_format(path: Option<&Path>, flags: &FileConfig) -> LogFormat {
+    let in_file = || {
+        let source = find(path).ok().flatten()?;
+        let text = source.text().ok()?;
+        let document = DeTable::parse(text).ok()?;
+        let value = document.get_ref().get("log-format")?.get_ref().as_str()?;
+        Some(value.to_owned())
+    };
+    match flags.log_format.clone().or_else(in_file).as_deref() {
+        Some("json") => LogFormat::Json,
+        _ => LogFormat::Text,
+    }
 }
 
 impl Config {
@@ -125,6 +142,7 @@ pub(super) fn assemble(
     })?;
     Ok(Loaded {
         config,
+        given: origins.keys.into_keys().collect(),
         file: origins.file,
         resolved,
         warnings,
@@ -152,11 +170,8 @@ impl Layers {
         let line = |at: usize| line_at(text.as_bytes(), at);
         let document = DeTable::parse(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
-            vec![ConfigError::of_file(
-                &source.path,
-                Some(line(at)),
-                Problem::new(error.message(), "write `key = value`, and text in quotes"),
-            )]
+            let (number, problem) = syntax::explain(&source.path, text, line(at), error.message());
+            vec![ConfigError::of_file(&source.path, number, problem)]
         })?;
         let keys = Keys::new();
         for (key, value) in document.into_inner() {
@@ -205,7 +220,7 @@ impl Layers {
             .ok_or_else(|| {
                 let expected = keys.find(name).map_or("a value", expected);
                 let problem = format!("{found} is not {expected}");
-                let example = format!("write it as {name} = {}", example(expected));
+                let example = format!("write it as {name} = {}", example(name, expected));
                 self.origins
                     .error(name, None, Problem::new(problem, example))
             })?;
@@ -267,78 +282,6 @@ fn as_text(value: &mut Value) -> Option<&mut String> {
     match value {
         Value::String(text) => Some(text),
         _ => None,
-    }
-}
-
-/// The keys that exist, taken from the flags.
-struct Keys(Command);
-
-impl Keys {
-    fn new() -> Self {
-        Self(FileConfig::augment_args(Command::new("turnd")))
-    }
-
-    fn find(&self, name: &str) -> Option<&Arg> {
-        self.0.get_arguments().find(|a| a.get_long() == Some(name))
-    }
-
-    fn unknown(&self, name: &str, value: &DeValue<'_>) -> Problem {
-        if matches!(value, DeValue::Table(_)) {
-            let problem = format!("section {} is not known", shown(name));
-            return Problem::new(problem, "write all keys without sections");
-        }
-        if name.to_lowercase().replace('_', "-") == "no-dtls" {
-            let remedy = "leave it out: DTLS is off unless `dtls = true`".to_owned();
-            return Problem::new(format!("unknown key {}", shown(name)), remedy);
-        }
-        let remedy = match nearest(name, self.0.get_arguments().filter_map(Arg::get_long)) {
-            Some(key) => format!("did you mean `{key}`?"),
-            None => "`turnd serve --help` lists every key".to_owned(),
-        };
-        Problem::new(format!("unknown key {}", shown(name)), remedy)
-    }
-}
-
-/// Description of the values that a key takes.
-fn expected(key: &Arg) -> &'static str {
-    let parser = key.get_value_parser().type_id();
-    let is = |known: clap::builder::ValueParser| parser == known.type_id();
-    if matches!(key.get_action(), ArgAction::Append) {
-        "a text or a list of texts"
-    } else if is(clap::value_parser!(bool)) {
-        "true or false"
-    } else if is(clap::value_parser!(u16).into()) {
-        "a port from 1 to 65535"
-    } else if is(clap::value_parser!(u32).into()) {
-        "a number from 0 to 4294967295"
-    } else if is(clap::value_parser!(u64).into()) {
-        "a number from 0"
-    } else {
-        "a text"
-    }
-}
-
-fn example(expected: &str) -> &'static str {
-    match expected {
-        "true or false" => "true",
-        "a port from 1 to 65535" => "3478",
-        "a text" => "\"…\"",
-        "a text or a list of texts" => "[\"…\"]",
-        _ => "100",
-    }
-}
-
-/// Description of a value that does not fit; nothing of the value when it may be a secret.
-fn found(value: &DeValue<'_>, secret: bool) -> String {
-    match value {
-        DeValue::String(_) => "a text".to_owned(),
-        DeValue::Integer(_) if secret => "a number".to_owned(),
-        DeValue::Integer(value) => value.to_string(),
-        DeValue::Float(_) => "a fraction".to_owned(),
-        DeValue::Boolean(_) => "true or false".to_owned(),
-        DeValue::Datetime(_) => "a date".to_owned(),
-        DeValue::Array(_) => "this list".to_owned(),
-        DeValue::Table(_) => "a table".to_owned(),
     }
 }
 

@@ -112,6 +112,14 @@ pub(super) fn check_tls(file: &FileConfig, problems: &mut Problems<'_>) -> Tls {
             }
         }
     }
+    let (key, name) = match &file.server_name {
+        Some(name) => ("server-name", Some(name)),
+        None => ("realm", file.realm.as_ref()),
+    };
+    if files.len() == certificates.len() {
+        let name = name.map_or("", String::as_str);
+        problems.warn(certificate::doubts(&files, &certificates, key, name));
+    }
     Tls {
         files,
         password,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::error::shown;
 use super::problems::Problems;
-use turnd_proto::policy::peer_filter::IpRange;
+use turnd_proto::policy::peer_filter::{IpRange, ParseRangeError};
 
 pub(super) fn port(key: &str, port: Option<u16>, problems: &mut Problems<'_>) -> u16 {
     let port = port.unwrap_or_default();
@@ -52,7 +52,12 @@ pub(super) fn ranges(
     for (n, text) in texts.unwrap_or_default().iter().enumerate() {
         match text.parse() {
             Ok(range) => ranges.push(range),
-            Err(reason) => {
+            Err(error) => {
+                // The error names the text, whole, and a remedy.
+                let error: ParseRangeError = error;
+                let error = error.to_string();
+                let reason = error.strip_prefix(&format!("{text:?}: ")).unwrap_or(&error);
+                let reason = reason.split("; ").next().unwrap_or(reason);
                 let problem = format!("{}: {reason}", shown(text));
                 let remedy =
                     "write an address, a block as 10.0.0.0/8, or a range as 10.0.0.1-10.0.0.9";

@@ -52,12 +52,13 @@ const WELL_KNOWN: [&str; 28] = [
 ];
 
 /// Words that only a placeholder holds.
-const PLACEHOLDER: [&str; 10] = [
+const PLACEHOLDER: [&str; 11] = [
     "changeit",
     "changeme",
     "changethis",
     "insertyour",
     "longandcryptic",
+    "opensslrand",
     "placeholder",
     "replaceme",
     "replacethis",
@@ -189,6 +190,12 @@ mod tests {
             "static-auth-secret",
             "please insert your secret",
             "password!password!",
+            "CHANGE_ME",
+            "`openssl rand -hex 32`",
+            "$(openssl rand -hex 32)",
+            "[your secret key here]",
+            "$turnsecret",
+            "${TURN_SECRET}",
         ] {
             assert_eq!(of(text, SECRET), known, "{text}");
         }

@@ -102,6 +102,19 @@ impl<S: Subscriber> Layer<S> for Threshold {
     }
 }
 
+/// Writes an error line as JSON to standard error, whatever log there is.
+pub fn json_line(line: &str) {
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_target(false)
+        .with_writer(io::stderr)
+        .finish();
+    tracing::subscriber::with_default(subscriber, || tracing::error!("{line}"));
+}
+
 fn level(config: &Log) -> Threshold {
     Threshold(if config.verbose {
         LevelFilter::DEBUG

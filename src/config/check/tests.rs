@@ -224,6 +224,11 @@ fn peer_ranges() {
             "{message}"
         );
     }
+    assert_eq!(
+        errors("denied-peer-ip = '10.0.0.0/33'"),
+        "1: denied-peer-ip: \"10.0.0.0/33\": the number after `/` must be 0 to 32 for IPv4, 0 to 128 for IPv6; \
+         write an address, a block as 10.0.0.0/8, or a range as 10.0.0.1-10.0.0.9"
+    );
     let config = config("denied-peer-ip = ['10.0.0.0/8', '10.0.0.1-10.0.0.9', '::1']");
     assert_eq!(config.server.peers.denied.len(), 3);
 }
@@ -239,6 +244,7 @@ fn lifetimes_below_what_clients_expect_are_warned_of() {
     assert_eq!(
         crate::config::from_flags(&flags).unwrap().warnings,
         [
+            "no-auth: anyone who reaches this server may relay through it; give user or static-auth-secret instead",
             "channel-lifetime: below 600 seconds calls break, as clients refresh for 600",
             "permission-lifetime: below 300 seconds calls break, as clients refresh for 300",
         ]

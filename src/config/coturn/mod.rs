@@ -8,6 +8,8 @@ mod rule;
 mod rules;
 mod translate;
 
+pub(super) use options::is_flag;
+pub(crate) use options::{is_option, letter_name};
 pub use read::{Source, command_line, read};
 pub use report::{Entry, Import};
 pub use rule::{Given, Place, Verdict};

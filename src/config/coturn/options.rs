@@ -207,6 +207,21 @@ pub(super) fn find(name: &str) -> Option<&'static CoturnOption> {
     OPTIONS.iter().find(|option| option.name == name)
 }
 
+/// Whether coturn has a flag of this long name, which takes no value.
+pub(in crate::config) fn is_flag(name: &str) -> bool {
+    find(name).is_some_and(|option| option.takes == Takes::Flag)
+}
+
+/// Long name of the option of this letter.
+pub(crate) fn letter_name(letter: char) -> Option<&'static str> {
+    by_letter(letter).map(|option| option.name)
+}
+
+/// Whether coturn has an option of this long name.
+pub(crate) fn is_option(name: &str) -> bool {
+    find(name).is_some()
+}
+
 /// The option of this long name, or the only one that begins so, as `getopt_long` has it.
 pub(super) fn by_prefix(name: &str) -> Option<&'static CoturnOption> {
     let mut begin = OPTIONS.iter().filter(|o| o.name.starts_with(name));

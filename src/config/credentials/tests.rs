@@ -282,7 +282,10 @@ fn what_is_not_used_is_warned_of() {
     };
     assert_eq!(
         from_flags(&flags).unwrap().warnings,
-        ["user and static-auth-secret not used: no-auth lets anyone allocate"]
+        [
+            "no-auth: anyone who reaches this server may relay through it; give user or static-auth-secret instead",
+            "user and static-auth-secret not used: no-auth lets anyone allocate",
+        ]
     );
 }
 

@@ -60,11 +60,11 @@ fn wrong_types() {
     for (text, message) in [
         (
             "min-port = 'x'",
-            "min-port: a text is not a port from 1 to 65535; write it as min-port = 3478",
+            "min-port: \"x\" is not a port from 1 to 65535; write it as min-port = 49152",
         ),
         (
             "min-port = 70000",
-            "min-port: 70000 is not a port from 1 to 65535; write it as min-port = 3478",
+            "min-port: 70000 is not a port from 1 to 65535; write it as min-port = 49152",
         ),
         (
             "user-quota = -1",
@@ -72,11 +72,15 @@ fn wrong_types() {
         ),
         (
             "max-bps = 1.5",
-            "max-bps: a fraction is not a number from 0; write it as max-bps = 100",
+            "max-bps: a fraction is not bytes, or an amount as \"64 MiB\", \"1.5M\" or \"10 Mbit\"; write it as max-bps = \"10 Mbit\"",
         ),
         (
             "max-bps = 99999999999999999999",
-            "max-bps: 99999999999999999999 is not a number from 0; write it as max-bps = 100",
+            "max-bps: 99999999999999999999 is not bytes, or an amount as \"64 MiB\", \"1.5M\" or \"10 Mbit\"; write it as max-bps = \"10 Mbit\"",
+        ),
+        (
+            "drain-timeout = '1 fortnight'",
+            "drain-timeout: \"1 fortnight\" is not seconds, or a time as \"90s\", \"30m\", \"24h\" or \"7d\"; write it as drain-timeout = \"1h\"",
         ),
         (
             "fingerprint = 1",
@@ -116,16 +120,24 @@ fn wrong_types() {
 fn what_is_not_toml() {
     assert_eq!(
         errors("user = 'a:b'\nfingerprint\n"),
-        "turnd.toml:2: key with no value, expected `=`; write `key = value`, and text in quotes"
+        "turnd.toml:2: fingerprint has no value; write fingerprint = true"
     );
     assert_eq!(
-        errors("realm = turn.example.org"),
-        "turnd.toml:1: invalid boolean, expected `true`; write `key = value`, and text in quotes"
+        errors("realm = 'a"),
+        "turnd.toml:1: invalid literal string, expected `'`; write `key = value`, and text in quotes"
     );
-    assert_eq!(
-        errors("min-port = 1\nmin-port = 2"),
-        "turnd.toml:2: duplicate key; write `key = value`, and text in quotes"
-    );
+}
+
+#[test]
+fn times_and_amounts_are_read_as_people_write_them() {
+    let text = "no-auth = true\ndrain-timeout = '1h'\nstale-nonce = 60\nmax-bps = '10 Mbit'\n\
+                user-bps = 1500\nmax-idle-memory = '8 MiB'";
+    let resolved = loaded(text).unwrap().resolved;
+    assert_eq!(resolved.drain_timeout, Some(3600));
+    assert_eq!(resolved.stale_nonce, Some(60));
+    assert_eq!(resolved.max_bps, Some(1_250_000));
+    assert_eq!(resolved.user_bps, Some(1500));
+    assert_eq!(resolved.max_idle_memory, Some(8 << 20));
 }
 
 #[test]
@@ -202,7 +214,7 @@ fn variables_are_expanded_in_every_text() {
 fn every_error_is_told_in_the_order_of_the_lines() {
     assert_eq!(
         errors("min-port = 'x'\nzzzzzz = 1\nstale-nonce = 0\nmax-channels = 0\n"),
-        "turnd.toml:1: min-port: a text is not a port from 1 to 65535; write it as min-port = 3478\n\
+        "turnd.toml:1: min-port: \"x\" is not a port from 1 to 65535; write it as min-port = 49152\n\
          turnd.toml:2: unknown key \"zzzzzz\"; `turnd serve --help` lists every key\n\
          turnd.toml:3: stale-nonce: 0 is below 1; write 1 or more\n\
          turnd.toml:4: max-channels: 0 is below 1; write 1 or more"
@@ -225,7 +237,7 @@ fn a_file_that_shows_secrets_to_everyone_is_warned_of() {
         ]
     );
     assert!(warnings("static-auth-secret = '${SECRET}'").is_empty());
-    assert!(warnings("no-auth = true").is_empty());
+    assert!(warnings("stun-only = true").is_empty());
 }
 
 #[test]

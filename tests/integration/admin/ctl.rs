@@ -121,7 +121,7 @@ fn a_server_that_is_not_there_is_told() {
     let outcome = ctl_at(&socket, &["status"]);
     assert_eq!(outcome.code, Some(1));
     let expected = format!(
-        "turnd cannot be reached:\n  {}: there is no such socket\n\
+        "error: turnd cannot be reached:\n  {}: there is no such socket\n\
          start it with `turnd serve`, or name its admin-listen with --admin\n",
         socket.display()
     );

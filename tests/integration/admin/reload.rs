@@ -142,7 +142,7 @@ fn a_broken_file_changes_nothing_and_says_why() {
         assert!(
             outcome
                 .err
-                .starts_with("not reloaded, the old configuration stays\n"),
+                .starts_with("error: not reloaded, the old configuration stays\n"),
             "{outcome:?}"
         );
         assert!(outcome.err.contains(reason), "{outcome:?}");
@@ -183,7 +183,7 @@ fn what_needs_a_restart_is_told_before_anything_changes() {
     usual_session(&turnd);
     turnd.configure("relay-threads = 7");
     let outcome = ctl(&turnd, &["reload"]);
-    let expected = "not reloaded, the old configuration stays\n\
+    let expected = "error: not reloaded, the old configuration stays\n\
                     relay-threads: needs a restart; put it back, or restart\n";
     assert_eq!(outcome.err, expected);
 }

@@ -70,6 +70,12 @@ fn a_key_is_made_of_what_standard_input_holds() {
         &turnd(&["key", "user", "realm"], "", &[]),
         "the password is empty",
     );
+    let scratch = Scratch::new();
+    let password = file(&scratch, "password", "pass\n");
+    for (path, input) in [(password.as_str(), ""), ("-", "pass\n")] {
+        let words = ["key", "user", "realm", "--password-file", path];
+        assert_eq!(succeeds(&turnd(&words, input, &[])), KEY);
+    }
 }
 
 #[test]
@@ -154,6 +160,12 @@ fn credentials_are_made_of_a_secret_from_anywhere() {
             "{shown}"
         );
     }
+    let local = turnd(&["credentials", "--secret-file", &secret], "", &[]);
+    let told = String::from_utf8_lossy(&local.stderr);
+    assert!(
+        told.contains("127.0.0.1 is for this machine alone"),
+        "{told}"
+    );
     refused(
         &turnd(&["credentials"], "", &[]),
         "--secret - for standard input, or TURND_SECRET",

@@ -65,7 +65,7 @@ fn without_permission_it_says_so() {
     ] {
         let outcome = ctl_at(Path::new(&place), words);
         assert_eq!((outcome.code, outcome.out.as_str()), (Some(1), ""));
-        let start = format!("{place}: this server has no admin-token");
+        let start = format!("error: {place}: this server has no admin-token");
         assert!(outcome.err.starts_with(&start), "{outcome:?}");
         assert!(
             outcome
