@@ -135,7 +135,7 @@ fn the_user_and_the_folder_of_the_package_are_made() {
             .to_string()
     };
     fs::create_dir_all(scratch.path().join("etc")).unwrap();
-    tool(&["systemd-sysusers", &root, &file("turnd.sysusers")]);
+    tool(&["systemd-sysusers", &root, &file("sysusers.conf")]);
     let users = fs::read_to_string(scratch.path().join("etc/passwd")).unwrap();
     assert!(users.starts_with("turnd:"), "{users}");
     tool(&[
@@ -225,14 +225,19 @@ fn alerts_and_dashboard_use_metrics_that_there_are() {
     serde_json::from_str::<Value>(&text("deploy/grafana/turnd.json")).unwrap();
 }
 
-/// Passes `turnd check`, where the secret and the user that it names exist.
+/// Passes `turnd check`, where the secret, the certificate and the user that it names exist.
 fn passes_check(toml: &str) {
     let scratch = Scratch::new();
+    let authority = Authority::new();
+    authority.issue("server", "turn.example.org", "rsa:2048", 2);
+    let certificates = authority.toml(&["server"]);
     let secret = scratch.path().join("secret");
     // Good as a secret and as a user.
     fs::write(&secret, "north:south\n").unwrap();
     let named = |line: &str| match line.split_once(" = ") {
         Some((key, _)) if key.ends_with("-file") => format!("{key} = '{}'\n", secret.display()),
+        Some(("cert", _)) => certificates.lines().next().unwrap_or_default().to_owned() + "\n",
+        Some(("pkey", _)) => certificates.lines().nth(1).unwrap_or_default().to_owned() + "\n",
         // The package makes the user.
         Some(("proc-user", _)) => "proc-user = 'nobody'\n".to_owned(),
         _ => format!("{line}\n"),
@@ -521,4 +526,44 @@ fn configurations_in_documents_are_valid() {
         }
     }
     assert!(count >= 5, "{count}");
+}
+
+/// Prosody makes credentials of the secret, allocates, and finds the relay.
+#[test]
+fn prosody_finds_the_server_good() {
+    let turnd = Turnd::start("static-auth-secret = 'north'");
+    let scratch = Scratch::new();
+    let folder = scratch.path().display();
+    let port = turnd.address().port();
+    let config = scratch.path().join("prosody.cfg.lua");
+    let lua = format!(
+        "data_path = '{folder}'\ncertificates = '{folder}'\nmodules_enabled = {{ 'turn_external' }}\n\
+         turn_external_host = '127.0.0.1'\nturn_external_port = {port}\nturn_external_secret = 'north'\n\
+         VirtualHost 'localhost'\n"
+    );
+    let check = [
+        "prosodyctl",
+        "--root",
+        "--config",
+        config.to_str().unwrap(),
+        "check",
+        "turn",
+        "-v",
+    ];
+    fs::write(&config, &lua).unwrap();
+    let told = tool(&check);
+    assert!(
+        told.contains("Relayed address 1: 127.0.0.1:") && told.contains("Success!"),
+        "{told}"
+    );
+    fs::write(&config, lua.replace("north", "south")).unwrap();
+    let mut check = Command::new(check[0]);
+    check.args([
+        "--root",
+        "--config",
+        config.to_str().unwrap(),
+        "check",
+        "turn",
+    ]);
+    assert!(!check.output().unwrap().status.success());
 }
