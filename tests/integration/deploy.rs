@@ -222,7 +222,14 @@ fn alerts_and_dashboard_use_metrics_that_there_are() {
         let missing: Vec<_> = used.difference(&live).collect();
         assert!(missing.is_empty(), "no such metrics: {missing:?}");
     }
-    serde_json::from_str::<Value>(&text("deploy/grafana/turnd.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&text("deploy/grafana/turnd.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let refusals = panels.iter().find(|panel| panel["title"] == "Refusals");
+    let shown = refusals.unwrap()["targets"][0]["expr"].as_str().unwrap();
+    assert!(
+        shown.contains("code!~\"0|401|438\""),
+        "challenges are no errors: {shown}"
+    );
 }
 
 /// Passes `turnd check`, where the secret, the certificate and the user that it names exist.
@@ -259,6 +266,8 @@ fn the_kubernetes_manifests_fit_the_server() {
     let documents = yaml("deploy/kubernetes/turnd.yaml");
     let of_kind = |kind: &str| documents.iter().find(|d| d["kind"] == kind).unwrap();
     passes_check(of_kind("ConfigMap")["data"]["turnd.toml"].as_str().unwrap());
+    let level = &of_kind("Namespace")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"];
+    assert_eq!(level, "privileged", "hostNetwork is refused below it");
     let pod = &of_kind("DaemonSet")["spec"]["template"]["spec"];
     assert_eq!(pod["hostNetwork"], true);
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
