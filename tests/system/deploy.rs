@@ -135,7 +135,7 @@ fn the_user_and_the_folder_of_the_package_are_made() {
             .to_string()
     };
     fs::create_dir_all(scratch.path().join("etc")).unwrap();
-    tool(&["systemd-sysusers", &root, &file("turnd.sysusers")]);
+    tool(&["systemd-sysusers", &root, &file("sysusers.conf")]);
     let users = fs::read_to_string(scratch.path().join("etc/passwd")).unwrap();
     assert!(users.starts_with("turnd:"), "{users}");
     tool(&[
@@ -222,17 +222,29 @@ fn alerts_and_dashboard_use_metrics_that_there_are() {
         let missing: Vec<_> = used.difference(&live).collect();
         assert!(missing.is_empty(), "no such metrics: {missing:?}");
     }
-    serde_json::from_str::<Value>(&text("deploy/grafana/turnd.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&text("deploy/grafana/turnd.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let refusals = panels.iter().find(|panel| panel["title"] == "Refusals");
+    let shown = refusals.unwrap()["targets"][0]["expr"].as_str().unwrap();
+    assert!(
+        shown.contains("code!~\"0|401|438\""),
+        "challenges are no errors: {shown}"
+    );
 }
 
-/// Passes `turnd check`, where the secret and the user that it names exist.
+/// Passes `turnd check`, where the secret, the certificate and the user that it names exist.
 fn passes_check(toml: &str) {
     let scratch = Scratch::new();
+    let authority = Authority::new();
+    authority.issue("server", "turn.example.org", "rsa:2048", 2);
+    let certificates = authority.toml(&["server"]);
     let secret = scratch.path().join("secret");
     // Good as a secret and as a user.
     fs::write(&secret, "north:south\n").unwrap();
     let named = |line: &str| match line.split_once(" = ") {
         Some((key, _)) if key.ends_with("-file") => format!("{key} = '{}'\n", secret.display()),
+        Some(("cert", _)) => certificates.lines().next().unwrap_or_default().to_owned() + "\n",
+        Some(("pkey", _)) => certificates.lines().nth(1).unwrap_or_default().to_owned() + "\n",
         // The package makes the user.
         Some(("proc-user", _)) => "proc-user = 'nobody'\n".to_owned(),
         _ => format!("{line}\n"),
@@ -255,6 +267,8 @@ fn the_kubernetes_manifests_fit_the_server() {
     let documents = yaml("deploy/kubernetes/turnd.yaml");
     let of_kind = |kind: &str| documents.iter().find(|d| d["kind"] == kind).unwrap();
     passes_check(of_kind("ConfigMap")["data"]["turnd.toml"].as_str().unwrap());
+    let level = &of_kind("Namespace")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"];
+    assert_eq!(level, "privileged", "hostNetwork is refused below it");
     let pod = &of_kind("DaemonSet")["spec"]["template"]["spec"];
     assert_eq!(pod["hostNetwork"], true);
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
@@ -522,4 +536,44 @@ fn configurations_in_documents_are_valid() {
         }
     }
     assert!(count >= 5, "{count}");
+}
+
+/// Prosody makes credentials of the secret, allocates, and finds the relay.
+#[test]
+fn prosody_finds_the_server_good() {
+    let turnd = Turnd::start("static-auth-secret = 'north'");
+    let scratch = Scratch::new();
+    let folder = scratch.path().display();
+    let port = turnd.address().port();
+    let config = scratch.path().join("prosody.cfg.lua");
+    let lua = format!(
+        "data_path = '{folder}'\ncertificates = '{folder}'\nmodules_enabled = {{ 'turn_external' }}\n\
+         turn_external_host = '127.0.0.1'\nturn_external_port = {port}\nturn_external_secret = 'north'\n\
+         VirtualHost 'localhost'\n"
+    );
+    let check = [
+        "prosodyctl",
+        "--root",
+        "--config",
+        config.to_str().unwrap(),
+        "check",
+        "turn",
+        "-v",
+    ];
+    fs::write(&config, &lua).unwrap();
+    let told = tool(&check);
+    assert!(
+        told.contains("Relayed address 1: 127.0.0.1:") && told.contains("Success!"),
+        "{told}"
+    );
+    fs::write(&config, lua.replace("north", "south")).unwrap();
+    let mut check = Command::new(check[0]);
+    check.args([
+        "--root",
+        "--config",
+        config.to_str().unwrap(),
+        "check",
+        "turn",
+    ]);
+    assert!(!check.output().unwrap().status.success());
 }
