@@ -172,6 +172,3 @@ fn ciphers(list: Option<&str>, problems: &mut Problems<'_>) -> Vec<&'static str>
     }
     ciphers
 }
-
-#[cfg(test)]
-mod tests;

@@ -6,6 +6,7 @@
 mod admin;
 mod bench;
 mod browser;
+mod config;
 mod deploy;
 mod faults;
 mod host_addresses;

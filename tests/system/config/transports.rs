@@ -1,8 +1,10 @@
+//! Certificates and keys, as the configuration names them and OpenSSL makes them.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::config::Config;
+use turnd::config::Config;
 
 /// A folder of one test's own, removed with it.
 struct Folder(PathBuf);

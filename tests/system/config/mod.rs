@@ -1,0 +1,3 @@
+//! The configuration beside what other programs make.
+
+mod transports;
