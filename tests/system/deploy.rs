@@ -236,7 +236,7 @@ fn alerts_and_dashboard_use_metrics_that_there_are() {
 fn passes_check(toml: &str) {
     let scratch = Scratch::new();
     let authority = Authority::new();
-    authority.issue("server", "turn.example.org", "rsa:2048", 2);
+    authority.issue("server", "turn.example.org", Key::Rsa, 2);
     let certificates = authority.toml(&["server"]);
     let secret = scratch.path().join("secret");
     // Good as a secret and as a user.
