@@ -8,7 +8,7 @@ use turnd_udp::UdpSocket;
 use super::StartError;
 use super::host::beyond;
 use super::mailbox::Listening;
-use super::tcp::Acceptor;
+use super::tcp_sockets::Acceptor;
 use crate::config::Config;
 
 /// What was bound.

@@ -12,8 +12,8 @@ use turnd_udp::{SendCounters, UdpSocket};
 
 use super::admission::Displaced;
 use super::poll::Poller;
-use super::tcp::Acceptor;
 use super::tcp_relay::DataStream;
+use super::tcp_sockets::Acceptor;
 
 /// Question to a worker's server, or a change of it, between two packets.
 pub(super) type Ask = Box<dyn FnOnce(Now, &mut Server, SendCounters) + Send>;

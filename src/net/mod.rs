@@ -16,8 +16,10 @@ mod poll;
 mod proxy;
 mod tcp;
 mod tcp_relay;
+mod tcp_sockets;
 #[cfg(test)]
 mod test_bed;
+mod tls;
 mod udp_clients;
 mod udp_sockets;
 mod worker;

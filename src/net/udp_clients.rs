@@ -12,30 +12,11 @@ use super::admission::{Displaced, Watch};
 use super::certs::Secure;
 use super::context::Ctx;
 use super::dtls::{DtlsClients, is_dtls};
+use super::egress::UdpFlow;
 use super::proxy::{self, TrustedProxies};
 
 /// Bytes of memory of a client behind a proxy.
 const PROXIED_BYTES: usize = 512;
-
-/// Both ends of the datagrams of one client, or of one port of a proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct UdpFlow {
-    pub(super) listener: u16,
-    /// Local address.
-    pub(super) server: SocketAddr,
-    /// Address of the client, or of the proxy before it.
-    pub(super) client: SocketAddr,
-}
-
-impl UdpFlow {
-    /// Addresses of the client's connection when there is no proxy.
-    pub(super) fn addresses(&self) -> Addresses {
-        Addresses {
-            client: self.client,
-            server: self.server,
-        }
-    }
-}
 
 /// Ways in which UDP clients are served.
 #[derive(Debug)]

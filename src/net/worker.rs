@@ -21,11 +21,11 @@ use super::fault::Fault;
 use super::log::EventLog;
 use super::mailbox::{Command, Inbox, Listening, Mailbox};
 use super::now;
-use super::poll::{Poller, Readiness, Source, Turn};
+use super::poll::{Poller, Readiness, Source, Turn, UdpSocketId};
 use super::tcp::{Acceptors, TcpClients, TcpOptions};
 use super::tcp_relay::TcpRelay;
 use super::udp_clients::{UdpClients, UdpOptions};
-use super::udp_sockets::{UdpSocketId, UdpSockets};
+use super::udp_sockets::UdpSockets;
 
 /// Interval at which a retired listening socket is looked at: whether anybody still uses it.
 const RETIRED_CHECK: Duration = Duration::from_secs(1);

@@ -3,7 +3,6 @@
 #[cfg_attr(not(feature = "dtls"), path = "association/absent.rs")]
 mod association;
 mod cookie;
-mod pending;
 #[cfg_attr(
     not(feature = "dtls"),
     allow(dead_code, reason = "only OpenSSL reads and writes it")
@@ -27,9 +26,7 @@ use self::wire::Wire;
 use super::admission::{Displaced, Watch};
 use super::certs::Secure;
 use super::context::Ctx;
-use super::udp_clients::UdpFlow;
-
-pub(super) use self::pending::PendingMessages;
+use super::egress::UdpFlow;
 
 /// Interval at which a handshake is looked at; OpenSSL sends a flight again after a second.
 const RETRANSMIT: Duration = Duration::from_millis(1100);

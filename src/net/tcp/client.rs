@@ -9,12 +9,12 @@ use turnd_proto::server::output::DropReason;
 use turnd_proto::wire::framing::{self, Next, Rules};
 use turnd_proto::wire::proxy::{self, Parsed};
 
-use super::tls::{Broken, Tls};
-use super::write_queue::WriteQueue;
 use crate::net::admission::Watch;
 use crate::net::certs::Secure;
 use crate::net::context::{Ctx, HandOver};
+use crate::net::egress::WriteQueue;
 use crate::net::proxy::{TrustedProxies, is_untrusted};
+use crate::net::tls::{Broken, Tls};
 
 /// Bytes that one turn reads from a stream at the most, so that others get theirs.
 const READ: usize = 64 << 10;
@@ -67,7 +67,7 @@ impl std::fmt::Debug for Buffers {
 
 /// One client's connection. Its write queue is the worker's [`WriteQueues`].
 ///
-/// [`WriteQueues`]: super::WriteQueues
+/// [`WriteQueues`]: crate::net::egress::WriteQueues
 #[derive(Debug)]
 pub(super) struct TcpClient<S> {
     pub(super) id: u32,

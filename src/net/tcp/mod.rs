@@ -2,8 +2,6 @@
 
 mod accept;
 mod client;
-pub(super) mod tls;
-pub(super) mod write_queue;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -21,9 +19,8 @@ use super::mailbox::Command;
 use super::poll::{Readiness, Turn};
 use super::tcp_relay::DataStream;
 
-pub(super) use self::accept::{ACCEPT_PAUSE, Acceptor, Acceptors, new_socket};
+pub(super) use self::accept::Acceptors;
 pub(super) use self::client::TcpOptions;
-pub(super) use self::write_queue::WriteQueues;
 
 /// All stream clients of one worker, by [`ClientSocket::Stream`].
 #[derive(Debug)]

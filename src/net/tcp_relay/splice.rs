@@ -7,8 +7,8 @@ use std::io::{self, Read, Write};
 
 use mio::net::TcpStream;
 
-use crate::net::tcp::tls::Tls;
-use crate::net::tcp::write_queue::WriteQueue;
+use crate::net::egress::WriteQueue;
+use crate::net::tls::Tls;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 16 << 10;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::net::egress::Message;
+use super::Message;
 
 /// Relayed data is dropped when more than this waits: the client does not read, and media that is late is of no use.
 const DATA_LIMIT: usize = 128 << 10;
