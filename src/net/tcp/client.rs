@@ -344,6 +344,7 @@ impl<S: Read + Write> TcpClient<S> {
     pub(super) fn flush(&mut self, ctx: &mut Ctx<'_>) {
         if let Some(queue) = ctx.egress.streams.get_mut(self.id) {
             self.flush_from(queue);
+            ctx.egress.streams.reclaim(self.id);
         }
     }
 
@@ -353,6 +354,7 @@ impl<S: Read + Write> TcpClient<S> {
             && (of_layer || !queue.is_empty())
         {
             self.flush_from(queue);
+            ctx.egress.streams.reclaim(self.id);
         }
     }
 

@@ -89,10 +89,12 @@ impl<S: Read + Write> End<S> {
 
     fn flush(&mut self) -> io::Result<()> {
         let tcp = &mut self.tcp;
-        match &mut self.tls {
+        let written = match &mut self.tls {
             Some(tls) => tls.write(&mut self.queue, tcp),
             None => self.queue.write_with(|bytes| tcp.write(bytes)),
-        }
+        };
+        self.queue.shrink();
+        written
     }
 
     fn wants_write(&self) -> bool {
