@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
-use turnd_udp::SendCounters;
 
 use super::certs::Secure;
+use super::counters::NetCounters;
 use super::listen;
 use super::mailbox::{Command, Mailbox};
 use super::{StartError, host};
@@ -136,10 +136,10 @@ fn reachable<'a>(config: &'a Config, host: &'a [IpAddr]) -> &'a [IpAddr] {
 /// What all workers have counted, and the state of what they share.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
-    /// The sum over the workers.
+    /// The sum over the workers' servers.
     pub counters: Counters,
-    /// What they sent by UDP.
-    pub sent: SendCounters,
+    /// The sum over the workers beside their servers.
+    pub net: NetCounters,
     /// Relay ports in use or reserved.
     pub ports_taken: u32,
     /// Relay ports in all.
@@ -151,6 +151,17 @@ impl Status {
     #[must_use]
     pub fn allocations(&self) -> u64 {
         self.counters.active.as_flattened().iter().sum()
+    }
+
+    /// Packets that went nowhere, by words for metric labels.
+    pub fn drops(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.net.drops_with(&self.counters.drops)
+    }
+
+    /// Packets that went nowhere.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.drops().map(|(_, count)| count).sum()
     }
 }
 
@@ -202,7 +213,7 @@ impl Control {
     /// When a worker is gone, or does not answer in time. It still does what was asked when it can.
     async fn ask<T: Send + 'static>(
         &self,
-        ask: impl FnOnce(Now, &mut Server, SendCounters) -> T + Clone + Send + 'static,
+        ask: impl FnOnce(Now, &mut Server, NetCounters) -> T + Clone + Send + 'static,
     ) -> Result<Vec<T>, NoAnswer> {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         let answers: Vec<_> = self
@@ -212,8 +223,8 @@ impl Control {
                 let (answer, answered) = oneshot::channel();
                 let ask = ask.clone();
                 // A worker that is gone drops the command, and `answered` tells.
-                worker.send(Command::Ask(Box::new(move |now, server, sent| {
-                    let _ = answer.send(ask(now, server, sent));
+                worker.send(Command::Ask(Box::new(move |now, server, net| {
+                    let _ = answer.send(ask(now, server, net));
                 })));
                 answered
             })
@@ -240,11 +251,10 @@ impl Control {
             ports_total: ports.total(),
             ..Status::default()
         };
-        let answers = self.ask(|_, server, sent| (*server.counters(), sent));
-        for (counters, sent) in answers.await? {
+        let answers = self.ask(|_, server, net| (*server.counters(), net));
+        for (counters, net) in answers.await? {
             status.counters.add(&counters);
-            status.sent.sent += sent.sent;
-            status.sent.dropped += sent.dropped;
+            status.net.add(&net);
         }
         Ok(status)
     }

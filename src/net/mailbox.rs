@@ -8,15 +8,16 @@ use mio::Waker;
 use turnd_proto::Now;
 use turnd_proto::server::Server;
 use turnd_proto::server::connections::ConnectionId;
-use turnd_udp::{SendCounters, UdpSocket};
+use turnd_udp::UdpSocket;
 
 use super::admission::Displaced;
+use super::counters::NetCounters;
 use super::poll::Poller;
 use super::tcp_relay::DataStream;
 use super::tcp_sockets::Acceptor;
 
 /// Question to a worker's server, or a change of it, between two packets.
-pub(super) type Ask = Box<dyn FnOnce(Now, &mut Server, SendCounters) + Send>;
+pub(super) type Ask = Box<dyn FnOnce(Now, &mut Server, NetCounters) + Send>;
 
 /// An order to a worker.
 pub(super) enum Command {

@@ -4,6 +4,7 @@ mod admission;
 pub mod certs;
 mod context;
 pub mod control;
+pub mod counters;
 mod dtls;
 mod egress;
 #[cfg(debug_assertions)]

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
-use turnd_proto::server::output::DropReason;
 use turnd_proto::wire::proxy::Addresses;
 
 use super::admission::{Displaced, Watch};
 use super::certs::Secure;
 use super::context::Ctx;
+use super::counters::DropReason;
 use super::dtls::{DtlsClients, is_dtls};
 use super::egress::UdpFlow;
 use super::proxy::{self, TrustedProxies};
@@ -83,7 +83,7 @@ impl UdpClients {
                 match proxy::read_datagram(bytes, named, || self.addresses(&flow)) {
                     Some(client) => (named, bytes) = client,
                     None => {
-                        ctx.server.count_drops(DropReason::Proxy, 1);
+                        ctx.counters.drop(DropReason::Proxy, 1);
                         continue;
                     }
                 }
@@ -180,7 +180,7 @@ impl UdpClients {
         if let Some((flow, client)) = self.proxied_client(ctx, id)
             && client.watch.is(displaced)
         {
-            ctx.server.count_drops(DropReason::TooManyStreams, 1);
+            ctx.counters.drop(DropReason::TooManyStreams, 1);
             self.end(ctx, &flow);
         }
     }

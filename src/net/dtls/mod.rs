@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
-use turnd_proto::server::output::DropReason;
 use turnd_proto::wire::dtls_hello::{self, ClientHello};
 use turnd_proto::wire::proxy::Addresses;
 
@@ -26,6 +25,7 @@ use self::wire::Wire;
 use super::admission::{Displaced, Watch};
 use super::certs::Secure;
 use super::context::Ctx;
+use super::counters::DropReason;
 use super::egress::UdpFlow;
 
 /// Interval at which a handshake is looked at; OpenSSL sends a flight again after a second.
@@ -126,17 +126,17 @@ impl DtlsClients {
             if ctx.admission.may_answer_hello(now, client.ip()) {
                 let cookie = self.cookies.issue(now, client, hello);
                 let answer = dtls_hello::hello_verify_request(&cookie);
-                ctx.server.count_hello_verify_request();
+                ctx.counters.hello_verify_requests += 1;
                 ctx.egress.answer(flow, &answer);
             } else {
-                ctx.server.count_drops(DropReason::ReplyRate, 1);
+                ctx.counters.drop(DropReason::ReplyRate, 1);
             }
             return false;
         }
         let before = self.by_flow.get(flow).and_then(|id| self.slab.get(*id));
         let too_soon = before.is_some_and(|before| now.mono < before.begun + RENEWAL_INTERVAL);
         if too_soon || !ctx.admission.may_begin_handshake(now, client.ip()) {
-            ctx.server.count_drops(DropReason::HandshakeRate, 1);
+            ctx.counters.drop(DropReason::HandshakeRate, 1);
             return false;
         }
         true
@@ -255,7 +255,7 @@ impl DtlsClients {
     pub(super) fn displace(&mut self, ctx: &mut Ctx<'_>, id: u32, displaced: &Displaced) {
         let client = self.slab.get(id as usize);
         if client.is_some_and(|client| client.watch.is(displaced)) {
-            ctx.server.count_drops(DropReason::TooManyStreams, 1);
+            ctx.counters.drop(DropReason::TooManyStreams, 1);
             self.end(ctx, id as usize);
         }
     }

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use mio::Registry;
 use mio::net::TcpStream;
 use turnd_proto::policy::peer_filter::canonical_ip;
-use turnd_proto::server::output::DropReason;
 
 use super::TcpClients;
 use crate::net::context::Ctx;
+use crate::net::counters::DropReason;
 use crate::net::poll::{Source, Turn};
 use crate::net::tcp_sockets::{ACCEPT_PAUSE, Acceptor};
 
@@ -87,7 +87,7 @@ impl Acceptors {
         let network = canonical_ip(client.ip());
         // All clients of a proxy come from its address.
         if !clients.trusts(network) && !ctx.admission.may_connect(ctx.now, network) {
-            return ctx.server.count_drops(DropReason::ConnectionRate, 1);
+            return ctx.counters.drop(DropReason::ConnectionRate, 1);
         }
         // Without it the connection is slower; one that has ended already fails when it is read.
         let _ = tcp.set_nodelay(true);

@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use turnd_proto::server::five_tuple::{Path, Transport};
-use turnd_proto::server::output::DropReason;
 use turnd_proto::wire::framing::{self, Next, Rules};
 use turnd_proto::wire::proxy::{self, Parsed};
 
 use crate::net::admission::Watch;
 use crate::net::certs::Secure;
 use crate::net::context::{Ctx, HandOver};
+use crate::net::counters::DropReason;
 use crate::net::egress::WriteQueue;
 use crate::net::proxy::{TrustedProxies, is_untrusted};
 use crate::net::tls::{Broken, Tls};
@@ -222,7 +222,7 @@ impl<S: Read + Write> TcpClient<S> {
                 Ok(None)
             }
             Parsed::Malformed => {
-                ctx.server.count_drops(DropReason::Proxy, 1);
+                ctx.counters.drop(DropReason::Proxy, 1);
                 Err(End::Garbage)
             }
         }
@@ -283,7 +283,7 @@ impl<S: Read + Write> TcpClient<S> {
             Ok(opened) => opened,
             Err(Broken::Tls) => return Err(End::Garbage),
             Err(Broken::Rate) => {
-                ctx.server.count_drops(DropReason::HandshakeRate, 1);
+                ctx.counters.drop(DropReason::HandshakeRate, 1);
                 return Err(End::Refused);
             }
         };
@@ -318,7 +318,7 @@ impl<S: Read + Write> TcpClient<S> {
                     } else {
                         DropReason::Malformed
                     };
-                    ctx.server.count_drops(reason, 1);
+                    ctx.counters.drop(reason, 1);
                     return Err(End::Garbage);
                 }
             }

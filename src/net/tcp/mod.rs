@@ -10,11 +10,11 @@ use mio::Registry;
 use mio::net::TcpStream;
 use slab::Slab;
 use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
-use turnd_proto::server::output::DropReason;
 
 use self::client::{Buffers, End, STREAM_BYTES, TcpClient};
 use super::admission::Displaced;
 use super::context::{Ctx, HandOver};
+use super::counters::DropReason;
 use super::mailbox::Command;
 use super::poll::{Readiness, Turn};
 use super::tcp_relay::DataStream;
@@ -171,9 +171,9 @@ impl<S: Read + Write> TcpClients<S> {
             reason = ?end, dropped, open = self.slab.len(),
             "connection closed"
         );
-        ctx.server.count_drops(DropReason::SlowClient, dropped);
+        ctx.counters.drop(DropReason::SlowClient, dropped);
         if end == End::Displaced {
-            ctx.server.count_drops(DropReason::TooManyStreams, 1);
+            ctx.counters.drop(DropReason::TooManyStreams, 1);
         }
         ctx.disconnect(&client.path);
     }

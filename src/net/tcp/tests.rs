@@ -76,7 +76,7 @@ impl Streams {
     }
 
     fn drops(&self, reason: DropReason) -> u64 {
-        self.bed.server.counters().drops[reason as usize]
+        self.bed.counters.dropped(reason)
     }
 }
 
