@@ -109,7 +109,7 @@ impl Ctx<'_> {
                     connection, worker, ..
                 } => hand_over = Some(HandOver { connection, worker }),
                 Output::CloseRelay { relay } => {
-                    // What was relayed before still leaves by it, and not by the next of its name.
+                    // Packets that were relayed before still leave by it, and not by the next of its name.
                     self.egress.flush(self.receiver);
                     if !self.tcp_relay.close_relay(relay) {
                         self.egress.sockets.close_relay(relay);

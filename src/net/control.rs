@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::certs::Secure;
+use super::certs::Certificates;
 use super::counters::NetCounters;
 use super::listen;
 use super::mailbox::{Command, Mailbox};
@@ -30,15 +30,15 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Control {
     workers: Arc<[Mailbox]>,
     settings: Arc<Mutex<Settings>>,
-    secure: Option<Arc<Secure>>,
+    certificates: Option<Arc<Certificates>>,
 }
 
-/// What the workers have in common, and what a reload needs to make its successor.
+/// Settings that the workers have in common, and all that a reload needs to make their successors.
 pub(super) struct Settings {
     pub(super) shared: Arc<Shared>,
     /// The listening addresses, in the order of their sockets.
     bound: Vec<SocketAddr>,
-    /// Those, and all that there were since the start.
+    /// Listening addresses that there are, and were since the start.
     known: Vec<SocketAddr>,
     /// Services that no client reaches through a relay, as they are bound.
     never: Vec<SocketAddr>,
@@ -133,7 +133,7 @@ fn reachable<'a>(config: &'a Config, host: &'a [IpAddr]) -> &'a [IpAddr] {
     }
 }
 
-/// What all workers have counted, and the state of what they share.
+/// Sums of the workers' counters, and the state of all that they share.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
     /// The sum over the workers' servers.
@@ -192,19 +192,19 @@ impl Control {
     pub(super) fn new(
         workers: Arc<[Mailbox]>,
         settings: Settings,
-        secure: Option<Arc<Secure>>,
+        certificates: Option<Arc<Certificates>>,
     ) -> Self {
         Self {
             workers,
             settings: Arc::new(Mutex::new(settings)),
-            secure,
+            certificates,
         }
     }
 
     /// The certificates; `None`: neither TLS nor DTLS is served.
     #[must_use]
-    pub fn certificates(&self) -> Option<&Secure> {
-        self.secure.as_deref()
+    pub fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.as_deref()
     }
 
     /// Has every worker run `ask` between two packets; the answers come in the workers' order.
@@ -239,7 +239,7 @@ impl Control {
         Ok(all)
     }
 
-    /// What was counted until now.
+    /// Counters and shared state of this moment.
     ///
     /// # Errors
     /// When a worker does not answer: the service is not whole.
@@ -309,12 +309,12 @@ impl Control {
             let workers = self.workers.len();
             let change = listen::change(config, &settings.bound, &settings.known, workers)?;
             // The demonstration's certificate is in no configuration, and stays.
-            let secure = self
-                .secure
+            let certificates = self
+                .certificates
                 .as_ref()
                 .filter(|_| !config.tls.files.is_empty());
-            let certificates = secure.map(|secure| secure.prepare(&config.tls));
-            let certificates = certificates.transpose().map_err(StartError)?;
+            let material = certificates.map(|certificates| certificates.prepare(&config.tls));
+            let material = material.transpose().map_err(StartError)?;
             listen::check_relays(config)?;
             // Where they cannot be listed now, as without file descriptors, the old ones are better
             // than none.
@@ -322,8 +322,8 @@ impl Control {
             let renewed = settings.renew(config, change.addresses, host)?;
             let old = std::mem::replace(&mut *settings, renewed);
             // From here on nothing fails.
-            if let (Some(secure), Some(certificates)) = (secure, certificates) {
-                secure.adopt(&config.tls, certificates);
+            if let (Some(certificates), Some(material)) = (certificates, material) {
+                certificates.adopt(&config.tls, material);
             }
             for (worker, added) in self.workers.iter().zip(change.by_worker) {
                 // A worker that is gone listens on nothing.

@@ -32,7 +32,7 @@ impl Acceptor {
         })
     }
 
-    /// What it is bound to.
+    /// Address that it is bound to.
     pub(super) fn addr(&self) -> SocketAddr {
         self.addr
     }

@@ -10,7 +10,7 @@ use super::certs::Material;
 use super::egress::WriteQueue;
 use turnd_proto::wire::framing::{self, Next, Rules};
 
-/// What is encrypted before it is written, but for the last frame of it.
+/// Bytes that are encrypted before they are written, but for the last frame of them.
 const FILL: usize = 32 << 10;
 /// Longest ClientHello, with the headers of its records; rustls by itself would hold 64 KiB of an unfinished one.
 const MAX_HELLO: usize = 16 << 10;
@@ -29,7 +29,7 @@ enum State {
         room: usize,
     },
     Open(Box<ServerConnection>),
-    /// What is to be said before the end.
+    /// The alert is to be sent before the end.
     Refused(Box<AcceptedAlert>),
 }
 
@@ -42,13 +42,13 @@ impl std::fmt::Debug for Tls {
 /// Reason why TLS cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
-    /// What came is not TLS, or none that can be agreed on.
+    /// The bytes are not TLS, or none that can be agreed on.
     Tls,
     /// The client may not begin a handshake now.
     Rate,
 }
 
-/// What came of some bytes.
+/// Plain text of some bytes.
 #[derive(Debug, Default)]
 pub(super) struct Opened {
     /// Bytes of plain text.

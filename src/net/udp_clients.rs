@@ -8,7 +8,7 @@ use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::wire::proxy::Addresses;
 
 use super::admission::{Displaced, Watch};
-use super::certs::Secure;
+use super::certs::Certificates;
 use super::context::Ctx;
 use super::counters::DropReason;
 use super::dtls::{DtlsClients, is_dtls};
@@ -24,7 +24,7 @@ pub(super) struct UdpOptions {
     /// Plain UDP; not `no-udp`.
     pub(super) plain: bool,
     /// DTLS, with these certificates.
-    pub(super) secure: Option<Arc<Secure>>,
+    pub(super) certificates: Option<Arc<Certificates>>,
     pub(super) proxies: Arc<TrustedProxies>,
 }
 
@@ -49,7 +49,7 @@ impl UdpClients {
             plain: options.plain,
             proxies: options.proxies,
             proxied: HashMap::new(),
-            dtls: DtlsClients::new(options.secure),
+            dtls: DtlsClients::new(options.certificates),
         }
     }
 

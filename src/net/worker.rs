@@ -93,7 +93,7 @@ enum Occasion {
     Due,
     /// Its allocation has ended.
     AllocationEnded,
-    /// It has to end, as another needs its place.
+    /// The client has to end, as another needs its place.
     Displaced(Displaced),
 }
 

@@ -23,7 +23,7 @@ use self::association::{Association, Ended, MAX_RECORD};
 use self::cookie::Cookies;
 use self::wire::Wire;
 use super::admission::{Displaced, Watch};
-use super::certs::Secure;
+use super::certs::Certificates;
 use super::context::Ctx;
 use super::counters::DropReason;
 use super::egress::UdpFlow;
@@ -54,19 +54,19 @@ pub(super) struct DtlsClients {
     by_flow: HashMap<UdpFlow, usize>,
     cookies: Cookies,
     /// Certificates; `None`: DTLS is not served.
-    secure: Option<Arc<Secure>>,
+    certificates: Option<Arc<Certificates>>,
     /// Plain text of one record.
     plain: Box<[u8]>,
     wire: Wire,
 }
 
 impl DtlsClients {
-    pub(super) fn new(secure: Option<Arc<Secure>>) -> Self {
+    pub(super) fn new(certificates: Option<Arc<Certificates>>) -> Self {
         Self {
             slab: Slab::new(),
             by_flow: HashMap::new(),
             cookies: Cookies::new(),
-            secure,
+            certificates,
             plain: vec![0; MAX_RECORD].into(),
             wire: Wire::default(),
         }
@@ -118,7 +118,7 @@ impl DtlsClients {
         named: Addresses,
         hello: &ClientHello<'_>,
     ) -> bool {
-        if self.secure.is_none() {
+        if self.certificates.is_none() {
             return false;
         }
         let (now, client) = (ctx.now, named.client);
@@ -150,7 +150,11 @@ impl DtlsClients {
         proxied: bool,
         (hello, datagram): (&ClientHello<'_>, &[u8]),
     ) {
-        let Some(material) = self.secure.as_ref().map(|secure| secure.current()) else {
+        let Some(material) = self
+            .certificates
+            .as_ref()
+            .map(|certificates| certificates.current())
+        else {
             return;
         };
         let Some(context) = &material.dtls else {
@@ -288,7 +292,7 @@ impl DtlsClient {
         plain: &mut [u8],
     ) -> Result<(), Ended> {
         let heard = self.read(ctx, datagram, wire, plain);
-        // Of the handshake, or again what reading has found to be lost, or an alert.
+        // A flight of the handshake, maybe one that reading has found to be lost, or an alert.
         self.send(ctx, wire);
         let heard = heard?;
         let has_allocation = || ctx.server.has_allocation(&self.path);

@@ -8,7 +8,7 @@ use super::Message;
 const DATA_LIMIT: usize = 128 << 10;
 /// A client that leaves more than this unread, control messages included, is given up.
 const CONTROL_LIMIT: usize = DATA_LIMIT + (64 << 10);
-/// What an empty queue may keep of its memory.
+/// Bytes of memory that an empty queue may keep.
 const KEPT: usize = 16 << 10;
 /// Empty queues whose whole memory is kept for the next: after a turn, few are not empty.
 const SPARE: usize = 8;

@@ -64,7 +64,7 @@ impl Acceptors {
                 Err(error) => {
                     ctx.log.socket_failed(ctx.now, acceptor.addr(), &error);
                     if lacks_descriptor(&error) {
-                        // That of a client that says nothing is one for the next.
+                        // A client that says nothing has one for the next.
                         ctx.admission.displace_one();
                     }
                     return Turn::Later(ACCEPT_PAUSE);

@@ -9,7 +9,7 @@ use turnd_proto::wire::framing::{self, Next, Rules};
 use turnd_proto::wire::proxy::{self, Parsed};
 
 use crate::net::admission::Watch;
-use crate::net::certs::Secure;
+use crate::net::certs::Certificates;
 use crate::net::context::{Ctx, HandOver};
 use crate::net::counters::DropReason;
 use crate::net::egress::WriteQueue;
@@ -37,7 +37,7 @@ pub(in crate::net) struct TcpOptions {
     /// Plain TCP.
     pub(in crate::net) plain: bool,
     /// TLS, with these certificates.
-    pub(in crate::net) secure: Option<Arc<Secure>>,
+    pub(in crate::net) certificates: Option<Arc<Certificates>>,
     pub(in crate::net) proxies: Arc<TrustedProxies>,
 }
 
@@ -51,7 +51,11 @@ pub(super) struct Buffers {
 
 impl Buffers {
     pub(super) fn new(options: &TcpOptions) -> Self {
-        let cipher = if options.secure.is_some() { CIPHER } else { 0 };
+        let cipher = if options.certificates.is_some() {
+            CIPHER
+        } else {
+            0
+        };
         Self {
             cipher: vec![0; cipher].into(),
             plain: vec![0; PLAIN].into(),
@@ -108,7 +112,7 @@ pub(super) enum End {
     Idle,
     /// The client has been silent longest, and another needs the place.
     Displaced,
-    /// It is a data connection from now on.
+    /// The stream is a data connection from now on.
     Bound(HandOver),
 }
 
@@ -244,10 +248,10 @@ impl<S: Read + Write> TcpClient<S> {
         }
         if self.layer.is_none() && len > 0 {
             if buffers.plain[0] == TLS_HANDSHAKE
-                && let Some(secure) = &options.secure
+                && let Some(certificates) = &options.certificates
             {
                 self.path.tuple.transport = Transport::Tls;
-                self.layer = Some(Layer::Tls(Box::new(Tls::new(secure.current()))));
+                self.layer = Some(Layer::Tls(Box::new(Tls::new(certificates.current()))));
                 self.partial.clear();
                 buffers.cipher[..len].copy_from_slice(&buffers.plain[..len]);
                 return self.on_records(ctx, buffers, len);
