@@ -1,5 +1,6 @@
-//! Relayed packets cost no allocation: the whole daemon runs in this process, under an allocator
-//! that counts. One test alone, because it counts whatever any thread allocates.
+//! Relayed packets cost no allocation, whatever transport they come by: the whole daemon runs in
+//! this process, under an allocator that counts. One test alone, because it counts whatever any
+//! thread allocates but its own.
 #![allow(clippy::unwrap_used)]
 #![allow(
     unsafe_code,
@@ -7,13 +8,17 @@
 )]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::cell::Cell;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use turnd::config::file::FileConfig;
+use turnd::net::certs::self_signed;
 use turnd::net::{Bound, Service, StartError};
 use turnd_client::blocking::{Blocking, Link};
 use turnd_client::turn::{Framing, Request, message};
@@ -21,12 +26,23 @@ use turnd_udp::{Burst, Receiver, UdpSocket};
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
+thread_local! {
+    /// Whether this thread is the test's, whose allocations are not the daemon's.
+    static IS_TEST: Cell<bool> = const { Cell::new(false) };
+}
+
 struct Counting;
+
+fn count() {
+    if !IS_TEST.get() {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 // SAFETY: every call goes to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        count();
         // SAFETY: the caller's promise is passed on.
         unsafe { System.alloc(layout) }
     }
@@ -37,7 +53,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        count();
         // SAFETY: as above.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -47,25 +63,54 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Packets that are on their way at a time.
-const BURST: usize = 10;
+/// Packets that are on their way at a time: for a stream, more bytes than an empty queue keeps.
+const BURST: usize = 30;
 const ROUNDS: usize = 100;
 const CHANNEL: u16 = 0x4000;
+const PAYLOAD: [u8; 600] = [7; 600];
+/// A proxy that the daemon trusts.
+const PROXY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+/// Header of PROXY version 2: a datagram of 198.51.100.7:40000 to 203.0.113.1:443.
+const PROXY_HEADER: &[u8] =
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0C\xC6\x33\x64\x07\xCB\0\x71\x01\x9C\x40\x01\xBB";
+
+/// A client's side of a transport.
+trait Transport: Link {
+    /// Sends copies of one message.
+    fn send_copies(&mut self, message: &[u8], count: usize, how: Burst);
+
+    /// Waits for messages of one length.
+    fn expect(&mut self, count: usize, len: usize);
+}
 
 /// A client's socket, which sends and receives in batches.
-struct Client {
+struct Datagrams {
     socket: UdpSocket,
     server: SocketAddr,
+    /// Start of every datagram that is sent.
+    header: &'static [u8],
     receiver: Receiver,
 }
 
-impl Link for Client {
+impl Datagrams {
+    fn new(ip: Ipv4Addr, server: SocketAddr, header: &'static [u8]) -> Self {
+        Self {
+            socket: UdpSocket::bind((ip, 0).into()).unwrap(),
+            server,
+            header,
+            receiver: Receiver::new(),
+        }
+    }
+}
+
+impl Link for Datagrams {
     fn framing(&self) -> Framing {
         Framing::Datagrams
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.socket.send(bytes, self.server, None)
+        let datagram = [self.header, bytes].concat();
+        self.socket.send(&datagram, self.server, None)
     }
 
     fn receive(&mut self, bytes: &mut [u8], _: Duration) -> io::Result<usize> {
@@ -78,7 +123,147 @@ impl Link for Client {
     }
 }
 
-/// Waits for `count` datagrams without allocating.
+impl Transport for Datagrams {
+    fn send_copies(&mut self, message: &[u8], count: usize, how: Burst) {
+        let datagram = [self.header, message].concat();
+        send_copies(&self.socket, &datagram, count, self.server, how);
+    }
+
+    fn expect(&mut self, count: usize, len: usize) {
+        receive(&mut self.receiver, &self.socket, count, |datagram| {
+            assert_eq!(datagram.len(), len);
+        });
+    }
+}
+
+impl Transport for TcpStream {
+    fn send_copies(&mut self, message: &[u8], count: usize, _: Burst) {
+        self.write_all(&message.repeat(count)).unwrap();
+    }
+
+    fn expect(&mut self, count: usize, len: usize) {
+        self.read_exact(&mut vec![0; count * len]).unwrap();
+    }
+}
+
+fn connect(server: SocketAddr) -> TcpStream {
+    let tcp = TcpStream::connect(server).unwrap();
+    tcp.set_nodelay(true).unwrap();
+    tcp.set_read_timeout(Some(TIMEOUT)).unwrap();
+    tcp
+}
+
+type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+
+impl Transport for TlsStream {
+    /// In a record each, sent together.
+    fn send_copies(&mut self, message: &[u8], count: usize, _: Burst) {
+        for _ in 0..count {
+            self.conn.writer().write_all(message).unwrap();
+        }
+        self.flush().unwrap();
+    }
+
+    fn expect(&mut self, count: usize, len: usize) {
+        self.read_exact(&mut vec![0; count * len]).unwrap();
+    }
+}
+
+/// Connects by TLS, to the server that has this certificate.
+fn secure(server: SocketAddr, certificate: CertificateDer<'static>) -> TlsStream {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let tls = ClientConnection::new(Arc::new(config), name).unwrap();
+    StreamOwned::new(tls, connect(server))
+}
+
+#[cfg(feature = "dtls")]
+mod dtls {
+    use openssl::ssl::{ErrorCode, Ssl, SslContext, SslMethod, SslStream, SslVerifyMode};
+
+    use super::*;
+
+    /// A connected socket, which OpenSSL reads and writes datagrams of.
+    struct Socket(std::net::UdpSocket);
+
+    impl Read for Socket {
+        fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+            self.0.recv(bytes)
+        }
+    }
+
+    impl Write for Socket {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A client of DTLS.
+    pub(crate) struct Association(SslStream<Socket>);
+
+    impl Association {
+        pub(crate) fn new(server: SocketAddr) -> Self {
+            let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            socket.connect(server).unwrap();
+            socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+            let mut context = SslContext::builder(SslMethod::dtls_client()).unwrap();
+            context.set_verify(SslVerifyMode::NONE);
+            let mut ssl = Ssl::new(&context.build()).unwrap();
+            ssl.set_connect_state();
+            ssl.set_mtu(1200).unwrap();
+            let mut stream = SslStream::new(ssl, Socket(socket)).unwrap();
+            stream.do_handshake().unwrap();
+            Self(stream)
+        }
+    }
+
+    impl Link for Association {
+        fn framing(&self) -> Framing {
+            Framing::Datagrams
+        }
+
+        fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+            self.0.ssl_write(bytes).map(drop).map_err(io::Error::other)
+        }
+
+        fn receive(&mut self, bytes: &mut [u8], _: Duration) -> io::Result<usize> {
+            match self.0.ssl_read(bytes) {
+                Err(error) if error.code() == ErrorCode::WANT_READ => {
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+                read => read.map_err(io::Error::other),
+            }
+        }
+    }
+
+    impl Transport for Association {
+        fn send_copies(&mut self, message: &[u8], count: usize, _: Burst) {
+            for _ in 0..count {
+                self.send(message).unwrap();
+            }
+        }
+
+        fn expect(&mut self, count: usize, len: usize) {
+            for _ in 0..count {
+                let mut bytes = [0; 2048];
+                assert_eq!(self.receive(&mut bytes, TIMEOUT).unwrap(), len);
+            }
+        }
+    }
+}
+
+/// Waits for `count` datagrams.
 fn receive(receiver: &mut Receiver, socket: &UdpSocket, count: usize, mut each: impl FnMut(&[u8])) {
     let deadline = Instant::now() + TIMEOUT;
     let mut got = 0;
@@ -93,24 +278,30 @@ fn receive(receiver: &mut Receiver, socket: &UdpSocket, count: usize, mut each: 
     }
 }
 
+fn send_copies(from: &UdpSocket, datagram: &[u8], count: usize, to: SocketAddr, how: Burst) {
+    let sent = from.send_burst(&datagram.repeat(count), datagram.len(), to, how);
+    assert_eq!(sent.unwrap(), count);
+}
+
 fn loopback() -> UdpSocket {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap()
 }
 
 /// A port that was free a moment ago may be somebody else's when the service starts.
-fn service() -> Service {
+fn service() -> (Service, CertificateDer<'static>) {
     let started = (0..20).find_map(|_| start().ok());
     started.expect("one of so many ports is free")
 }
 
-fn start() -> Result<Service, StartError> {
+fn start() -> Result<(Service, CertificateDer<'static>), StartError> {
     let ports = [loopback(), loopback()].map(|socket| socket.addr().port());
     let flags = FileConfig {
         listening_ip: Some(vec!["127.0.0.1".into()]),
         relay_ip: Some(vec!["127.0.0.1".into()]),
         listening_port: Some(ports[0]),
         tls_listening_port: Some(ports[1]),
-        no_tcp: Some(true),
+        trusted_proxies: Some(vec![PROXY.to_string()]),
+        no_tcp_relay: Some(false),
         no_auth: Some(true),
         allow_loopback_peers: Some(true),
         relay_threads: Some(1),
@@ -122,20 +313,29 @@ fn start() -> Result<Service, StartError> {
         min_port: Some(61_000),
         ..FileConfig::default()
     };
-    let loaded = turnd::config::from_flags(&flags).unwrap();
+    let mut config = turnd::config::from_flags(&flags).unwrap().config;
+    let certificate = self_signed().unwrap();
+    let chain = certificate.chain[0].clone();
+    config.tls.certificates = vec![certificate];
+    config.transports.tls = true;
+    config.transports.dtls = cfg!(feature = "dtls");
     let ended = |worker, reason: &str| panic!("worker {worker}: {reason}");
-    let bound = Bound::new(&loaded.config)?;
-    Service::start(&loaded.config, bound, &[], Arc::new(ended))
+    let bound = Bound::new(&config)?;
+    let service = Service::start(&config, bound, &[], Arc::new(ended))?;
+    Ok((service, chain))
 }
 
-#[test]
-fn no_packet_costs_an_allocation() {
-    let service = service();
-    let mut client = Blocking::new(Client {
-        socket: loopback(),
-        server: service.listening()[0],
-        receiver: Receiver::new(),
-    });
+/// Allocations of the daemon while a load passes that has passed once before.
+fn allocations(mut load: impl FnMut()) -> usize {
+    load();
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    load();
+    ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
+/// Allocations for packets that UDP relays for a client.
+fn of_udp_relay(transport: impl Transport) -> usize {
+    let mut client = Blocking::new(transport);
     // One peer with a channel, and one with nothing but a permission, which is the same for both.
     let (bound, unbound) = (loopback(), loopback());
     let mut ask = |request| {
@@ -146,49 +346,91 @@ fn no_packet_costs_an_allocation() {
     let relayed = ask(Request::ALLOCATE).relayed().unwrap();
     ask(Request::ChannelBind(CHANNEL, bound.addr()));
     ask(Request::CreatePermission(vec![unbound.addr()]));
-    let client = client.into_link();
+    let mut client = client.into_link();
 
-    let payload = [7; 600];
-    let channel_data = message::channel_data(CHANNEL, &payload);
-    let send = message::send(unbound.addr(), &payload).raw;
-
+    let channel_data = message::channel_data(CHANNEL, &PAYLOAD);
+    let send = message::send(unbound.addr(), &PAYLOAD).raw;
     let mut receiver = Receiver::new();
-    let mut relay = |rounds: usize| {
-        for round in 0..rounds {
+    allocations(|| {
+        for round in 0..ROUNDS {
             // Both what GRO joins and what it does not.
             let how = if round % 2 == 0 {
                 Burst::Batched
             } else {
                 Burst::Segmented
             };
-            for (from, packet, to, at, len) in [
-                (
-                    &client.socket,
-                    &channel_data[..],
-                    client.server,
-                    &bound,
-                    600,
-                ),
-                (&client.socket, &send[..], client.server, &unbound, 600),
-                (&bound, &payload[..], relayed, &client.socket, 604),
-                (&unbound, &payload[..], relayed, &client.socket, 636),
-            ] {
-                let mut packets = [0; 640 * BURST];
-                let packets = &mut packets[..packet.len() * BURST];
-                packets
-                    .chunks_exact_mut(packet.len())
-                    .for_each(|chunk| chunk.copy_from_slice(packet));
-                let sent = from.send_burst(packets, packet.len(), to, how).unwrap();
-                receive(&mut receiver, at, sent, |bytes| {
-                    assert_eq!(bytes.len(), len);
+            for (packet, peer, header) in [(&channel_data, &bound, 4), (&send, &unbound, 36)] {
+                client.send_copies(packet, BURST, how);
+                receive(&mut receiver, peer, BURST, |bytes| {
+                    assert_eq!(bytes.len(), PAYLOAD.len());
                 });
+                send_copies(peer, &PAYLOAD, BURST, relayed, how);
+                client.expect(BURST, header + PAYLOAD.len());
             }
         }
+    })
+}
+
+/// Allocations for bytes that pass between a data connection and a peer connection (RFC 6062).
+fn of_tcp_relay(server: SocketAddr) -> usize {
+    let [mut control, mut data] = [(); 2].map(|()| Blocking::new(connect(server)));
+    let ask = |client: &mut Blocking<TcpStream>, request| {
+        let response = client.ask(request).unwrap();
+        assert_eq!(response.error, None, "{}", response.message);
+        response
     };
-    relay(ROUNDS);
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    relay(ROUNDS);
-    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    let allocate = Request::Allocate {
+        tcp: true,
+        ipv6: false,
+    };
+    ask(&mut control, allocate);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let connected = ask(
+        &mut control,
+        Request::Connect(listener.local_addr().unwrap()),
+    );
+    let (mut peer, _) = listener.accept().unwrap();
+    peer.set_nodelay(true).unwrap();
+    peer.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let id = connected.connection_id().unwrap();
+    ask(&mut data, Request::ConnectionBind(id));
+    let mut client = data.into_link();
+    allocations(|| {
+        for _ in 0..ROUNDS {
+            client.send_copies(&PAYLOAD, BURST, Burst::Batched);
+            peer.expect(BURST, PAYLOAD.len());
+            peer.send_copies(&PAYLOAD, BURST, Burst::Batched);
+            client.expect(BURST, PAYLOAD.len());
+        }
+    })
+}
+
+#[test]
+fn no_packet_costs_an_allocation() {
+    IS_TEST.set(true);
+    let (service, certificate) = service();
+    let server = service.listening()[0];
+    let mut found = vec![
+        (
+            "UDP",
+            of_udp_relay(Datagrams::new(Ipv4Addr::LOCALHOST, server, b"")),
+        ),
+        (
+            "UDP behind a proxy",
+            of_udp_relay(Datagrams::new(PROXY, server, PROXY_HEADER)),
+        ),
+        ("TCP", of_udp_relay(connect(server))),
+        ("TCP relay", of_tcp_relay(server)),
+    ];
+    #[cfg(feature = "dtls")]
+    found.push(("DTLS", of_udp_relay(dtls::Association::new(server))));
+    let by_tls = of_udp_relay(secure(server, certificate));
     service.stop();
-    assert_eq!(allocations, 0, "for {} packets", ROUNDS * BURST * 4);
+    let packets = ROUNDS * BURST * 4;
+    found.retain(|(_, allocations)| *allocations > 0);
+    assert_eq!(found, [], "for some {packets} packets");
+    // By rustls itself: one for the text of each record that it opens or makes, and one for a queue
+    // of records. One more for each packet would be the daemon's.
+    let by_rustls = packets + packets / 4;
+    assert!(by_tls <= by_rustls, "{by_tls} for {packets} packets by TLS");
 }

@@ -155,7 +155,7 @@ async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Status>, ApiEr
         quota_refusals: counters.quota_refusals.iter().sum(),
         clients: counters.clients.into(),
         peers: counters.peers.into(),
-        packets_dropped: counters.drops.iter().sum::<u64>() + status.sent.dropped,
+        packets_dropped: status.dropped(),
         reloads,
         failed_reloads,
     }))

@@ -12,7 +12,6 @@ use crate::net::control::Status;
 use turnd_proto::auth::Unauthorized;
 use turnd_proto::server::counters::{CODES, Counters, Flow, Limit, METHODS};
 use turnd_proto::server::five_tuple::Transport;
-use turnd_proto::server::output::DropReason;
 use turnd_proto::wire::numbers::Method;
 
 pub(super) async fn handler(State(daemon): State<Arc<Daemon>>) -> Result<Response, ApiError> {
@@ -72,21 +71,24 @@ fn render(status: &Status, realm: &str, daemon: &Daemon) -> String {
     binding(&mut page, counters);
     unauthorized(&mut page, counters);
     traffic(&mut page, counters, realm);
-    let dropped = counters.drops.iter().sum::<u64>() + status.sent.dropped;
     let processed = counters.clients.received + counters.peers.received;
     page.coturn_counter(
         "turn_packet_processed",
         "Packets received from clients and peers.",
         processed,
     );
-    page.coturn_counter("turn_packet_dropped", "Packets that went nowhere.", dropped);
+    page.coturn_counter(
+        "turn_packet_dropped",
+        "Packets that went nowhere.",
+        status.dropped(),
+    );
     allocations(&mut page, counters);
     responses(&mut page, counters);
     drops(&mut page, status);
     page.counter(
         "turnd_dtls_hello_verify_requests_total",
         "Answers to DTLS clients that have yet to prove their address.",
-        counters.hello_verify_requests,
+        status.net.hello_verify_requests,
     );
     page.gauge(
         "turnd_relay_ports_used",
@@ -297,11 +299,9 @@ fn responses(page: &mut Page, counters: &Counters) {
 fn drops(page: &mut Page, status: &Status) {
     let name = "turnd_packets_dropped_total";
     page.metric(name, "counter", "Packets that went nowhere by reason.");
-    for reason in DropReason::ALL {
-        let count = status.counters.drops[reason as usize];
-        page.sample(name, &format!("{{reason=\"{}\"}}", reason.as_str()), count);
+    for (reason, count) in status.drops() {
+        page.sample(name, &format!("{{reason=\"{reason}\"}}"), count);
     }
-    page.sample(name, "{reason=\"not-sent\"}", status.sent.dropped);
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ pub struct Transports {
     /// `trusted-proxies`.
     pub proxies: Vec<IpRange>,
     /// `max-allocate-timeout`: how long a connection may be without an allocation.
-    pub patience: Duration,
+    pub idle_timeout: Duration,
     /// `max-idle-streams`, `max-idle-streams-per-ip`, `max-idle-memory`: clients without one.
     pub unallocated: UnallocatedLimits,
     /// `handshake-rate`: handshakes per second of one source network, and a tenth of its TCP

@@ -43,7 +43,7 @@ pub(super) fn check_transports(
         tls: certified && !on(file.no_tls),
         dtls: certified && on(file.dtls) && DTLS_IS_BUILT,
         proxies: ranges("trusted-proxies", file.trusted_proxies.as_deref(), problems),
-        patience: seconds(
+        idle_timeout: seconds(
             "max-allocate-timeout",
             file.max_allocate_timeout,
             1..=86400,

@@ -394,7 +394,7 @@ mod tests {
         admission.hear(later(now, 4), &mut watch, true, || false);
         assert!(!over(&mut admission, &mut watch, later(now, 8), false));
         assert_eq!(due(&admission), later(now, 3).mono + IDLE_TIMEOUT);
-        // What it says later leaves it no more time.
+        // Later messages leave it no more time.
         admission.hear(later(now, 50), &mut watch, true, || false);
         assert!(over(&mut admission, &mut watch, later(now, 63), false));
         admission.forget(&watch);

@@ -11,6 +11,7 @@ use turnd_proto::server::{OpenError, Server};
 use turnd_udp::{Datagram, Receiver, UdpSocket};
 
 use super::admission::Admission;
+use super::counters::NetCounters;
 use super::egress::{Egress, Message, traffic_class};
 use super::log::EventLog;
 use super::mailbox::Mailbox;
@@ -25,6 +26,7 @@ pub(super) struct Ctx<'a> {
     pub(super) server: &'a mut Server,
     pub(super) egress: &'a mut Egress,
     pub(super) admission: &'a mut Admission,
+    pub(super) counters: &'a mut NetCounters,
     pub(super) tcp_relay: &'a mut TcpRelay,
     pub(super) log: &'a mut EventLog,
     pub(super) mailboxes: &'a [Mailbox],
@@ -107,7 +109,7 @@ impl Ctx<'_> {
                     connection, worker, ..
                 } => hand_over = Some(HandOver { connection, worker }),
                 Output::CloseRelay { relay } => {
-                    // What was relayed before still leaves by it, and not by the next of its name.
+                    // Packets that were relayed before still leave by it, and not by the next of its name.
                     self.egress.flush(self.receiver);
                     if !self.tcp_relay.close_relay(relay) {
                         self.egress.sockets.close_relay(relay);

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
-use turnd_udp::SendCounters;
 
-use super::certs::Secure;
+use super::certs::Certificates;
+use super::counters::NetCounters;
 use super::listen;
 use super::mailbox::{Command, Mailbox};
 use super::{StartError, host};
@@ -30,15 +30,15 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Control {
     workers: Arc<[Mailbox]>,
     settings: Arc<Mutex<Settings>>,
-    secure: Option<Arc<Secure>>,
+    certificates: Option<Arc<Certificates>>,
 }
 
-/// What the workers have in common, and what a reload needs to make its successor.
+/// Settings that the workers have in common, and all that a reload needs to make their successors.
 pub(super) struct Settings {
     pub(super) shared: Arc<Shared>,
     /// The listening addresses, in the order of their sockets.
     bound: Vec<SocketAddr>,
-    /// Those, and all that there were since the start.
+    /// Listening addresses that there are, and were since the start.
     known: Vec<SocketAddr>,
     /// Services that no client reaches through a relay, as they are bound.
     never: Vec<SocketAddr>,
@@ -133,13 +133,13 @@ fn reachable<'a>(config: &'a Config, host: &'a [IpAddr]) -> &'a [IpAddr] {
     }
 }
 
-/// What all workers have counted, and the state of what they share.
+/// Sums of the workers' counters, and the state of all that they share.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
-    /// The sum over the workers.
+    /// The sum over the workers' servers.
     pub counters: Counters,
-    /// What they sent by UDP.
-    pub sent: SendCounters,
+    /// The sum over the workers beside their servers.
+    pub net: NetCounters,
     /// Relay ports in use or reserved.
     pub ports_taken: u32,
     /// Relay ports in all.
@@ -151,6 +151,17 @@ impl Status {
     #[must_use]
     pub fn allocations(&self) -> u64 {
         self.counters.active.as_flattened().iter().sum()
+    }
+
+    /// Packets that went nowhere, by words for metric labels.
+    pub fn drops(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.net.drops_with(&self.counters.drops)
+    }
+
+    /// Packets that went nowhere.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.drops().map(|(_, count)| count).sum()
     }
 }
 
@@ -181,19 +192,19 @@ impl Control {
     pub(super) fn new(
         workers: Arc<[Mailbox]>,
         settings: Settings,
-        secure: Option<Arc<Secure>>,
+        certificates: Option<Arc<Certificates>>,
     ) -> Self {
         Self {
             workers,
             settings: Arc::new(Mutex::new(settings)),
-            secure,
+            certificates,
         }
     }
 
     /// The certificates; `None`: neither TLS nor DTLS is served.
     #[must_use]
-    pub fn certificates(&self) -> Option<&Secure> {
-        self.secure.as_deref()
+    pub fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.as_deref()
     }
 
     /// Has every worker run `ask` between two packets; the answers come in the workers' order.
@@ -202,7 +213,7 @@ impl Control {
     /// When a worker is gone, or does not answer in time. It still does what was asked when it can.
     async fn ask<T: Send + 'static>(
         &self,
-        ask: impl FnOnce(Now, &mut Server, SendCounters) -> T + Clone + Send + 'static,
+        ask: impl FnOnce(Now, &mut Server, NetCounters) -> T + Clone + Send + 'static,
     ) -> Result<Vec<T>, NoAnswer> {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         let answers: Vec<_> = self
@@ -212,8 +223,8 @@ impl Control {
                 let (answer, answered) = oneshot::channel();
                 let ask = ask.clone();
                 // A worker that is gone drops the command, and `answered` tells.
-                worker.send(Command::Ask(Box::new(move |now, server, sent| {
-                    let _ = answer.send(ask(now, server, sent));
+                worker.send(Command::Ask(Box::new(move |now, server, net| {
+                    let _ = answer.send(ask(now, server, net));
                 })));
                 answered
             })
@@ -228,7 +239,7 @@ impl Control {
         Ok(all)
     }
 
-    /// What was counted until now.
+    /// Counters and shared state of this moment.
     ///
     /// # Errors
     /// When a worker does not answer: the service is not whole.
@@ -240,11 +251,10 @@ impl Control {
             ports_total: ports.total(),
             ..Status::default()
         };
-        let answers = self.ask(|_, server, sent| (*server.counters(), sent));
-        for (counters, sent) in answers.await? {
+        let answers = self.ask(|_, server, net| (*server.counters(), net));
+        for (counters, net) in answers.await? {
             status.counters.add(&counters);
-            status.sent.sent += sent.sent;
-            status.sent.dropped += sent.dropped;
+            status.net.add(&net);
         }
         Ok(status)
     }
@@ -299,12 +309,12 @@ impl Control {
             let workers = self.workers.len();
             let change = listen::change(config, &settings.bound, &settings.known, workers)?;
             // The demonstration's certificate is in no configuration, and stays.
-            let secure = self
-                .secure
+            let certificates = self
+                .certificates
                 .as_ref()
                 .filter(|_| !config.tls.files.is_empty());
-            let certificates = secure.map(|secure| secure.prepare(&config.tls));
-            let certificates = certificates.transpose().map_err(StartError)?;
+            let material = certificates.map(|certificates| certificates.prepare(&config.tls));
+            let material = material.transpose().map_err(StartError)?;
             listen::check_relays(config)?;
             // Where they cannot be listed now, as without file descriptors, the old ones are better
             // than none.
@@ -312,8 +322,8 @@ impl Control {
             let renewed = settings.renew(config, change.addresses, host)?;
             let old = std::mem::replace(&mut *settings, renewed);
             // From here on nothing fails.
-            if let (Some(secure), Some(certificates)) = (secure, certificates) {
-                secure.adopt(&config.tls, certificates);
+            if let (Some(certificates), Some(material)) = (certificates, material) {
+                certificates.adopt(&config.tls, material);
             }
             for (worker, added) in self.workers.iter().zip(change.by_worker) {
                 // A worker that is gone listens on nothing.

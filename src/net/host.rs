@@ -15,7 +15,7 @@ pub const LOOK: Duration = Duration::from_secs(5);
 /// The addresses of this host's interfaces, as far as they mean something without an interface.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn addresses() -> io::Result<Vec<IpAddr>> {
     let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
     let interfaces = if_addrs::get_if_addrs()?;

@@ -8,10 +8,10 @@ use turnd_udp::UdpSocket;
 use super::StartError;
 use super::host::beyond;
 use super::mailbox::Listening;
-use super::tcp::Acceptor;
+use super::tcp_sockets::Acceptor;
 use crate::config::Config;
 
-/// What was bound.
+/// Listening sockets that were bound.
 pub(super) struct Listeners {
     /// The addresses, in the order of the configuration.
     pub(super) addresses: Vec<SocketAddr>,
@@ -19,13 +19,13 @@ pub(super) struct Listeners {
     pub(super) by_worker: Vec<Listening>,
 }
 
-/// What a reload adds and takes away.
+/// Addresses and sockets that a reload adds and takes away.
 pub(super) struct Change {
     /// The addresses from now on.
     pub(super) addresses: Vec<SocketAddr>,
-    /// Those of them that are new.
+    /// New addresses among them.
     pub(super) added: Vec<SocketAddr>,
-    /// The sockets of those, for each worker.
+    /// Sockets of the new addresses, for each worker.
     pub(super) by_worker: Vec<Listening>,
     /// The addresses that are no longer wanted.
     pub(super) removed: Vec<SocketAddr>,

@@ -1,4 +1,4 @@
-//! What the server's events look like in the log.
+//! The server's events as lines of the log.
 
 use std::io;
 use std::net::SocketAddr;
@@ -130,7 +130,7 @@ impl EventLog {
 
     pub(super) fn write(&mut self, now: Now, event: &Event) {
         let kind = match event {
-            // It costs nothing while nobody wants to see it.
+            // A refresh costs nothing while nobody wants to see it.
             Event::Refreshed { .. } if !tracing::enabled!(tracing::Level::DEBUG) => return,
             Event::Created { .. } | Event::Refreshed { .. } => Kind::Allocation,
             // Nobody makes a server stop, and these are as many as there are allocations.
@@ -250,7 +250,7 @@ impl EventLog {
     }
 }
 
-/// What every line about an allocation has.
+/// Fields of every line about an allocation.
 struct Fields {
     session: u64,
     client: SocketAddr,

@@ -4,6 +4,7 @@ mod admission;
 pub mod certs;
 mod context;
 pub mod control;
+pub mod counters;
 mod dtls;
 mod egress;
 #[cfg(debug_assertions)]
@@ -16,8 +17,10 @@ mod poll;
 mod proxy;
 mod tcp;
 mod tcp_relay;
+mod tcp_sockets;
 #[cfg(test)]
 mod test_bed;
+mod tls;
 mod udp_clients;
 mod udp_sockets;
 mod worker;
@@ -31,7 +34,7 @@ use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use self::admission::{AdmissionOptions, HandshakeRates};
-use self::certs::Secure;
+use self::certs::Certificates;
 use self::control::{Control, Settings};
 use self::listen::Listeners;
 use self::mailbox::{Inbox, Listening, mailbox};
@@ -46,7 +49,7 @@ use turnd_proto::server::shared::Shared;
 
 /// A callback for the end of a worker that nobody had asked for: which worker, and why.
 ///
-/// It is called on that worker's thread. Clients of other workers are still served, new ones that
+/// The call comes on that worker's thread. Clients of other workers are still served, new ones that
 /// fall to the ended one are not: better that it ends the process than that it returns.
 pub type WorkerEnded = Arc<dyn Fn(usize, &str) + Send + Sync>;
 
@@ -64,7 +67,7 @@ impl Bound {
     /// Binds every listening socket. Nothing after this needs a right that only root has.
     ///
     /// # Errors
-    /// What could not be bound, with what to do about it.
+    /// The address that could not be bound, with a remedy.
     pub fn new(config: &Config) -> Result<Self, StartError> {
         listen::bind(config).map(Self)
     }
@@ -76,7 +79,7 @@ impl Service {
     /// `ended` is told when a worker ends unasked.
     ///
     /// # Errors
-    /// What could not be started, with what to do about it.
+    /// The part that could not be started, with a remedy.
     pub fn start(
         config: &Config,
         Bound(listeners): Bound,
@@ -87,11 +90,11 @@ impl Service {
         let bound = listeners.addresses.clone();
         let host = host::addresses_or_none();
         let settings = Settings::new(config, bound, host, never, None)?;
-        let secure = Secure::new(config).map_err(StartError)?;
+        let certificates = Certificates::new(config).map_err(StartError)?;
         let transports = &config.transports;
         let admission = AdmissionOptions {
             all: Arc::new(Unallocated::new(transports.unallocated)),
-            idle_timeout: transports.patience,
+            idle_timeout: transports.idle_timeout,
             rates: transports
                 .handshake_rate
                 .map(|rate| Arc::new(HandshakeRates::new(rate, Instant::now()))),
@@ -111,12 +114,12 @@ impl Service {
             let options = Options {
                 tcp: TcpOptions {
                     plain: transports.tcp,
-                    secure: secure.clone().filter(|_| transports.tls),
+                    certificates: certificates.clone().filter(|_| transports.tls),
                     proxies: Arc::clone(&proxies),
                 },
                 udp: UdpOptions {
                     plain: transports.udp,
-                    secure: secure.clone().filter(|_| transports.dtls),
+                    certificates: certificates.clone().filter(|_| transports.dtls),
                     proxies: Arc::clone(&proxies),
                 },
                 admission: admission.clone(),
@@ -131,7 +134,7 @@ impl Service {
         }
         Ok(Self {
             listening: listeners.addresses,
-            control: Control::new(mailboxes, settings, secure),
+            control: Control::new(mailboxes, settings, certificates),
             threads,
         })
     }

@@ -14,6 +14,7 @@ use turnd_udp::Receiver;
 use super::admission::{Admission, AdmissionOptions};
 use super::context::Ctx;
 use super::control::Settings;
+use super::counters::NetCounters;
 use super::egress::Egress;
 use super::log::EventLog;
 use super::poll::Poller;
@@ -37,6 +38,7 @@ pub(super) struct TestBed {
     pub(super) server: Server,
     pub(super) egress: Egress,
     pub(super) admission: Admission,
+    pub(super) counters: NetCounters,
     tcp_relay: TcpRelay,
     log: EventLog,
     receiver: Receiver,
@@ -62,6 +64,7 @@ impl TestBed {
             server: Server::new(settings.shared, [7; 32], now),
             egress: Egress::new(sockets),
             admission: Admission::new(options, 0),
+            counters: NetCounters::default(),
             tcp_relay: TcpRelay::new(poller.registry().unwrap()),
             log: EventLog::new(1),
             receiver: Receiver::new(),
@@ -77,6 +80,7 @@ impl TestBed {
             server: &mut self.server,
             egress: &mut self.egress,
             admission: &mut self.admission,
+            counters: &mut self.counters,
             tcp_relay: &mut self.tcp_relay,
             log: &mut self.log,
             mailboxes: &[],

@@ -5,37 +5,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
-use turnd_proto::server::output::DropReason;
 use turnd_proto::wire::proxy::Addresses;
 
 use super::admission::{Displaced, Watch};
-use super::certs::Secure;
+use super::certs::Certificates;
 use super::context::Ctx;
+use super::counters::DropReason;
 use super::dtls::{DtlsClients, is_dtls};
+use super::egress::UdpFlow;
 use super::proxy::{self, TrustedProxies};
 
 /// Bytes of memory of a client behind a proxy.
 const PROXIED_BYTES: usize = 512;
-
-/// Both ends of the datagrams of one client, or of one port of a proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct UdpFlow {
-    pub(super) listener: u16,
-    /// Local address.
-    pub(super) server: SocketAddr,
-    /// Address of the client, or of the proxy before it.
-    pub(super) client: SocketAddr,
-}
-
-impl UdpFlow {
-    /// Addresses of the client's connection when there is no proxy.
-    pub(super) fn addresses(&self) -> Addresses {
-        Addresses {
-            client: self.client,
-            server: self.server,
-        }
-    }
-}
 
 /// Ways in which UDP clients are served.
 #[derive(Debug)]
@@ -43,7 +24,7 @@ pub(super) struct UdpOptions {
     /// Plain UDP; not `no-udp`.
     pub(super) plain: bool,
     /// DTLS, with these certificates.
-    pub(super) secure: Option<Arc<Secure>>,
+    pub(super) certificates: Option<Arc<Certificates>>,
     pub(super) proxies: Arc<TrustedProxies>,
 }
 
@@ -68,7 +49,7 @@ impl UdpClients {
             plain: options.plain,
             proxies: options.proxies,
             proxied: HashMap::new(),
-            dtls: DtlsClients::new(options.secure),
+            dtls: DtlsClients::new(options.certificates),
         }
     }
 
@@ -102,7 +83,7 @@ impl UdpClients {
                 match proxy::read_datagram(bytes, named, || self.addresses(&flow)) {
                     Some(client) => (named, bytes) = client,
                     None => {
-                        ctx.server.count_drops(DropReason::Proxy, 1);
+                        ctx.counters.drop(DropReason::Proxy, 1);
                         continue;
                     }
                 }
@@ -199,7 +180,7 @@ impl UdpClients {
         if let Some((flow, client)) = self.proxied_client(ctx, id)
             && client.watch.is(displaced)
         {
-            ctx.server.count_drops(DropReason::TooManyStreams, 1);
+            ctx.counters.drop(DropReason::TooManyStreams, 1);
             self.end(ctx, &flow);
         }
     }

@@ -8,17 +8,8 @@ use mio::Registry;
 use mio::unix::SourceFd;
 use turnd_udp::UdpSocket;
 
-use super::poll::Source;
+use super::poll::{Source, UdpSocketId};
 use turnd_proto::server::output::RelayId;
-
-/// A worker's name for one of its UDP sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum UdpSocketId {
-    /// A listening socket.
-    Listener(u16),
-    /// A relay socket.
-    Relay(RelayId),
-}
 
 /// Listening and relay sockets.
 #[derive(Debug)]

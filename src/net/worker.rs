@@ -15,17 +15,18 @@ use turnd_udp::Receiver;
 
 use super::admission::{Admission, AdmissionOptions, Displaced};
 use super::context::Ctx;
+use super::counters::NetCounters;
 use super::egress::Egress;
 #[cfg(debug_assertions)]
 use super::fault::Fault;
 use super::log::EventLog;
 use super::mailbox::{Command, Inbox, Listening, Mailbox};
 use super::now;
-use super::poll::{Poller, Readiness, Source, Turn};
+use super::poll::{Poller, Readiness, Source, Turn, UdpSocketId};
 use super::tcp::{Acceptors, TcpClients, TcpOptions};
 use super::tcp_relay::TcpRelay;
 use super::udp_clients::{UdpClients, UdpOptions};
-use super::udp_sockets::{UdpSocketId, UdpSockets};
+use super::udp_sockets::UdpSockets;
 
 /// Interval at which a retired listening socket is looked at: whether anybody still uses it.
 const RETIRED_CHECK: Duration = Duration::from_secs(1);
@@ -63,6 +64,7 @@ struct Parts {
     server: Server,
     egress: Egress,
     admission: Admission,
+    counters: NetCounters,
     tcp_relay: TcpRelay,
     log: EventLog,
     mailboxes: Arc<[Mailbox]>,
@@ -76,6 +78,7 @@ impl Parts {
             server: &mut self.server,
             egress: &mut self.egress,
             admission: &mut self.admission,
+            counters: &mut self.counters,
             tcp_relay: &mut self.tcp_relay,
             log: &mut self.log,
             mailboxes: &self.mailboxes,
@@ -90,7 +93,7 @@ enum Occasion {
     Due,
     /// Its allocation has ended.
     AllocationEnded,
-    /// It has to end, as another needs its place.
+    /// The client has to end, as another needs its place.
     Displaced(Displaced),
 }
 
@@ -114,6 +117,7 @@ impl Worker {
                 server: Server::new(shared, crate::random::bytes(), now()).on_worker(index),
                 egress: Egress::new(sockets),
                 admission: Admission::new(options.admission, index),
+                counters: NetCounters::default(),
                 tcp_relay: TcpRelay::new(poller.registry()?),
                 log: EventLog::new(options.mailboxes.len()),
                 mailboxes: options.mailboxes,
@@ -269,7 +273,9 @@ impl Worker {
             match command {
                 Command::Stop => return ControlFlow::Break(()),
                 Command::Ask(ask) => {
-                    ask(now, ctx.server, ctx.egress.counters());
+                    let mut counters = *ctx.counters;
+                    counters.sent = ctx.egress.counters();
+                    ask(now, ctx.server, counters);
                     ctx.apply_outputs();
                 }
                 Command::Listen(added, removed) => self.listen(now, added, &removed),

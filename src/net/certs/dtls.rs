@@ -13,10 +13,10 @@ use openssl::x509::X509;
 use super::by_name::choose;
 use crate::config::certificate::Certificate;
 
-/// What a client may ask for by ALPN (RFC 7443), each name behind its length.
+/// Protocols that a client may ask for by ALPN (RFC 7443), each name behind its length.
 const PROTOCOLS_WIRE: &[u8] = b"\x09stun.turn\x12stun.nat-discovery";
 
-/// What associations are made with.
+/// Settings and keys that associations are made with.
 pub(in crate::net) type Context = SslContext;
 
 /// A context that chooses among the certificates by name.

@@ -22,7 +22,7 @@ const NOTICE: i64 = 14 * 86400;
 
 /// Certificates, which a reload exchanges; handshakes that have begun keep what they began with.
 #[derive(Debug)]
-pub struct Secure {
+pub struct Certificates {
     serves_dtls: bool,
     /// Material of new handshakes, exchanged whole.
     current: RwLock<Arc<Material>>,
@@ -98,7 +98,7 @@ impl fmt::Debug for Material {
 /// Time of a file's last change, its length and inode; `None`: it is not there.
 type Stamp = Option<(i64, i64, u64, u64)>;
 
-impl Secure {
+impl Certificates {
     /// Takes the certificates that were read with the configuration; `None`: there are none.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl Secure {
 
     /// Material of a new handshake.
     pub(super) fn current(&self) -> Arc<Material> {
-        // Whoever panicked left a whole `Arc` behind.
+        // A thread that panicked left a whole `Arc` behind.
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&current)
     }

@@ -13,7 +13,7 @@ const LIFETIME: Duration = Duration::from_secs(30 * 86400);
 /// Makes a certificate for `localhost` that nobody has signed: browsers refuse it.
 ///
 /// # Errors
-/// What the library says.
+/// The library's error.
 pub fn self_signed() -> Result<Certificate, String> {
     let (certificate, key) = made().map_err(|error| error.to_string())?;
     let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());

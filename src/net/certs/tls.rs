@@ -10,10 +10,10 @@ use rustls::{CipherSuite, ServerConfig};
 use super::by_name::choose;
 use crate::config::certificate::Certificate;
 
-/// What a client may ask for by ALPN (RFC 7443).
+/// Protocols that a client may ask for by ALPN (RFC 7443).
 const PROTOCOLS: [&str; 2] = ["stun.turn", "stun.nat-discovery"];
 
-/// What TLS handshakes are made with.
+/// Settings and keys that TLS handshakes are made with.
 pub(in crate::net) struct TlsConfigs {
     /// For clients that offer one of ours.
     named: Arc<ServerConfig>,

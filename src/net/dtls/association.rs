@@ -10,7 +10,7 @@ use turnd_proto::wire::dtls_record::{Clear, Record};
 
 use super::wire::Wire;
 
-/// What fits every path in use, so that handshake messages are not fragmented by IP.
+/// Size of datagrams that fit every path in use, so that handshake messages are not fragmented by IP.
 const MTU: u32 = 1200;
 /// The longest plain text of a record.
 pub(super) const MAX_RECORD: usize = 1 << 14;
@@ -124,7 +124,7 @@ impl Association {
                 }
                 Ok(())
             }
-            // Whoever says it is not known; a client that gives up is silent as well.
+            // Its sender is not known; a client that gives up is silent as well.
             (None | Some(Clear::Alert), _) => Ok(()),
             // OpenSSL would keep a share of a key until it has the whole hello.
             (Some(Clear::KeyExchange), Stage::Hello) => Ok(()),

@@ -3,7 +3,6 @@
 #[cfg_attr(not(feature = "dtls"), path = "association/absent.rs")]
 mod association;
 mod cookie;
-mod pending;
 #[cfg_attr(
     not(feature = "dtls"),
     allow(dead_code, reason = "only OpenSSL reads and writes it")
@@ -17,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
-use turnd_proto::server::output::DropReason;
 use turnd_proto::wire::dtls_hello::{self, ClientHello};
 use turnd_proto::wire::proxy::Addresses;
 
@@ -25,11 +23,10 @@ use self::association::{Association, Ended, MAX_RECORD};
 use self::cookie::Cookies;
 use self::wire::Wire;
 use super::admission::{Displaced, Watch};
-use super::certs::Secure;
+use super::certs::Certificates;
 use super::context::Ctx;
-use super::udp_clients::UdpFlow;
-
-pub(super) use self::pending::PendingMessages;
+use super::counters::DropReason;
+use super::egress::UdpFlow;
 
 /// Interval at which a handshake is looked at; OpenSSL sends a flight again after a second.
 const RETRANSMIT: Duration = Duration::from_millis(1100);
@@ -57,19 +54,19 @@ pub(super) struct DtlsClients {
     by_flow: HashMap<UdpFlow, usize>,
     cookies: Cookies,
     /// Certificates; `None`: DTLS is not served.
-    secure: Option<Arc<Secure>>,
+    certificates: Option<Arc<Certificates>>,
     /// Plain text of one record.
     plain: Box<[u8]>,
     wire: Wire,
 }
 
 impl DtlsClients {
-    pub(super) fn new(secure: Option<Arc<Secure>>) -> Self {
+    pub(super) fn new(certificates: Option<Arc<Certificates>>) -> Self {
         Self {
             slab: Slab::new(),
             by_flow: HashMap::new(),
             cookies: Cookies::new(),
-            secure,
+            certificates,
             plain: vec![0; MAX_RECORD].into(),
             wire: Wire::default(),
         }
@@ -121,7 +118,7 @@ impl DtlsClients {
         named: Addresses,
         hello: &ClientHello<'_>,
     ) -> bool {
-        if self.secure.is_none() {
+        if self.certificates.is_none() {
             return false;
         }
         let (now, client) = (ctx.now, named.client);
@@ -129,17 +126,17 @@ impl DtlsClients {
             if ctx.admission.may_answer_hello(now, client.ip()) {
                 let cookie = self.cookies.issue(now, client, hello);
                 let answer = dtls_hello::hello_verify_request(&cookie);
-                ctx.server.count_hello_verify_request();
+                ctx.counters.hello_verify_requests += 1;
                 ctx.egress.answer(flow, &answer);
             } else {
-                ctx.server.count_drops(DropReason::ReplyRate, 1);
+                ctx.counters.drop(DropReason::ReplyRate, 1);
             }
             return false;
         }
         let before = self.by_flow.get(flow).and_then(|id| self.slab.get(*id));
         let too_soon = before.is_some_and(|before| now.mono < before.begun + RENEWAL_INTERVAL);
         if too_soon || !ctx.admission.may_begin_handshake(now, client.ip()) {
-            ctx.server.count_drops(DropReason::HandshakeRate, 1);
+            ctx.counters.drop(DropReason::HandshakeRate, 1);
             return false;
         }
         true
@@ -153,7 +150,11 @@ impl DtlsClients {
         proxied: bool,
         (hello, datagram): (&ClientHello<'_>, &[u8]),
     ) {
-        let Some(material) = self.secure.as_ref().map(|secure| secure.current()) else {
+        let Some(material) = self
+            .certificates
+            .as_ref()
+            .map(|certificates| certificates.current())
+        else {
             return;
         };
         let Some(context) = &material.dtls else {
@@ -258,7 +259,7 @@ impl DtlsClients {
     pub(super) fn displace(&mut self, ctx: &mut Ctx<'_>, id: u32, displaced: &Displaced) {
         let client = self.slab.get(id as usize);
         if client.is_some_and(|client| client.watch.is(displaced)) {
-            ctx.server.count_drops(DropReason::TooManyStreams, 1);
+            ctx.counters.drop(DropReason::TooManyStreams, 1);
             self.end(ctx, id as usize);
         }
     }
@@ -291,7 +292,7 @@ impl DtlsClient {
         plain: &mut [u8],
     ) -> Result<(), Ended> {
         let heard = self.read(ctx, datagram, wire, plain);
-        // Of the handshake, or again what reading has found to be lost, or an alert.
+        // A flight of the handshake, maybe one that reading has found to be lost, or an alert.
         self.send(ctx, wire);
         let heard = heard?;
         let has_allocation = || ctx.server.has_allocation(&self.path);

@@ -14,7 +14,7 @@ use self::alarm::Alarm;
 use self::delayed::Delayed;
 use self::ready::ReadyQueue;
 
-pub(super) use self::source::{Readiness, Source, Turn};
+pub(super) use self::source::{Readiness, Source, Turn, UdpSocketId};
 
 /// Events that one call of the system reports at the most.
 const EVENTS: usize = 512;

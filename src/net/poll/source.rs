@@ -7,13 +7,20 @@ use mio::event::{Event, Source as Watched};
 use mio::{Interest, Registry, Token};
 use turnd_proto::server::output::RelayId;
 
-use crate::net::udp_sockets::UdpSocketId;
-
 /// Position of the tag in a token, above every number. Open files end long before 2^29.
 const SHIFT: u32 = usize::BITS - 3;
 
 /// Number of different tags.
 pub(super) const TAGS: usize = 8;
+
+/// A worker's name for one of its UDP sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::net) enum UdpSocketId {
+    /// A listening socket.
+    Listener(u16),
+    /// A relay socket.
+    Relay(RelayId),
+}
 
 /// Something that can have become readable or writable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

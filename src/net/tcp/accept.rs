@@ -2,70 +2,19 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use mio::Registry;
-use mio::net::{TcpListener, TcpStream};
-use socket2::{Domain, Protocol, Socket, Type};
+use mio::net::TcpStream;
 use turnd_proto::policy::peer_filter::canonical_ip;
-use turnd_proto::server::output::DropReason;
 
 use super::TcpClients;
 use crate::net::context::Ctx;
+use crate::net::counters::DropReason;
 use crate::net::poll::{Source, Turn};
+use crate::net::tcp_sockets::{ACCEPT_PAUSE, Acceptor};
 
-/// Connections that the kernel holds until they are taken.
-const BACKLOG: i32 = 1024;
 /// Connections that one turn takes at the most.
 const AT_ONCE: usize = 64;
-/// How long to leave the kernel alone when no descriptor is left.
-pub(in crate::net) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// A listening socket of one worker.
-#[derive(Debug)]
-pub(in crate::net) struct Acceptor {
-    addr: SocketAddr,
-    listener: TcpListener,
-}
-
-impl Acceptor {
-    /// Binds a listening socket that shares its address with those of the other workers.
-    pub(in crate::net) fn bind(addr: SocketAddr) -> io::Result<Self> {
-        let socket = new_socket(addr)?;
-        socket.set_reuse_port(true)?;
-        socket.bind(&addr.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(Self {
-            addr,
-            listener: TcpListener::from_std(socket.into()),
-        })
-    }
-
-    /// What it is bound to.
-    pub(in crate::net) fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
-    /// Fails if another program listens on `addr`.
-    pub(in crate::net) fn check_free(addr: SocketAddr) -> io::Result<()> {
-        let socket = new_socket(addr)?;
-        socket.bind(&addr.into())?;
-        socket.listen(1)
-    }
-}
-
-/// A TCP socket that does not wait.
-pub(in crate::net) fn new_socket(addr: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    // Connections of the last run may linger; a program that listens there is refused all the same.
-    socket.set_reuse_address(true)?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    Ok(socket)
-}
-
 /// Listening sockets for stream clients.
 #[derive(Debug)]
 pub(in crate::net) struct Acceptors {
@@ -93,7 +42,7 @@ impl Acceptors {
     /// Closes the socket that listens on `addr`.
     pub(in crate::net) fn remove(&mut self, addr: SocketAddr) {
         for slot in &mut self.slots {
-            slot.take_if(|acceptor| acceptor.addr == addr);
+            slot.take_if(|acceptor| acceptor.addr() == addr);
         }
     }
 
@@ -113,9 +62,9 @@ impl Acceptors {
                 Ok((tcp, client)) => self.open(ctx, clients, tcp, client),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Drained,
                 Err(error) => {
-                    ctx.log.socket_failed(ctx.now, acceptor.addr, &error);
+                    ctx.log.socket_failed(ctx.now, acceptor.addr(), &error);
                     if lacks_descriptor(&error) {
-                        // That of a client that says nothing is one for the next.
+                        // A client that says nothing has one for the next.
                         ctx.admission.displace_one();
                     }
                     return Turn::Later(ACCEPT_PAUSE);
@@ -138,7 +87,7 @@ impl Acceptors {
         let network = canonical_ip(client.ip());
         // All clients of a proxy come from its address.
         if !clients.trusts(network) && !ctx.admission.may_connect(ctx.now, network) {
-            return ctx.server.count_drops(DropReason::ConnectionRate, 1);
+            return ctx.counters.drop(DropReason::ConnectionRate, 1);
         }
         // Without it the connection is slower; one that has ended already fails when it is read.
         let _ = tcp.set_nodelay(true);

@@ -5,16 +5,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use turnd_proto::server::five_tuple::{Path, Transport};
-use turnd_proto::server::output::DropReason;
 use turnd_proto::wire::framing::{self, Next, Rules};
 use turnd_proto::wire::proxy::{self, Parsed};
 
-use super::tls::{Broken, Tls};
-use super::write_queue::WriteQueue;
 use crate::net::admission::Watch;
-use crate::net::certs::Secure;
+use crate::net::certs::Certificates;
 use crate::net::context::{Ctx, HandOver};
+use crate::net::counters::DropReason;
+use crate::net::egress::WriteQueue;
 use crate::net::proxy::{TrustedProxies, is_untrusted};
+use crate::net::tls::{Broken, Tls};
 
 /// Bytes that one turn reads from a stream at the most, so that others get theirs.
 const READ: usize = 64 << 10;
@@ -37,7 +37,7 @@ pub(in crate::net) struct TcpOptions {
     /// Plain TCP.
     pub(in crate::net) plain: bool,
     /// TLS, with these certificates.
-    pub(in crate::net) secure: Option<Arc<Secure>>,
+    pub(in crate::net) certificates: Option<Arc<Certificates>>,
     pub(in crate::net) proxies: Arc<TrustedProxies>,
 }
 
@@ -51,7 +51,11 @@ pub(super) struct Buffers {
 
 impl Buffers {
     pub(super) fn new(options: &TcpOptions) -> Self {
-        let cipher = if options.secure.is_some() { CIPHER } else { 0 };
+        let cipher = if options.certificates.is_some() {
+            CIPHER
+        } else {
+            0
+        };
         Self {
             cipher: vec![0; cipher].into(),
             plain: vec![0; PLAIN].into(),
@@ -67,7 +71,7 @@ impl std::fmt::Debug for Buffers {
 
 /// One client's connection. Its write queue is the worker's [`WriteQueues`].
 ///
-/// [`WriteQueues`]: super::WriteQueues
+/// [`WriteQueues`]: crate::net::egress::WriteQueues
 #[derive(Debug)]
 pub(super) struct TcpClient<S> {
     pub(super) id: u32,
@@ -108,7 +112,7 @@ pub(super) enum End {
     Idle,
     /// The client has been silent longest, and another needs the place.
     Displaced,
-    /// It is a data connection from now on.
+    /// The stream is a data connection from now on.
     Bound(HandOver),
 }
 
@@ -222,7 +226,7 @@ impl<S: Read + Write> TcpClient<S> {
                 Ok(None)
             }
             Parsed::Malformed => {
-                ctx.server.count_drops(DropReason::Proxy, 1);
+                ctx.counters.drop(DropReason::Proxy, 1);
                 Err(End::Garbage)
             }
         }
@@ -244,10 +248,10 @@ impl<S: Read + Write> TcpClient<S> {
         }
         if self.layer.is_none() && len > 0 {
             if buffers.plain[0] == TLS_HANDSHAKE
-                && let Some(secure) = &options.secure
+                && let Some(certificates) = &options.certificates
             {
                 self.path.tuple.transport = Transport::Tls;
-                self.layer = Some(Layer::Tls(Box::new(Tls::new(secure.current()))));
+                self.layer = Some(Layer::Tls(Box::new(Tls::new(certificates.current()))));
                 self.partial.clear();
                 buffers.cipher[..len].copy_from_slice(&buffers.plain[..len]);
                 return self.on_records(ctx, buffers, len);
@@ -283,7 +287,7 @@ impl<S: Read + Write> TcpClient<S> {
             Ok(opened) => opened,
             Err(Broken::Tls) => return Err(End::Garbage),
             Err(Broken::Rate) => {
-                ctx.server.count_drops(DropReason::HandshakeRate, 1);
+                ctx.counters.drop(DropReason::HandshakeRate, 1);
                 return Err(End::Refused);
             }
         };
@@ -318,7 +322,7 @@ impl<S: Read + Write> TcpClient<S> {
                     } else {
                         DropReason::Malformed
                     };
-                    ctx.server.count_drops(reason, 1);
+                    ctx.counters.drop(reason, 1);
                     return Err(End::Garbage);
                 }
             }
@@ -344,6 +348,7 @@ impl<S: Read + Write> TcpClient<S> {
     pub(super) fn flush(&mut self, ctx: &mut Ctx<'_>) {
         if let Some(queue) = ctx.egress.streams.get_mut(self.id) {
             self.flush_from(queue);
+            ctx.egress.streams.reclaim(self.id);
         }
     }
 
@@ -353,6 +358,7 @@ impl<S: Read + Write> TcpClient<S> {
             && (of_layer || !queue.is_empty())
         {
             self.flush_from(queue);
+            ctx.egress.streams.reclaim(self.id);
         }
     }
 

@@ -2,8 +2,6 @@
 
 mod accept;
 mod client;
-pub(super) mod tls;
-pub(super) mod write_queue;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -12,18 +10,17 @@ use mio::Registry;
 use mio::net::TcpStream;
 use slab::Slab;
 use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
-use turnd_proto::server::output::DropReason;
 
 use self::client::{Buffers, End, STREAM_BYTES, TcpClient};
 use super::admission::Displaced;
 use super::context::{Ctx, HandOver};
+use super::counters::DropReason;
 use super::mailbox::Command;
 use super::poll::{Readiness, Turn};
 use super::tcp_relay::DataStream;
 
-pub(super) use self::accept::{ACCEPT_PAUSE, Acceptor, Acceptors, new_socket};
+pub(super) use self::accept::Acceptors;
 pub(super) use self::client::TcpOptions;
-pub(super) use self::write_queue::WriteQueues;
 
 /// All stream clients of one worker, by [`ClientSocket::Stream`].
 #[derive(Debug)]
@@ -174,9 +171,9 @@ impl<S: Read + Write> TcpClients<S> {
             reason = ?end, dropped, open = self.slab.len(),
             "connection closed"
         );
-        ctx.server.count_drops(DropReason::SlowClient, dropped);
+        ctx.counters.drop(DropReason::SlowClient, dropped);
         if end == End::Displaced {
-            ctx.server.count_drops(DropReason::TooManyStreams, 1);
+            ctx.counters.drop(DropReason::TooManyStreams, 1);
         }
         ctx.disconnect(&client.path);
     }

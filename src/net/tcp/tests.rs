@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::*;
-use crate::net::certs::{Secure, self_signed};
+use crate::net::certs::{Certificates, self_signed};
 use crate::net::proxy::TrustedProxies;
 use crate::net::test_bed::{
     IDLE_TIMEOUT, MemorySocket, TestBed, binding_request, config, mapped_address,
@@ -25,11 +25,11 @@ struct Streams {
 }
 
 impl Streams {
-    /// Clients of a server that trusts the proxy, with TLS if there is `secure`.
-    fn new(secure: Option<Arc<Secure>>) -> Self {
+    /// Clients of a server that trusts the proxy, with TLS if there are `certificates`.
+    fn new(certificates: Option<Arc<Certificates>>) -> Self {
         let options = TcpOptions {
             plain: true,
-            secure,
+            certificates,
             proxies: Arc::new(TrustedProxies::new(vec!["192.0.2.9".parse().unwrap()])),
         };
         Self {
@@ -76,7 +76,7 @@ impl Streams {
     }
 
     fn drops(&self, reason: DropReason) -> u64 {
-        self.bed.server.counters().drops[reason as usize]
+        self.bed.counters.dropped(reason)
     }
 }
 
@@ -119,7 +119,7 @@ fn tls_behind_a_header_carries_requests_and_says_goodbye() {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.chain[0].clone()).unwrap();
     config.tls.certificates = vec![certificate];
-    let mut streams = Streams::new(Secure::new(&config).unwrap());
+    let mut streams = Streams::new(Certificates::new(&config).unwrap());
     let id = streams.connect(PROXY);
     streams.send(id, HEADER);
 

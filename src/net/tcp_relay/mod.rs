@@ -16,7 +16,7 @@ use socket2::Socket;
 pub(super) use self::splice::DataStream;
 use self::splice::{Buffers, Limit, Progress, Splice};
 use super::poll::{Source, Turn};
-use super::tcp::{ACCEPT_PAUSE, Acceptor, new_socket};
+use super::tcp_sockets::{ACCEPT_PAUSE, Acceptor, new_socket};
 use turnd_proto::Now;
 use turnd_proto::server::Server;
 use turnd_proto::server::connections::ConnectionId;

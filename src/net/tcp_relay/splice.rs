@@ -7,8 +7,8 @@ use std::io::{self, Read, Write};
 
 use mio::net::TcpStream;
 
-use crate::net::tcp::tls::Tls;
-use crate::net::tcp::write_queue::WriteQueue;
+use crate::net::egress::WriteQueue;
+use crate::net::tls::Tls;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 16 << 10;
@@ -89,10 +89,12 @@ impl<S: Read + Write> End<S> {
 
     fn flush(&mut self) -> io::Result<()> {
         let tcp = &mut self.tcp;
-        match &mut self.tls {
+        let written = match &mut self.tls {
             Some(tls) => tls.write(&mut self.queue, tcp),
             None => self.queue.write_with(|bytes| tcp.write(bytes)),
-        }
+        };
+        self.queue.shrink();
+        written
     }
 
     fn wants_write(&self) -> bool {

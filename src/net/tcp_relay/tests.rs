@@ -1,7 +1,7 @@
 //! Splices of two sockets in memory.
 
 use super::splice::{Buffers, DataStream, Limit, Progress, Splice};
-use crate::net::tcp::write_queue::WriteQueue;
+use crate::net::egress::WriteQueue;
 use crate::net::test_bed::MemorySocket;
 
 /// Counts bytes to the peer and to the client, and holds either direction.

@@ -80,8 +80,6 @@ pub struct Counters {
     pub binding_requests: u64,
     /// Requests that wanted a 401.
     pub unauthorized_requests: u64,
-    /// HelloVerifyRequests sent (RFC 6347 §4.2.1).
-    pub hello_verify_requests: u64,
     /// 401s not sent because of `unauthenticated-rate`.
     pub unauthorized_dropped: u64,
     /// Requests with wrong credentials, by [`Unauthorized`].
@@ -137,7 +135,6 @@ impl Counters {
     pub fn add(&mut self, other: &Self) {
         let sum = |into: &mut u64, from: u64| *into += from;
         sum(&mut self.binding_requests, other.binding_requests);
-        sum(&mut self.hello_verify_requests, other.hello_verify_requests);
         sum(&mut self.unauthorized_requests, other.unauthorized_requests);
         sum(&mut self.unauthorized_dropped, other.unauthorized_dropped);
         sum(&mut self.created, other.created);

@@ -521,16 +521,6 @@ impl Server {
         self.ctx.deadlines.next()
     }
 
-    /// Counts packets that the driver has dropped.
-    pub fn count_drops(&mut self, reason: DropReason, count: u64) {
-        self.ctx.counters.drops[reason as usize] += count;
-    }
-
-    /// Counts a HelloVerifyRequest that the driver has sent.
-    pub fn count_hello_verify_request(&mut self) {
-        self.ctx.counters.hello_verify_requests += 1;
-    }
-
     /// Whether channel numbers go up to 0x7FFF.
     #[must_use]
     pub fn rfc5766_channels(&self) -> bool {

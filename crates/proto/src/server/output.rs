@@ -72,17 +72,6 @@ pub enum DropReason {
     Bandwidth,
     /// `unauthenticated-rate` or `binding-rate`.
     ReplyRate,
-    /// The client of a stream does not read as fast as its peers send.
-    SlowClient,
-    /// A PROXY header that is malformed, missing, or not from `trusted-proxies`.
-    Proxy,
-    /// A client without an allocation that ended for another: `max-idle-streams`,
-    /// `max-idle-streams-per-ip`, `max-idle-memory`.
-    TooManyStreams,
-    /// `handshake-rate`.
-    HandshakeRate,
-    /// A TCP connection above ten times `handshake-rate`.
-    ConnectionRate,
     /// A request with a long user name, of a source network that sends many.
     UserNameRate,
 }
@@ -99,17 +88,12 @@ impl DropReason {
         Self::OwnAddress,
         Self::Bandwidth,
         Self::ReplyRate,
-        Self::SlowClient,
-        Self::Proxy,
-        Self::TooManyStreams,
-        Self::HandshakeRate,
-        Self::ConnectionRate,
         Self::UserNameRate,
     ];
 
     /// The word for metric labels.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
             Self::UnknownMethod => "unknown-method",
@@ -120,11 +104,6 @@ impl DropReason {
             Self::OwnAddress => "own-address",
             Self::Bandwidth => "bandwidth",
             Self::ReplyRate => "reply-rate",
-            Self::SlowClient => "slow-client",
-            Self::Proxy => "proxy",
-            Self::TooManyStreams => "too-many-streams",
-            Self::HandshakeRate => "handshake-rate",
-            Self::ConnectionRate => "connection-rate",
             Self::UserNameRate => "user-name-rate",
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::config::certificate::Certificate;
 
-/// What associations would be made with: there is none.
+/// Settings of associations, of which there are none.
 #[derive(Debug)]
 pub(in crate::net) enum Context {}
 

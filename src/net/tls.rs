@@ -6,17 +6,17 @@ use std::sync::Arc;
 use rustls::ServerConnection;
 use rustls::server::{AcceptedAlert, Acceptor};
 
-use super::write_queue::WriteQueue;
-use crate::net::certs::Material;
+use super::certs::Material;
+use super::egress::WriteQueue;
 use turnd_proto::wire::framing::{self, Next, Rules};
 
-/// What is encrypted before it is written, but for the last frame of it.
+/// Bytes that are encrypted before they are written, but for the last frame of them.
 const FILL: usize = 32 << 10;
 /// Longest ClientHello, with the headers of its records; rustls by itself would hold 64 KiB of an unfinished one.
 const MAX_HELLO: usize = 16 << 10;
 
 /// One client's TLS.
-pub(in crate::net) struct Tls {
+pub(super) struct Tls {
     state: State,
     material: Arc<Material>,
 }
@@ -29,7 +29,7 @@ enum State {
         room: usize,
     },
     Open(Box<ServerConnection>),
-    /// What is to be said before the end.
+    /// The alert is to be sent before the end.
     Refused(Box<AcceptedAlert>),
 }
 
@@ -41,24 +41,24 @@ impl std::fmt::Debug for Tls {
 
 /// Reason why TLS cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::net) enum Broken {
-    /// What came is not TLS, or none that can be agreed on.
+pub(super) enum Broken {
+    /// The bytes are not TLS, or none that can be agreed on.
     Tls,
     /// The client may not begin a handshake now.
     Rate,
 }
 
-/// What came of some bytes.
+/// Plain text of some bytes.
 #[derive(Debug, Default)]
-pub(in crate::net) struct Opened {
+pub(super) struct Opened {
     /// Bytes of plain text.
-    pub(in crate::net) len: usize,
+    pub(super) len: usize,
     /// The client has said goodbye behind them.
-    pub(in crate::net) closed: bool,
+    pub(super) closed: bool,
 }
 
 impl Tls {
-    pub(in crate::net) fn new(material: Arc<Material>) -> Self {
+    pub(super) fn new(material: Arc<Material>) -> Self {
         Self {
             state: State::Hello {
                 acceptor: Box::default(),
@@ -70,7 +70,7 @@ impl Tls {
 
     /// Takes what came from the network and puts what it says into `out`, which has room for it.
     /// `may_begin` is asked before the handshake costs a signature.
-    pub(in crate::net) fn open(
+    pub(super) fn open(
         &mut self,
         mut cipher: &[u8],
         out: &mut [u8],
@@ -135,7 +135,7 @@ impl Tls {
     }
 
     /// Encrypts and writes as much as the socket takes.
-    pub(in crate::net) fn write(
+    pub(super) fn write(
         &mut self,
         queue: &mut WriteQueue,
         socket: &mut impl Write,
@@ -174,7 +174,7 @@ impl Tls {
     }
 
     /// Whether encrypted bytes wait for the socket.
-    pub(in crate::net) fn wants_write(&self) -> bool {
+    pub(super) fn wants_write(&self) -> bool {
         match &self.state {
             State::Open(tls) => tls.wants_write(),
             _ => false,
@@ -182,7 +182,7 @@ impl Tls {
     }
 
     /// Says goodbye, with the next [`Self::write`].
-    pub(in crate::net) fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         if let State::Open(tls) = &mut self.state {
             tls.send_close_notify();
         }

@@ -1,6 +1,6 @@
 //! Messages that wait to be encrypted.
 
-use super::super::egress::Message;
+use super::Message;
 
 /// Messages for the associations of one worker, in order. An association that a datagram is read
 /// from cannot take the answer yet.
@@ -21,17 +21,17 @@ impl PendingMessages {
     }
 
     /// Associations and their messages.
-    pub(super) fn messages(&self) -> impl Iterator<Item = (u32, &[u8])> {
+    pub(in crate::net) fn messages(&self) -> impl Iterator<Item = (u32, &[u8])> {
         let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
         let messages = starts.zip(&self.ends);
         messages.map(|(start, (id, end))| (*id, &self.bytes[start..*end]))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::net) fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(in crate::net) fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
     }

@@ -2,14 +2,16 @@
 
 use std::io;
 
-use crate::net::egress::Message;
+use super::Message;
 
 /// Relayed data is dropped when more than this waits: the client does not read, and media that is late is of no use.
 const DATA_LIMIT: usize = 128 << 10;
 /// A client that leaves more than this unread, control messages included, is given up.
 const CONTROL_LIMIT: usize = DATA_LIMIT + (64 << 10);
-/// What an empty queue may keep of its memory.
+/// Bytes of memory that an empty queue may keep.
 const KEPT: usize = 16 << 10;
+/// Empty queues whose whole memory is kept for the next: after a turn, few are not empty.
+const SPARE: usize = 8;
 
 /// Bytes for one client: whole frames in order; the first may have left in part.
 #[derive(Debug, Default)]
@@ -36,6 +38,8 @@ pub(in crate::net) struct WriteQueues {
     queues: Vec<Option<WriteQueue>>,
     /// Clients for whom something was queued since the last flush.
     dirty: Vec<u32>,
+    /// Memory of queues that are empty, so that a burst costs no allocation.
+    spare: Vec<Vec<u8>>,
 }
 
 impl WriteQueues {
@@ -61,6 +65,9 @@ impl WriteQueues {
         let Some(queue) = self.queues.get_mut(id as usize).and_then(Option::as_mut) else {
             return;
         };
+        if queue.capacity() == 0 {
+            queue.bytes = self.spare.pop().unwrap_or_default();
+        }
         match message {
             Message::Control(message) => queue.overflown |= queue.push_control(message).is_err(),
             Message::Data {
@@ -79,6 +86,17 @@ impl WriteQueues {
             queue.dirty = false;
         }
         Some(id)
+    }
+
+    /// Takes the memory of a client's queue for the next one, if nothing is left in it.
+    pub(in crate::net) fn reclaim(&mut self, id: u32) {
+        let Some(queue) = self.queues.get_mut(id as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        if queue.capacity() > 0 && queue.is_empty() && self.spare.len() < SPARE {
+            self.spare.push(std::mem::take(&mut queue.bytes));
+        }
+        queue.shrink();
     }
 }
 
@@ -127,6 +145,13 @@ impl WriteQueue {
         self.dropped
     }
 
+    /// Gives memory back that an empty queue does not keep.
+    pub(in crate::net) fn shrink(&mut self) {
+        if self.is_empty() {
+            self.bytes.shrink_to(KEPT);
+        }
+    }
+
     /// Writes with `write` until all has left or it would block.
     pub(in crate::net) fn write_with(
         &mut self,
@@ -142,7 +167,6 @@ impl WriteQueue {
         }
         if self.is_empty() {
             self.bytes.clear();
-            self.bytes.shrink_to(KEPT);
             self.written = 0;
         } else if self.written > self.bytes.len() / 2 {
             self.bytes.drain(..self.written);
@@ -204,6 +228,36 @@ mod tests {
             drain(&mut queue, usize::MAX).len(),
             kept * 1028 + control * 100
         );
+        queue.shrink();
         assert!(queue.bytes.capacity() <= KEPT);
+    }
+
+    #[test]
+    fn an_empty_queue_lends_its_memory_to_the_next() {
+        let mut queues = WriteQueues::default();
+        let clients = 2 * SPARE as u32;
+        (0..clients).for_each(|id| queues.open(id));
+        let burst = [7; 2 * KEPT];
+        let fill = |queues: &mut WriteQueues, id| queues.push(id, &Message::Control(&burst));
+        let empty = |queues: &mut WriteQueues, id| {
+            drain(queues.get_mut(id).unwrap(), usize::MAX);
+            queues.reclaim(id);
+            queues.get_mut(id).unwrap().capacity()
+        };
+        fill(&mut queues, 0);
+        let memory = queues.get_mut(0).unwrap().bytes.as_ptr();
+        // Bytes that wait stay where they are.
+        queues.reclaim(0);
+        assert_eq!(queues.get_mut(0).unwrap().bytes, burst);
+        assert_eq!(empty(&mut queues, 0), 0);
+        fill(&mut queues, 1);
+        assert_eq!(queues.get_mut(1).unwrap().bytes.as_ptr(), memory);
+        // Many at once: no more is kept than so much of each.
+        (2..clients).for_each(|id| fill(&mut queues, id));
+        for id in 1..clients {
+            let kept = empty(&mut queues, id);
+            assert!(kept <= if id <= SPARE as u32 { 0 } else { KEPT }, "{id}");
+        }
+        assert_eq!(queues.spare.len(), SPARE);
     }
 }

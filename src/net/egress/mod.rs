@@ -1,17 +1,21 @@
 //! Everything by which packets leave a worker.
 
+mod pending;
+mod write_queue;
+
 use std::net::{IpAddr, SocketAddr};
 
 use slab::Slab;
 use turnd_proto::server::five_tuple::{ClientSocket, Path};
 use turnd_proto::server::output::ClientVerdict;
 use turnd_proto::wire::indication;
+use turnd_proto::wire::proxy::Addresses;
 use turnd_udp::{Datagram, Header, Outgoing, Receiver, SendCounters, SendQueue};
 
-use super::dtls::PendingMessages;
-use super::tcp::WriteQueues;
-use super::udp_clients::UdpFlow;
-use super::udp_sockets::{UdpSocketId, UdpSockets};
+pub(super) use self::pending::PendingMessages;
+pub(super) use self::write_queue::{WriteQueue, WriteQueues};
+use super::poll::UdpSocketId;
+use super::udp_sockets::UdpSockets;
 
 // The header of every relayed payload fits the send queue's.
 const _: () = assert!(indication::Header::MAX_LEN <= Header::MAX_LEN);
@@ -38,6 +42,26 @@ impl<'a> Message<'a> {
             Self::Data {
                 header, payload, ..
             } => (header.as_bytes(), payload, header.padding()),
+        }
+    }
+}
+
+/// Both ends of the datagrams of one client, or of one port of a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct UdpFlow {
+    pub(super) listener: u16,
+    /// Local address.
+    pub(super) server: SocketAddr,
+    /// Address of the client, or of the proxy before it.
+    pub(super) client: SocketAddr,
+}
+
+impl UdpFlow {
+    /// Addresses of the client's connection when there is no proxy.
+    pub(super) fn addresses(&self) -> Addresses {
+        Addresses {
+            client: self.client,
+            server: self.server,
         }
     }
 }
