@@ -1,4 +1,4 @@
-//! What strangers send: each ends within its limit, and others do not notice.
+//! Bad input from clients without an allocation: each ends within its limit, and others do not notice.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
@@ -15,7 +15,7 @@ use crate::support::{
     trusting,
 };
 
-/// What a server that gives strangers two seconds may take to close a connection.
+/// The longest that a server whose limit is two seconds may take to close a connection.
 const CLOSED: Duration = Duration::from_secs(4);
 
 /// Reads to the end; what came, and when.

@@ -52,7 +52,7 @@ fn bind(turnd: &Turnd, id: &[u8], early: &[u8]) -> StreamClient {
     let mut data = logged_in(turnd);
     let request = data.signed(METHOD_CONNECTION_BIND, vec![raw(ATTR_CONNECTION_ID, id)]);
     data.send(&[&request.raw, early].concat());
-    // What follows the answer is no STUN.
+    // The answer is followed by the peer's bytes, which are no STUN.
     let mut header = [0; 20];
     data.stream.read_exact(&mut header).unwrap();
     let mut body = vec![0; usize::from(u16::from_be_bytes([header[2], header[3]]))];

@@ -25,7 +25,7 @@ const SERVER: &str = "198.51.100.1:3478";
 const PUBLIC: &str = "192.0.2.1";
 const INSIDE: &str = "192.168.0.2";
 
-/// What is between client and server.
+/// Devices between client and server.
 #[derive(Clone, Copy)]
 enum Between {
     Nat(NatType),
