@@ -48,7 +48,7 @@ pub struct Config {
     pub tls: Tls,
     /// Worker threads (`relay-threads`).
     pub workers: NonZeroUsize,
-    /// Who may allocate.
+    /// Users, secrets and realms that may allocate.
     pub auth: auth::Settings,
     /// Behaviour of the TURN server.
     pub server: server::Settings,
@@ -84,14 +84,14 @@ pub struct Transports {
     pub handshake_rate: Option<u32>,
 }
 
-/// What TLS and DTLS need.
+/// Certificates, keys and ciphers of TLS and DTLS.
 #[derive(Clone, Debug)]
 pub struct Tls {
     /// `cert` and `pkey`.
     pub files: Vec<CertificateFiles>,
     /// `pkey-pwd`.
     pub password: Option<Secret>,
-    /// What was in the files; none: neither TLS nor DTLS is served.
+    /// Contents of `files`; empty: neither TLS nor DTLS is served.
     pub certificates: Vec<Certificate>,
     /// `cipher-list`, in OpenSSL's names.
     pub ciphers: Vec<&'static str>,

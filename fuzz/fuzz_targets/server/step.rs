@@ -1,5 +1,5 @@
-//! What happens, read from the fuzzer's bytes: as few of them as can be, each with a meaning whatever
-//! it is, so that most inputs get far.
+//! Steps of a run, read from as few of the fuzzer's bytes as can be. Every byte has a meaning, so that most inputs
+//! get far.
 
 use stun::attributes::{
     ATTR_DONT_FRAGMENT, ATTR_EVEN_PORT, ATTR_LIFETIME, ATTR_REQUESTED_ADDRESS_FAMILY,
@@ -7,7 +7,7 @@ use stun::attributes::{
     AttrType,
 };
 
-/// What is left of the input.
+/// The rest of the input.
 pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Bytes<'a> {
