@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use crate::queue::{Payloads, Position};
+use crate::run::{Payloads, Position};
 use crate::sender::Sender;
 use crate::*;
 
