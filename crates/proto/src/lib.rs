@@ -6,6 +6,7 @@
 //! | [`random`] | the seeded generator |
 //! | [`auth`] | long-term credentials, keys and nonces |
 //! | [`policy`] | peers that may be reached, quotas and rates |
+//! | [`ip`] | canonical addresses |
 //! | [`wire`] | STUN, TURN, PROXY and DTLS bytes to typed values and back |
 //!
 //! # How the server is driven
@@ -94,6 +95,7 @@
 
 pub mod auth;
 pub mod deadlines;
+pub mod ip;
 mod now;
 pub mod policy;
 pub mod random;

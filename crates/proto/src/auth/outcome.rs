@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::key::Key;
 use super::rest::Rest;
-use crate::policy::peer_filter::canonical_ip;
+use crate::ip::canonical_ip;
 use crate::wire::integrity;
 use crate::wire::message::Message;
 use crate::wire::numbers::ErrorCode;

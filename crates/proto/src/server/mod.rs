@@ -51,7 +51,7 @@ use self::shared::Shared;
 use self::table::Allocations;
 use crate::Now;
 use crate::auth::{Identity, Standing};
-use crate::policy::peer_filter::canonical_socket;
+use crate::ip::canonical_socket;
 use crate::random::{Random, Seed};
 use crate::wire::message::{Malformed, Message};
 use crate::wire::numbers::{Class, Method};

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::auth::Identity;
+use crate::ip::{canonical_ip, canonical_socket};
 use crate::policy::account::Directions;
-use crate::policy::peer_filter::{canonical_ip, canonical_socket};
 use crate::policy::quota::{QuotaGuard, QuotaRefusal};
 use crate::server::allocation::{Allocation, Opening, PortRequest, Replay};
 use crate::server::connections::PeerConnections;

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use crate::policy::peer_filter::canonical_socket;
+use crate::ip::canonical_socket;
 use crate::server::claims;
 use crate::server::context::Context;
 use crate::server::five_tuple::{Path, Transport};
