@@ -12,7 +12,6 @@ use super::output::{Channel, EndReason, Event, Output, RelayId, Session, Traffic
 use super::peer_table::{Binding, PeerTable, Permission, Reach};
 use super::ports::{PortLease, Relayed};
 use super::refusal::Refusal;
-use super::tcp_relay;
 use crate::auth::Identity;
 use crate::policy::account::{Directions, Holding};
 use crate::policy::quota::QuotaGuard;
@@ -166,7 +165,7 @@ impl Allocation {
         self.arm(ctx);
     }
 
-    /// Takes from it whatever the settings no longer allow.
+    /// Takes from it the permissions and channels that the settings no longer allow.
     pub(super) fn review(&mut self, ctx: &mut Context) {
         let shared = std::sync::Arc::clone(&ctx.shared);
         self.retain(
@@ -190,7 +189,6 @@ impl Allocation {
         // Rates may be others, and reaches.
         self.announce(ctx, |_| true);
         self.arm(ctx);
-        tcp_relay::review(self, ctx);
     }
 
     /// Removes the permissions and channels that are not to be kept.
@@ -271,7 +269,7 @@ impl Allocation {
             ctx.outputs.push_back(Output::ChannelDown { relay, number });
         }
         for (connection, state) in self.tcp.iter().flat_map(|all| all.iter()) {
-            tcp_relay::forget(ctx, *connection, state);
+            ctx.forget_connection(*connection, state);
         }
         ctx.outputs.push_back(Output::CloseRelay { relay });
         if !matches!(reason, EndReason::Disconnected | EndReason::Shutdown) {

@@ -459,7 +459,10 @@ impl Server {
                 continue;
             };
             match review_owner(allocation, ctx, same_realm) {
-                Ok(()) => allocation.review(ctx),
+                Ok(()) => {
+                    allocation.review(ctx);
+                    tcp_relay::review(allocation, ctx);
+                }
                 Err(reason) => self.end(relay, reason),
             }
         }

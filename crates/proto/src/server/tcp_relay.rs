@@ -176,20 +176,8 @@ pub(super) fn review(allocation: &mut Allocation, ctx: &mut Context) {
 pub(super) fn close(allocation: &mut Allocation, ctx: &mut Context, connection: ConnectionId) {
     let connections = allocation.tcp.as_mut();
     if let Some(state) = connections.and_then(|connections| connections.remove(&connection)) {
-        forget(ctx, connection, &state);
+        ctx.forget_connection(connection, &state);
     }
-}
-
-/// Frees everything about a connection that is kept outside of its allocation.
-pub(super) fn forget(ctx: &mut Context, connection: ConnectionId, state: &PeerConnection) {
-    ctx.connections.remove(&connection);
-    ctx.shared.connections.remove(connection);
-    if let Some(deadline) = state.deadline {
-        ctx.deadlines
-            .disarm(deadline, Subject::Connection(connection));
-    }
-    ctx.outputs
-        .push_back(Output::CloseConnection { connection });
 }
 
 fn peer_connection(
