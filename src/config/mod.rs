@@ -62,6 +62,13 @@ pub struct Config {
     pub user: Option<ProcUser>,
 }
 
+impl Config {
+    /// Checks a configuration that is given as text; errors call it `turnd.toml`.
+    pub fn from_toml(text: &str) -> Result<Self, Vec<ConfigError>> {
+        Ok(load::from_text(text)?.config)
+    }
+}
+
 /// How clients may come, and how many of them that have nothing to show for it.
 #[derive(Clone, Debug)]
 pub struct Transports {
