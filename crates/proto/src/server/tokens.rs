@@ -59,7 +59,7 @@ impl<N: Copy + Eq + Hash, T> OneTimeTokens<N, T> {
 pub(super) const RESERVATION_LIFETIME: Duration = Duration::from_secs(30);
 
 /// RESERVATION-TOKEN (RFC 8656 §18.10).
-pub type ReservationToken = [u8; 8];
+pub(super) type ReservationToken = [u8; 8];
 
 /// A port that EVEN-PORT with R = 1 set aside, counted against the quota of its user.
 #[derive(Debug)]
