@@ -509,15 +509,7 @@ pub(crate) fn path(client: &str) -> Path {
 }
 
 pub(crate) fn path_to(client: SocketAddr, server: SocketAddr) -> Path {
-    Path {
-        tuple: FiveTuple {
-            transport: Transport::Udp,
-            client,
-            server,
-        },
-        socket: ClientSocket::Listener(0),
-        proxied: false,
-    }
+    Path::udp(0, client, server)
 }
 
 /// The same by another transport.
