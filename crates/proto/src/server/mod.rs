@@ -53,7 +53,7 @@ use crate::Now;
 use crate::auth::{Identity, Standing};
 use crate::ip::canonical_socket;
 use crate::random::{Random, Seed};
-use crate::wire::message::{Malformed, Message};
+use crate::wire::message::{Message, MessageError};
 use crate::wire::numbers::{Class, Method};
 use crate::wire::request::{Request, UnknownAttributes};
 use crate::wire::response::Success;
@@ -142,7 +142,7 @@ impl Server {
         let message = match Message::parse(bytes) {
             Ok(message) => message,
             // RFC 3489 clients have no credentials of ours to show.
-            Err(Malformed::Cookie) if rfc3489 && !secure_stun => {
+            Err(MessageError::Cookie) if rfc3489 && !secure_stun => {
                 return binding::handle_classic(ctx, path, bytes);
             }
             Err(_) => return ClientVerdict::Drop(DropReason::Malformed),

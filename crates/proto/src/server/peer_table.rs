@@ -108,7 +108,7 @@ impl Channels {
 
 /// Result of the look-up for a packet to a channel.
 #[derive(Clone, Copy, Debug)]
-struct Outward {
+struct LastChannel {
     number: u16,
     peer: PeerAddr,
     reach: Reach,
@@ -117,7 +117,7 @@ struct Outward {
 
 /// Result of the look-up for a packet from a peer.
 #[derive(Clone, Copy, Debug)]
-struct Inward {
+struct LastPeer {
     peer: PeerAddr,
     reach: Reach,
     number: Option<u16>,
@@ -133,8 +133,8 @@ pub(super) struct PeerTable {
     /// By address, ports ignored.
     permissions: HashMap<IpAddr, Permission, HashKeys>,
     channels: Channels,
-    outward: Option<Outward>,
-    inward: Option<Inward>,
+    last_channel: Option<LastChannel>,
+    last_peer: Option<LastPeer>,
 }
 
 impl PeerTable {
@@ -144,8 +144,8 @@ impl PeerTable {
         Self {
             permissions: HashMap::with_hasher(hash_keys),
             channels: Channels::new(hash_keys),
-            outward: None,
-            inward: None,
+            last_channel: None,
+            last_peer: None,
         }
     }
 
@@ -201,19 +201,19 @@ impl PeerTable {
     }
 
     fn forget(&mut self) {
-        self.outward = None;
-        self.inward = None;
+        self.last_channel = None;
+        self.last_peer = None;
     }
 
     /// The peer of channel `number`, which may outlive the permission in this direction
     /// (§12.6).
     #[must_use]
     pub(super) fn of_channel(&mut self, number: u16, now: Instant) -> Option<(PeerAddr, Reach)> {
-        let outward = match self.outward {
+        let last_channel = match self.last_channel {
             Some(last) if last.number == number && now < last.until => last,
             _ => {
                 let binding = self.channels.get(number, now)?;
-                *self.outward.insert(Outward {
+                *self.last_channel.insert(LastChannel {
                     number,
                     peer: binding.peer,
                     reach: binding.reach,
@@ -221,13 +221,13 @@ impl PeerTable {
                 })
             }
         };
-        Some((outward.peer, outward.reach))
+        Some((last_channel.peer, last_channel.reach))
     }
 
     /// The reach of `peer`, and its channel if it has one; `None`: it has no permission.
     #[must_use]
     pub(super) fn of_peer(&mut self, peer: PeerAddr, now: Instant) -> Option<(Reach, Option<u16>)> {
-        let inward = match self.inward {
+        let last_peer = match self.last_peer {
             Some(last) if last.peer == peer && now < last.until => last,
             _ => {
                 let permission = *self.permission(peer.ip(), now)?;
@@ -236,7 +236,7 @@ impl PeerTable {
                 let until = binding.map_or(permission.expires, |binding| {
                     permission.expires.min(binding.expires)
                 });
-                *self.inward.insert(Inward {
+                *self.last_peer.insert(LastPeer {
                     peer,
                     reach: permission.reach,
                     number,
@@ -244,7 +244,7 @@ impl PeerTable {
                 })
             }
         };
-        Some((inward.reach, inward.number))
+        Some((last_peer.reach, last_peer.number))
     }
 
     /// When each of them ends.
