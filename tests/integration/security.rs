@@ -342,7 +342,7 @@ const LOOPBACK: [&str; 15] = [
     "2001::80ff:fffe",
     "fe80::1",
 ];
-/// Networks that are not the operator's to open to strangers.
+/// Addresses of private and special networks, refused by default.
 const INSIDE: [&str; 12] = [
     "10.0.0.1",
     "172.16.0.1",

@@ -1,4 +1,4 @@
-//! Connections and datagrams of strangers, and what the server makes of them.
+//! Clients without an allocation: their connections and datagrams, and the server's answers.
 
 use std::fs;
 use std::io::Read;

@@ -26,7 +26,7 @@ impl<'a> Bytes<'a> {
         Some(choices[self.below(choices.len())?])
     }
 
-    /// So many bytes as the next one says, or as there are.
+    /// A slice, as long as the next byte says or as there are bytes.
     fn some(&mut self) -> Option<&'a [u8]> {
         let len = usize::from(self.next()?).min(self.0.len());
         let (some, rest) = self.0.split_at(len);

@@ -51,7 +51,7 @@ fn x1_http_and_garbage_are_closed_without_an_answer() {
         b"\x16\x03\x01\x00\x05hello",
         b"\x80\x01\x02\x03",
         &[0xFF; 1000],
-        // A length that is no multiple of four; a wrong cookie; channel data of a stranger.
+        // A length that is no multiple of four; a wrong cookie; channel data without an allocation.
         &[0, 1, 0, 3],
         &[0, 1, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         &[0x40, 0, 0, 4, 1, 2, 3, 4],

@@ -120,8 +120,8 @@ fn t6_one_side_closes_the_other_and_the_allocation_all() {
 fn t4_a_peer_that_connects_is_announced_or_closed() {
     let turnd = Turnd::start("relay-threads = 2");
     let (mut control, relayed) = allocated(&turnd);
-    let mut stranger = connect(relayed);
-    assert_eq!(stranger.read(&mut [0]).unwrap_or(0), 0, "no permission");
+    let mut outsider = connect(relayed);
+    assert_eq!(outsider.read(&mut [0]).unwrap_or(0), 0, "no permission");
     let reply = control.ask_signed(METHOD_CREATE_PERMISSION, vec![peer("127.0.0.1:1")]);
     assert_eq!(status(&reply), 200);
     let mut far = connect(relayed);

@@ -1,5 +1,4 @@
-//! How many of something one holder, and everyone together, may have: allocations of users,
-//! connections of strangers.
+//! Quotas: how much one holder may have, and all holders together.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -61,7 +61,7 @@ pub(super) struct Opening {
 pub(super) struct Allocation {
     /// Number that no other allocation of this process has had.
     pub(super) serial: u64,
-    /// Its relay socket.
+    /// Relay socket.
     pub(super) relay: RelayId,
     /// The client.
     pub(super) path: Path,
@@ -71,7 +71,7 @@ pub(super) struct Allocation {
     pub(super) lease: PortLease,
     /// The relayed transport address as clients and peers know it.
     pub(super) public: SocketAddr,
-    /// Its place in the quotas, held as long as it lives.
+    /// Share of the quotas, held as long as the allocation lives.
     pub(super) _quota: QuotaGuard,
     /// Time of the Allocate request.
     pub(super) created: Instant,
@@ -85,13 +85,13 @@ pub(super) struct Allocation {
     pub(super) replay: Option<Replay>,
     /// Permissions and channels.
     pub(super) peers: PeerTable,
-    /// Its peer connections, if it relays TCP.
+    /// Peer connections; `None`: the allocation relays UDP.
     pub(super) tcp: Option<Box<PeerConnections>>,
     /// Data that it has carried.
     pub(super) traffic: Traffic,
     /// Data that it may carry (`max-bps`).
     pub(super) bandwidth: Directions<TokenBucket>,
-    /// Its share of the permissions and channels that its user and all have.
+    /// Share of the permissions and channels of the user, and of all users.
     pub(super) holding: Holding,
 }
 

@@ -153,7 +153,7 @@ impl Server {
                 binding::handle_secure(ctx, path, &message)
             }
             (Method::BINDING, Class::Request) => binding::handle(ctx, path, &message),
-            // It keeps a NAT's mapping alive (RFC 8489 §6.3.2).
+            // A Binding indication keeps a NAT's mapping alive (RFC 8489 §6.3.2).
             (Method::BINDING, Class::Indication) => ClientVerdict::Handled,
             _ if stun_only => ClientVerdict::Drop(DropReason::UnknownMethod),
             _ => match Request::parse(&message) {
@@ -209,7 +209,7 @@ impl Server {
         request: &Request,
         identity: &Identity,
     ) -> Result<Option<Success>, Refusal> {
-        // Only now: a sender that is not authenticated learns nothing else (RFC 8489 §9.2.4).
+        // Checked after authentication: anyone else sees 401 and nothing more (RFC 8489 §9.2.4).
         let unknown = UnknownAttributes::of(message.attributes().map(|(typ, _)| typ));
         if !unknown.is_empty() {
             return Err(Refusal::UnknownAttributes(unknown));

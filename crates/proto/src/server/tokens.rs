@@ -66,7 +66,7 @@ pub(super) type ReservationToken = [u8; 8];
 pub(super) struct Reservation {
     /// The port.
     pub(super) lease: PortLease,
-    /// Its place in the quotas.
+    /// Share of the quotas that the port takes.
     pub(super) quota: QuotaGuard,
     /// End of the reservation.
     pub(super) expires: Instant,
