@@ -12,6 +12,7 @@ pub mod five_tuple;
 mod methods;
 mod other_addresses;
 pub mod output;
+mod owner;
 mod peer_table;
 mod ports;
 mod rates;
@@ -45,12 +46,13 @@ use self::methods::{
     allocate, binding, channel_bind, connect, connection_bind, create_permission, refresh,
 };
 use self::output::{ClientVerdict, DropReason, EndReason, Output, PeerVerdict, RelayId, Traffic};
+use self::owner::{own_allocation, review_owner};
 use self::refusal::Refusal;
 use self::settings::Protocol;
 use self::shared::Shared;
 use self::table::Allocations;
 use crate::Now;
-use crate::auth::{Identity, Standing};
+use crate::auth::Identity;
 use crate::ip::canonical_socket;
 use crate::random::{Random, Seed};
 use crate::wire::message::{Message, MessageError};
@@ -579,60 +581,5 @@ impl Server {
     ) -> Option<(&mut Allocation, &mut Context)> {
         let relay = *self.ctx.connections.get(&connection)?;
         Some((self.allocations.get_mut(relay)?, &mut self.ctx))
-    }
-}
-
-/// The allocation on the five-tuple of an authenticated request; `None`: its Allocate request has
-/// no answer yet, and this one gets none.
-fn own_allocation<'a>(
-    allocations: &'a mut Allocations,
-    ctx: &mut Context,
-    path: &Path,
-    identity: &Identity,
-) -> Result<Option<&'a mut Allocation>, Refusal> {
-    let Some(allocation) = allocations.by_tuple_mut(&path.tuple) else {
-        return Err(Refusal::NoAllocation);
-    };
-    if allocation.opening.is_some() {
-        return Ok(None);
-    }
-    if allocation.identity != *identity {
-        return Err(Refusal::WrongCredentials);
-    }
-    // A client that reaches the server itself is not the one that a proxy speaks of.
-    if allocation.path.proxied != path.proxied {
-        return Err(Refusal::NoAllocation);
-    }
-    // A client whose proxy uses another port is answered there from now on. Only a request moves
-    // it: data is not signed.
-    if allocation.path.socket != path.socket {
-        allocation.path.socket = path.socket;
-        allocation.announce(ctx, |_| true);
-    }
-    Ok(Some(allocation))
-}
-
-/// Bounds an allocation's lifetime by that of its credentials; `Err`: its owner would not be let
-/// in now. A key is good for one realm.
-fn review_owner(
-    allocation: &mut Allocation,
-    ctx: &Context,
-    same_realm: bool,
-) -> Result<(), EndReason> {
-    let (auth, identity) = (&ctx.shared.auth, &allocation.identity);
-    let standing = if same_realm || identity.user.is_none() {
-        auth.standing(ctx.now, identity)
-    } else {
-        Standing::Revoked
-    };
-    match standing {
-        Standing::Good => {
-            if let Some(left) = auth.time_left(ctx.now, identity) {
-                allocation.expires = allocation.expires.min(ctx.now.mono + left);
-            }
-            Ok(())
-        }
-        Standing::Revoked => Err(EndReason::Revoked),
-        Standing::RunOut => Err(EndReason::CredentialsExpired),
     }
 }
