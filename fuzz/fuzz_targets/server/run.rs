@@ -12,14 +12,14 @@ use stun::message::{
     METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND, METHOD_CONNECT, METHOD_CONNECTION_BIND,
     METHOD_CREATE_PERMISSION, METHOD_REFRESH, Method, Setter,
 };
+use turnd::config::{Config, Secret};
 use turnd_proto::auth::nonce::NonceKey;
 use turnd_proto::auth::{Authenticator, rest};
-use turnd::config::{Config, Secret};
+use turnd_proto::server::Filter;
 use turnd_proto::server::OpenError;
 use turnd_proto::server::connections::ConnectionId;
 use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::server::output::{Output, PeerVerdict, RelayId};
-use turnd_proto::server::Filter;
 
 use crate::messages::{
     Attributes, Login, addr, channel_data, decode, peer, raw, request, send, status,
