@@ -25,7 +25,7 @@ use turnd_proto::auth::Authenticator;
 use turnd_proto::auth::key::Key;
 use turnd_proto::auth::nonce::NonceKey;
 use turnd_proto::server::Server;
-use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
+use turnd_proto::server::five_tuple::Path;
 use turnd_proto::server::output::{ClientVerdict, Output, PeerVerdict, RelayId};
 use turnd_proto::server::shared::Shared;
 use turnd_proto::wire::indication::{Header, parse_send};
@@ -90,15 +90,7 @@ fn server() -> Server {
 fn path(n: u32) -> Path {
     let port = (n % 10_000 + 1) as u16;
     let client = SocketAddr::from(([198, 51, 100, (n / 10_000) as u8], port));
-    Path {
-        tuple: FiveTuple {
-            transport: Transport::Udp,
-            client,
-            server: ([192, 0, 2, 1], 3478).into(),
-        },
-        socket: ClientSocket::Listener(0),
-        proxied: false,
-    }
+    Path::udp(0, client, ([192, 0, 2, 1], 3478).into())
 }
 
 /// Does what a driver does, without sockets.

@@ -7,43 +7,40 @@
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use turnd_proto::auth::{self, Authenticator, Credential, User, nonce::NonceKey, secret::Secret};
-use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
-use turnd_proto::server::output::{ClientVerdict, Output, PeerVerdict, RelayId};
-use turnd_proto::server::{OpenError, Server, Settings, shared::Shared};
-use turnd_proto::{Now, random::Seed};
+use turnd_proto::auth::{self, Credential, User};
+use turnd_proto::{
+    Authenticator, ClientVerdict, NonceKey, Now, OpenError, Output, Path, PeerVerdict, RelayId,
+    Secret, Server, Settings, Shared,
+};
 
-fn main() {
-    let socket = bind("127.0.0.1:3478".parse().unwrap()).unwrap();
-    let server_addr = socket.local_addr().unwrap();
-    let mut seeds: [Seed; 2] = Default::default();
-    seeds
-        .iter_mut()
-        .for_each(|seed| getrandom::fill(seed).unwrap());
-    let alice = User {
+type Relays = HashMap<RelayId, Arc<UdpSocket>>;
+
+fn main() -> std::io::Result<()> {
+    let socket = bind(([127, 0, 0, 1], 3478).into())?;
+    let addr = socket.local_addr()?;
+    let mut seeds = [[0; 32]; 2];
+    getrandom::fill(seeds.as_flattened_mut())?;
+    let mut users = auth::Settings::default();
+    users.users.push(User {
         name: "alice".into(),
         credential: Credential::Password(Secret::new("secret")),
-    };
-    let users = auth::Settings {
-        users: vec![alice],
-        ..auth::Settings::default()
-    };
+    });
     let auth = Authenticator::new(&users, NonceKey::new(&seeds[0])).unwrap();
     let mut settings = Settings::default();
     settings.peers.allow_loopback = true;
     // Coturn's client draws its channel numbers from all that RFC 5766 had.
     settings.protocol.rfc5766_channels = true;
-    let shared = Arc::new(Shared::new(&settings, auth, &[server_addr.ip()], &[]));
+    let shared = Arc::new(Shared::new(&settings, auth, &[addr.ip()], &[]));
     let mut server = Server::new(shared, seeds[1], now());
-    let mut relays: HashMap<RelayId, UdpSocket> = HashMap::new();
+    let mut relays = Relays::new();
     let mut buffer = [0; 65_536];
 
     loop {
         // Client → peer.
         while let Ok((len, client)) = socket.recv_from(&mut buffer) {
-            let path = path(client, server_addr);
+            let path = Path::udp(0, client, addr);
             let verdict = server.handle_client(now(), &path, &buffer[..len]);
             if let ClientVerdict::ToPeer {
                 relay,
@@ -54,40 +51,37 @@ fn main() {
             {
                 let _ = relays[&relay].send_to(payload, peer.0);
             }
-            outputs(&mut server, &socket, &mut relays);
+            apply_outputs(&mut server, &socket, &mut relays);
         }
         // Peer → client.
-        for (relay, from_peers) in &relays {
+        for (relay, from_peers) in relays.clone() {
             while let Ok((len, peer)) = from_peers.recv_from(&mut buffer) {
-                let verdict = server.handle_peer(now(), *relay, peer, len as u16);
+                let verdict = server.handle_peer(now(), relay, peer, len as u16);
                 if let PeerVerdict::ToClient { path, header } = verdict {
-                    let packet = [
-                        header.as_bytes(),
-                        &buffer[..len],
-                        &[0; 3][..header.padding()],
-                    ];
-                    let _ = socket.send_to(&packet.concat(), path.tuple.client);
+                    let padding = &[0; 3][..header.padding()];
+                    let packet = [header.as_bytes(), &buffer[..len], padding].concat();
+                    let _ = socket.send_to(&packet, path.tuple.client);
                 }
+                apply_outputs(&mut server, &socket, &mut relays);
             }
         }
         // The clock; a driver with a poller waits for a socket or for `poll_timeout`.
         if server.poll_timeout().is_some_and(|due| due <= now().mono) {
             server.handle_timeout(now());
+            apply_outputs(&mut server, &socket, &mut relays);
         }
-        outputs(&mut server, &socket, &mut relays);
         std::thread::sleep(Duration::from_micros(200));
     }
 }
 
-/// Does what the server asks for.
-fn outputs(server: &mut Server, socket: &UdpSocket, relays: &mut HashMap<RelayId, UdpSocket>) {
+fn apply_outputs(server: &mut Server, socket: &UdpSocket, relays: &mut Relays) {
     while let Some(output) = server.poll_output() {
         match output {
             Output::Transmit { path, message } => {
                 let _ = socket.send_to(&message, path.tuple.client);
             }
             Output::OpenRelay { relay, addr } => {
-                let opened = bind(addr).map(|socket| relays.insert(relay, socket));
+                let opened = bind(addr).map(|socket| relays.insert(relay, socket.into()));
                 let opened = opened.map(|_| ()).map_err(|_| OpenError::InUse);
                 server.handle_relay_opened(now(), relay, opened);
             }
@@ -105,24 +99,7 @@ fn bind(addr: SocketAddr) -> std::io::Result<UdpSocket> {
     Ok(socket)
 }
 
-fn path(client: SocketAddr, server: SocketAddr) -> Path {
-    Path {
-        tuple: FiveTuple {
-            transport: Transport::Udp,
-            client,
-            server,
-        },
-        socket: ClientSocket::Listener(0),
-        proxied: false,
-    }
-}
-
 fn now() -> Now {
-    Now {
-        mono: Instant::now(),
-        unix: SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_secs(),
-    }
+    let (mono, unix) = (Instant::now(), UNIX_EPOCH.elapsed().unwrap().as_secs());
+    Now { mono, unix }
 }

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 
 use libfuzzer_sys::fuzz_target;
 use turnd_proto::wire::address::decode_xor;
-use turnd_proto::wire::indication::{self, Header};
 use turnd_proto::wire::channel_data;
+use turnd_proto::wire::indication::{self, Header};
 use turnd_proto::wire::message::Message;
 use turnd_proto::wire::numbers::{AttributeType, TransactionId};
 
@@ -42,5 +42,8 @@ fn answer(peer: SocketAddr, data: &[u8]) {
     let message = Message::parse(&bytes).expect("a Data indication");
     let value = |typ| message.get(typ).expect("the attribute is there");
     assert_eq!(value(AttributeType::DATA), data);
-    assert_eq!(decode_xor(value(AttributeType::XOR_PEER_ADDRESS), &id), Some(peer));
+    assert_eq!(
+        decode_xor(value(AttributeType::XOR_PEER_ADDRESS), &id),
+        Some(peer)
+    );
 }

@@ -32,7 +32,7 @@ fuzz_target!(|datagram: &[u8]| {
         assert_eq!(ours.1, theirs.value);
         addresses(&theirs.value, &id);
     }
-    // What follows MESSAGE-INTEGRITY is left out.
+    // Attributes after MESSAGE-INTEGRITY are left out.
     assert!(message.attributes().count() <= theirs.attributes.0.len());
     for (_, value) in message.attributes() {
         let _ = (ChangeRequest::decode(value), ResponsePort::decode(value));

@@ -24,7 +24,7 @@ const REALM: &str = "example.org";
 fuzz_target!(|input: &[u8]| {
     let mut run = run::Run::new();
     let mut bytes = step::Bytes(input);
-    // What is slow to try finds little.
+    // Inputs that are slow to run find little.
     for _ in 0..200 {
         let Some(step) = step::Step::read(&mut bytes) else {
             break;

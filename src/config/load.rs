@@ -84,19 +84,16 @@ pub fn log_format(path: Option<&Path>, flags: &FileConfig) -> LogFormat {
     }
 }
 
-impl Config {
-    /// Checks a configuration that is given as text; errors call it `turnd.toml`.
-    pub fn from_toml(text: &str) -> Result<Self, Vec<ConfigError>> {
-        let source = Source {
-            path: SEARCH[0].into(),
-            bytes: text.as_bytes().to_vec().into(),
-            public: false,
-        };
-        let loaded = assemble(Some(source), &FileConfig::default(), &|name| {
-            std::env::var_os(name)
-        })?;
-        Ok(loaded.config)
-    }
+/// Checks the text of a file; errors call it `turnd.toml`.
+pub(super) fn from_text(text: &str) -> Result<Loaded, Vec<ConfigError>> {
+    let source = Source {
+        path: SEARCH[0].into(),
+        bytes: text.as_bytes().to_vec().into(),
+        public: false,
+    };
+    assemble(Some(source), &FileConfig::default(), &|name| {
+        std::env::var_os(name)
+    })
 }
 
 fn find(path: Option<&Path>) -> Result<Option<Source>, ConfigError> {

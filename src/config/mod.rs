@@ -52,7 +52,7 @@ pub struct Config {
     pub tls: Tls,
     /// Worker threads (`relay-threads`).
     pub workers: NonZeroUsize,
-    /// Who may allocate.
+    /// Users, secrets and realms that may allocate.
     pub auth: auth::Settings,
     /// Behaviour of the TURN server.
     pub server: server::Settings,
@@ -64,6 +64,13 @@ pub struct Config {
     pub pidfile: Option<PathBuf>,
     /// `proc-user` and `proc-group`.
     pub user: Option<ProcUser>,
+}
+
+impl Config {
+    /// Checks a configuration that is given as text; errors call it `turnd.toml`.
+    pub fn from_toml(text: &str) -> Result<Self, Vec<ConfigError>> {
+        Ok(load::from_text(text)?.config)
+    }
 }
 
 /// How clients may come, and how many of them that have nothing to show for it.
@@ -88,14 +95,14 @@ pub struct Transports {
     pub handshake_rate: Option<u32>,
 }
 
-/// What TLS and DTLS need.
+/// Certificates, keys and ciphers of TLS and DTLS.
 #[derive(Clone, Debug)]
 pub struct Tls {
     /// `cert` and `pkey`.
     pub files: Vec<CertificateFiles>,
     /// `pkey-pwd`.
     pub password: Option<Secret>,
-    /// What was in the files; none: neither TLS nor DTLS is served.
+    /// Contents of `files`; empty: neither TLS nor DTLS is served.
     pub certificates: Vec<Certificate>,
     /// `cipher-list`, in OpenSSL's names.
     pub ciphers: Vec<&'static str>,

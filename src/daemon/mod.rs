@@ -23,7 +23,7 @@ use crate::net::host;
 use crate::net::log::escape_name;
 use turnd_proto::server::Filter;
 
-pub use reload::Change;
+pub use reload::ChangedKey;
 
 /// Interval between two looks whether a draining server is empty.
 const DRAIN_CHECK: Duration = Duration::from_millis(200);
@@ -167,7 +167,7 @@ impl Daemon {
 
     /// Reads the configuration again and goes on with it; running calls notice nothing. On an error, a line for each
     /// obstacle, nothing has changed.
-    pub async fn reload(&self, by: Actor) -> Result<Vec<Change>, Vec<String>> {
+    pub async fn reload(&self, by: Actor) -> Result<Vec<ChangedKey>, Vec<String>> {
         let _one_at_a_time = self.reloading.lock().await;
         let outcome = self.try_reload().await;
         match &outcome {
@@ -175,7 +175,7 @@ impl Daemon {
                 let keys: Vec<_> = changes.iter().map(|change| change.key.as_str()).collect();
                 audit!(by, "reload", done = true, changed = keys.join(" "));
                 self.reloads.fetch_add(1, Ordering::Relaxed);
-                for Change { key, old, new } in changes {
+                for ChangedKey { key, old, new } in changes {
                     tracing::info!(key, old, new, "configuration changed");
                 }
                 tracing::info!(changes = changes.len(), "configuration reloaded");
@@ -241,7 +241,7 @@ impl Daemon {
         }
     }
 
-    async fn try_reload(&self) -> Result<Vec<Change>, Vec<String>> {
+    async fn try_reload(&self) -> Result<Vec<ChangedKey>, Vec<String>> {
         let loaded = config::load(self.origin.path.as_deref(), &self.origin.flags)
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let (changes, log_changed) = {

@@ -13,7 +13,7 @@ const NEED_RESTART_WITH_RFC5780: [&str; 3] =
 
 /// A changed key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct ChangedKey {
     /// Name of the key.
     pub key: String,
     /// Value before, masked; empty: absent.
@@ -22,7 +22,7 @@ pub struct Change {
     pub new: String,
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for ChangedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let or_absent = |text: &str| {
             if text.is_empty() {
@@ -42,7 +42,7 @@ impl fmt::Display for Change {
 }
 
 /// A line for each change that a running process cannot follow.
-pub(super) fn blocked(changes: &[Change], new: &Config, serves_tls: bool) -> Vec<String> {
+pub(super) fn blocked(changes: &[ChangedKey], new: &Config, serves_tls: bool) -> Vec<String> {
     let has_certificate = !new.tls.files.is_empty();
     let follows = |key: &str| match key {
         // TLS and DTLS cannot begin or end.
@@ -58,7 +58,7 @@ pub(super) fn blocked(changes: &[Change], new: &Config, serves_tls: bool) -> Vec
 }
 
 /// The differences between two configurations.
-pub(super) fn changes(old: &FileConfig, new: &FileConfig) -> Vec<Change> {
+pub(super) fn changes(old: &FileConfig, new: &FileConfig) -> Vec<ChangedKey> {
     let (secret_old, secret_new) = (table(old), table(new));
     let (shown_old, shown_new) = (table(&old.masked()), table(&new.masked()));
     let mut keys: Vec<&String> = secret_old.keys().chain(secret_new.keys()).collect();
@@ -68,7 +68,7 @@ pub(super) fn changes(old: &FileConfig, new: &FileConfig) -> Vec<Change> {
         |table: &Table, key: &str| table.get(key).map(ToString::to_string).unwrap_or_default();
     keys.into_iter()
         .filter(|key| secret_old.get(*key) != secret_new.get(*key))
-        .map(|key| Change {
+        .map(|key| ChangedKey {
             key: key.clone(),
             old: show(&shown_old, key),
             new: show(&shown_new, key),
@@ -89,7 +89,7 @@ mod tests {
     fn what_a_running_process_cannot_follow_blocks_a_reload() {
         let config = Config::from_toml("no-auth = true").unwrap();
         let blocked = |key: &str| {
-            let change = Change {
+            let change = ChangedKey {
                 key: key.to_owned(),
                 old: String::new(),
                 new: String::new(),

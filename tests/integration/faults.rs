@@ -279,10 +279,10 @@ fn serve_without_a_file_prints_servers_that_a_client_can_use() {
     // DTLS is not among the ways in.
     assert_eq!(datagrams(address), (true, false));
     // Nobody else gets in.
-    let mut stranger = StunClient::new(address);
-    stranger.log_in(text("username"), "guess");
-    let reply = stranger
-        .ask(&stranger.signed(METHOD_ALLOCATE, vec![transport()]))
+    let mut guesser = StunClient::new(address);
+    guesser.log_in(text("username"), "guess");
+    let reply = guesser
+        .ask(&guesser.signed(METHOD_ALLOCATE, vec![transport()]))
         .unwrap();
     assert_eq!(status(&reply), 401);
 }

@@ -14,7 +14,7 @@ use crate::support::messages::{
 };
 use crate::support::world::{Caller, PEER, PEER_V6, World};
 
-/// IPv4 networks that no stranger may have a packet sent to.
+/// IPv4 networks that are refused as peers by default.
 const REFUSED_V4: [&str; 18] = [
     "0.0.0.0/8",
     "10.0.0.0/8",

@@ -133,7 +133,7 @@ fn attribute() -> impl Strategy<Value = Attribute> {
     ]
 }
 
-/// What the method cannot do without; few requests would get beyond the first check otherwise.
+/// The attributes that the method requires; few requests would get beyond the first check otherwise.
 fn needed(method: Method) -> BoxedStrategy<Vec<Attribute>> {
     let peer = || peer_number().prop_map(Attribute::Peer);
     let channel = |n: u8| Attribute::Raw(ATTR_CHANNEL_NUMBER, vec![0x40, n, 0, 0]);

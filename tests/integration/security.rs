@@ -1,4 +1,4 @@
-//! What the server must withstand: limits before and after authentication, and peers that it must not reach.
+//! Attacks that the server must withstand: limits before and after authentication, and peers that it must not reach.
 
 use stun::attributes::{ATTR_EVEN_PORT, ATTR_RESERVATION_TOKEN, ATTR_USERNAME, AttrType};
 use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, METHOD_REFRESH, Message};
@@ -98,7 +98,7 @@ fn replies_before_authentication_are_limited_by_source_network() {
     assert_eq!(answered(&mut world, "192.0.2.10:1", 50, binding), 20);
     let dropped = world.server.counters().drops[DropReason::ReplyRate as usize];
     assert_eq!(dropped, 46 + 40 + 40 + 40 + 50 + 30);
-    // Who is authenticated is served, and loopback is exempt.
+    // An authenticated client is served, and loopback is exempt.
     assert_eq!(status(&world.refresh(&caller, None)), 200);
     assert_eq!(answered(&mut world, "127.0.0.1:1", 100, allocate), 100);
     assert_eq!(answered(&mut world, "[::1]:1", 100, binding), 100);
@@ -242,7 +242,7 @@ fn an_allocation_has_at_most_1024_permissions() {
     assert!(!world.send(&caller, &peer(1024), "x"));
     assert_eq!(world.bind_channel(&caller, 0x4000, &peer(1024)), 508);
     assert!(world.channels.is_empty());
-    // Those that are there can be renewed, and what they carry goes on.
+    // Permissions in place can be renewed, and their data is still relayed.
     assert_eq!(world.permit(&caller, &[&peer(0), &peer(1023)]), 200);
     assert_eq!(world.bind_channel(&caller, 0x4000, &peer(5)), 200);
     assert!(world.send(&caller, &peer(1023), "x"));
@@ -324,7 +324,7 @@ fn max_bps_limits_each_direction_by_itself() {
     assert_eq!(status(&world.refresh(&caller, None)), 200);
 }
 
-/// What reaches this host, or means it, in every spelling.
+/// Addresses that reach this host, or mean it, in every spelling.
 const LOOPBACK: [&str; 15] = [
     "0.0.0.0",
     "0.1.2.3",
@@ -342,7 +342,7 @@ const LOOPBACK: [&str; 15] = [
     "2001::80ff:fffe",
     "fe80::1",
 ];
-/// Networks that are not the operator's to open to strangers.
+/// Addresses of private and special networks, refused by default.
 const INSIDE: [&str; 12] = [
     "10.0.0.1",
     "172.16.0.1",

@@ -1,4 +1,4 @@
-//! What only real sockets show: where replies come from, the DF bit, and thousands of allocations at a time.
+//! Behaviour of real sockets: source addresses of replies, bursts, and thousands of allocations at a time.
 
 use std::collections::HashSet;
 use std::fs;
@@ -29,7 +29,7 @@ fn s4_everything_comes_from_the_address_that_was_asked() {
     }
 }
 
-/// What comes in one batch is answered in one; every request gets its own answer all the same.
+/// Requests that come in one batch get one answer each.
 #[test]
 fn s4_a_burst_of_requests_is_answered_one_by_one_and_in_order() {
     let turnd = Turnd::start("listening-ip = ['0.0.0.0', '::']\nrelay-ip = ['127.0.0.1', '::1']");

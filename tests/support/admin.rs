@@ -88,7 +88,7 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// What a command of turnd came to.
+/// Exit code and output of a turnd command.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) code: Option<i32>,
@@ -107,7 +107,7 @@ impl Outcome {
         }
     }
 
-    /// What it printed; it must have done well.
+    /// The standard output of a command that must have succeeded.
     pub(crate) fn ok(self) -> String {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.out
@@ -152,7 +152,7 @@ pub(crate) fn of(samples: &BTreeMap<String, f64>, name: &str) -> f64 {
         .unwrap_or_else(|| panic!("no {name} in {samples:#?}"))
 }
 
-/// What a server says that does not start with these lines of configuration.
+/// The outcome of a server that refuses to start with these lines of configuration.
 pub(crate) fn refusal(lines: &str) -> Outcome {
     let (ports, scratch) = (Ports::claim(2), Scratch::new());
     let file = scratch.path().join("turnd.toml");

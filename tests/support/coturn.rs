@@ -42,8 +42,8 @@ impl Coturn {
         let mut running = Running::start(&mut command);
         let address = SocketAddr::new(ips[0].parse().unwrap(), ports.listening());
         let socket = UdpSocket::bind(SocketAddr::new(address.ip(), 0)).unwrap();
-        let patience = Some(Duration::from_millis(100));
-        socket.set_read_timeout(patience).unwrap();
+        let timeout = Some(Duration::from_millis(100));
+        socket.set_read_timeout(timeout).unwrap();
         let question = request(METHOD_BINDING, vec![]);
         let deadline = Instant::now() + Duration::from_secs(20);
         while socket.send_to(&question.raw, address).is_err() || socket.recv(&mut [0; 512]).is_err()

@@ -1,4 +1,4 @@
-//! What a server has logged.
+//! Log of a server, as its tests wait for it.
 
 use std::thread;
 use std::time::{Duration, Instant};

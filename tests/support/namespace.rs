@@ -45,7 +45,7 @@ impl Namespace {
         command
     }
 
-    /// What `make` makes inside: a socket stays in the namespace that it was made in.
+    /// Calls `make` inside: a socket stays in the namespace that it was made in.
     pub(crate) fn inside<T: Send>(&self, make: impl FnOnce() -> T + Send) -> T {
         let name = Path::new("/run/netns").join(&self.0);
         let namespace = File::open(&name).unwrap();

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Coturn, Namespace, Running, Scratch};
 
-/// What the command printed, and how it ended.
+/// Output of the command, its exit code and duration.
 pub(crate) struct Outcome {
     pub(crate) json: Value,
     pub(crate) code: Option<i32>,

@@ -1,4 +1,4 @@
-//! Connections and datagrams of strangers, and what the server makes of them.
+//! Clients without an allocation: their connections and datagrams, and the server's answers.
 
 use std::fs;
 use std::io::Read;
@@ -60,7 +60,7 @@ pub(crate) fn host(number: u8) -> IpAddr {
 pub(crate) fn connect_from(source: IpAddr, server: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
-    // What the kernel holds for a client that does not read is none of the server's memory.
+    // A small buffer: bytes that the kernel holds for a client that does not read are none of the server's memory.
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect(&server.into()).unwrap();
     let stream = TcpStream::from(socket);

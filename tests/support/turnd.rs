@@ -216,12 +216,12 @@ impl Turnd {
         self.running.ended().is_none()
     }
 
-    /// What it wrote so far.
+    /// Output of the server so far.
     pub(crate) fn log(&self) -> String {
         self.running.stdout() + &self.running.stderr()
     }
 
-    /// What it wrote so far, as soon as this is in it: the log has a thread of its own.
+    /// Output of the server so far, as soon as it contains `text`: the log has a thread of its own.
     pub(crate) fn log_with(&self, text: &str) -> String {
         let deadline = Instant::now() + START_LIMIT;
         loop {
@@ -241,7 +241,7 @@ impl Turnd {
     }
 }
 
-/// What is written down, with all that a test server needs.
+/// The given configuration, completed with all that a test server needs.
 fn fill(toml: &str, ports: &Ports, admin: Option<&Path>) -> Table {
     let (min, max) = ports.relays();
     let mut table: Table = toml.parse().unwrap();

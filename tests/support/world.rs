@@ -46,7 +46,7 @@ pub(crate) const UNIX: u64 = 1_800_000_000;
 /// Smaller than what every path takes (S13).
 const MAX_REPLY: usize = 548;
 
-/// What a relay sent to a peer.
+/// A datagram from a relay to a peer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Relayed {
     pub(crate) from: SocketAddr,
@@ -55,7 +55,7 @@ pub(crate) struct Relayed {
     pub(crate) dont_fragment: bool,
 }
 
-/// What a client got from a peer.
+/// Data for a client from a peer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Incoming {
     Data(SocketAddr, Vec<u8>),
@@ -81,14 +81,14 @@ pub(crate) struct World {
     calendar: u64,
     /// Local addresses of the relay sockets that are open.
     pub(crate) open: BTreeMap<u32, SocketAddr>,
-    /// What the driver answers to OpenRelay.
+    /// The driver's answer to OpenRelay.
     pub(crate) bind: fn(SocketAddr) -> Result<(), OpenError>,
     pub(crate) binds: Vec<SocketAddr>,
     pub(crate) events: Vec<Event>,
     /// Channels that are up, as ChannelUp and ChannelDown say.
     pub(crate) channels: Vec<Channel>,
     replies: Vec<(Path, Vec<u8>)>,
-    /// What the server asked for about connections with peers.
+    /// Outputs about connections with peers, not looked at yet.
     pub(crate) peer_outputs: Vec<Output>,
 }
 
@@ -275,7 +275,7 @@ impl World {
         }
     }
 
-    /// What the server sends of its own accord after `input`: messages, and to whom.
+    /// Messages that the server sends of its own accord after `input`, and their destinations.
     pub(crate) fn after<T>(
         &mut self,
         input: impl FnOnce(&mut Server, Now) -> T,
@@ -338,14 +338,14 @@ impl World {
         self.handle(path, bytes) == (None, vec![])
     }
 
-    /// What becomes of data from the client.
+    /// Relays data from the client: the datagram to the peer, if any.
     pub(crate) fn relay(&mut self, path: &Path, bytes: &[u8]) -> Option<Relayed> {
         let (relayed, replies) = self.handle(path, bytes);
         assert!(replies.is_empty(), "an answer to data");
         relayed
     }
 
-    /// What the client gets of a datagram that comes to the relay at `relayed`.
+    /// Hands the relay at `relayed` a datagram from a peer: the data for the client, if any.
     pub(crate) fn peer_sends(
         &mut self,
         relayed: SocketAddr,
@@ -509,15 +509,7 @@ pub(crate) fn path(client: &str) -> Path {
 }
 
 pub(crate) fn path_to(client: SocketAddr, server: SocketAddr) -> Path {
-    Path {
-        tuple: FiveTuple {
-            transport: Transport::Udp,
-            client,
-            server,
-        },
-        socket: ClientSocket::Listener(0),
-        proxied: false,
-    }
+    Path::udp(0, client, server)
 }
 
 /// The same by another transport.
@@ -542,7 +534,7 @@ fn incoming(bytes: &[u8]) -> Incoming {
     Incoming::Data(from, message.get(ATTR_DATA).expect("no DATA"))
 }
 
-/// What holds of every reply: S13, zero padding (S9), and a length that says all.
+/// Checks every reply: S13, zero padding (S9), and a length that covers all.
 fn check_reply(bytes: &[u8]) {
     assert!(bytes.len() < MAX_REPLY, "a reply of {} bytes", bytes.len());
     if bytes[4..8] != MAGIC_COOKIE.to_be_bytes() {

@@ -1,4 +1,4 @@
-//! What deploy/ and docs/ hold, tried with the tools that read it.
+//! Files of deploy/ and docs/, tried with the tools that read them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -281,7 +281,7 @@ fn the_kubernetes_manifests_fit_the_server() {
     assert_eq!(stop, &serde_json::json!(["/usr/bin/turnd", "ctl", "drain"]));
     let grace = pod["terminationGracePeriodSeconds"].as_u64();
     assert!(grace > drain_timeout(of_kind("ConfigMap")["data"]["turnd.toml"].as_str().unwrap()));
-    // What is mounted is there to be mounted.
+    // Every mount names a volume of the pod.
     for mount in container["volumeMounts"].as_array().unwrap() {
         let volumes = pod["volumes"].as_array().unwrap();
         assert!(

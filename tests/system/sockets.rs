@@ -1,4 +1,4 @@
-//! What only real sockets show: where replies come from, the DF bit, and thousands of allocations at a time.
+//! Relayed packets as a packet capture shows them: the DF bit, DSCP and ECN.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
@@ -43,7 +43,7 @@ impl Capture {
         Self(capture)
     }
 
-    /// What each packet's line has between `before` and `after`; nothing where it has no `before`.
+    /// The text between `before` and `after` in each packet's line; nothing where it has no `before`.
     fn values(mut self, before: &str, after: &[char]) -> Vec<String> {
         let ended = self.0.wait(LIMIT);
         let output = self.0.stdout();

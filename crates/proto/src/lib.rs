@@ -6,6 +6,7 @@
 //! | [`random`] | the seeded generator |
 //! | [`auth`] | long-term credentials, keys and nonces |
 //! | [`policy`] | peers that may be reached, quotas and rates |
+//! | [`ip`] | canonical addresses |
 //! | [`wire`] | STUN, TURN, PROXY and DTLS bytes to typed values and back |
 //!
 //! # How the server is driven
@@ -23,13 +24,9 @@
 //! use std::sync::Arc;
 //! use std::time::Instant;
 //!
-//! use turnd_proto::Now;
-//! use turnd_proto::auth::nonce::NonceKey;
-//! use turnd_proto::auth::{self, Authenticator};
-//! use turnd_proto::server::five_tuple::{FiveTuple, Path, ClientSocket, Transport};
-//! use turnd_proto::server::output::{ClientVerdict, Output};
-//! use turnd_proto::server::shared::Shared;
-//! use turnd_proto::server::{Server, Settings};
+//! use turnd_proto::{
+//!     Authenticator, ClientVerdict, NonceKey, Now, Output, Path, Server, Settings, Shared, auth,
+//! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // Seeds come from the operating system; fixed ones make every run the same.
@@ -41,15 +38,7 @@
 //! let mut server = Server::new(shared, [2; 32], now);
 //!
 //! // Inputs: here, an Allocate request without credentials.
-//! let path = Path {
-//!     tuple: FiveTuple {
-//!         transport: Transport::Udp,
-//!         client: "192.0.2.1:4000".parse()?,
-//!         server: "198.51.100.1:3478".parse()?,
-//!     },
-//!     socket: ClientSocket::Listener(0),
-//!     proxied: false,
-//! };
+//! let path = Path::udp(0, "192.0.2.1:4000".parse()?, "198.51.100.1:3478".parse()?);
 //! let request = b"\x00\x03\x00\x08\x21\x12\xa4\x42twelve bytes\x00\x19\x00\x04\x11\x00\x00\x00";
 //! match server.handle_client(now, &path, request) {
 //!     ClientVerdict::ToPeer { .. } => unreachable!("send `payload` from the relay to the peer"),
@@ -87,17 +76,25 @@
 //!
 //! `examples/drive.rs` of the repository is a server with sockets in a page.
 //!
-//! [`Server`]: server::Server
 //! [`handle_timeout`]: server::Server::handle_timeout
 //! [`poll_output`]: server::Server::poll_output
 //! [`poll_timeout`]: server::Server::poll_timeout
 
 pub mod auth;
 pub mod deadlines;
+pub mod ip;
 mod now;
 pub mod policy;
 pub mod random;
 pub mod server;
 pub mod wire;
 
+pub use auth::Authenticator;
+pub use auth::nonce::NonceKey;
+pub use auth::secret::Secret;
 pub use now::Now;
+pub use random::Seed;
+pub use server::five_tuple::{ClientSocket, FiveTuple, Path, PeerAddr, Transport};
+pub use server::output::{ClientVerdict, Output, PeerVerdict, RelayId};
+pub use server::shared::Shared;
+pub use server::{OpenError, Server, Settings};

@@ -45,6 +45,7 @@ mod header;
 mod options;
 mod queue;
 mod receiver;
+mod run;
 mod sender;
 mod sockaddr;
 mod socket;

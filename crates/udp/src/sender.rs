@@ -11,7 +11,7 @@ use crate::control::ToSend;
 use crate::dont_fragment::with_dont_fragment;
 use crate::errors::is_pending;
 use crate::options::retry;
-use crate::queue::{Payloads, Queued, Run};
+use crate::run::{Payloads, Queued, Run};
 use crate::sockaddr::SockAddr;
 use crate::{Burst, UdpSocket};
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use crate::queue::{Payloads, Position};
+use crate::run::{Payloads, Position};
 use crate::sender::Sender;
 use crate::*;
 
@@ -28,7 +28,7 @@ fn loopback() -> UdpSocket {
 fn plain() -> StdUdpSocket {
     let socket = StdUdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     options::set_buffers(&socket2::SockRef::from(&socket), socket::BUFFER);
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     socket
 }
 
@@ -36,7 +36,7 @@ fn addr(socket: &StdUdpSocket) -> SocketAddr {
     socket.local_addr().unwrap()
 }
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 const MARK: &[u8] = b"\xFFthe end";
 
 /// Everything that `socket` gets up to the mark, by source.
@@ -181,7 +181,7 @@ impl Relay for OneByOne {
 
 /// Waits for a batch.
 fn receive(receiver: &mut Receiver, socket: &UdpSocket) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     receiver.receive(socket).unwrap();
     while receiver.datagrams().next().is_none() {
         assert!(Instant::now() < deadline, "no datagram came");
@@ -484,7 +484,7 @@ fn dscp_and_ecn_go_along() {
             .unwrap();
         let mut receiver = Receiver::new();
         let mut wait = |socket: &UdpSocket, count| {
-            let deadline = Instant::now() + PATIENCE;
+            let deadline = Instant::now() + TIMEOUT;
             let mut classes = Vec::new();
             let mut queue = SendQueue::new();
             while classes.len() < count {

@@ -12,14 +12,14 @@ use stun::message::{
     METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND, METHOD_CONNECT, METHOD_CONNECTION_BIND,
     METHOD_CREATE_PERMISSION, METHOD_REFRESH, Method, Setter,
 };
+use turnd::config::{Config, Secret};
 use turnd_proto::auth::nonce::NonceKey;
 use turnd_proto::auth::{Authenticator, rest};
-use turnd::config::{Config, Secret};
+use turnd_proto::server::Filter;
 use turnd_proto::server::OpenError;
 use turnd_proto::server::connections::ConnectionId;
 use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::server::output::{Output, PeerVerdict, RelayId};
-use turnd_proto::server::Filter;
 
 use crate::messages::{
     Attributes, Login, addr, channel_data, decode, peer, raw, request, send, status,
@@ -98,7 +98,7 @@ struct Client {
     path: Path,
     user: String,
     password: String,
-    /// What it signs with, once it has a nonce.
+    /// Realm, nonce and key to sign with, once a nonce is known.
     login: Option<Login>,
 }
 
@@ -254,7 +254,7 @@ impl Run {
         self.world.after(|_, _| ());
     }
 
-    /// What holds after every step.
+    /// Invariants, checked after every step.
     fn look(&mut self) {
         for output in std::mem::take(&mut self.world.peer_outputs) {
             match output {
@@ -345,7 +345,7 @@ impl Run {
         message.raw
     }
 
-    /// What the method cannot do without.
+    /// The attributes that the method requires.
     fn needed(&self, method: Method, how: u8) -> Attributes {
         let protocol = if how & 16 == 0 { 17 } else { 6 };
         match method {

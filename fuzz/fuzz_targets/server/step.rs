@@ -1,5 +1,5 @@
-//! What happens, read from the fuzzer's bytes: as few of them as can be, each with a meaning whatever
-//! it is, so that most inputs get far.
+//! Steps of a run, read from as few of the fuzzer's bytes as can be. Every byte has a meaning, so that most inputs
+//! get far.
 
 use stun::attributes::{
     ATTR_DONT_FRAGMENT, ATTR_EVEN_PORT, ATTR_LIFETIME, ATTR_REQUESTED_ADDRESS_FAMILY,
@@ -7,7 +7,7 @@ use stun::attributes::{
     AttrType,
 };
 
-/// What is left of the input.
+/// The rest of the input.
 pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -26,7 +26,7 @@ impl<'a> Bytes<'a> {
         Some(choices[self.below(choices.len())?])
     }
 
-    /// So many bytes as the next one says, or as there are.
+    /// A slice, as long as the next byte says or as there are bytes.
     fn some(&mut self) -> Option<&'a [u8]> {
         let len = usize::from(self.next()?).min(self.0.len());
         let (some, rest) = self.0.split_at(len);

@@ -8,7 +8,7 @@ const CONNECT_LIMIT = 20_000;
 /** Between two messages, as an audio stream has it. */
 const PACE = 20;
 /** How long the last answers may take. */
-const PATIENCE = 2000;
+const TIMEOUT = 2000;
 const PADDING = 'x'.repeat(160);
 
 const MEANINGS = {
@@ -238,7 +238,7 @@ async function exchange(channel, messages, dots) {
     }
     await pause(PACE);
   }
-  const deadline = performance.now() + PATIENCE;
+  const deadline = performance.now() + TIMEOUT;
   while (answered < messages && performance.now() < deadline) {
     await pause(PACE);
   }

@@ -212,7 +212,7 @@ fn dtls_is_served_when_the_file_asks_for_it() {
     assert_eq!(verdict("no-dtls"), off);
     assert_eq!(toml("no-dtls"), "dtls = false");
     let on = "dtls = true";
-    // What the program or the file lacks for it stands beside it.
+    // The line is commented out where the program or the file lacks what DTLS needs.
     assert_eq!(toml("dtls").trim_start_matches("# "), on);
     assert_eq!(toml("no-dtls=false").trim_start_matches("# "), on);
     assert_eq!(verdict("dtls").0, Verdict::NotSupported);

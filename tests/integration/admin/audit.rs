@@ -1,4 +1,4 @@
-//! Who changed what, and from where: one line each, at every log level.
+//! Audit of changes: one line each, at every log level, with the caller and the address.
 
 use std::process::Command;
 use std::thread;
@@ -109,7 +109,7 @@ fn every_change_is_logged_with_who_and_whence_at_every_level() {
         );
         let password = answer.json()["iceServers"][0]["credential"].clone();
 
-        // What only looks or is refused is no change.
+        // Requests that only read, or that are refused, change nothing and are not logged.
         let before = lines(&turnd).len();
         unix.get("/api/v1/status").json();
         unix.get("/metrics");

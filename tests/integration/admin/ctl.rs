@@ -127,7 +127,7 @@ fn a_server_that_is_not_there_is_told() {
     );
     assert_eq!(outcome.err, expected);
 
-    // What a crash leaves behind.
+    // A crash leaves a socket behind that nobody listens on.
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     let outcome = ctl_at(&socket, &["reload"]);
     assert_eq!(outcome.code, Some(1));

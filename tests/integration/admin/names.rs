@@ -10,7 +10,7 @@ use crate::support::{StunClient, Turnd, error_code};
 
 const SECRET: &str = "north";
 
-/// What stands behind the time in names that are accepted.
+/// User names that are accepted, as they stand behind the expiry time.
 fn accepted() -> Vec<String> {
     [
         "<img src=x onerror=alert(1)><script>alert(2)</script>",

@@ -11,7 +11,7 @@ fn document() -> Value {
     serde_json::from_str(include_str!("../../../src/admin/openapi.json")).unwrap()
 }
 
-/// What `$ref` leads to.
+/// The schema that `$ref` points to, or `value` itself.
 fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     match value["$ref"].as_str() {
         Some(path) => document

@@ -57,15 +57,15 @@ fn listeners_come_and_go() {
     turnd.configure(&format!("listening-port = {new}"));
     ctl(&turnd, &["reload"]).ok();
 
-    let stranger = |address| {
-        let patience = Duration::from_millis(300);
-        StunClient::new(address).with_timeout(patience).binding()
+    let fresh_client = |address| {
+        let timeout = Duration::from_millis(300);
+        StunClient::new(address).with_timeout(timeout).binding()
     };
     assert!(
-        stranger(SocketAddr::new(old.ip(), new)).is_some(),
+        fresh_client(SocketAddr::new(old.ip(), new)).is_some(),
         "the new one answers"
     );
-    assert!(stranger(old).is_none(), "the old one takes nobody new");
+    assert!(fresh_client(old).is_none(), "the old one takes nobody new");
     assert!(call.echoes(&echo), "who was there before is served on");
     assert!(UdpSocket::bind(old).is_err(), "so it is open");
     call.deallocate();
@@ -73,7 +73,7 @@ fn listeners_come_and_go() {
 
     turnd.configure(&format!("listening-port = {}", old.port()));
     ctl(&turnd, &["reload"]).ok();
-    assert!(stranger(old).is_some(), "and comes back");
+    assert!(fresh_client(old).is_some(), "and comes back");
 }
 
 /// Reloads `toml`, which is refused for the sockets that `turnd` has itself, and looks whether `call` goes on.

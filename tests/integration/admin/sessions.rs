@@ -88,7 +88,7 @@ fn killing_ends_exactly_those_that_are_meant() {
     let ended = || turnd.log().matches("reason=\"killed\"").count();
     eventually("lines of their ends", || ended() >= 4);
     assert_eq!(ended(), 4, "{}", turnd.log());
-    // Who was ended may come again.
+    // A user whose sessions were ended may come again.
     session(server, "alice", PASSWORD);
 }
 
@@ -115,7 +115,7 @@ fn credentials_of_the_api_allocate() {
     }
     assert_eq!(ask(json!({ "name": "a\nb" })).status, 422);
 
-    // Those of ctl are the same.
+    // Credentials from ctl work as well.
     let json = ctl(&turnd, &["credentials", "--name", "erin", "--ttl", "1m"]).ok();
     let answer: serde_json::Value = serde_json::from_str(&json).unwrap();
     let server = &answer["iceServers"][0];

@@ -36,7 +36,7 @@ pub(super) fn client(n: u16) -> String {
     format!("192.0.2.10:{}", 1000 + n)
 }
 
-/// What a fresh client gets for these attributes alone.
+/// The reply to a fresh client's Allocate with these attributes alone.
 pub(super) fn allocate(world: &mut World, n: u16, attributes: Attributes) -> Message {
     let caller = world.caller(&client(n));
     world.ask(&caller, METHOD_ALLOCATE, attributes)

@@ -1,4 +1,4 @@
-//! What was decided where the texts disagree or leave it open. D3 and D5 are about what is not sent yet.
+//! Decisions where the texts disagree or leave it open. D3 and D5 are about messages that are not sent yet.
 
 use std::net::SocketAddr;
 

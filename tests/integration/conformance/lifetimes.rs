@@ -6,7 +6,7 @@ use stun::message::METHOD_ALLOCATE;
 use crate::support::messages::{raw, status, transport};
 use crate::support::world::{CLIENT, PEER, World};
 
-/// What `probe` sees one millisecond before `seconds` and at `seconds` must be yes and no.
+/// Checks that `probe` says yes one millisecond before `seconds`, and no at `seconds`.
 fn ends_at(world: &mut World, seconds: u64, mut probe: impl FnMut(&mut World) -> bool) {
     world.at_milli(seconds * 1000 - 1);
     assert!(probe(world), "gone before {seconds} s");

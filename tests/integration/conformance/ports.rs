@@ -189,7 +189,7 @@ fn l9_quota_is_486_and_comes_before_ports() {
         486,
         "and no port is left"
     );
-    // What is wrong with the request comes first.
+    // Errors in the request come before the quota.
     assert_eq!(
         status(&allocate(&mut world, 4, vec![transport(), family(3)])),
         440

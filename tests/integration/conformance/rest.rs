@@ -12,7 +12,7 @@ fn caller(world: &mut World, client: &str, secret: &str, name: &str) -> Caller {
     world.log_in(client, name, &password(secret, name))
 }
 
-/// What an Allocate gets; the answers that name nobody are not signed.
+/// The status of an Allocate; error replies without a user are not signed.
 fn allocate(world: &mut World, caller: &Caller) -> u16 {
     let ask = caller.login.sign(METHOD_ALLOCATE, vec![transport()]);
     status(&world.reply(&caller.path, &ask))

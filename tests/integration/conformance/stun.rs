@@ -544,7 +544,7 @@ fn s13_the_longest_replies_are_below_548_bytes() {
         let mut world = World::new(&toml);
         let caller = world.caller(CLIENT_V6);
         assert_eq!(caller.login.realm, realm);
-        // What a client may ask at the worst: every type that is not known.
+        // The longest list of unknown attributes that a client can send.
         let unknown = |count: u16| (0..count).map(|n| raw(AttrType(0x4000 + n), b"")).collect();
         let reply = world.reply(&caller.path, &request(METHOD_BINDING, unknown(0x3000)));
         assert_eq!(status(&reply), 420);

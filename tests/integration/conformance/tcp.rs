@@ -468,7 +468,7 @@ fn relay_addresses_are_reached_by_what_they_relay_alone() {
         let reply = world.ask(&streams, METHOD_CONNECT, vec![peer(&to)]);
         assert_eq!(status(&reply), 403, "{to}");
     }
-    // What does relay it is in reach.
+    // A relayed address of this server that takes TCP is in reach.
     let other = over(&mut world, "192.0.2.50:7", Transport::Tcp);
     let reply = world.ask(&other, METHOD_ALLOCATE, protocol(PROTO_TCP.0));
     let other = relayed_address(&reply);

@@ -1,4 +1,4 @@
-//! What a sender with a forged address can have sent there: all kinds of replies that need no proof.
+//! Amplification towards a forged source address, for every kind of reply that needs no proof.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -73,7 +73,7 @@ fn all_allocations_share_bps_capacity() {
     }
 }
 
-/// What one limit refuses is not taken from another.
+/// A packet that one limit refuses is not charged to another.
 #[test]
 fn a_packet_that_is_dropped_costs_nobody_anything() {
     let toml = "bps-capacity = 1500\nuser-bps = 1400\nmax-bps = 1000";

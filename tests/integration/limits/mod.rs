@@ -1,4 +1,4 @@
-//! What is limited: replies to senders who may be forged, users whose credentials are gone, quotas, bandwidth.
+//! Limits: replies to sources that may be forged, users whose credentials are gone, quotas, bandwidth.
 
 mod amplification;
 mod bandwidth;

@@ -1,4 +1,4 @@
-//! What one user may have of everything, and all together.
+//! Quotas of one user, and of all users together.
 
 use stun::message::METHOD_ALLOCATE;
 use turnd::config::Config;
@@ -77,7 +77,7 @@ fn a_user_who_allocates_without_pause_is_slowed_down() {
         }
         code
     };
-    // Those of ten seconds at once.
+    // A user may save up ten seconds' worth.
     let granted = (0..50).filter(|_| again(&mut world) == 200).count();
     assert_eq!(granted, 20);
     assert_eq!(again(&mut world), 486);
@@ -137,7 +137,7 @@ fn all_allocations_have_no_more_permissions_and_channels_than_there_are() {
     assert_eq!(world.permit(&beyond, &[&peer(1)]), 508);
     assert_eq!(world.bind_channel(&beyond, 0x4000, &peer(1)), 508);
     assert_eq!(refused(&world, Limit::Permissions), 2);
-    // What is there is renewed, and what is gone makes room, whatever ended it.
+    // Permissions in place can be renewed, and ended ones make room, whatever ended them.
     assert_eq!(world.permit(&last, &[&peer(1), &peer(2)]), 200);
     world.refresh(&last, Some(0));
     assert_eq!(world.bind_channel(&beyond, 0x4000, &peer(1)), 200);

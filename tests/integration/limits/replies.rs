@@ -103,7 +103,7 @@ fn a_network_has_so_many_long_user_names_checked_and_its_calls_go_on() {
     let caller = world.log_in("192.0.2.10:1", &long, PASSWORD);
     world.allocate(&caller);
     let late = world.log_in("192.0.2.11:1", &long, PASSWORD);
-    let stranger = world.log_in("192.0.2.9:9", &"b".repeat(400), PASSWORD);
+    let unknown = world.log_in("192.0.2.9:9", &"b".repeat(400), PASSWORD);
     let forged = path("192.0.2.12:7");
     let refused = |world: &mut World, path, login: &Login, count| {
         let request = login.sign(METHOD_ALLOCATE, vec![transport()]);
@@ -112,12 +112,12 @@ fn a_network_has_so_many_long_user_names_checked_and_its_calls_go_on() {
             .count()
     };
     // The nonce was another address's: the sender may be forged.
-    assert_eq!(refused(&mut world, &forged, &stranger.login, 1100), 1000);
+    assert_eq!(refused(&mut world, &forged, &unknown.login, 1100), 1000);
     assert_eq!(unchecked_names(&world), 100);
     // Whoever has a nonce of its own is not forged, and counts apart: with those two it is a thousand.
     world.allocate(&late);
     assert_eq!(
-        refused(&mut world, &stranger.path, &stranger.login, 1100),
+        refused(&mut world, &unknown.path, &unknown.login, 1100),
         998
     );
     // The owner of an allocation, names of usual length and other networks do not depend on it.
@@ -125,10 +125,10 @@ fn a_network_has_so_many_long_user_names_checked_and_its_calls_go_on() {
     let short = world.log_in("192.0.2.13:1", USER, "guess");
     assert_eq!(refused(&mut world, &short.path, &short.login, 1100), 1100);
     let elsewhere = path("198.51.100.1:7");
-    assert_eq!(refused(&mut world, &elsewhere, &stranger.login, 1), 1);
+    assert_eq!(refused(&mut world, &elsewhere, &unknown.login, 1), 1);
     // On a stream no address is forged.
     let stream = path_by(Transport::Tcp, "192.0.2.14:7");
-    assert_eq!(refused(&mut world, &stream, &stranger.login, 1), 0);
+    assert_eq!(refused(&mut world, &stream, &unknown.login, 1), 0);
     world.at_second(1);
-    assert_eq!(refused(&mut world, &stream, &stranger.login, 1), 1);
+    assert_eq!(refused(&mut world, &stream, &unknown.login, 1), 1);
 }

@@ -1,4 +1,4 @@
-//! What becomes of allocations whose credentials are gone.
+//! Allocations whose credentials are gone.
 
 use std::net::SocketAddr;
 

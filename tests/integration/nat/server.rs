@@ -22,8 +22,8 @@ fn start() -> Turnd {
 
 fn socket() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let patience = Some(Duration::from_secs(5));
-    socket.set_read_timeout(patience).unwrap();
+    let timeout = Some(Duration::from_secs(5));
+    socket.set_read_timeout(timeout).unwrap();
     socket
 }
 

@@ -49,7 +49,7 @@ fn a_client_that_begins_anew_at_once_waits_for_its_next_association() {
     socket
         .set_read_timeout(Some(Duration::from_millis(500)))
         .unwrap();
-    // What comes again of the first is no ServerHello to the second.
+    // A repeated answer to the first hello must not count as a ServerHello to the second.
     while socket.recv(&mut [0; 2048]).is_ok() {}
     let hello_again = |random| {
         let mut buffer = [0; 2048];

@@ -1,4 +1,4 @@
-//! What strangers send: each ends within its limit, and others do not notice.
+//! Bad input from clients without an allocation: each ends within its limit, and others do not notice.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
@@ -15,7 +15,7 @@ use crate::support::{
     trusting,
 };
 
-/// What a server that gives strangers two seconds may take to close a connection.
+/// The longest that a server whose limit is two seconds may take to close a connection.
 const CLOSED: Duration = Duration::from_secs(4);
 
 /// Reads to the end; what came, and when.
@@ -51,7 +51,7 @@ fn x1_http_and_garbage_are_closed_without_an_answer() {
         b"\x16\x03\x01\x00\x05hello",
         b"\x80\x01\x02\x03",
         &[0xFF; 1000],
-        // A length that is no multiple of four; a wrong cookie; channel data of a stranger.
+        // A length that is no multiple of four; a wrong cookie; channel data without an allocation.
         &[0, 1, 0, 3],
         &[0, 1, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         &[0x40, 0, 0, 4, 1, 2, 3, 4],

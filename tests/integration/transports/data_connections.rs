@@ -52,7 +52,7 @@ fn bind(turnd: &Turnd, id: &[u8], early: &[u8]) -> StreamClient {
     let mut data = logged_in(turnd);
     let request = data.signed(METHOD_CONNECTION_BIND, vec![raw(ATTR_CONNECTION_ID, id)]);
     data.send(&[&request.raw, early].concat());
-    // What follows the answer is no STUN.
+    // The answer is followed by the peer's bytes, which are no STUN.
     let mut header = [0; 20];
     data.stream.read_exact(&mut header).unwrap();
     let mut body = vec![0; usize::from(u16::from_be_bytes([header[2], header[3]]))];
@@ -120,8 +120,8 @@ fn t6_one_side_closes_the_other_and_the_allocation_all() {
 fn t4_a_peer_that_connects_is_announced_or_closed() {
     let turnd = Turnd::start("relay-threads = 2");
     let (mut control, relayed) = allocated(&turnd);
-    let mut stranger = connect(relayed);
-    assert_eq!(stranger.read(&mut [0]).unwrap_or(0), 0, "no permission");
+    let mut outsider = connect(relayed);
+    assert_eq!(outsider.read(&mut [0]).unwrap_or(0), 0, "no permission");
     let reply = control.ask_signed(METHOD_CREATE_PERMISSION, vec![peer("127.0.0.1:1")]);
     assert_eq!(status(&reply), 200);
     let mut far = connect(relayed);

@@ -1,4 +1,4 @@
-//! Every way in: streams, TLS, DTLS, PROXY protocol, and what strangers do to them.
+//! Every transport of clients: streams, TLS, DTLS, PROXY protocol, and bad input on each.
 
 #[cfg(feature = "dtls")]
 mod associations;

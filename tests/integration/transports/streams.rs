@@ -100,7 +100,7 @@ fn a_half_closed_stream_is_served_no_longer_and_nothing_leaks() {
     let mut client = bound(&turnd, &echo);
     client.send(&request(METHOD_BINDING, vec![]).raw);
     client.stream.shutdown(std::net::Shutdown::Write).unwrap();
-    // What was asked before is answered.
+    // The request sent before the end is answered.
     assert!(client.try_receive().is_ok());
     assert!(client.try_receive().is_err());
     super::wait_until("the allocation lives on", &turnd, || {

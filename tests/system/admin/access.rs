@@ -1,4 +1,4 @@
-//! Who may come in, and what rude clients come to.
+//! Access to the admin listener, and clients of it that send too slowly or too much.
 
 use std::fs;
 use std::io::Write;

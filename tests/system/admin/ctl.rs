@@ -52,7 +52,7 @@ fn without_permission_it_says_so() {
     ] {
         assert!(outcome.err.contains(part), "{part} is not in {outcome:?}");
     }
-    // Those who may open the socket get in by it, though TCP is named first.
+    // Users who may open the socket get in by it, though TCP is named first.
     turnd_with(&["ctl", "status", "-c", file.to_str().unwrap()]).ok();
     // TCP alone says what to do.
     let place = turnd.admin().to_string();

@@ -166,7 +166,7 @@ fn at_a_normal_end_every_line_is_written() {
 #[test]
 fn a_client_that_makes_allocations_without_end_fills_no_disk() {
     const WORKERS: u64 = 8;
-    // Of one worker: lines at once, and lines a second.
+    // Lines that one worker may write: at once, and per second.
     let (burst, rate) = (1000, 400 / WORKERS);
     // No user makes many.
     let users: Vec<_> = (0..100).map(|n| format!("u{n}")).collect();
@@ -257,7 +257,7 @@ fn a_full_disk_costs_lines_and_the_log_goes_on_when_there_is_room() {
         sum(&lines, "log lines were dropped", "lines="),
         dropped(&turnd)
     );
-    // What did not fit is cut, and spoils no line after it.
+    // A line that did not fit is cut, and spoils none after it.
     for line in lines.lines() {
         assert!(line.matches(" INFO ").count() <= 1, "{line}");
     }

@@ -140,7 +140,7 @@ fn keys_are_decrypted_as_openssl_encrypts_them() {
             )
         );
     }
-    // Of many wrong passwords the padding is right by chance for some.
+    // A wrong password gives a right padding by chance, once in some hundred.
     for key in ["old-aes128.pem", "old-des3.pem"] {
         for n in 0..600 {
             let error = with(&folder, "rsa.pem", key, &format!("pkey-pwd = '{n}'")).unwrap_err();

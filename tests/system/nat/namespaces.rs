@@ -72,7 +72,7 @@ impl Network {
         }
     }
 
-    /// What `turnd nat` finds with these arguments, and whether it was content.
+    /// The findings of `turnd nat` with these arguments, and whether it succeeded.
     fn nat(&self, arguments: &str) -> (Value, bool) {
         let mut command = self.client.command(env!("CARGO_BIN_EXE_turnd"));
         command

@@ -13,7 +13,7 @@ use turnd_client::nat::{Classic, Filtering, Mapping, Options, Report};
 use turnd_proto::Now;
 use turnd_proto::auth::{Authenticator, nonce::NonceKey};
 use turnd_proto::server::Server;
-use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
+use turnd_proto::server::five_tuple::{ClientSocket, Path};
 use turnd_proto::server::output::Output;
 use turnd_proto::server::shared::Shared;
 use webrtc_util::Conn;
@@ -25,7 +25,7 @@ const SERVER: &str = "198.51.100.1:3478";
 const PUBLIC: &str = "192.0.2.1";
 const INSIDE: &str = "192.168.0.2";
 
-/// What is between client and server.
+/// Devices between client and server.
 #[derive(Clone, Copy)]
 enum Between {
     Nat(NatType),
@@ -194,15 +194,7 @@ async fn serve(net: &Arc<Net>) {
     }
     tokio::spawn(async move {
         while let Some((index, client, bytes)) = arrivals.recv().await {
-            let path = Path {
-                tuple: FiveTuple {
-                    transport: Transport::Udp,
-                    client,
-                    server: bound[index],
-                },
-                socket: ClientSocket::Listener(index as u16),
-                proxied: false,
-            };
+            let path = Path::udp(index as u16, client, bound[index]);
             server.handle_client(now(), &path, &bytes);
             while let Some(output) = server.poll_output() {
                 if let Output::Transmit { path, message } = output

@@ -1,4 +1,4 @@
-//! What strangers send: each ends within its limit, and others do not notice.
+//! Bad input from clients without an allocation: each ends within its limit, and others do not notice.
 
 use std::fs;
 use std::io::Read;
@@ -55,7 +55,7 @@ fn ten_thousand_silent_connections_are_held_back_and_cost_little() {
     assert!(grown < wanted * 4, "{grown} KiB for {held} connections");
     early.binding();
     assert!(StunClient::new(turnd.address()).binding().is_some());
-    // Those that came first have made room, and the others end when their time is over.
+    // The first connections have made room, and the others end when their time is over.
     let mut byte = [0];
     for stream in [0, wanted as usize - 1] {
         let stream = &mut streams[stream];

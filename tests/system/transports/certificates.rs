@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Authority, Key, Turnd};
 
-/// What OpenSSL's client says of the server at `port`.
+/// The output of OpenSSL's client about the server at `port`.
 fn s_client(authority: &Authority, port: u16, arguments: &str) -> String {
     let output = Command::new("timeout")
         .args([

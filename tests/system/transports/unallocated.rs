@@ -76,7 +76,7 @@ fn one_network_begins_so_many_tls_handshakes_and_no_more() {
         served < 20,
         "{most} were allowed: the machine is too slow for this test"
     );
-    // Who was there is served, and the rate is for handshakes alone.
+    // An established association is served: the rate is for handshakes alone.
     let binding = json!({ "targets": ["198.51.100.1:3478"], "milliseconds": 5000 });
     let answers = node(Some(&stranger), "binding.mjs", &binding, LIMIT);
     assert!(answers[0]["mapped"].is_string(), "{answers}");

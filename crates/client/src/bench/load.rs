@@ -23,7 +23,7 @@ pub const NAMES: [&str; 11] = [
 
 /// Subject of the measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// Making allocations.
     Allocate,
     /// Binding requests.

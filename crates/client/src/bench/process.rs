@@ -16,7 +16,7 @@ pub(super) struct Usage {
 
 /// Use between two readings.
 #[derive(Clone, Copy, Debug)]
-pub struct Used {
+pub(super) struct Used {
     /// Nanoseconds on a processor.
     pub(super) cpu: u64,
     /// Processors kept busy: 1.0 is one of them, all the time.

@@ -27,7 +27,7 @@ impl Port {
 
 /// CHANGE-REQUEST (RFC 5780 §7.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Change {
+pub struct ChangeFlags {
     /// Answer from the other address.
     pub ip: bool,
     /// Answer from the other port.
@@ -44,7 +44,7 @@ pub struct Ask {
     /// Address from which the answer is due.
     pub from: SocketAddr,
     /// CHANGE-REQUEST, left out when nothing is to change.
-    pub change: Change,
+    pub change: ChangeFlags,
     /// RESPONSE-PORT, and the local port that it leads to.
     pub answer_at: Option<(u16, Port)>,
 }
@@ -56,7 +56,7 @@ impl Ask {
             port,
             to,
             from: to,
-            change: Change::default(),
+            change: ChangeFlags::default(),
             answer_at: None,
         }
     }
@@ -64,7 +64,7 @@ impl Ask {
 
 /// One end of the hairpinning test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
+pub struct HairpinEnd {
     /// Local port.
     pub port: Port,
     /// Public address of that port.
@@ -77,7 +77,7 @@ pub enum Step<T> {
     /// Ask a server; the reply is [`Reply::Answer`], [`Reply::Error`] or [`Reply::Silent`].
     Ask(Ask),
     /// Send from each end to the other's public address; the reply is [`Reply::Crossed`].
-    Cross([End; 2]),
+    Cross([HairpinEnd; 2]),
     /// Let time pass; the reply is [`Reply::Waited`].
     Wait(Duration),
     /// End with this result.

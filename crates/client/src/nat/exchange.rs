@@ -9,7 +9,7 @@ use stun::message::{
     CLASS_ERROR_RESPONSE, CLASS_REQUEST, CLASS_SUCCESS_RESPONSE, METHOD_BINDING, Message,
 };
 
-use super::ask::{Answer, Ask, Change, End, Port, Reply, Step};
+use super::ask::{Answer, Ask, ChangeFlags, HairpinEnd, Port, Reply, Step};
 use crate::Oddity;
 use crate::turn::message::{
     self, canonical, change_request, decode, error_code, plain_address, response_port, xor_address,
@@ -56,7 +56,7 @@ pub(super) struct Exchange {
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Ask(Ask),
-    Cross([End; 2]),
+    Cross([HairpinEnd; 2]),
     Wait,
 }
 
@@ -186,7 +186,7 @@ pub(super) fn answer(message: &Message, arrived: &Arrived<'_>) -> Option<Answer>
 /// Encodes a request.
 pub(super) fn request(ask: &Ask) -> Message {
     let mut attributes = Vec::new();
-    if ask.change != Change::default() {
+    if ask.change != ChangeFlags::default() {
         attributes.push(change_request(ask.change.ip, ask.change.port));
     }
     if let Some((port, _)) = ask.answer_at {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::ask::{Ask, Change, Port, Reply, Step};
+use super::ask::{Ask, ChangeFlags, Port, Reply, Step};
 use super::mapping::failed;
 use super::report::{Filtering, Learned, Unknown};
 
@@ -67,7 +67,7 @@ impl FilteringTest {
     fn ask(&self, ip: bool, from: SocketAddr) -> Step<Learned<Filtering>> {
         Step::Ask(Ask {
             from,
-            change: Change { ip, port: true },
+            change: ChangeFlags { ip, port: true },
             ..Ask::plain(Port::FILTERING, self.server)
         })
     }

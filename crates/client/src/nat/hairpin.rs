@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::ask::{Answer, Ask, End, Port, Reply, Step};
+use super::ask::{Answer, Ask, HairpinEnd, Port, Reply, Step};
 use super::mapping::failed;
 use super::report::{Learned, Unknown};
 
@@ -45,7 +45,7 @@ impl HairpinTest {
             }
             (State::Second(one), Some(Reply::Answer(two))) => {
                 self.state = State::Crossing;
-                let end = |port, answer: Answer| End {
+                let end = |port, answer: Answer| HairpinEnd {
                     port,
                     mapped: answer.mapped,
                 };

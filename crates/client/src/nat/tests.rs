@@ -13,7 +13,7 @@ use turnd_proto::auth::Authenticator;
 use turnd_proto::auth::nonce::NonceKey;
 use turnd_proto::auth::settings::Settings as AuthSettings;
 use turnd_proto::server::Server;
-use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
+use turnd_proto::server::five_tuple::Path;
 use turnd_proto::server::output::Output;
 use turnd_proto::server::settings::{AlternatePorts, Listen, Settings};
 use turnd_proto::server::shared::Shared;
@@ -198,15 +198,7 @@ impl World {
         if let Some(garbage) = &self.garbage {
             return Some((to, self.inbound(to, client)?, garbage.clone()));
         }
-        let path = Path {
-            tuple: FiveTuple {
-                transport: Transport::Udp,
-                client,
-                server: to,
-            },
-            socket: ClientSocket::Listener(index as u16),
-            proxied: false,
-        };
+        let path = Path::udp(index as u16, client, to);
         let now = Now {
             mono: self.now,
             unix: 0,

@@ -77,36 +77,6 @@ impl Dns for SystemDns {
     }
 }
 
-impl Srv {
-    /// The record within an answer; `None` for one of another type.
-    pub fn of(data: &RData) -> Option<Self> {
-        let RData::SRV(srv) = data else { return None };
-        Some(Self {
-            priority: srv.priority,
-            weight: srv.weight,
-            port: srv.port,
-            target: srv.target.to_ascii(),
-        })
-    }
-}
-
-impl Naptr {
-    /// The record within an answer; `None` for one of another type.
-    pub fn of(data: &RData) -> Option<Self> {
-        let RData::NAPTR(naptr) = data else {
-            return None;
-        };
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Some(Self {
-            order: naptr.order,
-            preference: naptr.preference,
-            flags: text(&naptr.flags),
-            services: text(&naptr.services),
-            replacement: naptr.replacement.to_ascii(),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;

@@ -100,3 +100,8 @@ impl fmt::Display for Finding {
         write!(f, ": {}; {}", self.why, self.remedy)
     }
 }
+
+/// The code to show for an error response: 600 where it has none.
+pub(super) fn known(code: u16) -> u16 {
+    if code == 0 { 600 } else { code }
+}

@@ -11,7 +11,7 @@ use tokio_rustls::TlsConnector;
 
 use super::connection::{Connection, NoResponse};
 use super::explain;
-use super::finding::{Finding, Level};
+use super::finding::{Finding, Level, known};
 use super::link::{self, Link};
 use super::relay::{self, Traffic};
 use super::resolve::Target;
@@ -445,11 +445,6 @@ fn allocated(response: &Response) -> Result<Allocated, Finding> {
         )
         .with_code(701)),
     }
-}
-
-/// The code to show for an error response: 600 where it has none.
-pub(super) fn known(code: u16) -> u16 {
-    if code == 0 { 600 } else { code }
 }
 
 /// Seconds since the Unix epoch.

@@ -7,8 +7,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, interval, timeout_at};
 
 use super::connection::{Connection, NoResponse};
-use super::finding::Finding;
-use super::gather::known;
+use super::finding::{Finding, known};
 use crate::local::any;
 use crate::turn::Response;
 

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 
+use hickory_resolver::proto::rr::RData;
+
 use super::uri::{Host, Transport, Uri};
 
 /// Longest chain of NAPTR records that is followed.
@@ -22,6 +24,19 @@ pub struct Srv {
     pub target: String,
 }
 
+impl Srv {
+    /// The record within an answer; `None` for one of another type.
+    pub fn of(data: &RData) -> Option<Self> {
+        let RData::SRV(srv) = data else { return None };
+        Some(Self {
+            priority: srv.priority,
+            weight: srv.weight,
+            port: srv.port,
+            target: srv.target.to_ascii(),
+        })
+    }
+}
+
 /// A NAPTR record, as far as S-NAPTR uses it (RFC 3958).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Naptr {
@@ -35,6 +50,23 @@ pub struct Naptr {
     pub services: String,
     /// The next name.
     pub replacement: String,
+}
+
+impl Naptr {
+    /// The record within an answer; `None` for one of another type.
+    pub fn of(data: &RData) -> Option<Self> {
+        let RData::NAPTR(naptr) = data else {
+            return None;
+        };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Some(Self {
+            order: naptr.order,
+            preference: naptr.preference,
+            flags: text(&naptr.flags),
+            services: text(&naptr.services),
+            replacement: naptr.replacement.to_ascii(),
+        })
+    }
 }
 
 /// Access to the DNS.

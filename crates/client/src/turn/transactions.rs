@@ -37,9 +37,9 @@ impl Timing {
 /// The relation of a message to the requests that were sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// A request waits for it.
+    /// A request waits for this message.
     Now,
-    /// Its transaction is over.
+    /// The transaction is over.
     Late,
     /// No request had this transaction id.
     Never,

@@ -258,7 +258,7 @@ mod tests {
             let prepared = prepare(name, Part::UserName).unwrap();
             assert_eq!(lookup_form(name), Some(prepared), "{name:?}");
         }
-        // What the context rules refuse is a name like any other, and nobody's.
+        // Names that the context rules refuse are looked up as written, and belong to nobody.
         for name in ["a\u{b7}b", "\u{30fb}", "\u{660}\u{6f0}", "\u{5f3}"] {
             assert!(prepare(name, Part::UserName).is_err(), "{name:?}");
             assert_eq!(lookup_form(name).as_deref(), Some(name));

@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::secret::Secret;
-use crate::policy::peer_filter::{canonical_ip, canonical_socket};
+use crate::ip::{canonical_ip, canonical_socket};
 
 /// The nonce cookie with no security feature bit set (RFC 8489 §9.2, D1).
 const COOKIE: &str = "obMatJos2AAAA";

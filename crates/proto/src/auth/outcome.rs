@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::key::Key;
 use super::rest::Rest;
-use crate::policy::peer_filter::canonical_ip;
+use crate::ip::canonical_ip;
 use crate::wire::integrity;
 use crate::wire::message::Message;
 use crate::wire::numbers::ErrorCode;
@@ -81,11 +81,11 @@ impl Eq for Identity {}
 /// State of the credentials of an identity under the present settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// They are good.
+    /// The credentials are good.
     Good,
     /// The user is gone, or has another key.
     Revoked,
-    /// Their time is over, and with it that of what was made with them (`rest-expiry`).
+    /// The credentials have expired, and allocations made with them end (`rest-expiry`).
     RunOut,
 }
 

@@ -1,5 +1,4 @@
-//! How many of something one holder, and everyone together, may have: allocations of users,
-//! connections of strangers.
+//! Quotas: how much one holder may have, and all holders together.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Quota that is used up (RFC 8656 §7.2: 486).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QuotaRefusal {
+pub enum QuotaError {
     /// The quota of one holder: `user-quota`.
     Holder,
     /// The quota of all together: `total-quota`.
@@ -54,14 +53,14 @@ impl<K: Clone + Eq + Hash> Quota<K> {
     ///
     /// # Errors
     /// The quota that is used up.
-    pub fn acquire(self: &Arc<Self>, holder: &K) -> Result<QuotaGuard<K>, QuotaRefusal> {
+    pub fn acquire(self: &Arc<Self>, holder: &K) -> Result<QuotaGuard<K>, QuotaError> {
         let mut held = self.lock();
         let of_holder = held.holders.get(holder).copied().unwrap_or(0);
         if of_holder >= held.holder_limit {
-            return Err(QuotaRefusal::Holder);
+            return Err(QuotaError::Holder);
         }
         if held.total >= held.total_limit {
-            return Err(QuotaRefusal::Total);
+            return Err(QuotaError::Total);
         }
         held.total += 1;
         held.holders.insert(holder.clone(), of_holder + 1);
@@ -125,11 +124,11 @@ mod tests {
         let (alice, bob) = (Arc::from("alice"), Arc::from("bob"));
         let first = q.acquire(&alice).unwrap();
         let _second = q.acquire(&alice).unwrap();
-        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::Holder);
+        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaError::Holder);
         let _other = q.acquire(&bob).unwrap();
         drop(first);
         let _again = q.acquire(&alice).unwrap();
-        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::Holder);
+        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaError::Holder);
     }
 
     #[test]
@@ -138,13 +137,13 @@ mod tests {
         let alice = Arc::from("alice");
         let guards = [q.acquire(&alice).unwrap(), q.acquire(&alice).unwrap()];
         q.set_limits(Some(1), None);
-        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::Holder);
+        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaError::Holder);
         drop(guards);
         let _one = q.acquire(&alice).unwrap();
-        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::Holder);
+        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaError::Holder);
         q.set_limits(None, Some(2));
         let _two = q.acquire(&alice).unwrap();
-        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaRefusal::Total);
+        assert_eq!(q.acquire(&alice).unwrap_err(), QuotaError::Total);
     }
 
     #[test]
@@ -152,7 +151,7 @@ mod tests {
         let q = quota(None, Some(2));
         let _a = q.acquire(&Arc::from("a")).unwrap();
         let b = q.acquire(&Arc::from("b")).unwrap();
-        assert_eq!(q.acquire(&Arc::from("c")).unwrap_err(), QuotaRefusal::Total);
+        assert_eq!(q.acquire(&Arc::from("c")).unwrap_err(), QuotaError::Total);
         drop(b);
         let _c = q.acquire(&Arc::from("c")).unwrap();
     }
@@ -162,11 +161,8 @@ mod tests {
         let q = quota(Some(1), Some(1));
         let guard = q.acquire(&Arc::from("a")).unwrap();
         for _ in 0..3 {
-            assert_eq!(
-                q.acquire(&Arc::from("a")).unwrap_err(),
-                QuotaRefusal::Holder
-            );
-            assert_eq!(q.acquire(&Arc::from("b")).unwrap_err(), QuotaRefusal::Total);
+            assert_eq!(q.acquire(&Arc::from("a")).unwrap_err(), QuotaError::Holder);
+            assert_eq!(q.acquire(&Arc::from("b")).unwrap_err(), QuotaError::Total);
         }
         drop(guard);
         assert_eq!(q.total(), 0);

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::peer_filter::canonical_ip;
+use crate::ip::canonical_ip;
 
 /// Clients of an IPv6 /48 for each client that a /64 may have: a site has many hosts.
 const SITE_FACTOR: u32 = 4;

@@ -12,7 +12,6 @@ use super::output::{Channel, EndReason, Event, Output, RelayId, Session, Traffic
 use super::peer_table::{Binding, PeerTable, Permission, Reach};
 use super::ports::{PortLease, Relayed};
 use super::refusal::Refusal;
-use super::tcp_relay;
 use crate::auth::Identity;
 use crate::policy::account::{Directions, Holding};
 use crate::policy::quota::QuotaGuard;
@@ -62,7 +61,7 @@ pub(super) struct Opening {
 pub(super) struct Allocation {
     /// Number that no other allocation of this process has had.
     pub(super) serial: u64,
-    /// Its relay socket.
+    /// Relay socket.
     pub(super) relay: RelayId,
     /// The client.
     pub(super) path: Path,
@@ -72,7 +71,7 @@ pub(super) struct Allocation {
     pub(super) lease: PortLease,
     /// The relayed transport address as clients and peers know it.
     pub(super) public: SocketAddr,
-    /// Its place in the quotas, held as long as it lives.
+    /// Share of the quotas, held as long as the allocation lives.
     pub(super) _quota: QuotaGuard,
     /// Time of the Allocate request.
     pub(super) created: Instant,
@@ -86,13 +85,13 @@ pub(super) struct Allocation {
     pub(super) replay: Option<Replay>,
     /// Permissions and channels.
     pub(super) peers: PeerTable,
-    /// Its peer connections, if it relays TCP.
+    /// Peer connections; `None`: the allocation relays UDP.
     pub(super) tcp: Option<Box<PeerConnections>>,
     /// Data that it has carried.
     pub(super) traffic: Traffic,
     /// Data that it may carry (`max-bps`).
     pub(super) bandwidth: Directions<TokenBucket>,
-    /// Its share of the permissions and channels that its user and all have.
+    /// Share of the permissions and channels of the user, and of all users.
     pub(super) holding: Holding,
 }
 
@@ -166,7 +165,7 @@ impl Allocation {
         self.arm(ctx);
     }
 
-    /// Takes from it whatever the settings no longer allow.
+    /// Takes from it the permissions and channels that the settings no longer allow.
     pub(super) fn review(&mut self, ctx: &mut Context) {
         let shared = std::sync::Arc::clone(&ctx.shared);
         self.retain(
@@ -190,7 +189,6 @@ impl Allocation {
         // Rates may be others, and reaches.
         self.announce(ctx, |_| true);
         self.arm(ctx);
-        tcp_relay::review(self, ctx);
     }
 
     /// Removes the permissions and channels that are not to be kept.
@@ -271,7 +269,7 @@ impl Allocation {
             ctx.outputs.push_back(Output::ChannelDown { relay, number });
         }
         for (connection, state) in self.tcp.iter().flat_map(|all| all.iter()) {
-            tcp_relay::forget(ctx, *connection, state);
+            ctx.forget_connection(*connection, state);
         }
         ctx.outputs.push_back(Output::CloseRelay { relay });
         if !matches!(reason, EndReason::Disconnected | EndReason::Shutdown) {

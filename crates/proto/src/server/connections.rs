@@ -15,14 +15,14 @@ pub struct ConnectionId(pub u32);
 #[derive(Debug)]
 pub(super) struct PeerConnection {
     pub(super) peer: PeerAddr,
-    pub(super) state: State,
+    pub(super) state: ConnectionState,
     /// End of the wait for the peer, or for the client's data connection.
     pub(super) deadline: Option<Instant>,
 }
 
 /// Progress of a peer connection.
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum ConnectionState {
     /// The peer has not answered; the Connect request waits.
     Connecting(Head),
     /// No data connection has come.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connections::ConnectionId;
+use super::connections::{ConnectionId, PeerConnection};
 use super::counters::Counters;
 use super::deadlines::Subject;
 use super::five_tuple::{Path, PeerAddr, Transport};
@@ -47,7 +47,7 @@ pub(super) struct Context {
     /// Index of this server among those of the process.
     pub(super) worker: usize,
     pub(super) draining: bool,
-    /// Transaction id of the last Data indication; a random start, then counted on.
+    /// Transaction id of the last Data indication; random at first, then incremented.
     indication_id: u128,
     /// Time of the last log line about each reason to refuse a peer.
     denied_logged: Vec<(Denied, Instant)>,
@@ -78,6 +78,18 @@ impl Context {
         self.indication_id = self.indication_id.wrapping_add(1);
         let [_, _, _, _, id @ ..] = self.indication_id.to_be_bytes();
         TransactionId(id)
+    }
+
+    /// Frees everything about a peer connection that is kept outside of its allocation.
+    pub(super) fn forget_connection(&mut self, connection: ConnectionId, state: &PeerConnection) {
+        self.connections.remove(&connection);
+        self.shared.connections.remove(connection);
+        if let Some(deadline) = state.deadline {
+            self.deadlines
+                .disarm(deadline, Subject::Connection(connection));
+        }
+        self.outputs
+            .push_back(Output::CloseConnection { connection });
     }
 
     /// Answers a request whose sender could not be authenticated: 400, 401 or 438.

@@ -26,11 +26,11 @@ pub const CODES: [u16; 16] = [
 pub struct Flow {
     /// Packets received.
     pub received: u64,
-    /// Their bytes.
+    /// Bytes received.
     pub received_bytes: u64,
     /// Packets sent.
     pub sent: u64,
-    /// Their bytes.
+    /// Bytes sent.
     pub sent_bytes: u64,
 }
 

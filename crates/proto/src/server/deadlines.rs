@@ -4,7 +4,7 @@ use super::connections::ConnectionId;
 
 /// Subject of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
+pub(super) enum Subject {
     /// The allocation of this relay: itself, its permissions and channels.
     Allocation(u32),
     /// A peer connection that is not there, or has no data connection.

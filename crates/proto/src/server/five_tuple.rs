@@ -83,6 +83,22 @@ pub struct Path {
     pub proxied: bool,
 }
 
+impl Path {
+    /// The path of a client of plain UDP at a listening socket, without a proxy.
+    #[must_use]
+    pub fn udp(listener: u16, client: SocketAddr, server: SocketAddr) -> Self {
+        Self {
+            tuple: FiveTuple {
+                transport: Transport::Udp,
+                client,
+                server,
+            },
+            socket: ClientSocket::Listener(listener),
+            proxied: false,
+        }
+    }
+}
+
 /// A peer's transport address as the relay's socket sees it.
 ///
 /// Where `external-ip` stands for a local address, clients say and hear another one.

@@ -12,6 +12,7 @@ pub mod five_tuple;
 mod methods;
 mod other_addresses;
 pub mod output;
+mod owner;
 mod peer_table;
 mod ports;
 mod rates;
@@ -45,15 +46,16 @@ use self::methods::{
     allocate, binding, channel_bind, connect, connection_bind, create_permission, refresh,
 };
 use self::output::{ClientVerdict, DropReason, EndReason, Output, PeerVerdict, RelayId, Traffic};
+use self::owner::{own_allocation, review_owner};
 use self::refusal::Refusal;
 use self::settings::Protocol;
 use self::shared::Shared;
 use self::table::Allocations;
 use crate::Now;
-use crate::auth::{Identity, Standing};
-use crate::policy::peer_filter::canonical_socket;
+use crate::auth::Identity;
+use crate::ip::canonical_socket;
 use crate::random::{Random, Seed};
-use crate::wire::message::{Malformed, Message};
+use crate::wire::message::{Message, MessageError};
 use crate::wire::numbers::{Class, Method};
 use crate::wire::request::{Request, UnknownAttributes};
 use crate::wire::response::Success;
@@ -142,7 +144,7 @@ impl Server {
         let message = match Message::parse(bytes) {
             Ok(message) => message,
             // RFC 3489 clients have no credentials of ours to show.
-            Err(Malformed::Cookie) if rfc3489 && !secure_stun => {
+            Err(MessageError::Cookie) if rfc3489 && !secure_stun => {
                 return binding::handle_classic(ctx, path, bytes);
             }
             Err(_) => return ClientVerdict::Drop(DropReason::Malformed),
@@ -153,7 +155,7 @@ impl Server {
                 binding::handle_secure(ctx, path, &message)
             }
             (Method::BINDING, Class::Request) => binding::handle(ctx, path, &message),
-            // It keeps a NAT's mapping alive (RFC 8489 §6.3.2).
+            // A Binding indication keeps a NAT's mapping alive (RFC 8489 §6.3.2).
             (Method::BINDING, Class::Indication) => ClientVerdict::Handled,
             _ if stun_only => ClientVerdict::Drop(DropReason::UnknownMethod),
             _ => match Request::parse(&message) {
@@ -209,7 +211,7 @@ impl Server {
         request: &Request,
         identity: &Identity,
     ) -> Result<Option<Success>, Refusal> {
-        // Only now: a sender that is not authenticated learns nothing else (RFC 8489 §9.2.4).
+        // Checked after authentication: anyone else sees 401 and nothing more (RFC 8489 §9.2.4).
         let unknown = UnknownAttributes::of(message.attributes().map(|(typ, _)| typ));
         if !unknown.is_empty() {
             return Err(Refusal::UnknownAttributes(unknown));
@@ -459,7 +461,10 @@ impl Server {
                 continue;
             };
             match review_owner(allocation, ctx, same_realm) {
-                Ok(()) => allocation.review(ctx),
+                Ok(()) => {
+                    allocation.review(ctx);
+                    tcp_relay::review(allocation, ctx);
+                }
                 Err(reason) => self.end(relay, reason),
             }
         }
@@ -566,60 +571,5 @@ impl Server {
     ) -> Option<(&mut Allocation, &mut Context)> {
         let relay = *self.ctx.connections.get(&connection)?;
         Some((self.allocations.get_mut(relay)?, &mut self.ctx))
-    }
-}
-
-/// The allocation on the five-tuple of an authenticated request; `None`: its Allocate request has
-/// no answer yet, and this one gets none.
-fn own_allocation<'a>(
-    allocations: &'a mut Allocations,
-    ctx: &mut Context,
-    path: &Path,
-    identity: &Identity,
-) -> Result<Option<&'a mut Allocation>, Refusal> {
-    let Some(allocation) = allocations.by_tuple_mut(&path.tuple) else {
-        return Err(Refusal::NoAllocation);
-    };
-    if allocation.opening.is_some() {
-        return Ok(None);
-    }
-    if allocation.identity != *identity {
-        return Err(Refusal::WrongCredentials);
-    }
-    // A client that reaches the server itself is not the one that a proxy speaks of.
-    if allocation.path.proxied != path.proxied {
-        return Err(Refusal::NoAllocation);
-    }
-    // A client whose proxy uses another port is answered there from now on. Only a request moves
-    // it: data is not signed.
-    if allocation.path.socket != path.socket {
-        allocation.path.socket = path.socket;
-        allocation.announce(ctx, |_| true);
-    }
-    Ok(Some(allocation))
-}
-
-/// Bounds an allocation's lifetime by that of its credentials; `Err`: its owner would not be let
-/// in now. A key is good for one realm.
-fn review_owner(
-    allocation: &mut Allocation,
-    ctx: &Context,
-    same_realm: bool,
-) -> Result<(), EndReason> {
-    let (auth, identity) = (&ctx.shared.auth, &allocation.identity);
-    let standing = if same_realm || identity.user.is_none() {
-        auth.standing(ctx.now, identity)
-    } else {
-        Standing::Revoked
-    };
-    match standing {
-        Standing::Good => {
-            if let Some(left) = auth.time_left(ctx.now, identity) {
-                allocation.expires = allocation.expires.min(ctx.now.mono + left);
-            }
-            Ok(())
-        }
-        Standing::Revoked => Err(EndReason::Revoked),
-        Standing::RunOut => Err(EndReason::CredentialsExpired),
     }
 }

@@ -221,14 +221,14 @@ pub enum Event {
     Created {
         /// The allocation.
         session: Session,
-        /// Its lifetime.
+        /// Lifetime of the allocation from now on.
         lifetime: Duration,
     },
     /// A lifetime began anew.
     Refreshed {
         /// The allocation.
         session: Session,
-        /// Its lifetime.
+        /// Lifetime of the allocation from now on.
         lifetime: Duration,
     },
     /// An allocation is gone.
@@ -289,7 +289,7 @@ pub struct Session {
 pub enum EndReason {
     /// Refresh with LIFETIME 0.
     Deleted,
-    /// Its lifetime ran out.
+    /// The lifetime ran out.
     Expired,
     /// The server stops.
     Shutdown,
@@ -325,11 +325,11 @@ impl EndReason {
 pub struct Traffic {
     /// Packets that went to peers.
     pub to_peers: u64,
-    /// Their payload bytes.
+    /// Payload bytes that went to peers.
     pub to_peers_bytes: u64,
     /// Packets that went to the client.
     pub to_client: u64,
-    /// Their payload bytes.
+    /// Payload bytes that went to the client.
     pub to_client_bytes: u64,
 }
 

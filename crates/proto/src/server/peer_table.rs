@@ -22,27 +22,27 @@ pub enum Reach {
 
 /// Leave to exchange data with one IP address (RFC 8656 §2.3).
 #[derive(Clone, Copy, Debug)]
-pub struct Permission {
+pub(super) struct Permission {
     /// From then on it is void.
-    pub expires: Instant,
+    pub(super) expires: Instant,
     /// Ports that may be reached.
-    pub reach: Reach,
+    pub(super) reach: Reach,
 }
 
 /// A channel number bound to a peer.
 #[derive(Clone, Copy, Debug)]
-pub struct Binding {
+pub(super) struct Binding {
     /// The peer.
-    pub peer: PeerAddr,
+    pub(super) peer: PeerAddr,
     /// From then on it is void.
-    pub expires: Instant,
+    pub(super) expires: Instant,
     /// As the permission of the peer's address.
-    pub reach: Reach,
+    pub(super) reach: Reach,
 }
 
 /// The channels of one allocation, found by number and by peer.
 #[derive(Debug)]
-pub struct Channels {
+pub(super) struct Channels {
     by_number: HashMap<u16, Binding, HashKeys>,
     by_peer: HashMap<PeerAddr, u16, HashKeys>,
 }
@@ -57,7 +57,7 @@ impl Channels {
 
     /// The live binding of `number`.
     #[must_use]
-    pub fn get(&self, number: u16, now: Instant) -> Option<&Binding> {
+    pub(super) fn get(&self, number: u16, now: Instant) -> Option<&Binding> {
         self.by_number
             .get(&number)
             .filter(|binding| now < binding.expires)
@@ -65,7 +65,7 @@ impl Channels {
 
     /// The number that is bound to `peer` and its binding, if it lives.
     #[must_use]
-    pub fn of_peer(&self, peer: PeerAddr, now: Instant) -> Option<u16> {
+    pub(super) fn of_peer(&self, peer: PeerAddr, now: Instant) -> Option<u16> {
         let number = *self.by_peer.get(&peer)?;
         self.get(number, now).map(|_| number)
     }
@@ -93,7 +93,7 @@ impl Channels {
     }
 
     /// All bindings, expired or not.
-    pub fn iter(&self) -> impl Iterator<Item = (u16, &Binding)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u16, &Binding)> {
         self.by_number
             .iter()
             .map(|(number, binding)| (*number, binding))
@@ -101,14 +101,14 @@ impl Channels {
 
     /// How many numbers are bound.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.by_number.len()
     }
 }
 
 /// Result of the look-up for a packet to a channel.
 #[derive(Clone, Copy, Debug)]
-struct Outward {
+struct LastChannel {
     number: u16,
     peer: PeerAddr,
     reach: Reach,
@@ -117,7 +117,7 @@ struct Outward {
 
 /// Result of the look-up for a packet from a peer.
 #[derive(Clone, Copy, Debug)]
-struct Inward {
+struct LastPeer {
     peer: PeerAddr,
     reach: Reach,
     number: Option<u16>,
@@ -129,66 +129,66 @@ struct Inward {
 /// Nearly every allocation has one peer, so what the last packet found is kept for the next one;
 /// whatever changes the tables forgets it.
 #[derive(Debug)]
-pub struct PeerTable {
+pub(super) struct PeerTable {
     /// By address, ports ignored.
     permissions: HashMap<IpAddr, Permission, HashKeys>,
     channels: Channels,
-    outward: Option<Outward>,
-    inward: Option<Inward>,
+    last_channel: Option<LastChannel>,
+    last_peer: Option<LastPeer>,
 }
 
 impl PeerTable {
     /// No permissions and no channels.
     #[must_use]
-    pub fn new(hash_keys: HashKeys) -> Self {
+    pub(super) fn new(hash_keys: HashKeys) -> Self {
         Self {
             permissions: HashMap::with_hasher(hash_keys),
             channels: Channels::new(hash_keys),
-            outward: None,
-            inward: None,
+            last_channel: None,
+            last_peer: None,
         }
     }
 
     /// The live permission for `ip`.
     #[must_use]
-    pub fn permission(&self, ip: IpAddr, now: Instant) -> Option<&Permission> {
+    pub(super) fn permission(&self, ip: IpAddr, now: Instant) -> Option<&Permission> {
         self.permissions
             .get(&ip)
             .filter(|permission| now < permission.expires)
     }
 
     /// The permitted addresses, those whose permission has expired too.
-    pub fn permitted(&self) -> impl ExactSizeIterator<Item = &IpAddr> {
+    pub(super) fn permitted(&self) -> impl ExactSizeIterator<Item = &IpAddr> {
         self.permissions.keys()
     }
 
     /// Whether there is a permission for `ip`, expired or not.
     #[must_use]
-    pub fn knows(&self, ip: &IpAddr) -> bool {
+    pub(super) fn knows(&self, ip: &IpAddr) -> bool {
         self.permissions.contains_key(ip)
     }
 
     /// Makes a permission, or lets its lifetime begin anew.
-    pub fn permit(&mut self, ip: IpAddr, permission: Permission) {
+    pub(super) fn permit(&mut self, ip: IpAddr, permission: Permission) {
         self.forget();
         self.permissions.insert(ip, permission);
     }
 
     /// The channels.
     #[must_use]
-    pub fn channels(&self) -> &Channels {
+    pub(super) fn channels(&self) -> &Channels {
         &self.channels
     }
 
     /// Binds `number`, or lets its lifetime begin anew. The caller has ruled out conflicts.
-    pub fn bind(&mut self, number: u16, binding: Binding) {
+    pub(super) fn bind(&mut self, number: u16, binding: Binding) {
         self.forget();
         self.channels.bind(number, binding);
     }
 
     /// Removes the permissions and bindings that are not to be kept, and calls `gone` with each
     /// channel among them.
-    pub fn retain(
+    pub(super) fn retain(
         &mut self,
         mut keep_permission: impl FnMut(IpAddr, &mut Permission) -> bool,
         keep_binding: impl FnMut(&mut Binding) -> bool,
@@ -201,19 +201,19 @@ impl PeerTable {
     }
 
     fn forget(&mut self) {
-        self.outward = None;
-        self.inward = None;
+        self.last_channel = None;
+        self.last_peer = None;
     }
 
     /// The peer of channel `number`, which may outlive the permission in this direction
     /// (§12.6).
     #[must_use]
-    pub fn of_channel(&mut self, number: u16, now: Instant) -> Option<(PeerAddr, Reach)> {
-        let outward = match self.outward {
+    pub(super) fn of_channel(&mut self, number: u16, now: Instant) -> Option<(PeerAddr, Reach)> {
+        let last_channel = match self.last_channel {
             Some(last) if last.number == number && now < last.until => last,
             _ => {
                 let binding = self.channels.get(number, now)?;
-                *self.outward.insert(Outward {
+                *self.last_channel.insert(LastChannel {
                     number,
                     peer: binding.peer,
                     reach: binding.reach,
@@ -221,13 +221,13 @@ impl PeerTable {
                 })
             }
         };
-        Some((outward.peer, outward.reach))
+        Some((last_channel.peer, last_channel.reach))
     }
 
     /// The reach of `peer`, and its channel if it has one; `None`: it has no permission.
     #[must_use]
-    pub fn of_peer(&mut self, peer: PeerAddr, now: Instant) -> Option<(Reach, Option<u16>)> {
-        let inward = match self.inward {
+    pub(super) fn of_peer(&mut self, peer: PeerAddr, now: Instant) -> Option<(Reach, Option<u16>)> {
+        let last_peer = match self.last_peer {
             Some(last) if last.peer == peer && now < last.until => last,
             _ => {
                 let permission = *self.permission(peer.ip(), now)?;
@@ -236,7 +236,7 @@ impl PeerTable {
                 let until = binding.map_or(permission.expires, |binding| {
                     permission.expires.min(binding.expires)
                 });
-                *self.inward.insert(Inward {
+                *self.last_peer.insert(LastPeer {
                     peer,
                     reach: permission.reach,
                     number,
@@ -244,11 +244,11 @@ impl PeerTable {
                 })
             }
         };
-        Some((inward.reach, inward.number))
+        Some((last_peer.reach, last_peer.number))
     }
 
     /// When each of them ends.
-    pub fn deadlines(&self) -> impl Iterator<Item = Instant> {
+    pub(super) fn deadlines(&self) -> impl Iterator<Item = Instant> {
         let permissions = self.permissions.values();
         let channels = self.channels.iter();
         permissions

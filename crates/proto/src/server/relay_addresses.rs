@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::five_tuple::{Family, PeerAddr};
 use super::ports::PortPool;
 use super::settings::RelaySettings;
-use crate::policy::peer_filter::canonical_socket;
+use crate::ip::canonical_socket;
 use crate::random::Random;
 
 /// The relay addresses, their ports, and `external-ip`.

@@ -80,7 +80,7 @@ pub(super) fn peer_data(
             Header::channel_data(number, len).padded(len)
         }
         Some(number) => Header::channel_data(number, len),
-        // Its length would not fit the field, and a stream must not lose step.
+        // The length would not fit the field, and a stream must not lose step.
         None if len > MAX_INDICATED => return PeerVerdict::Drop(DropReason::Malformed),
         None => {
             let id = ctx.next_indication_id();

@@ -34,7 +34,7 @@ pub struct Listen {
     pub port: u16,
     /// `tls-listening-port`; either one speaks everything.
     pub tls_port: u16,
-    /// The other ports of `rfc5780`; `None`: it is off.
+    /// The other ports of `rfc5780`; `None`: `rfc5780` is off.
     pub alternates: Option<AlternatePorts>,
 }
 

@@ -11,7 +11,7 @@ use crate::random::HashKeys;
 
 /// Both lookups are O(1); the hash is keyed, because clients choose their ports.
 #[derive(Debug)]
-pub struct Allocations {
+pub(super) struct Allocations {
     slab: Slab<Allocation>,
     by_tuple: HashMap<FiveTuple, RelayId, HashKeys>,
 }
@@ -19,7 +19,7 @@ pub struct Allocations {
 impl Allocations {
     /// No allocations.
     #[must_use]
-    pub fn new(hash_keys: HashKeys) -> Self {
+    pub(super) fn new(hash_keys: HashKeys) -> Self {
         Self {
             slab: Slab::new(),
             by_tuple: HashMap::with_hasher(hash_keys),
@@ -27,7 +27,7 @@ impl Allocations {
     }
 
     /// Adds what `make` makes of the name it gets.
-    pub fn insert(
+    pub(super) fn insert(
         &mut self,
         tuple: FiveTuple,
         make: impl FnOnce(RelayId) -> Allocation,
@@ -41,7 +41,7 @@ impl Allocations {
     }
 
     /// Removes an allocation from both indices.
-    pub fn remove(&mut self, relay: RelayId) -> Option<Allocation> {
+    pub(super) fn remove(&mut self, relay: RelayId) -> Option<Allocation> {
         let allocation = self.slab.try_remove(relay.0 as usize)?;
         self.by_tuple.remove(&allocation.path.tuple);
         Some(allocation)
@@ -49,25 +49,25 @@ impl Allocations {
 
     /// The allocation of a relay.
     #[must_use]
-    pub fn get_mut(&mut self, relay: RelayId) -> Option<&mut Allocation> {
+    pub(super) fn get_mut(&mut self, relay: RelayId) -> Option<&mut Allocation> {
         self.slab.get_mut(relay.0 as usize)
     }
 
     /// The allocation on a five-tuple.
     #[must_use]
-    pub fn by_tuple(&self, tuple: &FiveTuple) -> Option<&Allocation> {
+    pub(super) fn by_tuple(&self, tuple: &FiveTuple) -> Option<&Allocation> {
         self.slab.get(self.by_tuple.get(tuple)?.0 as usize)
     }
 
     /// The allocation on a five-tuple, to change it.
     #[must_use]
-    pub fn by_tuple_mut(&mut self, tuple: &FiveTuple) -> Option<&mut Allocation> {
+    pub(super) fn by_tuple_mut(&mut self, tuple: &FiveTuple) -> Option<&mut Allocation> {
         self.slab.get_mut(self.by_tuple.get(tuple)?.0 as usize)
     }
 
     /// The allocation whose client comes by `path`.
     #[must_use]
-    pub fn by_path(&self, path: &Path) -> Option<&Allocation> {
+    pub(super) fn by_path(&self, path: &Path) -> Option<&Allocation> {
         self.by_tuple(&path.tuple)
             .filter(|allocation| allocation.path.socket == path.socket)
     }
@@ -75,19 +75,19 @@ impl Allocations {
     /// The allocation of the client whose way to the server is `path`. A proxy says which client a
     /// datagram is from, so data by any other way than the client's last signed request is nobody's.
     #[must_use]
-    pub fn by_path_mut(&mut self, path: &Path) -> Option<&mut Allocation> {
+    pub(super) fn by_path_mut(&mut self, path: &Path) -> Option<&mut Allocation> {
         self.by_tuple_mut(&path.tuple)
             .filter(|allocation| allocation.path.socket == path.socket)
     }
 
     /// Every allocation.
-    pub fn iter(&self) -> impl Iterator<Item = &Allocation> + Clone {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Allocation> + Clone {
         self.slab.iter().map(|(_, allocation)| allocation)
     }
 
     /// Every relay.
     #[must_use]
-    pub fn relays(&self) -> Vec<RelayId> {
+    pub(super) fn relays(&self) -> Vec<RelayId> {
         self.slab
             .iter()
             .map(|(key, _)| RelayId(key as u32))
@@ -96,7 +96,7 @@ impl Allocations {
 
     /// How many there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.slab.len()
     }
 }

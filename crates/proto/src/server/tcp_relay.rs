@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::allocation::Allocation;
-use super::connections::{ConnectionId, PeerConnection, State};
+use super::connections::{ConnectionId, ConnectionState, PeerConnection};
 use super::context::Context;
 use super::deadlines::Subject;
 use super::five_tuple::PeerAddr;
@@ -24,8 +24,8 @@ pub(super) fn begin(
     peer: PeerAddr,
     head: &Head,
 ) -> Result<(), Refusal> {
-    let connection =
-        add(allocation, ctx, peer, State::Connecting(*head)).ok_or(Refusal::MaxPeerConnections)?;
+    let connection = add(allocation, ctx, peer, ConnectionState::Connecting(*head))
+        .ok_or(Refusal::MaxPeerConnections)?;
     ctx.outputs.push_back(Output::Connect {
         connection,
         from: allocation.lease.addr(),
@@ -38,7 +38,7 @@ fn add(
     allocation: &mut Allocation,
     ctx: &mut Context,
     peer: PeerAddr,
-    state: State,
+    state: ConnectionState,
 ) -> Option<ConnectionId> {
     let connections = allocation.tcp.as_mut()?;
     if connections.len() >= ctx.shared.limits.peer_connections {
@@ -68,14 +68,14 @@ pub(super) fn connected(
     let Some(state) = peer_connection(allocation, connection) else {
         return;
     };
-    let State::Connecting(head) = state.state else {
+    let ConnectionState::Connecting(head) = state.state else {
         return;
     };
     if !connected {
         return fail(allocation, ctx, connection, &head);
     }
     let deadline = ctx.now.mono + CONNECT_TIMEOUT;
-    state.state = State::Waiting;
+    state.state = ConnectionState::Waiting;
     if let Some(before) = state.deadline.replace(deadline) {
         ctx.deadlines
             .disarm(before, Subject::Connection(connection));
@@ -104,7 +104,7 @@ pub(super) fn inbound(
     if !ctx.shared.reaches(permission.reach, peer, Relayed::Tcp) {
         return None;
     }
-    let connection = add(allocation, ctx, peer, State::Waiting)?;
+    let connection = add(allocation, ctx, peer, ConnectionState::Waiting)?;
     let named = ctx.shared.relays.public(peer.0);
     let mut message = Vec::new();
     let id = TransactionId(ctx.random.bytes());
@@ -125,7 +125,7 @@ pub(super) fn joined(
     let Some(state) = peer_connection(allocation, connection) else {
         return false;
     };
-    state.state = State::Joined;
+    state.state = ConnectionState::Joined;
     if let Some(deadline) = state.deadline.take() {
         ctx.deadlines
             .disarm(deadline, Subject::Connection(connection));
@@ -139,7 +139,7 @@ pub(super) fn due(allocation: &mut Allocation, ctx: &mut Context, connection: Co
         return;
     };
     state.deadline = None;
-    if !matches!(state.state, State::Joined) {
+    if !matches!(state.state, ConnectionState::Joined) {
         end(allocation, ctx, connection);
     }
 }
@@ -147,7 +147,7 @@ pub(super) fn due(allocation: &mut Allocation, ctx: &mut Context, connection: Co
 /// Closes a connection; a client that waits for it hears that it failed.
 fn end(allocation: &mut Allocation, ctx: &mut Context, connection: ConnectionId) {
     match peer_connection(allocation, connection).map(|state| &state.state) {
-        Some(State::Connecting(head)) => {
+        Some(ConnectionState::Connecting(head)) => {
             let head = *head;
             fail(allocation, ctx, connection, &head);
         }
@@ -176,20 +176,8 @@ pub(super) fn review(allocation: &mut Allocation, ctx: &mut Context) {
 pub(super) fn close(allocation: &mut Allocation, ctx: &mut Context, connection: ConnectionId) {
     let connections = allocation.tcp.as_mut();
     if let Some(state) = connections.and_then(|connections| connections.remove(&connection)) {
-        forget(ctx, connection, &state);
+        ctx.forget_connection(connection, &state);
     }
-}
-
-/// Frees everything about a connection that is kept outside of its allocation.
-pub(super) fn forget(ctx: &mut Context, connection: ConnectionId, state: &PeerConnection) {
-    ctx.connections.remove(&connection);
-    ctx.shared.connections.remove(connection);
-    if let Some(deadline) = state.deadline {
-        ctx.deadlines
-            .disarm(deadline, Subject::Connection(connection));
-    }
-    ctx.outputs
-        .push_back(Output::CloseConnection { connection });
 }
 
 fn peer_connection(

@@ -59,14 +59,14 @@ impl<N: Copy + Eq + Hash, T> OneTimeTokens<N, T> {
 pub(super) const RESERVATION_LIFETIME: Duration = Duration::from_secs(30);
 
 /// RESERVATION-TOKEN (RFC 8656 §18.10).
-pub type ReservationToken = [u8; 8];
+pub(super) type ReservationToken = [u8; 8];
 
 /// A port that EVEN-PORT with R = 1 set aside, counted against the quota of its user.
 #[derive(Debug)]
 pub(super) struct Reservation {
     /// The port.
     pub(super) lease: PortLease,
-    /// Its place in the quotas.
+    /// Share of the quotas that the port takes.
     pub(super) quota: QuotaGuard,
     /// End of the reservation.
     pub(super) expires: Instant,
@@ -118,7 +118,7 @@ struct Waiting {
 
 /// Why a data connection gets no peer connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unclaimed {
+pub(super) enum ClaimError {
     /// There is none, or it has its data connection.
     Unknown,
     /// Another user owns it.
@@ -139,10 +139,10 @@ impl WaitingConnections {
     }
 
     /// Takes the id, once, and tells on which worker its connection is.
-    pub(super) fn claim(&self, id: ConnectionId, claimant: &Identity) -> Result<usize, Unclaimed> {
+    pub(super) fn claim(&self, id: ConnectionId, claimant: &Identity) -> Result<usize, ClaimError> {
         match self.0.lock().entry(id) {
-            Entry::Vacant(_) => Err(Unclaimed::Unknown),
-            Entry::Occupied(entry) if entry.get().owner != *claimant => Err(Unclaimed::Foreign),
+            Entry::Vacant(_) => Err(ClaimError::Unknown),
+            Entry::Occupied(entry) if entry.get().owner != *claimant => Err(ClaimError::Foreign),
             Entry::Occupied(entry) => Ok(entry.remove().worker),
         }
     }

@@ -80,7 +80,7 @@ impl<'a> ClassicBinding<'a> {
         value.resize(value.len().next_multiple_of(4), b' ');
         push(AttributeType::ERROR_CODE, &value, out);
         if let Some(last) = unknown.last() {
-            // Of an odd number, one is repeated.
+            // RFC 3489 §11.2.10: an odd list repeats one type.
             let repeated = (unknown.len() % 2 == 1).then_some(last);
             let types = unknown.iter().chain(repeated);
             let types: Vec<u8> = types.flat_map(|typ| typ.0.to_be_bytes()).collect();

@@ -84,7 +84,7 @@ pub fn first_hello() -> Vec<u8> {
 
 /// A HelloVerifyRequest with this cookie.
 ///
-/// Its record number is always 0: the library that takes over counts on from there, and a client
+/// The record number is always 0: the library that takes over counts on from there, and a client
 /// that gets two takes the first.
 #[must_use]
 pub fn hello_verify_request(cookie: &[u8; COOKIE_LEN]) -> Vec<u8> {

@@ -9,7 +9,7 @@ use super::numbers::{
 
 /// Why a datagram is not a STUN message; none of these is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Malformed {
+pub enum MessageError {
     /// Shorter than a header or than the length field says, or a length field that is not a
     /// multiple of four.
     Length,
@@ -26,24 +26,24 @@ pub enum Malformed {
 /// Cuts `datagram` to the one STUN message at its start, after the checks of RFC 8489 §6.3.
 ///
 /// # Errors
-/// [`Malformed`], in the RFC's order.
-pub fn frame(datagram: &[u8]) -> Result<&[u8], Malformed> {
+/// [`MessageError`], in the RFC's order.
+pub fn frame(datagram: &[u8]) -> Result<&[u8], MessageError> {
     let header = datagram
         .get(..MESSAGE_HEADER_LEN)
-        .ok_or(Malformed::Length)?;
+        .ok_or(MessageError::Length)?;
     if header[0] & 0xC0 != 0 {
-        return Err(Malformed::Type);
+        return Err(MessageError::Type);
     }
     if header[4..8] != MAGIC_COOKIE.to_be_bytes() {
-        return Err(Malformed::Cookie);
+        return Err(MessageError::Cookie);
     }
     let len = usize::from(u16::from_be_bytes([header[2], header[3]]));
     if !len.is_multiple_of(4) {
-        return Err(Malformed::Length);
+        return Err(MessageError::Length);
     }
     datagram
         .get(..MESSAGE_HEADER_LEN + len)
-        .ok_or(Malformed::Length)
+        .ok_or(MessageError::Length)
 }
 
 /// The type and value of every attribute of a framed message.
@@ -62,7 +62,7 @@ pub struct Attributes<'a> {
 }
 
 impl<'a> Iterator for Attributes<'a> {
-    type Item = Result<(AttributeType, &'a [u8]), Malformed>;
+    type Item = Result<(AttributeType, &'a [u8]), MessageError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
@@ -72,7 +72,7 @@ impl<'a> Iterator for Attributes<'a> {
         self.rest = next.map_or(&[], |(_, _, rest)| rest);
         Some(
             next.map(|(typ, value, _)| (typ, value))
-                .ok_or(Malformed::Attribute),
+                .ok_or(MessageError::Attribute),
         )
     }
 }
@@ -134,8 +134,8 @@ impl<'a> Message<'a> {
     /// Reads the message at the start of `datagram`.
     ///
     /// # Errors
-    /// See [`Malformed`].
-    pub fn parse(datagram: &'a [u8]) -> Result<Self, Malformed> {
+    /// See [`MessageError`].
+    pub fn parse(datagram: &'a [u8]) -> Result<Self, MessageError> {
         let frame = frame(datagram)?;
         let (mut offset, mut integrity, mut fingerprint) = (MESSAGE_HEADER_LEN, None, None);
         let mut end = frame.len();
@@ -157,7 +157,7 @@ impl<'a> Message<'a> {
         if let Some((next, value)) = fingerprint
             && (next != frame.len() || !fingerprint_matches(frame, value))
         {
-            return Err(Malformed::Fingerprint);
+            return Err(MessageError::Fingerprint);
         }
         let mut id = TransactionId::default();
         id.0.copy_from_slice(&frame[8..MESSAGE_HEADER_LEN]);
@@ -234,7 +234,7 @@ mod tests {
         message
     }
 
-    fn read(bytes: &[u8]) -> Result<bool, Malformed> {
+    fn read(bytes: &[u8]) -> Result<bool, MessageError> {
         Message::parse(bytes).map(|message| message.head().fingerprint)
     }
 
@@ -251,15 +251,15 @@ mod tests {
             read(&bytes)
         };
         assert_eq!(read(&good), Ok(true));
-        assert_eq!(damaged(0, 0x40), Err(Malformed::Type));
-        assert_eq!(damaged(0, 0x80), Err(Malformed::Type));
-        assert_eq!(damaged(3, 9), Err(Malformed::Length));
-        assert_eq!(damaged(3, 12), Err(Malformed::Length));
-        assert_eq!(damaged(4, 0), Err(Malformed::Cookie));
-        assert_eq!(damaged(23, 5), Err(Malformed::Attribute));
-        assert_eq!(damaged(27, !good[27]), Err(Malformed::Fingerprint));
-        assert_eq!(read(&good[..19]), Err(Malformed::Length));
-        assert_eq!(read(&[]), Err(Malformed::Length));
+        assert_eq!(damaged(0, 0x40), Err(MessageError::Type));
+        assert_eq!(damaged(0, 0x80), Err(MessageError::Type));
+        assert_eq!(damaged(3, 9), Err(MessageError::Length));
+        assert_eq!(damaged(3, 12), Err(MessageError::Length));
+        assert_eq!(damaged(4, 0), Err(MessageError::Cookie));
+        assert_eq!(damaged(23, 5), Err(MessageError::Attribute));
+        assert_eq!(damaged(27, !good[27]), Err(MessageError::Fingerprint));
+        assert_eq!(read(&good[..19]), Err(MessageError::Length));
+        assert_eq!(read(&[]), Err(MessageError::Length));
     }
 
     #[test]
@@ -273,7 +273,7 @@ mod tests {
     fn s5_a_fingerprint_must_come_last() {
         let mut message = binding();
         message.add(stun::attributes::AttrType(0x8022), b"late");
-        assert_eq!(read(&message.raw), Err(Malformed::Fingerprint));
+        assert_eq!(read(&message.raw), Err(MessageError::Fingerprint));
     }
 
     #[test]

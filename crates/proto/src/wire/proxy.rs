@@ -21,7 +21,7 @@ pub enum Parsed {
     Header {
         /// Source and destination; `None`: the proxy speaks for itself, or does not know.
         addresses: Option<Addresses>,
-        /// Its length.
+        /// Length of the header, in bytes.
         len: usize,
     },
     /// No header, or a malformed one.

@@ -29,7 +29,7 @@ fn a_user_has_a_share_and_all_together_no_more_than_there_is() {
         (total.permissions.count(), total.channels.count()),
         (15, 10)
     );
-    // What is there no longer is free at once, and what was never had is not given back.
+    // Permissions that are gone are free at once; those never counted are not given back.
     one.settle(2, 0);
     assert_eq!(total.permissions.count(), 11);
     one.settle(5, 9);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::NANOS;
-use crate::policy::peer_filter::canonical_ip;
+use crate::ip::canonical_ip;
 use crate::random::HashKeys;
 
 /// Slots of a [`RateTable`]: 64 KiB, however many holders there are.

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::auth::Identity;
+use crate::ip::{canonical_ip, canonical_socket};
 use crate::policy::account::Directions;
-use crate::policy::peer_filter::{canonical_ip, canonical_socket};
-use crate::policy::quota::{QuotaGuard, QuotaRefusal};
+use crate::policy::quota::{QuotaError, QuotaGuard};
 use crate::server::allocation::{Allocation, Opening, PortRequest, Replay};
 use crate::server::connections::PeerConnections;
 use crate::server::context::Context;
@@ -225,8 +225,8 @@ fn acquire(ctx: &mut Context, identity: &Identity) -> Result<QuotaGuard, Refusal
     let acquired = ctx.shared.quota.acquire(&identity.quota_id);
     acquired.map_err(|refusal| {
         let (limit, refusal) = match refusal {
-            QuotaRefusal::Holder => (Limit::UserQuota, Refusal::UserQuota),
-            QuotaRefusal::Total => (Limit::TotalQuota, Refusal::TotalQuota),
+            QuotaError::Holder => (Limit::UserQuota, Refusal::UserQuota),
+            QuotaError::Total => (Limit::TotalQuota, Refusal::TotalQuota),
         };
         ctx.counters.refuse(limit);
         refusal

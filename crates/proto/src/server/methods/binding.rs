@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use crate::policy::peer_filter::canonical_socket;
+use crate::ip::canonical_socket;
 use crate::server::claims;
 use crate::server::context::Context;
 use crate::server::five_tuple::{Path, Transport};
@@ -21,14 +21,14 @@ use crate::wire::response::{self, Discovery, Success};
 const MAX_PADDING: usize = 1500;
 
 /// Why a Binding request gets no success response.
-enum Refused {
+enum BindingError {
     /// An error response is due.
     With(Refusal),
     /// No response is due, as it would be one too many.
     Rate,
 }
 
-impl From<Refusal> for Refused {
+impl From<Refusal> for BindingError {
     fn from(refusal: Refusal) -> Self {
         Self::With(refusal)
     }
@@ -46,8 +46,8 @@ pub(in crate::server) fn handle<'a>(
     let head = message.head();
     let len = match respond(ctx, path, request::Binding::parse(message)) {
         Ok((path, binding)) => ctx.send_success(&path, head, None, &Success::Binding(binding)),
-        Err(Refused::With(refusal)) => ctx.send_refusal(path, head, None, &refusal),
-        Err(Refused::Rate) => return ClientVerdict::Drop(DropReason::ReplyRate),
+        Err(BindingError::With(refusal)) => ctx.send_refusal(path, head, None, &refusal),
+        Err(BindingError::Rate) => return ClientVerdict::Drop(DropReason::ReplyRate),
     };
     answered(ctx, path, len);
     ClientVerdict::Handled
@@ -58,7 +58,7 @@ fn respond(
     ctx: &Context,
     path: &Path,
     request: request::Binding,
-) -> Result<(Path, response::Binding), Refused> {
+) -> Result<(Path, response::Binding), BindingError> {
     let mapped = canonical_socket(path.tuple.client);
     let Some(addresses) = &ctx.shared.other_addresses else {
         check_change(request.change_request, request.conditional, &[])?;
@@ -97,7 +97,7 @@ fn respond(
     if let Some(ResponsePort(port)) = port {
         let source = path.tuple.client.ip();
         if !ctx.shared.rates.allow_redirect(ctx.now.mono, source) {
-            return Err(Refused::Rate);
+            return Err(BindingError::Rate);
         }
         path.tuple.client.set_port(port);
     }

@@ -6,7 +6,7 @@ use crate::server::context::Context;
 use crate::server::five_tuple::Path;
 use crate::server::output::Output;
 use crate::server::refusal::Refusal;
-use crate::server::tokens::Unclaimed;
+use crate::server::tokens::ClaimError;
 use crate::wire::message::Head;
 use crate::wire::request::ConnectionBind;
 use crate::wire::response::Success;
@@ -30,8 +30,8 @@ pub(in crate::server) fn handle(
     let connection = ConnectionId(connection.ok_or(Refusal::NoConnectionId)?);
     let claimed = ctx.shared.connections.claim(connection, identity);
     let worker = claimed.map_err(|error| match error {
-        Unclaimed::Unknown => Refusal::UnknownConnection,
-        Unclaimed::Foreign => Refusal::WrongCredentials,
+        ClaimError::Unknown => Refusal::UnknownConnection,
+        ClaimError::Foreign => Refusal::WrongCredentials,
     })?;
     ctx.send_success(path, head, identity.key.as_ref(), &Success::Empty);
     ctx.outputs.push_back(Output::HandOver {

@@ -106,11 +106,11 @@ fn s11_the_limit_holds_for_both_kinds() {
     assert_eq!(next(&[0x40, 0, 0, 61], &small), Next::Broken);
     assert_eq!(next(&[0, 1, 0, 44], &small), Next::Partial);
     assert_eq!(next(&[0, 1, 0, 48], &small), Next::Broken);
-    let stranger = Rules {
+    let unallocated = Rules {
         channel_data: false,
         ..RULES
     };
     // `GET ` is a channel number to whoever may send channel data.
-    assert_eq!(next(b"GET / HTTP/1.1\r\n", &stranger), Next::Broken);
-    assert_eq!(next(&[0, 1], &stranger), Next::Partial);
+    assert_eq!(next(b"GET / HTTP/1.1\r\n", &unallocated), Next::Broken);
+    assert_eq!(next(&[0, 1], &unallocated), Next::Partial);
 }

@@ -62,7 +62,7 @@ fn version_2() {
         parse_stream(&v2(0x21, 0x11, &V4)),
         found("192.0.2.1:40000", "198.51.100.1:3478", 28)
     );
-    // What follows the addresses is not for us.
+    // TLVs after the addresses are skipped.
     let with_more = [V4.as_slice(), &[4, 0, 1, 0]].concat();
     assert_eq!(
         parse_datagram(&v2(0x21, 0x12, &with_more)),

@@ -91,7 +91,7 @@ impl Bench {
         })
     }
 
-    /// What goes back for `bytes` sent to `server`, and from and to where.
+    /// The reply to `bytes` sent to `server`: source, destination and message.
     fn ask(&mut self, server: &str, bytes: &[u8]) -> Option<(SocketAddr, SocketAddr, Vec<u8>)> {
         let server: SocketAddr = server.parse().unwrap();
         let socket = self.bound.iter().position(|b| *b == server).unwrap();
@@ -327,7 +327,7 @@ fn n3_redirection_is_rate_limited() {
             .count()
     };
     assert_eq!(redirected(&mut bench), 50);
-    // Who asks for himself is not held up by it.
+    // A client that asks for replies to itself is not held up by the limit.
     assert_eq!(code(&bench.binding("198.51.100.1:3478", vec![]).2), None);
     bench.now = bench.now.after(Duration::from_secs(1));
     assert_eq!(redirected(&mut bench), 50);

@@ -1,0 +1,64 @@
+//! Owners of allocations: requests that they may make, and the lifetime that their credentials leave.
+
+use super::allocation::Allocation;
+use super::context::Context;
+use super::five_tuple::Path;
+use super::output::EndReason;
+use super::refusal::Refusal;
+use super::table::Allocations;
+use crate::auth::{Identity, Standing};
+
+/// The allocation on the five-tuple of an authenticated request; `None`: its Allocate request has
+/// no answer yet, and this one gets none.
+pub(super) fn own_allocation<'a>(
+    allocations: &'a mut Allocations,
+    ctx: &mut Context,
+    path: &Path,
+    identity: &Identity,
+) -> Result<Option<&'a mut Allocation>, Refusal> {
+    let Some(allocation) = allocations.by_tuple_mut(&path.tuple) else {
+        return Err(Refusal::NoAllocation);
+    };
+    if allocation.opening.is_some() {
+        return Ok(None);
+    }
+    if allocation.identity != *identity {
+        return Err(Refusal::WrongCredentials);
+    }
+    // A client that reaches the server itself is not the one that a proxy speaks of.
+    if allocation.path.proxied != path.proxied {
+        return Err(Refusal::NoAllocation);
+    }
+    // A client whose proxy uses another port is answered there from now on. Only a request moves
+    // it: data is not signed.
+    if allocation.path.socket != path.socket {
+        allocation.path.socket = path.socket;
+        allocation.announce(ctx, |_| true);
+    }
+    Ok(Some(allocation))
+}
+
+/// Bounds an allocation's lifetime by that of its credentials; `Err`: its owner would not be let
+/// in now. A key is good for one realm.
+pub(super) fn review_owner(
+    allocation: &mut Allocation,
+    ctx: &Context,
+    same_realm: bool,
+) -> Result<(), EndReason> {
+    let (auth, identity) = (&ctx.shared.auth, &allocation.identity);
+    let standing = if same_realm || identity.user.is_none() {
+        auth.standing(ctx.now, identity)
+    } else {
+        Standing::Revoked
+    };
+    match standing {
+        Standing::Good => {
+            if let Some(left) = auth.time_left(ctx.now, identity) {
+                allocation.expires = allocation.expires.min(ctx.now.mono + left);
+            }
+            Ok(())
+        }
+        Standing::Revoked => Err(EndReason::Revoked),
+        Standing::RunOut => Err(EndReason::CredentialsExpired),
+    }
+}
