@@ -8,6 +8,15 @@ use super::file::FileConfig;
 use super::quantity;
 use crate::problem::Problem;
 
+/// The keys that hold secrets; each has another with `-file` behind its name.
+pub(crate) const SECRETS: [&str; 5] = [
+    "user",
+    "static-auth-secret",
+    "nonce-secret",
+    "admin-token",
+    "pkey-pwd",
+];
+
 /// The keys that exist, taken from the flags.
 pub(super) struct Keys(Command);
 

@@ -13,22 +13,13 @@ use zeroize::Zeroize;
 use super::check::check;
 use super::error::{ConfigError, Origin, Origins};
 use super::file::FileConfig;
-use super::keys::{Keys, example, expected, found};
+use super::keys::{Keys, SECRETS, example, expected, found};
 use super::source::{Source, line_at, read};
 use super::{ClearTable, Config, LogFormat, expand, syntax};
 use crate::problem::Problem;
 
 /// Places of a configuration file when none is named.
 pub const SEARCH: [&str; 2] = ["turnd.toml", "/etc/turnd/turnd.toml"];
-
-/// The keys that hold secrets; each has another with `-file` behind its name.
-pub(crate) const SECRETS: [&str; 5] = [
-    "user",
-    "static-auth-secret",
-    "nonce-secret",
-    "admin-token",
-    "pkey-pwd",
-];
 
 /// A configuration with its source and warnings.
 #[derive(Debug)]
@@ -84,16 +75,17 @@ pub fn log_format(path: Option<&Path>, flags: &FileConfig) -> LogFormat {
     }
 }
 
-/// Checks the text of a file; errors call it `turnd.toml`.
-pub(super) fn from_text(text: &str) -> Result<Loaded, Vec<ConfigError>> {
+/// Checks the text of a file, with the variables of `env`; errors call it `turnd.toml`.
+pub(super) fn from_text(
+    text: &str,
+    env: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Loaded, Vec<ConfigError>> {
     let source = Source {
         path: SEARCH[0].into(),
         bytes: text.as_bytes().to_vec().into(),
         public: false,
     };
-    assemble(Some(source), &FileConfig::default(), &|name| {
-        std::env::var_os(name)
-    })
+    assemble(Some(source), &FileConfig::default(), env)
 }
 
 fn find(path: Option<&Path>) -> Result<Option<Source>, ConfigError> {

@@ -34,7 +34,7 @@ use turnd_proto::{auth, server};
 use self::certificate::{Certificate, CertificateFiles};
 
 pub use error::ConfigError;
-pub(crate) use load::SECRETS;
+pub(crate) use keys::SECRETS;
 pub use load::{Loaded, SEARCH, from_flags, load, log_format, search};
 pub use process::ProcUser;
 pub(crate) use secret::ClearTable;
@@ -69,8 +69,13 @@ pub struct Config {
 impl Config {
     /// Checks a configuration that is given as text; errors call it `turnd.toml`.
     pub fn from_toml(text: &str) -> Result<Self, Vec<ConfigError>> {
-        Ok(load::from_text(text)?.config)
+        Ok(load::from_text(text, &|name| std::env::var_os(name))?.config)
     }
+}
+
+/// Warnings about a configuration that is given as text, where no environment variable is set.
+fn warnings(text: &str) -> Result<Vec<String>, Vec<ConfigError>> {
+    Ok(load::from_text(text, &|_| None)?.warnings)
 }
 
 /// How clients may come, and how many of them that have nothing to show for it.

@@ -16,7 +16,7 @@ pub struct Summary {
     pub relays: String,
     /// Addresses that clients are told in place of the relays' own; empty: their own.
     pub announces: String,
-    /// Who may allocate.
+    /// Users that may allocate.
     pub allows: String,
     /// Names of the certificates, each with its last day.
     pub certificates: String,

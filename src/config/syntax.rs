@@ -6,8 +6,7 @@ use toml::de::DeTable;
 
 use super::coturn;
 use super::error::shown;
-use super::keys::{Keys, example, expected};
-use super::load::SECRETS;
+use super::keys::{Keys, SECRETS, example, expected};
 use crate::problem::Problem;
 
 /// Line and problem of a text that the parser refuses at `line` with `message`.

@@ -7,9 +7,7 @@ use clap::{Arg, Command};
 use super::report::{Entry, Import};
 use super::rule::{Setting, Value, Verdict};
 use crate::config::error::ConfigError;
-use crate::config::file::FileConfig;
-use crate::config::load::{SEARCH, assemble};
-use crate::config::source::Source;
+use crate::config::{self, SEARCH};
 
 /// Writes the settings; what turnd refuses stays as a comment, with the reason in its entry.
 pub(super) fn write(
@@ -65,13 +63,7 @@ fn is_ours(error: &ConfigError) -> bool {
 
 /// Reads the text as `turnd serve` would; what that warns of becomes notes.
 fn check(toml: &str, notes: &mut Vec<String>) -> Result<(), Vec<ConfigError>> {
-    let source = Source {
-        path: SEARCH[0].into(),
-        bytes: toml.as_bytes().to_vec().into(),
-        public: false,
-    };
-    let loaded = assemble(Some(source), &FileConfig::default(), &|_| None)?;
-    notes.extend(loaded.warnings);
+    notes.extend(config::warnings(toml)?);
     Ok(())
 }
 

@@ -68,7 +68,7 @@ fn ten_thousand_silent_connections_are_held_back_and_cost_little() {
     let mut late = StreamClient::new(turnd.address());
     late.binding();
     early.binding();
-    // Those of the streams in between end in the same seconds.
+    // The streams in between end in the same seconds.
     wait_until("200 descriptors and more are left", &turnd, || {
         let open = fs::read_dir(format!("/proc/{}/fd", turnd.pid()));
         open.unwrap().count() < 200
