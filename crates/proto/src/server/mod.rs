@@ -503,16 +503,7 @@ impl Server {
         after: u64,
         limit: usize,
     ) -> (Vec<SessionInfo>, usize) {
-        let matching = self
-            .allocations
-            .iter()
-            .filter(|a| a.opening.is_none() && filter.matches(a));
-        let total = matching.clone().count();
-        let mut page: Vec<&Allocation> = matching.filter(|a| a.serial > after).collect();
-        page.sort_unstable_by_key(|a| a.serial);
-        page.truncate(limit);
-        let info = |allocation| SessionInfo::new(allocation, &self.ctx.shared, now.mono);
-        (page.into_iter().map(info).collect(), total)
+        admin::sessions(&self.allocations, &self.ctx.shared, now, (filter, after), limit)
     }
 
     /// The next thing to do for the driver; call until `None` after every `handle_*`.
