@@ -108,6 +108,7 @@ pub(super) fn check_auth(file: &mut FileConfig, problems: &mut Problems<'_>) -> 
         ),
         stale_nonce: seconds("stale-nonce", file.stale_nonce, 1..=3600, problems),
         nonce_secret,
+        lookup: None,
     }
 }
 

@@ -7,7 +7,7 @@ use turnd_proto::Now;
 use turnd_proto::server::connections::ConnectionId;
 use turnd_proto::server::five_tuple::Path;
 use turnd_proto::server::output::{Output, PeerVerdict, RelayId};
-use turnd_proto::server::{OpenError, Server};
+use turnd_proto::server::{OpenError, Server, UserAnswer};
 use turnd_udp::{Datagram, Receiver, UdpSocket};
 
 use super::admission::Admission;
@@ -117,6 +117,10 @@ impl Ctx<'_> {
                 }
                 // Nothing but the server itself relays yet.
                 Output::ChannelUp(_) | Output::ChannelDown { .. } => {}
+                // No setting turns look-ups on; a request would not wait for nothing.
+                Output::LookupUser { id, .. } => {
+                    self.server.handle_user(self.now, id, UserAnswer::Failed);
+                }
                 Output::Idle { path } => self.admission.allocation_ended(path.socket),
                 Output::Event(event) => self.log.write(self.now, &event),
             }

@@ -21,7 +21,7 @@ use turnd_proto::random::Seed;
 use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::server::output::{Channel, ClientVerdict, Event, Output, PeerVerdict, RelayId};
 use turnd_proto::server::shared::Shared;
-use turnd_proto::server::{OpenError, Server};
+use turnd_proto::server::{OpenError, Server, UserAnswer};
 use turnd_proto::wire;
 
 use super::messages::{
@@ -270,6 +270,9 @@ impl World {
                 output @ (Output::Connect { .. }
                 | Output::CloseConnection { .. }
                 | Output::HandOver { .. }) => self.peer_outputs.push(output),
+                Output::LookupUser { id, .. } => {
+                    self.server.handle_user(self.now, id, UserAnswer::Failed);
+                }
                 Output::Event(event) => self.events.push(event),
             }
         }

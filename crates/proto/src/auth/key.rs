@@ -169,6 +169,11 @@ pub(super) fn lookup_form(name: &str) -> Option<Cow<'_, str>> {
     profile.normalization_rule(spaced).ok()
 }
 
+/// The name by which the user of a request is looked up; `None`: no user has it.
+pub(crate) fn lookup_name(username: &[u8]) -> Option<Cow<'_, str>> {
+    lookup_form(std::str::from_utf8(username).ok()?)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -24,7 +24,7 @@ use nonce::NonceKey;
 use secret::Secret;
 
 pub use outcome::{Identity, Rejected, Rejection, Standing, Unauthorized};
-pub use settings::{Credential, RestExpiry, Settings, User};
+pub use settings::{Credential, Lookup, RestExpiry, Settings, User};
 
 /// The longest USERNAME that is looked at, in bytes (RFC 5389 §15.3).
 const MAX_USERNAME: usize = 513;
@@ -41,6 +41,7 @@ pub struct Authenticator {
     rest_expiry: RestExpiry,
     stale_nonce: Duration,
     nonces: NonceKey,
+    lookup: Option<Lookup>,
     /// Stands in for the key of a user who does not exist.
     nobody: Key,
 }
@@ -78,6 +79,7 @@ impl Authenticator {
             rest_expiry: auth.rest_expiry,
             stale_nonce: auth.stale_nonce,
             nonces,
+            lookup: auth.lookup,
             nobody: Key::new([0; 16]),
         })
     }
@@ -112,6 +114,21 @@ impl Authenticator {
         source: IpAddr,
         msg: &Message<'_>,
         owner: Option<&Identity>,
+    ) -> Result<Identity, Rejected> {
+        self.authenticate_with(now, source, msg, owner, None)
+    }
+
+    /// As [`Self::authenticate`], with the key that a look-up of the user found.
+    ///
+    /// # Errors
+    /// The rejection says what the response looks like.
+    pub fn authenticate_with(
+        &self,
+        now: Now,
+        source: IpAddr,
+        msg: &Message<'_>,
+        owner: Option<&Identity>,
+        found: Option<&Key>,
     ) -> Result<Identity, Rejected> {
         // 1. No MESSAGE-INTEGRITY: 401 (A1).
         if !msg.is_signed() {
@@ -155,7 +172,16 @@ impl Authenticator {
             Some(owner) if !self.has_run_out(now, owner) && owner.signed(username, msg) => {
                 owner.clone()
             }
-            _ => self.identify(now, username, msg).map_err(unauthorized)?,
+            _ => match self.identify(now, username, msg, found) {
+                Ok(identity) => identity,
+                // The same for everyone: the users of the settings do not show.
+                Err(Unauthorized::UnknownUser | Unauthorized::WrongKey)
+                    if self.lookup.is_some() && !fresh_nonce =>
+                {
+                    return Err(rejected(Rejection::StaleNonceOfAnyone));
+                }
+                Err(reason) => return Err(unauthorized(reason)),
+            },
         };
         // 5. The age of the nonce: 438 (A4, A5).
         if fresh_nonce {
@@ -163,6 +189,20 @@ impl Authenticator {
         } else {
             Err(rejected(Rejection::StaleNonce(identity)))
         }
+    }
+
+    /// The bounds on look-ups, if one may yet find the user of a rejected request.
+    #[must_use]
+    pub fn lookup(&self, rejected: &Rejected) -> Option<Lookup> {
+        let unknown = Rejection::Unauthorized(Unauthorized::UnknownUser);
+        self.lookup
+            .filter(|_| rejected.fresh_nonce && rejected.rejection == unknown)
+    }
+
+    /// Whether users are looked up at all.
+    #[must_use]
+    pub fn looks_up(&self) -> bool {
+        self.lookup.is_some()
     }
 
     /// Whether a request carries a nonce that was sent to `source`, and so is not forged.
@@ -180,12 +220,14 @@ impl Authenticator {
     /// Looks for the user whose key signed the message.
     ///
     /// Every name costs the same until a key fits: one static key, the user's or nobody's, and
-    /// one key of each secret, whether or not the name could be a REST one (A3).
+    /// one key of each secret, whether or not the name could be a REST one (A3). A key that a
+    /// look-up found comes last, and not before a user or a secret of the settings.
     fn identify(
         &self,
         now: Now,
         username: &str,
         msg: &Message<'_>,
+        found: Option<&Key>,
     ) -> Result<Identity, Unauthorized> {
         let name = lookup_form(username).ok_or(Unauthorized::MalformedName)?;
         let known = self.users.get_key_value::<str>(&name);
@@ -210,11 +252,14 @@ impl Authenticator {
             }
         }
         let has_key = known.is_some() || (rest.is_some() && !self.secrets.is_empty());
-        Err(if has_key {
-            Unauthorized::WrongKey
-        } else {
-            Unauthorized::UnknownUser
-        })
+        match found {
+            _ if has_key => Err(Unauthorized::WrongKey),
+            Some(key) if integrity::verify(msg, key.as_bytes()) => {
+                Ok(Identity::of_lookup(&name, key))
+            }
+            Some(_) => Err(Unauthorized::WrongKey),
+            None => Err(Unauthorized::UnknownUser),
+        }
     }
 
     /// The key that `secret` gives a REST user name.
@@ -232,7 +277,11 @@ impl Authenticator {
     pub fn standing(&self, now: Now, identity: &Identity) -> Standing {
         let good = match (&identity.user, &identity.key) {
             (Some(user), Some(key)) => match identity.expires {
-                None => self.users.get(user) == Some(key),
+                None => match self.users.get(user) {
+                    Some(static_key) => static_key == key,
+                    // No look-up here: an operator ends the allocations of a user who is gone.
+                    None => identity.looked_up && self.lookup.is_some(),
+                },
                 Some(expiry) => {
                     let parsed = rest::parse(user, self.rest_separator);
                     parsed.is_some_and(|rest| rest.expiry == expiry)

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use super::key::Key;
+use super::key::{Key, lookup_form};
 use super::rest::Rest;
 use crate::ip::canonical_ip;
 use crate::wire::integrity;
@@ -22,6 +22,8 @@ pub struct Identity {
     pub key: Option<Key>,
     /// The last second in which REST credentials are good, since the Unix epoch.
     pub expires: Option<u64>,
+    /// Whether the key came from a look-up, and not from the settings.
+    pub looked_up: bool,
 }
 
 impl Identity {
@@ -39,12 +41,15 @@ impl Identity {
             quota_id: format!("anonymous@{host}").into(),
             key: None,
             expires: None,
+            looked_up: false,
         }
     }
 
     /// Whether the message is of this user and signed with this user's key.
     pub(super) fn signed(&self, username: &str, msg: &Message<'_>) -> bool {
-        let same = self.user.as_deref() == Some(username);
+        let same = self.user.as_deref().is_some_and(|user| {
+            user == username || (self.looked_up && lookup_form(username).as_deref() == Some(user))
+        });
         same && self
             .key
             .as_ref()
@@ -57,6 +62,14 @@ impl Identity {
             quota_id: Arc::clone(name),
             key: Some(key.clone()),
             expires: None,
+            looked_up: false,
+        }
+    }
+
+    pub(super) fn of_lookup(name: &str, key: &Key) -> Self {
+        Self {
+            looked_up: true,
+            ..Self::of_user(&name.into(), key)
         }
     }
 
@@ -66,6 +79,7 @@ impl Identity {
             quota_id: rest.name.unwrap_or(username).into(),
             key: Some(key),
             expires: Some(rest.expiry),
+            looked_up: false,
         }
     }
 }
@@ -150,6 +164,9 @@ pub enum Rejection {
     /// RFC 8489 §9.2.4 leaves the signature open. The sender has proven to hold the key, so it
     /// can check one, and a signed 438 cannot be forged to keep a client from being served.
     StaleNonce(Identity),
+    /// 438 with REALM and a fresh NONCE, not signed, where users are looked up: nobody is looked up
+    /// for a stale nonce, and a 401 would have a client give up whose password is right.
+    StaleNonceOfAnyone,
 }
 
 impl Rejection {
@@ -159,7 +176,7 @@ impl Rejection {
         match self {
             Self::Unauthorized(_) => ErrorCode::UNAUTHENTICATED,
             Self::BadRequest => ErrorCode::BAD_REQUEST,
-            Self::StaleNonce(_) => ErrorCode::STALE_NONCE,
+            Self::StaleNonce(_) | Self::StaleNonceOfAnyone => ErrorCode::STALE_NONCE,
         }
     }
 
@@ -174,7 +191,7 @@ impl Rejection {
     pub fn key(&self) -> Option<&Key> {
         match self {
             Self::StaleNonce(identity) => identity.key.as_ref(),
-            Self::Unauthorized(_) | Self::BadRequest => None,
+            Self::Unauthorized(_) | Self::BadRequest | Self::StaleNonceOfAnyone => None,
         }
     }
 }

@@ -24,6 +24,24 @@ pub struct Settings {
     pub stale_nonce: Duration,
     /// `nonce-secret`; `None`: a random one at each start.
     pub nonce_secret: Option<Secret>,
+    /// Look-ups of users who are kept elsewhere; `None`: an unknown name is nobody's.
+    pub lookup: Option<Lookup>,
+}
+
+/// Bounds on the requests that wait until their users have been looked up.
+///
+/// A name is looked up when it is no user's of the settings and no REST one, and its request has
+/// a fresh nonce; a stale nonce gets a 438 first, which is signed only for whoever is known. The
+/// time of an answer then tells whether a name is in the settings. A key that was found is good as
+/// long as the allocation that it made; a reload ends that when it turns look-ups off, or changes
+/// the realm. A Binding request (`secure-stun`) is answered at once, and with a 401 for a user who
+/// would have to be looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// Requests that wait at a time, on each worker.
+    pub pending: usize,
+    /// Time that each waits at the most; shorter than a client's patience (RFC 8489 §6.2: 39.5 s).
+    pub timeout: Duration,
 }
 
 /// The end of a call whose TURN REST credentials run out.
@@ -64,6 +82,7 @@ impl Default for Settings {
             rest_expiry: RestExpiry::Keep,
             stale_nonce: Duration::from_secs(600),
             nonce_secret: None,
+            lookup: None,
         }
     }
 }

@@ -54,6 +54,7 @@ fn settings() -> Settings {
         rest_expiry: RestExpiry::Keep,
         stale_nonce: Duration::from_secs(600),
         nonce_secret: None,
+        lookup: None,
     }
 }
 

@@ -7,6 +7,8 @@ use super::allocation::Allocation;
 use super::five_tuple::PeerAddr;
 use super::output::{Session, Traffic};
 use super::shared::Shared;
+use super::table::Allocations;
+use crate::Now;
 
 /// Choice of allocations; a field that is `None` excludes no allocation.
 #[derive(Clone, Debug, Default)]
@@ -66,4 +68,24 @@ impl SessionInfo {
                 .collect(),
         }
     }
+}
+
+/// One page of the live allocations that a filter chooses, and how many there are in all; `after` is
+/// the last serial of the page before.
+pub(super) fn sessions(
+    allocations: &Allocations,
+    shared: &Shared,
+    now: Now,
+    (filter, after): (&Filter, u64),
+    limit: usize,
+) -> (Vec<SessionInfo>, usize) {
+    let matching = allocations
+        .iter()
+        .filter(|a| a.opening.is_none() && filter.matches(a));
+    let total = matching.clone().count();
+    let mut page: Vec<&Allocation> = matching.filter(|a| a.serial > after).collect();
+    page.sort_unstable_by_key(|a| a.serial);
+    page.truncate(limit);
+    let info = |allocation| SessionInfo::new(allocation, shared, now.mono);
+    (page.into_iter().map(info).collect(), total)
 }

@@ -8,6 +8,7 @@ use super::connections::{ConnectionId, PeerConnection};
 use super::counters::Counters;
 use super::deadlines::Subject;
 use super::five_tuple::{Path, PeerAddr, Transport};
+use super::lookups::{LookupId, Lookups, Parked};
 use super::output::{ClientVerdict, DropReason, Event, Output, RelayId};
 use super::rates::Proof;
 use super::refusal::Refusal;
@@ -44,6 +45,8 @@ pub(super) struct Context {
     pub(super) hash_keys: HashKeys,
     /// The allocation of each peer connection.
     pub(super) connections: HashMap<ConnectionId, RelayId, HashKeys>,
+    /// Requests whose users are being looked up.
+    pub(super) lookups: Lookups,
     /// Index of this server among those of the process.
     pub(super) worker: usize,
     pub(super) draining: bool,
@@ -65,6 +68,7 @@ impl Context {
             counters: Counters::default(),
             hash_keys,
             connections: HashMap::with_hasher(hash_keys),
+            lookups: Lookups::new(hash_keys),
             worker: 0,
             draining: false,
             indication_id: u128::from_ne_bytes(random.bytes()),
@@ -78,6 +82,13 @@ impl Context {
         self.indication_id = self.indication_id.wrapping_add(1);
         let [_, _, _, _, id @ ..] = self.indication_id.to_be_bytes();
         TransactionId(id)
+    }
+
+    /// Takes a parked request out, with its deadline.
+    pub(super) fn take_parked(&mut self, id: LookupId) -> Option<Parked> {
+        let parked = self.lookups.take(id)?;
+        self.deadlines.disarm(parked.until, Subject::Lookup(id));
+        Some(parked)
     }
 
     /// Frees everything about a peer connection that is kept outside of its allocation.
@@ -276,7 +287,9 @@ impl Context {
 /// age of a nonce, are not.
 fn logged(rejection: &Rejection) -> Option<&'static str> {
     match rejection {
-        Rejection::Unauthorized(Unauthorized::NoIntegrity) | Rejection::StaleNonce(_) => None,
+        Rejection::Unauthorized(Unauthorized::NoIntegrity)
+        | Rejection::StaleNonce(_)
+        | Rejection::StaleNonceOfAnyone => None,
         Rejection::Unauthorized(reason) => Some(reason.as_str()),
         Rejection::BadRequest => Some("credentials are incomplete"),
     }

@@ -1,6 +1,7 @@
 //! Subjects of the server's deadlines.
 
 use super::connections::ConnectionId;
+use super::lookups::LookupId;
 
 /// Subject of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,4 +12,6 @@ pub(super) enum Subject {
     Connection(ConnectionId),
     /// A reserved port that nobody may have asked for.
     Reservation([u8; 8]),
+    /// A request whose user is being looked up.
+    Lookup(LookupId),
 }

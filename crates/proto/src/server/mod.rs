@@ -9,6 +9,7 @@ mod context;
 pub mod counters;
 mod deadlines;
 pub mod five_tuple;
+mod lookups;
 mod methods;
 mod other_addresses;
 pub mod output;
@@ -19,6 +20,7 @@ mod rates;
 mod refusal;
 mod relay_addresses;
 mod relaying;
+mod requests;
 pub mod settings;
 pub mod shared;
 mod state;
@@ -31,6 +33,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use self::admin::{Filter, SessionInfo};
+pub use self::lookups::{LookupId, UserAnswer};
 pub use self::methods::allocate::OpenError;
 pub use self::peer_table::Reach;
 pub use self::settings::Settings;
@@ -42,23 +45,18 @@ use self::context::Context;
 use self::counters::Counters;
 use self::deadlines::Subject;
 use self::five_tuple::{ClientSocket, Path, PeerAddr};
-use self::methods::{
-    allocate, binding, channel_bind, connect, connection_bind, create_permission, refresh,
-};
+use self::methods::{allocate, binding};
 use self::output::{ClientVerdict, DropReason, EndReason, Output, PeerVerdict, RelayId, Traffic};
-use self::owner::{own_allocation, review_owner};
-use self::refusal::Refusal;
+use self::owner::review_owner;
 use self::settings::Protocol;
 use self::shared::Shared;
 use self::table::Allocations;
 use crate::Now;
-use crate::auth::Identity;
 use crate::ip::canonical_socket;
 use crate::random::{Random, Seed};
 use crate::wire::message::{Message, MessageError};
 use crate::wire::numbers::{Class, Method};
-use crate::wire::request::{Request, UnknownAttributes};
-use crate::wire::response::Success;
+use crate::wire::request::Request;
 use crate::wire::{channel_data, classify, indication};
 
 /// The protocol state of one worker.
@@ -159,97 +157,29 @@ impl Server {
             (Method::BINDING, Class::Indication) => ClientVerdict::Handled,
             _ if stun_only => ClientVerdict::Drop(DropReason::UnknownMethod),
             _ => match Request::parse(&message) {
-                Some(request) => self.request(path, &message, &request),
+                Some(request) => {
+                    let allocations = &mut self.allocations;
+                    requests::handle(allocations, ctx, path, bytes, &message, &request)
+                }
                 None => ClientVerdict::Drop(DropReason::UnknownMethod),
             },
         }
     }
 
-    /// Authenticates a TURN request, hands it to its method, and answers.
-    fn request<'a>(
-        &mut self,
-        path: &Path,
-        message: &Message<'_>,
-        request: &Request,
-    ) -> ClientVerdict<'a> {
-        let (now, source) = (self.ctx.now, path.tuple.client.ip());
-        let shared = &self.ctx.shared;
-        // The data connection of an allocation is on another five-tuple.
-        let peer_owner = match request {
-            Request::ConnectionBind(bind) => {
-                let connection = bind.connection.ok().flatten().map(ConnectionId);
-                connection.and_then(|id| shared.connections.owner(id))
-            }
-            _ => None,
+    /// Takes the answer to an [`Output::LookupUser`]; one that comes late is ignored.
+    pub fn handle_user(&mut self, now: Now, id: LookupId, answer: UserAnswer) {
+        self.handle_timeout(now);
+        let Some(parked) = self.ctx.take_parked(id) else {
+            return;
         };
-        let allocation = self.allocations.by_tuple(&path.tuple);
-        let owner = peer_owner.as_ref().or(allocation.map(|a| &a.identity));
-        if !claims::may_claim(&self.ctx, path, message, owner) {
-            return ClientVerdict::Drop(DropReason::UserNameRate);
-        }
-        let identity = match shared.auth.authenticate(now, source, message, owner) {
-            Ok(identity) => identity,
-            Err(rejected) => return self.ctx.reject(path, message, &rejected),
+        let found = match &answer {
+            UserAnswer::Found(key) => Some(key),
+            UserAnswer::Unknown => None,
+            UserAnswer::Failed => return self.count_drops(DropReason::UserLookup, 1),
         };
-        let head = message.head();
-        match self.authenticated(path, message, request, &identity) {
-            Ok(Some(success)) => {
-                let key = identity.key.as_ref();
-                self.ctx.send_success(path, head, key, &success);
-            }
-            Ok(None) => {}
-            Err(refusal) => self.ctx.refuse(path, head, &identity, &refusal),
-        }
-        ClientVerdict::Handled
-    }
-
-    /// `Ok(None)`: the answer comes later, or none is due.
-    fn authenticated(
-        &mut self,
-        path: &Path,
-        message: &Message<'_>,
-        request: &Request,
-        identity: &Identity,
-    ) -> Result<Option<Success>, Refusal> {
-        // Checked after authentication: anyone else sees 401 and nothing more (RFC 8489 §9.2.4).
-        let unknown = UnknownAttributes::of(message.attributes().map(|(typ, _)| typ));
-        if !unknown.is_empty() {
-            return Err(Refusal::UnknownAttributes(unknown));
-        }
-        let (head, ctx) = (message.head(), &mut self.ctx);
-        if let Request::Allocate(request) = request {
-            let allocations = &mut self.allocations;
-            allocate::handle(allocations, ctx, path, request, head, identity)?;
-            return Ok(None);
-        }
-        if let Request::ConnectionBind(request) = request {
-            let has_allocation = self.allocations.by_path(path).is_some();
-            connection_bind::handle(ctx, path, has_allocation, request, head, identity)?;
-            return Ok(None);
-        }
-        let Some(allocation) = own_allocation(&mut self.allocations, ctx, path, identity)? else {
-            return Ok(None);
-        };
-        match request {
-            Request::Refresh(request) => {
-                let granted = refresh::handle(allocation, ctx, request)?;
-                if granted.is_none() {
-                    let relay = allocation.relay;
-                    self.end(relay, EndReason::Deleted);
-                }
-                let lifetime = granted.unwrap_or_default();
-                Ok(Some(Success::Refresh { lifetime }))
-            }
-            Request::CreatePermission(request) => {
-                create_permission::handle(allocation, ctx, request).map(Some)
-            }
-            Request::ChannelBind(request) => {
-                channel_bind::handle(allocation, ctx, request).map(Some)
-            }
-            Request::Connect(request) => {
-                connect::handle(allocation, ctx, request, head).map(|()| None)
-            }
-            Request::Allocate(_) | Request::ConnectionBind(_) => Ok(None),
+        let (allocations, ctx) = (&mut self.allocations, &mut self.ctx);
+        if let ClientVerdict::Drop(reason) = requests::resume(allocations, ctx, &parked, found) {
+            self.count_drops(reason, 1);
         }
     }
 
@@ -388,6 +318,11 @@ impl Server {
                     }
                 }
                 Subject::Allocation(relay) => self.expire(RelayId(relay)),
+                Subject::Lookup(id) => {
+                    if self.ctx.take_parked(id).is_some() {
+                        self.count_drops(DropReason::UserLookup, 1);
+                    }
+                }
             }
         }
     }
@@ -421,6 +356,8 @@ impl Server {
         if let Some(relay) = self.allocations.by_path(path).map(|a| a.relay) {
             self.end(relay, EndReason::Disconnected);
         }
+        // Another client may come by the same path before the answer does.
+        self.forget(self.ctx.lookups.of_client(path));
     }
 
     /// Ends every allocation, as the server stops.
@@ -428,6 +365,14 @@ impl Server {
         self.ctx.now = now;
         for relay in self.allocations.relays() {
             self.end(relay, EndReason::Shutdown);
+        }
+        self.forget(self.ctx.lookups.ids());
+    }
+
+    /// Lets parked requests go unanswered.
+    fn forget(&mut self, lookups: Vec<LookupId>) {
+        for id in lookups {
+            drop(self.ctx.take_parked(id));
         }
     }
 
@@ -468,6 +413,11 @@ impl Server {
                 Err(reason) => self.end(relay, reason),
             }
         }
+        if !self.ctx.shared.auth.looks_up() {
+            for id in self.ctx.lookups.ids() {
+                self.handle_user(now, id, UserAnswer::Unknown);
+            }
+        }
     }
 
     /// Writes a UDP allocation out, with all but its sockets; `None`: there is no such allocation,
@@ -503,16 +453,13 @@ impl Server {
         after: u64,
         limit: usize,
     ) -> (Vec<SessionInfo>, usize) {
-        let matching = self
-            .allocations
-            .iter()
-            .filter(|a| a.opening.is_none() && filter.matches(a));
-        let total = matching.clone().count();
-        let mut page: Vec<&Allocation> = matching.filter(|a| a.serial > after).collect();
-        page.sort_unstable_by_key(|a| a.serial);
-        page.truncate(limit);
-        let info = |allocation| SessionInfo::new(allocation, &self.ctx.shared, now.mono);
-        (page.into_iter().map(info).collect(), total)
+        admin::sessions(
+            &self.allocations,
+            &self.ctx.shared,
+            now,
+            (filter, after),
+            limit,
+        )
     }
 
     /// The next thing to do for the driver; call until `None` after every `handle_*`.
@@ -538,18 +485,26 @@ impl Server {
         self.allocations.by_path(path).is_some()
     }
 
-    /// Whether an allocation's client comes by this socket of the driver.
+    /// Whether an allocation's client, or one whose request is parked, comes by this socket of the
+    /// driver.
     #[must_use]
     pub fn uses(&self, socket: ClientSocket) -> bool {
         self.allocations
             .iter()
             .any(|allocation| allocation.path.socket == socket)
+            || self.ctx.lookups.uses(socket)
     }
 
     /// Live allocations.
     #[must_use]
     pub fn allocations(&self) -> usize {
         self.allocations.len()
+    }
+
+    /// Requests that wait until their users have been looked up.
+    #[must_use]
+    pub fn lookups(&self) -> usize {
+        self.ctx.lookups.len()
     }
 
     /// Counts since the start.

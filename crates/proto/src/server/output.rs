@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::connections::ConnectionId;
 use super::five_tuple::{ClientSocket, FiveTuple, Path, PeerAddr};
+use super::lookups::LookupId;
 use super::peer_table::Reach;
 use crate::policy::peer_filter::Denied;
 use crate::wire::indication::Header;
@@ -74,6 +75,9 @@ pub enum DropReason {
     ReplyRate,
     /// A request with a long user name, of a source network that sends many.
     UserNameRate,
+    /// A request whose user could not be looked up: too many requests waited, the answer did not
+    /// come in time, or the look-up failed.
+    UserLookup,
 }
 
 impl DropReason {
@@ -89,6 +93,7 @@ impl DropReason {
         Self::Bandwidth,
         Self::ReplyRate,
         Self::UserNameRate,
+        Self::UserLookup,
     ];
 
     /// The word for metric labels.
@@ -105,11 +110,12 @@ impl DropReason {
             Self::Bandwidth => "bandwidth",
             Self::ReplyRate => "reply-rate",
             Self::UserNameRate => "user-name-rate",
+            Self::UserLookup => "user-lookup",
         }
     }
 
     /// How many reasons there are.
-    pub const COUNT: usize = Self::UserNameRate as usize + 1;
+    pub const COUNT: usize = Self::UserLookup as usize + 1;
 }
 
 /// One thing for the driver to do.
@@ -182,6 +188,16 @@ pub enum Output {
         relay: RelayId,
         /// The number of [`Channel::number`].
         number: u16,
+    },
+    /// Look a user up, then call [`Server::handle_user`](super::Server::handle_user); a request
+    /// waits for it.
+    LookupUser {
+        /// Name of the look-up, which is never used again.
+        id: LookupId,
+        /// User name, prepared as RFC 8489 §14.3 has it; anybody may have sent it.
+        user: Arc<str>,
+        /// Realm that the key is for.
+        realm: Arc<str>,
     },
     /// Something that operators want to see.
     Event(Event),

@@ -1,12 +1,37 @@
 //! Owners of allocations: requests that they may make, and the lifetime that their credentials leave.
 
 use super::allocation::Allocation;
+use super::connections::ConnectionId;
 use super::context::Context;
 use super::five_tuple::Path;
 use super::output::EndReason;
 use super::refusal::Refusal;
 use super::table::Allocations;
 use crate::auth::{Identity, Standing};
+use crate::wire::request::Request;
+
+/// The user who made what a request is about, if that is there.
+pub(super) fn claimed_owner(
+    allocations: &Allocations,
+    ctx: &Context,
+    path: &Path,
+    request: &Request,
+) -> Option<Identity> {
+    // The data connection of an allocation is on another five-tuple.
+    let peer_owner = match request {
+        Request::ConnectionBind(bind) => {
+            let connection = bind.connection.ok().flatten().map(ConnectionId);
+            connection.and_then(|id| ctx.shared.connections.owner(id))
+        }
+        _ => None,
+    };
+    let own = || {
+        allocations
+            .by_tuple(&path.tuple)
+            .map(|a| a.identity.clone())
+    };
+    peer_owner.or_else(own)
+}
 
 /// The allocation on the five-tuple of an authenticated request; `None`: its Allocate request has
 /// no answer yet, and this one gets none.

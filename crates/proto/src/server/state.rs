@@ -39,6 +39,8 @@ pub struct AllocationState {
     pub key: Option<[u8; 16]>,
     /// Last second of REST credentials, since the Unix epoch.
     pub credentials_expire: Option<u64>,
+    /// Whether the key came from a look-up.
+    pub looked_up: bool,
     /// Relayed transport address as it is bound.
     pub relayed: SocketAddr,
     /// Time since the allocation was made.
@@ -102,6 +104,7 @@ pub(super) fn export(allocation: &Allocation, ctx: &Context) -> Option<Allocatio
         quota_id: identity.quota_id.as_ref().to_owned(),
         key: identity.key.as_ref().map(|key| *key.as_bytes()),
         credentials_expire: identity.expires,
+        looked_up: identity.looked_up,
         relayed: allocation.lease.addr(),
         age: now.saturating_duration_since(allocation.created),
         remaining: allocation.expires.saturating_duration_since(now),
@@ -132,6 +135,7 @@ pub(super) fn import(
         quota_id: state.quota_id.as_str().into(),
         key: state.key.map(Key::new),
         expires: state.credentials_expire,
+        looked_up: state.looked_up,
     };
     let (relays, now) = (&ctx.shared.relays, ctx.now.mono);
     let lease = relays

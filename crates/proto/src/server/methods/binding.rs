@@ -105,7 +105,8 @@ fn respond(
     Ok((path, response::Binding { mapped, discovery }))
 }
 
-/// `secure-stun`: tells its address only to a client with credentials.
+/// `secure-stun`: tells its address only to a client with credentials of the settings; nobody is
+/// looked up for a Binding.
 pub(in crate::server) fn handle_secure<'a>(
     ctx: &mut Context,
     path: &Path,
