@@ -103,7 +103,7 @@ impl Server {
             }
         };
         if let ClientVerdict::Drop(reason) = verdict {
-            self.ctx.counters.drops[reason as usize] += 1;
+            self.count_drop(reason);
         }
         verdict
     }
@@ -175,11 +175,11 @@ impl Server {
         let found = match &answer {
             UserAnswer::Found(key) => Some(key),
             UserAnswer::Unknown => None,
-            UserAnswer::Failed => return self.count_drops(DropReason::UserLookup, 1),
+            UserAnswer::Failed => return self.count_drop(DropReason::UserLookup),
         };
         let (allocations, ctx) = (&mut self.allocations, &mut self.ctx);
         if let ClientVerdict::Drop(reason) = requests::resume(allocations, ctx, &parked, found) {
-            self.count_drops(reason, 1);
+            self.count_drop(reason);
         }
     }
 
@@ -320,7 +320,7 @@ impl Server {
                 Subject::Allocation(relay) => self.expire(RelayId(relay)),
                 Subject::Lookup(id) => {
                     if self.ctx.take_parked(id).is_some() {
-                        self.count_drops(DropReason::UserLookup, 1);
+                        self.count_drop(DropReason::UserLookup);
                     }
                 }
             }
@@ -367,6 +367,10 @@ impl Server {
             self.end(relay, EndReason::Shutdown);
         }
         self.forget(self.ctx.lookups.ids());
+    }
+
+    fn count_drop(&mut self, reason: DropReason) {
+        self.ctx.counters.drops[reason as usize] += 1;
     }
 
     /// Lets parked requests go unanswered.
