@@ -304,7 +304,7 @@ impl Control {
     /// # Errors
     /// Why that is impossible; nothing has changed then.
     pub async fn reload(&self, config: &Config) -> Result<(), StartError> {
-        let shared = {
+        let (shared, before, now) = {
             let mut settings = self.settings();
             let workers = self.workers.len();
             let change = listen::change(config, &settings.bound, &settings.known, workers)?;
@@ -335,10 +335,12 @@ impl Control {
             for address in change.removed {
                 tracing::info!(%address, "no longer listening for new clients");
             }
-            tell_host_changes(&old.host, &settings.host);
-            Arc::clone(&settings.shared)
+            let shared = Arc::clone(&settings.shared);
+            (shared, old.host, settings.host.clone())
         };
         self.adopt(shared).await;
+        // Told when it holds: whoever reads it may count on it.
+        tell_host_changes(&before, &now);
         Ok(())
     }
 
@@ -348,7 +350,7 @@ impl Control {
     /// # Errors
     /// Why the addresses are not known; those that were stay in force then.
     pub async fn follow_host(&self, config: &Config) -> Result<(), StartError> {
-        let shared = {
+        let (shared, before, now) = {
             let mut settings = self.settings();
             let host = host::addresses().map_err(|error| {
                 StartError(format!("the host's addresses cannot be listed: {error}"))
@@ -359,10 +361,12 @@ impl Control {
             }
             let renewed = settings.renew(config, settings.bound.clone(), host)?;
             let old = std::mem::replace(&mut *settings, renewed);
-            tell_host_changes(&old.host, &settings.host);
-            Arc::clone(&settings.shared)
+            let shared = Arc::clone(&settings.shared);
+            (shared, old.host, settings.host.clone())
         };
         self.adopt(shared).await;
+        // Told when it holds: whoever reads it may count on it.
+        tell_host_changes(&before, &now);
         Ok(())
     }
 
