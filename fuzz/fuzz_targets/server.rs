@@ -3,14 +3,14 @@
 //! is over.
 #![no_main]
 
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "../../tests/support/messages.rs"]
 mod messages;
 #[path = "server/run.rs"]
 mod run;
 #[path = "server/step.rs"]
 mod step;
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "../../tests/support/world.rs"]
 mod world;
 
