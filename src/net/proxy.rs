@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
+use turnd_proto::ip::canonical_ip;
 use turnd_proto::policy::ip_range::IpRange;
-use turnd_proto::policy::peer_filter::canonical_ip;
 use turnd_proto::wire::proxy::{self, Addresses, Parsed};
 
 /// `trusted-proxies`.

@@ -174,7 +174,7 @@ mod tests {
                 batch.receive(&mut buffers[0], &socket).unwrap();
                 assert!(Instant::now() < deadline);
             }
-            buffers[1].as_mut_slice().fill(0xFF);
+            buffers[1].iter_mut().for_each(|buffer| buffer.fill(0xFF));
             let got = batch.datagrams(&buffers[0]).map(|d| (d.source, d.bytes));
             assert_eq!(got.collect::<Vec<_>>(), [(source, text)]);
         }

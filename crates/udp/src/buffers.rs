@@ -17,11 +17,6 @@ impl RecvBuffers {
         }
     }
 
-    /// All buffers as one slice.
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
-        &mut self.bytes
-    }
-
     /// The buffers one by one, to be filled.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut [u8]> {
         self.bytes.chunks_exact_mut(Self::LEN)

@@ -30,18 +30,6 @@ impl Receiver {
         self.batch.receive(&mut self.buffers, socket)
     }
 
-    /// The buffers as one slice, for bytes that come by another way and leave through a
-    /// [`SendQueue`](crate::SendQueue). The last batch is gone.
-    pub fn scratch(&mut self) -> &mut [u8] {
-        self.batch.clear();
-        self.buffers.as_mut_slice()
-    }
-
-    /// The first `len` bytes of the slice that [`Self::scratch`] returns.
-    pub fn filled(&self, len: usize) -> &[u8] {
-        self.buffers.slice(0, len)
-    }
-
     /// The datagrams of the last batch, in the order in which they came.
     pub fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
         self.batch.datagrams(&self.buffers)

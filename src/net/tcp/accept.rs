@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use mio::Registry;
 use mio::net::TcpStream;
-use turnd_proto::policy::peer_filter::canonical_ip;
+use turnd_proto::ip::canonical_ip;
 
 use super::TcpClients;
 use crate::net::context::Ctx;

@@ -16,7 +16,7 @@ use crate::wire::numbers::ErrorCode;
 pub struct Identity {
     /// The user name; `None` for anyone, with `no-auth`.
     pub user: Option<Arc<str>>,
-    /// Whose allocations count together: for REST credentials the name without the expiry.
+    /// Name under which allocations are counted together: for REST credentials the name without the expiry.
     pub quota_id: Arc<str>,
     /// Signs the response; `None`: it is not signed.
     pub key: Option<Key>,

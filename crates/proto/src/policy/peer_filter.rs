@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub use super::ip_range::{IpRange, ParseRangeError, RangeProblem};
-pub use crate::ip::{canonical_ip, canonical_socket};
+use crate::ip::{canonical_ip, canonical_socket};
 
 /// The operator's lists of peers.
 #[derive(Clone, Debug, Default)]
