@@ -87,7 +87,7 @@ impl Reason {
                 "the client does not trust the certificate: its time is over, or the client's clock is wrong"
             }
             Self::BadCertificate => {
-                "the client does not trust the certificate: it is for another name, or damaged"
+                "the client does not trust the certificate: it is for another name, damaged, or not signed by the authority that it names"
             }
             Self::CertificateUnknown => {
                 "the client does not trust the certificate, and does not say why: look at its names, chain and dates"
@@ -135,7 +135,10 @@ impl Failure {
         let reason = match alert {
             AlertDescription::UnknownCA => Reason::UnknownCa,
             AlertDescription::CertificateExpired => Reason::CertificateExpired,
-            AlertDescription::BadCertificate => Reason::BadCertificate,
+            // The second: a signature is wrong, as under an authority of the same name.
+            AlertDescription::BadCertificate | AlertDescription::DecryptError => {
+                Reason::BadCertificate
+            }
             AlertDescription::CertificateUnknown
             | AlertDescription::CertificateRevoked
             | AlertDescription::UnsupportedCertificate
