@@ -164,7 +164,9 @@ impl Failure {
             Error::PeerIncompatible(
                 PeerIncompatible::Tls12NotOffered
                 | PeerIncompatible::Tls12NotOfferedOrEnabled
-                | PeerIncompatible::SupportedVersionsExtensionRequired,
+                | PeerIncompatible::SupportedVersionsExtensionRequired
+                // It came with TLS 1.2, and rustls looks for it first.
+                | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
             ) => Reason::ProtocolVersion.into(),
             // No certificate fits the signatures that the client knows.
             Error::PeerIncompatible(_) | Error::General(_) => Reason::NoSharedCipher.into(),

@@ -302,7 +302,7 @@ fn the_syslog_daemon_gets_each_line_with_its_priority_and_may_come_and_go() {
         daemon
     };
     let daemon = bind();
-    let mut turnd = with_syslog(&socket, "no-auth = true");
+    let mut turnd = with_syslog(&socket, "");
     let pid = turnd.pid();
     let messages = messages_with(&daemon, "serving version=");
     for message in &messages {
