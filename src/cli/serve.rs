@@ -82,7 +82,7 @@ impl Serve {
     }
 }
 
-/// Serves until it is told to stop. `demo`: without a configuration, whose reload must not come back without the flags.
+/// Serves until it is told to stop. `demo`: as a demonstration, with the flags of `origin` for its configuration.
 fn serve_logged(
     log: LogControl,
     origin: Origin,

@@ -266,7 +266,7 @@ fn a_full_disk_costs_lines_and_the_log_goes_on_when_there_is_room() {
 }
 
 /// A server in a mount namespace whose /dev holds nothing but `null` and a link to this socket.
-fn with_syslog(socket: &Path, toml: &str) -> Turnd {
+fn with_syslog(socket: &Path) -> Turnd {
     let scratch = socket.parent().unwrap().display();
     let before = format!(
         "touch {scratch}/null && mount --bind /dev/null {scratch}/null && mount -t tmpfs none /dev && touch /dev/null && \
@@ -277,7 +277,7 @@ fn with_syslog(socket: &Path, toml: &str) -> Turnd {
         before: &before,
         ..Extras::default()
     };
-    Turnd::start_with(&format!("syslog = true\n{toml}"), extras)
+    Turnd::start_with("syslog = true", extras)
 }
 
 /// The messages of a syslog daemon's socket, until one has this text.
@@ -302,7 +302,7 @@ fn the_syslog_daemon_gets_each_line_with_its_priority_and_may_come_and_go() {
         daemon
     };
     let daemon = bind();
-    let mut turnd = with_syslog(&socket, "");
+    let mut turnd = with_syslog(&socket);
     let pid = turnd.pid();
     let messages = messages_with(&daemon, "serving version=");
     for message in &messages {
