@@ -335,7 +335,7 @@ impl EventLog {
         let name = name.map(escape_name);
         let alert = alert.and_then(|alert| alert.as_str());
         let (reason, why) = (reason.as_str(), reason.explanation());
-        // What scanners do is no warning.
+        // Scanners cause most of the others.
         if blames_certificate {
             tracing::warn!(%client, %server, transport, name, reason, alert, why, "TLS handshake failed");
         } else {

@@ -15,10 +15,7 @@ fn details_are_told_only_when_they_are_wanted() {
         world.events.clear();
         let client = ["192.0.2.50:1", "192.0.2.51:1"][usize::from(wanted)];
         let (caller, _) = world.allocated(client);
-        assert_eq!(
-            world.permit(&caller, &["45.0.0.7:1", "198.41.0.4:1"]),
-            200
-        );
+        assert_eq!(world.permit(&caller, &["45.0.0.7:1", "198.41.0.4:1"]), 200);
         assert_eq!(world.bind_channel(&caller, 0x4000, "45.0.0.7:1"), 200);
         let binding = request(METHOD_BINDING, vec![]);
         assert_eq!(status(&world.reply(&caller.path, &binding)), 200);
