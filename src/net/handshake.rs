@@ -24,7 +24,7 @@ pub(super) enum Reason {
     Http,
     PlainStun,
     NotTls,
-    Alert,
+    GaveUp,
     ProtocolError,
     CutOff,
     TimedOut,
@@ -47,7 +47,7 @@ impl Reason {
         Self::Http,
         Self::PlainStun,
         Self::NotTls,
-        Self::Alert,
+        Self::GaveUp,
         Self::ProtocolError,
         Self::CutOff,
         Self::TimedOut,
@@ -68,7 +68,7 @@ impl Reason {
             Self::Http => "http",
             Self::PlainStun => "plain-stun",
             Self::NotTls => "not-tls",
-            Self::Alert => "other-alert",
+            Self::GaveUp => "gave-up",
             Self::ProtocolError => "protocol-error",
             Self::CutOff => "cut-off",
             Self::TimedOut => "timed-out",
@@ -104,7 +104,7 @@ impl Reason {
             Self::Http => "the client speaks HTTP: this is no web server",
             Self::PlainStun => "the client speaks STUN without TLS, which no-tcp refuses",
             Self::NotTls => "the client speaks neither TLS nor STUN",
-            Self::Alert => "the client has ended it with an alert",
+            Self::GaveUp => "the client has given up, with this alert",
             Self::ProtocolError => "the client does not keep to the protocol",
             Self::CutOff => {
                 "the client has left in the middle, as some do that do not trust the certificate"
@@ -149,7 +149,7 @@ impl Failure {
             AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
                 Reason::NoSharedCipher
             }
-            _ => Reason::Alert,
+            _ => Reason::GaveUp,
         };
         Self {
             reason,
@@ -234,7 +234,7 @@ mod tests {
             alert(AlertDescription::CertificateUnknown),
             Reason::CertificateUnknown
         );
-        assert_eq!(alert(AlertDescription::UserCanceled), Reason::Alert);
+        assert_eq!(alert(AlertDescription::UserCanceled), Reason::GaveUp);
         assert_eq!(
             reason(PeerIncompatible::Tls12NotOffered.into()),
             Reason::ProtocolVersion

@@ -246,7 +246,7 @@ fn failure(error: &ssl::Error) -> Failure {
         118 | 193 | 376 | 410 => Reason::NoSharedCipher.into(),
         code @ ALERT..=1255 => match u8::try_from(code - ALERT) {
             Ok(alert) => Failure::by_alert(alert.into()),
-            Err(_) => Reason::Alert.into(),
+            Err(_) => Reason::GaveUp.into(),
         },
         _ => Reason::ProtocolError.into(),
     }
