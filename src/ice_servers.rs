@@ -8,7 +8,7 @@ use serde::Serialize;
 use turnd_proto::auth::rest;
 use turnd_proto::auth::{Credential, Settings};
 
-use crate::config::{Config, Secret};
+use crate::config::{Config, Secret, Source};
 use crate::problem::Problem;
 
 /// User name and password of a browser.
@@ -189,6 +189,11 @@ fn urls(config: &Config, host: &str) -> Vec<String> {
 }
 
 fn default_host(config: &Config) -> String {
+    for sought in &config.public_address.sought {
+        if let Source::Name(name) = &sought.source {
+            return name.clone();
+        }
+    }
     let external = config.server.relay.external.iter().map(|e| e.public);
     let listening = config.listen.ips.iter().copied();
     let known = external.chain(listening).find(|ip| !ip.is_unspecified());
@@ -340,6 +345,10 @@ mod tests {
         assert_eq!(
             host("listening-ip = ['::', '2001:db8::1']"),
             "[2001:db8::1]"
+        );
+        assert_eq!(
+            host("external-ip = ['192.0.2.1/10.0.0.1', 'turn.example.org/10.0.0.2']"),
+            "turn.example.org"
         );
         assert_eq!(
             host("listening-ip = '10.0.0.1'\nexternal-ip = '192.0.2.1/10.0.0.1'"),

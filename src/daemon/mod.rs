@@ -5,6 +5,7 @@ pub mod ended;
 pub mod log;
 pub mod notify;
 pub mod privileges;
+pub mod public_address;
 mod reload;
 
 use std::path::PathBuf;
@@ -12,12 +13,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tracing_subscriber::filter::LevelFilter;
 
 use self::audit::{Actor, audit};
 use self::log::LogControl;
+use self::public_address::{AT_START, LATER, Look, RETRY};
 use crate::config::file::FileConfig;
 use crate::config::{self, Config, Loaded};
+use crate::net::StartError;
 use crate::net::control::{Control, NoAnswer, Status};
 use crate::net::host;
 use crate::net::log::escape_name;
@@ -46,6 +50,10 @@ pub struct Daemon {
     log: LogControl,
     origin: Origin,
     current: Mutex<Loaded>,
+    /// Public addresses that were found for it.
+    found: Mutex<Look>,
+    /// Told when the host's addresses have changed.
+    look_again: Notify,
     /// Held during a reload.
     reloading: tokio::sync::Mutex<()>,
     started: Instant,
@@ -55,13 +63,22 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Takes charge of a service that has started with `loaded`, which came from `origin`.
-    pub fn new(control: Control, log: LogControl, origin: Origin, loaded: Loaded) -> Self {
+    /// Takes charge of a service that has started with `loaded`, which came from `origin`, and the
+    /// public addresses that were `found`.
+    pub fn new(
+        control: Control,
+        log: LogControl,
+        origin: Origin,
+        loaded: Loaded,
+        found: Look,
+    ) -> Self {
         Self {
             control,
             log,
             origin,
             current: Mutex::new(loaded),
+            found: Mutex::new(found),
+            look_again: Notify::new(),
             reloading: tokio::sync::Mutex::default(),
             started: Instant::now(),
             draining: AtomicBool::new(false),
@@ -80,9 +97,10 @@ impl Daemon {
         &self.log
     }
 
-    /// The configuration that is in force.
+    /// The configuration that is in force, with the public addresses that were found.
     pub fn config(&self) -> Config {
-        self.current().config.clone()
+        let config = self.current().config.clone();
+        self.found().applied(config)
     }
 
     /// Time since the start.
@@ -226,8 +244,11 @@ impl Daemon {
                 self.control.follow_host(&self.config()).await
             };
             match followed {
-                Ok(()) => {
+                Ok(changed) => {
                     warned = false;
+                    if changed {
+                        self.look_again.notify_one();
+                    }
                     changes.next().await;
                 }
                 Err(error) => {
@@ -239,6 +260,62 @@ impl Daemon {
                 }
             }
         }
+    }
+
+    /// Keeps up with the public addresses of the host, for as long as it is polled.
+    pub async fn follow_public_address(&self) {
+        let mut pause = RETRY;
+        loop {
+            let interval = self.current().config.public_address.interval;
+            let wait = if self.found().is_complete() {
+                interval
+            } else {
+                pause.min(interval)
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.look_again.notified() => {}
+            }
+            match self.look_for_public_address().await {
+                Ok(true) => pause = RETRY,
+                Ok(false) => pause = pause.saturating_mul(2),
+                Err(error) => tracing::warn!(%error, "another public address is not announced"),
+            }
+        }
+    }
+
+    /// Looks once, and goes on with what is found; whether that is everything.
+    async fn look_for_public_address(&self) -> Result<bool, StartError> {
+        let (config, before) = (self.current().config.clone(), self.found().clone());
+        // While no descriptor is left, the addresses are not known.
+        let Some(host) = host::addresses().ok() else {
+            return Ok(false);
+        };
+        let look = Look::once(&config, &host, LATER, &before).await;
+        let _one_at_a_time = self.reloading.lock().await;
+        let now = self.current().config.clone();
+        if !reload::looks_alike(&config, &now) {
+            // The reload has looked for itself.
+            return Ok(self.found().is_complete());
+        }
+        if !look.announces_as(&before) {
+            self.control.announce(&look.applied(now)).await?;
+        }
+        // Told when it holds: whoever reads it may count on it.
+        look.log_changes(&before);
+        let complete = look.is_complete();
+        *self.found() = look;
+        Ok(complete)
+    }
+
+    /// The public addresses for a configuration that is to follow the one in force.
+    async fn found_for(&self, config: &Config) -> Look {
+        let before = self.found().clone();
+        if reload::looks_alike(config, &self.current().config) {
+            return before;
+        }
+        let host = host::addresses().unwrap_or_default();
+        Look::once(config, &host, AT_START, &before).await
     }
 
     async fn try_reload(&self) -> Result<Vec<ChangedKey>, Vec<String>> {
@@ -261,7 +338,9 @@ impl Daemon {
                 .change(&loaded.config.log)
                 .map_err(|problem| vec![problem.to_string()])?;
         }
-        if let Err(error) = self.control.reload(&loaded.config).await {
+        let found = self.found_for(&loaded.config).await;
+        let applied = found.applied(loaded.config.clone());
+        if let Err(error) = self.control.reload(&applied).await {
             let old = self.current().config.log.clone();
             if let Err(error) = self.log.change(&old) {
                 tracing::error!(%error, "the old log could not be opened again");
@@ -271,8 +350,15 @@ impl Daemon {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
+        let before = std::mem::replace(&mut *self.found(), found.clone());
+        found.log_changes(&before);
         *self.current() = loaded;
         Ok(changes)
+    }
+
+    fn found(&self) -> MutexGuard<'_, Look> {
+        // Replaced whole, so a panic elsewhere leaves nothing half done.
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn current(&self) -> MutexGuard<'_, Loaded> {

@@ -57,6 +57,14 @@ pub(super) fn blocked(changes: &[ChangedKey], new: &Config, serves_tls: bool) ->
         .collect()
 }
 
+/// Whether the two look for the same public addresses in the same places.
+pub(super) fn looks_alike(one: &Config, other: &Config) -> bool {
+    one.public_address == other.public_address
+        && one.server.relay.ips == other.server.relay.ips
+        && one.server.relay.external == other.server.relay.external
+        && one.listen.ips == other.listen.ips
+}
+
 /// The differences between two configurations.
 pub(super) fn changes(old: &FileConfig, new: &FileConfig) -> Vec<ChangedKey> {
     let (secret_old, secret_new) = (table(old), table(new));

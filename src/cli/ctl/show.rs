@@ -26,6 +26,11 @@ pub(super) fn status(status: &Value) -> String {
         "turnd {version}, {state}, up {}",
         time(number("uptime_seconds"))
     );
+    let public = status["public_addresses"].as_array().into_iter().flatten();
+    let public: Vec<_> = public.filter_map(Value::as_str).collect();
+    if !public.is_empty() {
+        let _ = write!(text, "\n{:<17} {}", "public address", public.join(", "));
+    }
     for (name, value) in [
         (
             "allocations",
