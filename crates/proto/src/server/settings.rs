@@ -35,7 +35,7 @@ pub struct Listen {
     /// `tls-listening-port`; either one speaks everything.
     pub tls_port: u16,
     /// The other ports of `rfc5780`; `None`: `rfc5780` is off.
-    pub alternates: Option<AlternatePorts>,
+    pub alternate_ports: Option<AlternatePorts>,
 }
 
 impl Listen {
@@ -59,10 +59,12 @@ impl Listen {
 
     /// The ports to listen on at `ip`.
     pub fn ports(&self, ip: IpAddr) -> impl Iterator<Item = u16> {
-        let alternates = self.alternates.filter(|_| self.other_ip(ip).is_some());
-        [self.port, self.tls_port]
-            .into_iter()
-            .chain(alternates.into_iter().flat_map(|a| [a.port, a.tls_port]))
+        let others = self.alternate_ports.filter(|_| self.other_ip(ip).is_some());
+        [self.port, self.tls_port].into_iter().chain(
+            others
+                .into_iter()
+                .flat_map(|ports| [ports.port, ports.tls_port]),
+        )
     }
 }
 
