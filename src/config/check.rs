@@ -9,7 +9,7 @@ use self::alternate_ports::check_alternate_ports;
 use super::credentials::check_auth;
 use super::error::{ConfigError, Origins, shown};
 use super::file::FileConfig;
-use super::operation::{alternate_servers, check_operation};
+use super::operation::{check_alternate_servers, check_operation};
 use super::problems::Problems;
 use super::process::check_proc_user;
 use super::transports::{check_tls, check_transports};
@@ -77,7 +77,7 @@ fn check_server(
             allow_loopback: on(file.allow_loopback_peers),
         },
         tcp_relay: !on(file.no_tcp_relay),
-        alternate_servers: alternate_servers(file.alternate_server.as_deref(), problems),
+        alternate_servers: check_alternate_servers(file, problems),
         protocol: check_protocol(file, problems),
         relay,
     }

@@ -1,4 +1,4 @@
-//! Checks of the keys about draining and the admin listener.
+//! Checks of the keys about other servers, draining and the admin listener.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -10,9 +10,11 @@ use super::problems::Problems;
 use super::values::{on, seconds};
 use super::weak::check_secret;
 use super::{AdminAddr, AdminListen, Operation};
+use turnd_proto::server::settings::AlternateServers;
 
-/// The port of a server that is named without one.
+/// The ports of a server that is named without one (RFC 8656 §5).
 const STUN_PORT: u16 = 3478;
+const STUNS_PORT: u16 = 5349;
 
 pub(super) fn check_operation(file: &FileConfig, problems: &mut Problems<'_>) -> Operation {
     let admin_token = secret(
@@ -42,23 +44,39 @@ pub(super) fn check_operation(file: &FileConfig, problems: &mut Problems<'_>) ->
     }
 }
 
-pub(super) fn alternate_servers(
-    texts: Option<&[String]>,
+pub(super) fn check_alternate_servers(
+    file: &FileConfig,
     problems: &mut Problems<'_>,
-) -> Vec<SocketAddr> {
+) -> AlternateServers {
+    let mut servers = |key, texts: &Option<Vec<String>>, port| {
+        servers(key, texts.as_deref().unwrap_or_default(), port, problems)
+    };
+    AlternateServers {
+        any: servers("alternate-server", &file.alternate_server, STUN_PORT),
+        tls: servers(
+            "tls-alternate-server",
+            &file.tls_alternate_server,
+            STUNS_PORT,
+        ),
+        drain: servers(
+            "drain-alternate-server",
+            &file.drain_alternate_server,
+            STUN_PORT,
+        ),
+    }
+}
+
+fn servers(key: &str, texts: &[String], port: u16, problems: &mut Problems<'_>) -> Vec<SocketAddr> {
     let mut servers = Vec::new();
-    for (n, text) in texts.unwrap_or_default().iter().enumerate() {
-        let with_port = || {
-            text.parse::<IpAddr>()
-                .map(|ip| SocketAddr::new(ip, STUN_PORT))
-        };
+    for (n, text) in texts.iter().enumerate() {
+        let with_port = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port));
         match text.parse().or_else(|_| with_port()) {
             Ok(server) => servers.push(server),
             Err(_) => {
                 let problem = format!("{} is not an address", shown(text));
                 let remedy =
                     "write an IP address, with a port as 192.0.2.1:3478 or [2001:db8::1]:3478";
-                problems.wrong("alternate-server", Some(n), problem, remedy);
+                problems.wrong(key, Some(n), problem, remedy);
             }
         }
     }
@@ -102,13 +120,20 @@ mod tests {
     #[test]
     fn addresses_are_read() {
         let text = "alternate-server = ['192.0.2.1', '[2001:db8::1]:443']\n\
+                    tls-alternate-server = '2001:db8::1'\n\
+                    drain-alternate-server = '192.0.2.3'\n\
                     admin-listen = ['127.0.0.1:1', '/run/x.sock']\ndrain-timeout = 60";
         let read = Config::from_toml(&format!("no-auth = true\n{text}")).unwrap();
-        let expected: Vec<SocketAddr> = vec![
-            "192.0.2.1:3478".parse().unwrap(),
-            "[2001:db8::1]:443".parse().unwrap(),
-        ];
-        assert_eq!(read.server.alternate_servers, expected);
+        let servers = &read.server.alternate_servers;
+        let shown = [&servers.any, &servers.tls, &servers.drain].map(|list| format!("{list:?}"));
+        assert_eq!(
+            shown,
+            [
+                "[192.0.2.1:3478, [2001:db8::1]:443]",
+                "[[2001:db8::1]:5349]",
+                "[192.0.2.3:3478]"
+            ]
+        );
         let read = read.operation;
         let places = ["127.0.0.1:1", "/run/x.sock"];
         match read.admin {
@@ -152,6 +177,11 @@ mod tests {
         assert_eq!(
             operation("alternate-server = 'turn.example.org'").unwrap_err(),
             "turnd.toml:2: alternate-server: \"turn.example.org\" is not an address; write an IP address, with a port as 192.0.2.1:3478 or [2001:db8::1]:3478\n"
+        );
+        let told = operation("tls-alternate-server = ['192.0.2.1', 'x']").unwrap_err();
+        assert!(
+            told.starts_with("turnd.toml:2: tls-alternate-server: \"x\" is not an address;"),
+            "{told}"
         );
         assert_eq!(
             operation("admin-listen = 'localhost'").unwrap_err(),

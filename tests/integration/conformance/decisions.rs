@@ -1,4 +1,4 @@
-//! Decisions where the texts disagree or leave it open. D3 and D5 are about messages that are not sent yet.
+//! Decisions where the texts disagree or leave it open. D5 is about a message that is not sent yet.
 
 use std::net::SocketAddr;
 

@@ -21,8 +21,19 @@ pub struct Settings {
     pub protocol: Protocol,
     /// TCP allocations (RFC 6062): not `no-tcp-relay`.
     pub tcp_relay: bool,
-    /// `alternate-server`: servers that clients are sent to while this one drains.
-    pub alternate_servers: Vec<SocketAddr>,
+    /// Servers that new clients are sent on to.
+    pub alternate_servers: AlternateServers,
+}
+
+/// Servers that take clients in place of this one (RFC 8489 §10).
+#[derive(Clone, Debug, Default)]
+pub struct AlternateServers {
+    /// `alternate-server`: for every client, in turn.
+    pub any: Vec<SocketAddr>,
+    /// `tls-alternate-server`: for clients on TLS and DTLS, in turn; empty: those of `any`.
+    pub tls: Vec<SocketAddr>,
+    /// `drain-alternate-server`: for every client while this server drains.
+    pub drain: Vec<SocketAddr>,
 }
 
 /// Listening addresses.
@@ -213,7 +224,7 @@ impl Default for Settings {
             peers: PeerRules::default(),
             protocol: Protocol::default(),
             tcp_relay: true,
-            alternate_servers: Vec::new(),
+            alternate_servers: AlternateServers::default(),
         }
     }
 }

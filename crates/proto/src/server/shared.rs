@@ -11,6 +11,7 @@ use super::other_addresses::OtherAddresses;
 use super::peer_table::Reach;
 use super::ports::Relayed;
 use super::rates::Rates;
+use super::redirection::Redirection;
 use super::relay_addresses::RelayAddresses;
 use super::settings::{Limits, Listen, Protocol, Settings};
 use super::tokens::{Reservations, WaitingConnections};
@@ -44,8 +45,8 @@ pub struct Shared {
     pub tcp_relay: bool,
     /// Serial of the last allocation.
     serials: Arc<AtomicU64>,
-    /// Servers that clients are sent to while this one drains, IPv4 and IPv6.
-    pub alternate_servers: Vec<SocketAddr>,
+    /// Servers that new clients are sent on to.
+    pub(super) redirection: Redirection,
     /// Limits.
     pub limits: Limits,
     /// Rates of replies and requests.
@@ -126,7 +127,7 @@ impl Shared {
                 .unwrap_or_default(),
             tcp_relay: settings.tcp_relay,
             serials: previous.map(|p| Arc::clone(&p.serials)).unwrap_or_default(),
-            alternate_servers: settings.alternate_servers.clone(),
+            redirection: Redirection::new(&settings.alternate_servers),
             limits: settings.limits.clone(),
             rates: Rates::new(&settings.limits, previous.map(|p| &p.rates)),
             clock: previous.map(|p| Arc::clone(&p.clock)).unwrap_or_default(),
