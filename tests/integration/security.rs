@@ -6,6 +6,7 @@ use turnd::config::coturn::Source;
 use turnd::config::file::FileConfig;
 use turnd::daemon::Origin;
 use turnd_proto::auth::key::Key;
+use turnd_proto::auth::secret::Secret;
 use turnd_proto::server::OpenError;
 use turnd_proto::server::output::{DropReason, Event};
 
@@ -25,7 +26,7 @@ fn amplification(world: &mut World, client: &str, request: &Message) -> f64 {
 
 #[test]
 fn what_nobody_authenticated_for_is_hardly_amplified() {
-    let mut world = World::new("realm = 'turnd'");
+    let mut world = World::new(|s| s.auth.realm = "turnd".to_owned());
     let unknown = |n: u16| (0..n).map(|n| raw(AttrType(0x7000 + n), b"")).collect();
     for client in [CLIENT, CLIENT_V6] {
         for n in 0..100 {
@@ -46,7 +47,7 @@ fn what_nobody_authenticated_for_is_hardly_amplified() {
         assert!(amplification(&mut world, client, &rubbish) <= 1.0);
     }
     // As clients send it, whatever the domain name.
-    let mut world = World::new(&format!("realm = '{}.example.org'", "x".repeat(36)));
+    let mut world = World::new(|s| s.auth.realm = format!("{}.example.org", "x".repeat(36)));
     let allocate = request(METHOD_ALLOCATE, vec![transport()]);
     assert!(amplification(&mut world, CLIENT, &allocate) <= 5.0);
 }
@@ -61,7 +62,10 @@ fn answered(world: &mut World, client: &str, count: usize, ask: impl Fn() -> Mes
 
 #[test]
 fn replies_before_authentication_are_limited_by_source_network() {
-    let mut world = World::new("unauthenticated-rate = 10\nbinding-rate = 20");
+    let mut world = World::new(|s| {
+        s.limits.unauthenticated_rate = Some(10);
+        s.limits.binding_rate = Some(20);
+    });
     let (caller, _) = world.allocated("192.0.2.1:9");
     world.at_second(5);
     let allocate = || request(METHOD_ALLOCATE, vec![]);
@@ -110,7 +114,7 @@ fn replies_before_authentication_are_limited_by_source_network() {
 
 #[test]
 fn who_is_not_authenticated_leaves_nothing_behind() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     for n in 0..5000u16 {
         let [a, b] = n.to_be_bytes();
         let client = format!("198.{a}.{b}.1:{}", 1024 + n);
@@ -130,7 +134,10 @@ fn allocate(world: &mut World, client: &str, user: &str) -> u16 {
 
 #[test]
 fn a_user_gets_no_more_than_the_quota_and_gets_it_back_at_the_end() {
-    let mut world = World::new("user-quota = 2\nuser = ['alice:secret', 'bob:secret']");
+    let mut world = World::new(|s| {
+        s.limits.user_quota = Some(2);
+        s.users(&["alice:secret", "bob:secret"]);
+    });
     let (first, _) = world.allocated(&client(0));
     assert_eq!(allocate(&mut world, &client(1), USER), 200);
     assert_eq!(allocate(&mut world, &client(2), USER), 486);
@@ -165,7 +172,10 @@ fn a_user_gets_no_more_than_the_quota_and_gets_it_back_at_the_end() {
 
 #[test]
 fn all_together_get_no_more_than_the_total_quota() {
-    let mut world = World::new("total-quota = 2\nuser = ['alice:secret', 'bob:secret']");
+    let mut world = World::new(|s| {
+        s.limits.total_quota = Some(2);
+        s.users(&["alice:secret", "bob:secret"]);
+    });
     assert_eq!(allocate(&mut world, &client(0), USER), 200);
     assert_eq!(allocate(&mut world, &client(1), "bob"), 200);
     assert_eq!(allocate(&mut world, &client(2), USER), 486);
@@ -177,7 +187,7 @@ fn all_together_get_no_more_than_the_total_quota() {
 #[test]
 fn a_reservation_counts_against_the_quota() {
     let pair = || vec![raw(ATTR_EVEN_PORT, &[0x80])];
-    let mut world = World::new("user-quota = 2");
+    let mut world = World::new(|s| s.limits.user_quota = Some(2));
     let caller = world.caller(&client(0));
     let reply = world.try_allocate(&caller, pair());
     let token = reply.get(ATTR_RESERVATION_TOKEN).unwrap();
@@ -193,7 +203,7 @@ fn a_reservation_counts_against_the_quota() {
     assert_eq!(allocate(&mut world, &client(2), USER), 200);
 
     // One that nobody asks for counts until it expires.
-    let mut world = World::new("user-quota = 2");
+    let mut world = World::new(|s| s.limits.user_quota = Some(2));
     let caller = world.caller(&client(0));
     world.try_allocate(&caller, pair());
     world.at_milli(29_999);
@@ -203,7 +213,7 @@ fn a_reservation_counts_against_the_quota() {
     assert_eq!(allocate(&mut world, &client(2), USER), 486);
 
     // It outlives the allocation that it was made beside.
-    let mut world = World::new("user-quota = 2");
+    let mut world = World::new(|s| s.limits.user_quota = Some(2));
     let caller = world.caller(&client(0));
     world.try_allocate(&caller, pair());
     world.refresh(&caller, Some(0));
@@ -216,7 +226,10 @@ fn a_reservation_counts_against_the_quota() {
 
 #[test]
 fn without_authentication_the_quota_goes_by_address() {
-    let mut world = World::new("no-auth = true\nuser-quota = 1");
+    let mut world = World::new(|s| {
+        s.auth.no_auth = true;
+        s.limits.user_quota = Some(1);
+    });
     let mut ask = |client: &str| {
         status(&world.reply(&path(client), &request(METHOD_ALLOCATE, vec![transport()])))
     };
@@ -227,7 +240,7 @@ fn without_authentication_the_quota_goes_by_address() {
 
 #[test]
 fn an_allocation_has_at_most_1024_permissions() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, _) = world.allocated(CLIENT);
     let peer = |n: u16| format!("45.1.{}.{}:9", n >> 8, n & 0xFF);
     for n in 0..1024 {
@@ -256,7 +269,7 @@ fn an_allocation_has_at_most_1024_permissions() {
 
 #[test]
 fn an_allocation_has_at_most_1024_channels() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, _) = world.allocated(CLIENT);
     world.refresh(&caller, Some(3600));
     let peer = |n: u16| format!("45.0.0.7:{}", 1 + n);
@@ -275,7 +288,10 @@ fn an_allocation_has_at_most_1024_channels() {
 
 #[test]
 fn caps_are_as_configured() {
-    let mut world = World::new("max-permissions = 2\nmax-channels = 1");
+    let mut world = World::new(|s| {
+        s.limits.permissions = 2;
+        s.limits.channels = 1;
+    });
     let (caller, _) = world.allocated(CLIENT);
     assert_eq!(
         world.permit(&caller, &["45.0.0.1:1", "45.0.0.2:1", "45.0.0.3:1"]),
@@ -291,7 +307,7 @@ fn caps_are_as_configured() {
 
 #[test]
 fn max_bps_limits_each_direction_by_itself() {
-    let mut world = World::new("max-bps = 1000");
+    let mut world = World::new(|s| s.limits.max_bps = Some(1000));
     let (caller, relayed) = world.allocated(CLIENT);
     let (other, _) = world.allocated(&client(1));
     assert_eq!(world.bind_channel(&caller, 0x4000, PEER), 200);
@@ -376,7 +392,7 @@ fn is_refused(
 
 #[test]
 fn no_spelling_of_loopback_or_of_a_private_network_is_a_peer() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (v4, relayed_v4) = world.allocated(CLIENT);
     let v6 = world.caller(CLIENT_V6);
     let family = raw(
@@ -404,9 +420,11 @@ fn no_spelling_of_loopback_or_of_a_private_network_is_a_peer() {
 
 #[test]
 fn the_lists_decide_before_the_defaults() {
-    let mut world = World::new(
-        "allowed-peer-ip = '10.0.0.0/24'\ndenied-peer-ip = ['45.0.0.0/24', '10.0.0.9']\nallow-loopback-peers = true",
-    );
+    let mut world = World::new(|s| {
+        s.allow(&["10.0.0.0/24"]);
+        s.deny(&["45.0.0.0/24", "10.0.0.9"]);
+        s.peers.allow_loopback = true;
+    });
     let (caller, _) = world.allocated(CLIENT);
     for (peer, expected) in [
         ("10.0.0.1:1", 200),
@@ -424,11 +442,9 @@ fn the_lists_decide_before_the_defaults() {
 #[test]
 fn relay_to_relay_works_and_the_servers_other_ports_are_out_of_reach() {
     // With and without external addresses, which are what clients name then.
-    for (toml, public) in [
-        ("", "198.51.100.1"),
-        ("external-ip = '45.9.9.9'", "45.9.9.9"),
-    ] {
-        let mut world = World::new(toml);
+    let cases: [(&[&str], &str); 2] = [(&[], "198.51.100.1"), (&["45.9.9.9"], "45.9.9.9")];
+    for (external, public) in cases {
+        let mut world = World::new(|s| s.external(external));
         let (alice, alices) = world.allocated(&client(0));
         let (bob, bobs) = world.allocated(&client(1));
         assert_eq!(alices.ip().to_string(), public);
@@ -483,11 +499,11 @@ fn relay_to_relay_works_and_the_servers_other_ports_are_out_of_reach() {
 #[test]
 fn the_hosts_other_addresses_are_no_peers() {
     let other = "45.8.8.8:1";
-    let mut world = World::at("", &[SERVER_V4], &[addr(other).ip()]);
+    let mut world = World::at(|_| (), &[SERVER_V4], &[addr(other).ip()]);
     let (caller, _) = world.allocated(CLIENT);
     assert!(is_refused(&mut world, &caller, PEER, other));
     let mut world = World::at(
-        "allowed-peer-ip = '45.8.8.8'",
+        |s| s.allow(&["45.8.8.8"]),
         &[SERVER_V4],
         &[addr(other).ip()],
     );
@@ -501,7 +517,7 @@ fn the_hosts_other_addresses_are_no_peers() {
 
 #[test]
 fn refused_peers_are_logged_once_a_minute_for_each_reason() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, _) = world.allocated(CLIENT);
     let denied = |world: &mut World| {
         world.events.clear();
@@ -531,7 +547,7 @@ fn refused_peers_are_logged_once_a_minute_for_each_reason() {
 
 #[test]
 fn a_claimed_user_name_is_logged_in_bounds() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let caller = world.caller(CLIENT);
     for name in [
         vec![b'x'; 60_000],
@@ -564,7 +580,11 @@ fn no_secret_is_in_what_can_be_shown() {
         "user = ['alice:secret', 'bob:0x{hex}']\nstatic-auth-secret = 'northern'\nnonce-secret = 'southern'\n\
          admin-token = 'eastern'\npkey-pwd = 'western'"
     );
-    let mut world = World::new(&toml);
+    let mut world = World::new(|s| {
+        s.secrets(&["northern"]);
+        s.users(&["alice:secret", &format!("bob:0x{hex}")]);
+        s.auth.nonce_secret = Some(Secret::new("southern"));
+    });
     let (caller, _) = world.allocated(CLIENT);
     world.refresh(&caller, Some(0));
 

@@ -15,6 +15,7 @@ mod peer;
 mod ports;
 pub(crate) mod probe;
 mod process;
+pub(crate) mod settings;
 mod stream_client;
 mod stun_client;
 pub(crate) mod transports;
