@@ -46,6 +46,9 @@ impl DerefMut for Settings {
     }
 }
 
+/// A change of the usual settings.
+pub(crate) type Change = fn(&mut Settings);
+
 impl Settings {
     /// These users alone: "name:password", or "name:0x" and a stored key.
     pub(crate) fn users(&mut self, users: &[&str]) {

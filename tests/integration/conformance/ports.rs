@@ -7,7 +7,7 @@ use turnd_proto::server::OpenError;
 
 use super::allocate::{additional, allocate, client, even, family, token};
 use crate::support::messages::{addr, raw, relayed_address, status, transport};
-use crate::support::settings::Settings;
+use crate::support::settings::{Change, Settings};
 use crate::support::world::{CLIENT, CLIENT_V6, SERVER_V4, World};
 
 fn few_ports(settings: &mut Settings) {
@@ -160,7 +160,7 @@ fn l7_what_cannot_be_satisfied_is_508_and_leaks_nothing() {
     }
     world.bind = |_| Ok(());
     // The quota holds the one but not the pair.
-    let quotas: [fn(&mut Settings); 2] = [
+    let quotas: [Change; 2] = [
         |s| s.limits.user_quota = Some(1),
         |s| s.limits.total_quota = Some(1),
     ];

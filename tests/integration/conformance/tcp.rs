@@ -18,7 +18,7 @@ use turnd_proto::server::five_tuple::Transport;
 use turnd_proto::server::output::{Output, PeerVerdict, RelayId};
 
 use crate::support::messages::{Attributes, addr, lifetime, peer, raw, relayed_address, status};
-use crate::support::settings::Settings;
+use crate::support::settings::Change;
 use crate::support::world::{CLIENT, Caller, PEER, World};
 
 const DATA_CLIENT: &str = "192.0.2.10:40001";
@@ -313,7 +313,7 @@ fn t6_an_end_closes_everything_and_leaves_nothing() {
 
 #[test]
 fn t6_connections_of_one_user_and_of_all_share_what_they_may_carry() {
-    let limits: [(fn(&mut Settings), bool); 3] = [
+    let limits: [(Change, bool); 3] = [
         (|s| s.limits.user_bps = Some(1000), true),
         (|s| s.limits.bps_capacity = Some(1000), true),
         (|s| s.limits.max_bps = Some(1000), false),

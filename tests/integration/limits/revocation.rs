@@ -10,7 +10,7 @@ use turnd_proto::auth::{Credential, RestExpiry, User, rest};
 use turnd_proto::server::output::Event;
 
 use crate::support::messages::{peer, raw, relayed_address, request, status, transport};
-use crate::support::settings::Settings;
+use crate::support::settings::{Change, Settings};
 use crate::support::world::{Caller, PEER, UNIX, World, path};
 use crate::support::{PASSWORD, USER};
 
@@ -46,9 +46,6 @@ fn lifetime_of(reply: &Message) -> u32 {
     let value = reply.get(ATTR_LIFETIME).unwrap();
     u32::from_be_bytes(value.try_into().unwrap())
 }
-
-/// A change of the usual settings.
-type Change = fn(&mut Settings);
 
 /// Allocates for `user`, reloads, and expects that the allocation lives, or that it is revoked and
 /// nothing is left of it.
