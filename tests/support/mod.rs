@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 mod asking;
 mod authority;
+pub(crate) mod command_line;
 mod coturn;
 #[cfg(feature = "dtls")]
 pub(crate) mod half_open;
