@@ -377,3 +377,6 @@ impl Worker {
         self.after_turn(now);
     }
 }
+
+#[cfg(test)]
+mod tests;

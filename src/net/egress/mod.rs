@@ -183,6 +183,15 @@ impl Egress {
         self.queue.flush(receiver, |id| sockets.get(id));
     }
 
+    /// Takes the datagrams that wait instead of sending them: destinations and bytes.
+    #[cfg(test)]
+    pub(super) fn take_datagrams(&mut self, receiver: &Receiver) -> Vec<(SocketAddr, Vec<u8>)> {
+        let waiting = self.queue.waiting(receiver);
+        let taken = waiting.map(|(_, to, bytes)| (to, bytes)).collect();
+        self.queue.flush(receiver, |_| None);
+        taken
+    }
+
     /// Datagrams sent and dropped since the start.
     pub(super) fn counters(&self) -> SendCounters {
         self.queue.counters()
