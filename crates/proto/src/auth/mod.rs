@@ -199,6 +199,12 @@ impl Authenticator {
             .filter(|_| rejected.fresh_nonce && rejected.rejection == unknown)
     }
 
+    /// Look-ups per second for one source network; `None`: no limit.
+    #[must_use]
+    pub fn lookup_rate(&self) -> Option<u32> {
+        self.lookup?.rate
+    }
+
     /// Whether users are looked up at all.
     #[must_use]
     pub fn looks_up(&self) -> bool {

@@ -40,6 +40,10 @@ pub struct Settings {
 pub struct Lookup {
     /// Requests that wait at a time, on each worker.
     pub pending: usize,
+    /// Requests among those of one IPv4 address or one IPv6 /64; a /48 has four times that.
+    pub per_source: u32,
+    /// Look-ups per second for one source network, those of all workers together; `None`: no limit.
+    pub rate: Option<u32>,
     /// Time that each waits at the most; shorter than a client's patience (RFC 8489 §6.2: 39.5 s).
     pub timeout: Duration,
 }

@@ -114,6 +114,11 @@ impl Shared {
             .all()
             .chain(reachable.iter().chain(host).copied())
             .collect();
+        let rates = Rates::new(
+            &settings.limits,
+            auth.lookup_rate(),
+            previous.map(|p| &p.rates),
+        );
         Self {
             auth,
             filter: PeerFilter::new(&settings.peers).with_own(&own),
@@ -129,7 +134,7 @@ impl Shared {
             serials: previous.map(|p| Arc::clone(&p.serials)).unwrap_or_default(),
             redirection: Redirection::new(&settings.alternate_servers),
             limits: settings.limits.clone(),
-            rates: Rates::new(&settings.limits, previous.map(|p| &p.rates)),
+            rates,
             clock: previous.map(|p| Arc::clone(&p.clock)).unwrap_or_default(),
             total: previous.map(|p| Arc::clone(&p.total)).unwrap_or_default(),
             accounts: previous
