@@ -182,7 +182,7 @@ impl std::error::Error for NoAnswer {}
 pub struct SessionPage {
     /// The allocations, the lowest serials first.
     pub sessions: Vec<SessionInfo>,
-    /// How many match in all.
+    /// Number of those that match, on other pages too.
     pub total: usize,
 }
 

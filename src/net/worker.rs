@@ -89,9 +89,9 @@ impl Parts {
 /// Something that has happened to a client without a packet of its own.
 #[derive(Clone, Copy, Debug)]
 enum Occasion {
-    /// Its deadline has come.
+    /// The client's deadline has come.
     Due,
-    /// Its allocation has ended.
+    /// The client's allocation has ended.
     AllocationEnded,
     /// The client has to end, as another needs its place.
     Displaced(Displaced),

@@ -75,7 +75,7 @@ pub(super) struct Egress {
     pub(super) streams: WriteQueues,
     /// Messages for DTLS clients, to be encrypted.
     pub(super) dtls: PendingMessages,
-    /// Where clients behind proxies are reached, by [`ClientSocket::Proxied`].
+    /// Flows of the clients behind proxies, by [`ClientSocket::Proxied`].
     pub(super) proxied: Slab<UdpFlow>,
 }
 

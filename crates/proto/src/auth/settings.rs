@@ -44,7 +44,8 @@ pub struct Lookup {
     pub per_source: u32,
     /// Look-ups per second for one source network, those of all workers together; `None`: no limit.
     pub rate: Option<u32>,
-    /// Time that each waits at the most; shorter than a client's patience (RFC 8489 §6.2: 39.5 s).
+    /// Longest time that each waits; shorter than the 39.5 s after which a client gives up (RFC 8489
+    /// §6.2.1).
     pub timeout: Duration,
 }
 
@@ -62,7 +63,7 @@ pub enum RestExpiry {
 pub struct User {
     /// The name as configured.
     pub name: String,
-    /// How the user proves it.
+    /// Secret by which the user is known.
     pub credential: Credential,
 }
 

@@ -70,7 +70,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Takes the configuration, the addresses at which clients reach the server, and all that
+    /// The state for these settings, the addresses at which clients reach the server, and all that
     /// the host has.
     #[must_use]
     pub fn new(
@@ -82,7 +82,8 @@ impl Shared {
         Self::build(settings, auth, reachable, host, None)
     }
 
-    /// As [`Self::new`] for a server that runs: ports, quotas and reservations in use stay so.
+    /// The state that follows this one while the server runs: ports, quotas and reservations in use
+    /// stay so.
     ///
     /// The quotas' new limits hold at once; everything else when a worker takes this over.
     #[must_use]
