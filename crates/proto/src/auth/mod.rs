@@ -200,7 +200,7 @@ impl Authenticator {
             .filter(|_| rejected.fresh_nonce && rejected.rejection == unknown)
     }
 
-    /// Look-ups per second for one source network; `None`: no limit.
+    /// [`Lookup::rate`]; `None`: no limit.
     #[must_use]
     pub fn lookup_rate(&self) -> Option<u32> {
         self.lookup?.rate

@@ -42,7 +42,8 @@ pub struct Lookup {
     pub pending: usize,
     /// Requests among those of one IPv4 address or one IPv6 /64; a /48 has four times that.
     pub per_source: u32,
-    /// Look-ups per second for one source network, those of all workers together; `None`: no limit.
+    /// Look-ups per second for one IPv4 /24 or IPv6 /56, those of all workers together; `None`: no
+    /// limit.
     pub rate: Option<u32>,
     /// Longest time that each waits; shorter than the 39.5 s after which a client gives up (RFC 8489
     /// §6.2.1).
