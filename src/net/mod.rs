@@ -42,7 +42,7 @@ use self::proxy::TrustedProxies;
 pub use self::start_error::StartError;
 use self::tcp::TcpOptions;
 use self::udp_clients::UdpOptions;
-use self::worker::{Options, Worker};
+use self::worker::{Worker, WorkerOptions};
 use crate::config::Config;
 use turnd_proto::Now;
 use turnd_proto::policy::unallocated::Unallocated;
@@ -110,7 +110,7 @@ impl Service {
         let mut threads = Vec::new();
         let workers = listeners.by_worker.into_iter().zip(inboxes);
         for (index, (listening, inbox)) in workers.enumerate() {
-            let options = Options {
+            let options = WorkerOptions {
                 tcp: TcpOptions {
                     plain: transports.tcp,
                     certificates: certificates.clone().filter(|_| transports.tls),
@@ -166,7 +166,7 @@ fn start_worker(
     shared: Arc<Shared>,
     inbox: Inbox,
     listening: Listening,
-    options: Options,
+    options: WorkerOptions,
     ended: WorkerEnded,
 ) -> std::io::Result<JoinHandle<()>> {
     let index = options.index;

@@ -33,7 +33,7 @@ const RETIRED_CHECK: Duration = Duration::from_secs(1);
 
 /// The part of the configuration that a worker needs.
 #[derive(Debug)]
-pub(super) struct Options {
+pub(super) struct WorkerOptions {
     pub(super) tcp: TcpOptions,
     pub(super) udp: UdpOptions,
     pub(super) admission: AdmissionOptions,
@@ -102,7 +102,7 @@ impl Worker {
         shared: Arc<Shared>,
         inbox: Inbox,
         listening: Listening,
-        options: Options,
+        options: WorkerOptions,
     ) -> io::Result<Self> {
         let Inbox { poller, commands } = inbox;
         let registry = poller.registry()?;

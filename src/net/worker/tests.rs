@@ -49,7 +49,7 @@ impl TestWorker {
         let mailboxes: Arc<[Mailbox]> = mailboxes.into();
         let now = now();
         let workers = inboxes.into_iter().enumerate().map(|(index, inbox)| {
-            let options = Options {
+            let options = WorkerOptions {
                 tcp: TcpOptions {
                     plain: true,
                     certificates: None,
