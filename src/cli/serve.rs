@@ -16,7 +16,7 @@ use crate::config::summary::Summary;
 use crate::config::{self, Config, Loaded, ProcUser};
 use crate::daemon::audit::{Actor, audit};
 use crate::daemon::log::LogControl;
-use crate::daemon::{Daemon, Origin, ended, notify, privileges};
+use crate::daemon::{ConfigInput, Daemon, ended, notify, privileges};
 use crate::ice_servers::login;
 use crate::net::certs::self_signed;
 use crate::net::{Bound, Service, WorkerEnded};
@@ -106,11 +106,11 @@ impl Serve {
         // A reload replaces the daemon's copy; this one holds secrets.
         drop(config);
         // A reload must not come back without the flags of the demonstration.
-        let origin = Origin {
+        let input = ConfigInput {
             path: path.or_else(|| loaded.file.clone()),
             flags,
         };
-        let daemon = Daemon::new(service.control().clone(), log, origin, loaded);
+        let daemon = Daemon::new(service.control().clone(), log, input, loaded);
         runtime.block_on(serve(admin, Arc::new(daemon), signals));
         notify::notify("STOPPING=1");
         // A line for each call that ends now: more at once than the queue holds, perhaps.

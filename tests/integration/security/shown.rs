@@ -4,7 +4,7 @@ use stun::attributes::ATTR_USERNAME;
 use stun::message::METHOD_ALLOCATE;
 use turnd::config::coturn::Source;
 use turnd::config::file::FileConfig;
-use turnd::daemon::Origin;
+use turnd::daemon::ConfigInput;
 use turnd_proto::auth::key::Key;
 use turnd_proto::auth::secret::Secret;
 use turnd_proto::server::output::Event;
@@ -60,7 +60,7 @@ fn no_secret_is_in_what_can_be_shown() {
     let file = scratch.path().join("turnd.toml");
     std::fs::write(&file, &toml).unwrap();
     let loaded = turnd::config::load(Some(&file), &FileConfig::default()).unwrap();
-    let origin = Origin {
+    let input = ConfigInput {
         path: None,
         flags: toml::from_str(&toml).unwrap(),
     };
@@ -79,7 +79,7 @@ fn no_secret_is_in_what_can_be_shown() {
         .map(|u| &u.credential)
         .collect();
     let shown = format!(
-        "{:?} {:?} {:?} {loaded:?} {origin:?} {given:?} {import:?} {credentials:?} {:?}",
+        "{:?} {:?} {:?} {loaded:?} {input:?} {given:?} {import:?} {credentials:?} {:?}",
         world.shared.auth,
         world.events,
         world.shared.relays,
