@@ -77,7 +77,7 @@ fn check_server(
             allow_loopback: on(file.allow_loopback_peers),
         },
         tcp_relay: !on(file.no_tcp_relay),
-        alternate_servers: check_alternate_servers(file, problems),
+        alternate_servers: check_alternate_servers(file, listen, problems),
         protocol: check_protocol(file, problems),
         relay,
     }

@@ -10,7 +10,7 @@ use super::problems::Problems;
 use super::values::{on, seconds};
 use super::weak::check_secret;
 use super::{AdminAddr, AdminListen, Operation};
-use turnd_proto::server::settings::AlternateServers;
+use turnd_proto::server::settings::{AlternateServers, Listen};
 
 /// The ports of a server that is named without one (RFC 8656 §5).
 const STUN_PORT: u16 = 3478;
@@ -46,12 +46,13 @@ pub(super) fn check_operation(file: &FileConfig, problems: &mut Problems<'_>) ->
 
 pub(super) fn check_alternate_servers(
     file: &FileConfig,
+    listen: &Listen,
     problems: &mut Problems<'_>,
 ) -> AlternateServers {
     let mut servers = |key, texts: &Option<Vec<String>>, port| {
         servers(key, texts.as_deref().unwrap_or_default(), port, problems)
     };
-    AlternateServers {
+    let servers = AlternateServers {
         any: servers("alternate-server", &file.alternate_server, STUN_PORT),
         tls: servers(
             "tls-alternate-server",
@@ -63,7 +64,22 @@ pub(super) fn check_alternate_servers(
             &file.drain_alternate_server,
             STUN_PORT,
         ),
+    };
+    let own = |server: &&SocketAddr| {
+        listen.ips.contains(&server.ip())
+            && listen.ports(server.ip()).any(|port| port == server.port())
+    };
+    for (key, list) in [
+        ("alternate-server", &servers.any),
+        ("tls-alternate-server", &servers.tls),
+    ] {
+        if let Some(own) = list.iter().find(own) {
+            problems.warn([format!(
+                "{key}: {own} is this server's own address: clients that reach it there are served here, and not sent on"
+            )]);
+        }
     }
+    servers
 }
 
 fn servers(key: &str, texts: &[String], port: u16, problems: &mut Problems<'_>) -> Vec<SocketAddr> {
@@ -145,6 +161,22 @@ mod tests {
         }
         assert_eq!(read.drain_timeout, Some(Duration::from_secs(60)));
         assert_eq!(operation("").unwrap().admin, AdminListen::Default);
+    }
+
+    #[test]
+    fn a_server_that_lists_itself_is_told_that_it_sends_nobody_on() {
+        let warnings = |list: &str| {
+            let text = format!(
+                "no-auth = true\nlistening-ip = '192.0.2.1'\nlistening-port = 3479\nalternate-server = {list}"
+            );
+            crate::config::warnings(&text).unwrap().join("\n")
+        };
+        let told = warnings("['192.0.2.2', '192.0.2.1:3479']");
+        assert!(
+            told.contains("alternate-server: 192.0.2.1:3479 is this server's own address"),
+            "{told}"
+        );
+        assert!(!warnings("'192.0.2.1'").contains("own address"));
     }
 
     #[test]
