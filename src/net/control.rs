@@ -12,6 +12,7 @@ use super::certs::Certificates;
 use super::counters::NetCounters;
 use super::listen;
 use super::mailbox::{Command, Mailbox};
+use super::refusals::Refusals;
 use super::{StartError, host};
 use crate::config::{Config, Secret};
 use turnd_proto::Now;
@@ -20,7 +21,7 @@ use turnd_proto::auth::nonce::NonceKey;
 use turnd_proto::server::Server;
 use turnd_proto::server::counters::Counters;
 use turnd_proto::server::shared::Shared;
-use turnd_proto::server::{Filter, SessionInfo};
+use turnd_proto::server::{Filter, SessionBrief, SessionInfo};
 
 /// Time that a worker has for an answer. It answers between two packets, so one that needs longer is stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -215,17 +216,28 @@ impl Control {
         &self,
         ask: impl FnOnce(Now, &mut Server, NetCounters) -> T + Clone + Send + 'static,
     ) -> Result<Vec<T>, NoAnswer> {
+        let command = |answer: oneshot::Sender<T>| {
+            let ask = ask.clone();
+            Command::Ask(Box::new(move |now, server, net| {
+                let _ = answer.send(ask(now, server, net));
+            }))
+        };
+        self.collect(command).await
+    }
+
+    /// Sends every worker a command that answers; the answers come in the workers' order.
+    async fn collect<T>(
+        &self,
+        command: impl Fn(oneshot::Sender<T>) -> Command,
+    ) -> Result<Vec<T>, NoAnswer> {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         let answers: Vec<_> = self
             .workers
             .iter()
             .map(|worker| {
                 let (answer, answered) = oneshot::channel();
-                let ask = ask.clone();
                 // A worker that is gone drops the command, and `answered` tells.
-                worker.send(Command::Ask(Box::new(move |now, server, net| {
-                    let _ = answer.send(ask(now, server, net));
-                })));
+                worker.send(command(answer));
                 answered
             })
             .collect();
@@ -279,6 +291,46 @@ impl Control {
             .sort_unstable_by_key(|info| info.session.serial);
         page.sessions.truncate(limit);
         Ok(page)
+    }
+
+    /// The allocations that `filter` means, in brief and in no order.
+    ///
+    /// # Errors
+    /// When a worker does not answer.
+    pub async fn session_briefs(&self, filter: Filter) -> Result<Vec<SessionBrief>, NoAnswer> {
+        let ask = move |now, server: &mut Server, _| server.session_briefs(now, &filter);
+        Ok(self.ask(ask).await?.into_iter().flatten().collect())
+    }
+
+    /// The allocations with these serials that still live, in no order.
+    ///
+    /// # Errors
+    /// When a worker does not answer.
+    pub async fn sessions_by_serial(
+        &self,
+        mut serials: Vec<u64>,
+    ) -> Result<Vec<SessionInfo>, NoAnswer> {
+        serials.sort_unstable();
+        let ask = move |now, server: &mut Server, _| server.sessions_by_serial(now, &serials);
+        Ok(self.ask(ask).await?.into_iter().flatten().collect())
+    }
+
+    /// The last refusals and failures.
+    ///
+    /// # Errors
+    /// When a worker does not answer.
+    pub async fn refusals(&self) -> Result<Refusals, NoAnswer> {
+        let mut all = Refusals::default();
+        for refusals in self.collect(Command::Refusals).await? {
+            all.merge(refusals);
+        }
+        Ok(all)
+    }
+
+    /// The addresses that clients can reach, as they are bound.
+    #[must_use]
+    pub fn listening(&self) -> Vec<SocketAddr> {
+        self.settings().bound.clone()
     }
 
     /// Ends the allocations that `filter` means and tells how many those were.
