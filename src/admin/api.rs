@@ -1,5 +1,9 @@
 //! The JSON API. `openapi.json` describes it, and a test holds the two together.
 
+mod config;
+mod history;
+mod qr;
+mod refusals;
 mod sessions;
 
 use std::sync::Arc;
@@ -40,10 +44,14 @@ pub(super) fn guarded() -> Routes {
             get(sessions::one).delete(sessions::kill_one),
         ),
         ("/api/v1/kill", post(sessions::kill)),
+        ("/api/v1/history", get(history::history)),
+        ("/api/v1/refusals", get(refusals::refusals)),
+        ("/api/v1/config", get(config::config)),
         ("/api/v1/drain", post(drain)),
         ("/api/v1/reload", post(reload)),
         ("/api/v1/log-level", put(log_level)),
         ("/api/v1/credentials", post(credentials)),
+        ("/api/v1/qr", post(qr::qr)),
         ("/api/v1/openapi.json", get(openapi)),
     ]
 }
@@ -149,9 +157,8 @@ async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Status>, ApiEr
         relay_ports_used: status.ports_taken,
         relay_ports_total: status.ports_total,
         binding_requests: counters.binding_requests,
-        // The first reason is that there were no credentials yet, which is how all clients begin.
-        auth_failures: counters.auth_failures[1..].iter().sum(),
-        quota_refusals: counters.quota_refusals.iter().sum(),
+        auth_failures: status.auth_failures(),
+        quota_refusals: status.quota_refusals(),
         clients: counters.clients.into(),
         peers: counters.peers.into(),
         packets_dropped: status.dropped(),

@@ -154,6 +154,19 @@ impl Status {
         self.counters.active.as_flattened().iter().sum()
     }
 
+    /// Requests with wrong credentials.
+    #[must_use]
+    pub fn auth_failures(&self) -> u64 {
+        // The first reason is that there were no credentials yet, which is how all clients begin.
+        self.counters.auth_failures[1..].iter().sum()
+    }
+
+    /// Requests refused because of a quota.
+    #[must_use]
+    pub fn quota_refusals(&self) -> u64 {
+        self.counters.quota_refusals.iter().sum()
+    }
+
     /// Packets that went nowhere, by words for metric labels.
     pub fn drops(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.net.drops_with(&self.counters.drops)
@@ -293,12 +306,12 @@ impl Control {
         Ok(page)
     }
 
-    /// The allocations that `filter` means, in brief and in no order.
+    /// Every allocation in brief, in no order.
     ///
     /// # Errors
     /// When a worker does not answer.
-    pub async fn session_briefs(&self, filter: Filter) -> Result<Vec<SessionBrief>, NoAnswer> {
-        let ask = move |now, server: &mut Server, _| server.session_briefs(now, &filter);
+    pub async fn session_briefs(&self) -> Result<Vec<SessionBrief>, NoAnswer> {
+        let ask = |now, server: &mut Server, _| server.session_briefs(now);
         Ok(self.ask(ask).await?.into_iter().flatten().collect())
     }
 

@@ -81,15 +81,15 @@ pub struct SessionBrief {
     pub traffic: Traffic,
 }
 
-/// The live allocations that a filter chooses, in no order.
-pub(super) fn briefs(allocations: &Allocations, now: Now, filter: &Filter) -> Vec<SessionBrief> {
+/// Every live allocation in brief, in no order.
+pub(super) fn briefs(allocations: &Allocations, now: Now) -> Vec<SessionBrief> {
     let live = allocations.iter().filter(|a| a.opening.is_none());
     let brief = |allocation: &Allocation| SessionBrief {
         session: allocation.session(),
         age: now.mono.saturating_duration_since(allocation.created),
         traffic: allocation.traffic,
     };
-    live.filter(|a| filter.matches(a)).map(brief).collect()
+    live.map(brief).collect()
 }
 
 /// The live allocations with these serials, which are sorted; in no order.

@@ -466,10 +466,10 @@ impl Server {
         )
     }
 
-    /// The live allocations that `filter` chooses, in brief and in no order.
+    /// Every live allocation in brief, in no order.
     #[must_use]
-    pub fn session_briefs(&self, now: Now, filter: &Filter) -> Vec<SessionBrief> {
-        admin::briefs(&self.allocations, now, filter)
+    pub fn session_briefs(&self, now: Now) -> Vec<SessionBrief> {
+        admin::briefs(&self.allocations, now)
     }
 
     /// The live allocations with these serials, which are sorted; in no order.
