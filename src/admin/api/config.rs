@@ -25,7 +25,7 @@ pub(super) struct InForce {
     transports: Vec<&'static str>,
     relay: Relay,
     /// Hosts that clients may know the server by, the best first.
-    hosts: Vec<String>,
+    hosts: Vec<Host>,
     certificates: Vec<Certificate>,
     keys: Vec<Key>,
 }
@@ -60,6 +60,14 @@ struct Relay {
     max_port: u16,
     /// Addresses that peers see in place of the relays' own.
     announced: Vec<IpAddr>,
+}
+
+/// Host that clients may know the server by.
+#[derive(Serialize)]
+struct Host {
+    host: String,
+    /// The key that it comes from.
+    key: &'static str,
 }
 
 #[derive(Serialize)]
@@ -130,22 +138,28 @@ fn no_tls(keys: &[Key]) -> bool {
         .any(|key| key.key == "no-tls" && key.value.as_deref() == Some("true"))
 }
 
-/// Hosts that clients may know the server by, the best first: a name of a certificate fits every URL, an announced
-/// address all but those with TLS, and the realm is a guess.
-fn hosts(config: &Config) -> Vec<String> {
+/// Hosts that clients may know the server by, the best first: a name of a certificate fits every URL, an address all but
+/// those with TLS, and the realm is a guess.
+fn hosts(config: &Config) -> Vec<Host> {
     let names = config.tls.certificates.iter().flat_map(|c| &c.names);
     let names = names.filter(|name| is_host_name(name)).cloned();
     let announced = config.server.relay.external.iter().map(|e| e.public);
     let listening = config.listen.ips.iter().copied();
     let listening = listening.filter(|ip| !ip.is_unspecified() && !ip.is_loopback());
     let realm = Some(&config.auth.realm).filter(|realm| is_host_name(realm));
-    let mut hosts: Vec<String> = Vec::new();
-    for host in names
-        .chain(announced.map(|ip| ip.to_string()))
-        .chain(realm.cloned())
-        .chain(listening.map(|ip| ip.to_string()))
-    {
-        if !hosts.contains(&host) {
+    let named = |key| move |host| Host { host, key };
+    let all = names
+        .map(named("cert"))
+        .chain(announced.map(|ip| ip.to_string()).map(named("external-ip")))
+        .chain(
+            listening
+                .map(|ip| ip.to_string())
+                .map(named("listening-ip")),
+        )
+        .chain(realm.cloned().map(named("realm")));
+    let mut hosts: Vec<Host> = Vec::new();
+    for host in all {
+        if hosts.iter().all(|other| other.host != host.host) {
             hosts.push(host);
         }
     }
@@ -166,15 +180,18 @@ mod tests {
 
     #[test]
     fn the_best_known_host_is_first() {
-        let hosts =
-            |text: &str| hosts(&Config::from_toml(&format!("no-auth = true\n{text}")).unwrap());
+        let hosts = |text: &str| {
+            let config = Config::from_toml(&format!("no-auth = true\n{text}")).unwrap();
+            let hosts = hosts(&config).into_iter();
+            hosts.map(|host| host.host).collect::<Vec<_>>()
+        };
         assert!(hosts("").is_empty());
         assert!(hosts("listening-ip = ['127.0.0.1', '::']").is_empty());
         assert_eq!(
             hosts(
                 "listening-ip = '10.0.0.1'\nexternal-ip = '192.0.2.1/10.0.0.1'\nrealm = 'example.org'"
             ),
-            ["192.0.2.1", "example.org", "10.0.0.1"]
+            ["192.0.2.1", "10.0.0.1", "example.org"]
         );
     }
 

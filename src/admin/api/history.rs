@@ -33,6 +33,8 @@ enum Range {
 
 #[derive(Serialize)]
 pub(super) struct Answer {
+    /// Time of the answer, since the Unix epoch.
+    now: u64,
     step_seconds: u64,
     /// Ends of the steps, since the Unix epoch.
     times: Vec<u64>,
@@ -56,6 +58,7 @@ pub(super) async fn history(
     };
     let column = |index: usize| series.points().map(|point| point.values[index]).collect();
     Ok(Json(Answer {
+        now: now.as_secs(),
         step_seconds: series.step,
         times: series.points().map(|point| start + point.end).collect(),
         columns: COLUMNS

@@ -201,14 +201,16 @@ fn the_configuration_in_force_is_told_without_its_secrets() {
         listening.contains(&json!(turnd.address().to_string())),
         "{config}"
     );
-    assert_eq!(config["hosts"], json!(["turn.example.org"]));
+    let realm = json!({ "host": "turn.example.org", "key": "realm" });
+    assert_eq!(config["hosts"], json!([realm]));
     assert_eq!(config["transports"], json!(["udp", "tcp"]));
     assert_eq!(config["certificates"], json!([]));
     // After a reload the new one is told.
     turnd.configure("user-quota = 8\nexternal-ip = '192.0.2.1'");
     api(&turnd).post("/api/v1/reload", &json!({})).json();
     let config = api(&turnd).get("/api/v1/config").json();
-    assert_eq!(config["hosts"], json!(["192.0.2.1", "example.org"]));
+    let announced = json!({ "host": "192.0.2.1", "key": "external-ip" });
+    assert_eq!(config["hosts"][0], announced);
     assert_eq!(config["relay"]["announced"], json!(["192.0.2.1"]));
 }
 
@@ -222,7 +224,8 @@ fn certificates_in_force_are_told_with_their_end() {
     assert_eq!(certificate["names"], "turn.example.org");
     let days = certificate["days_left"].as_i64().unwrap();
     assert!((1..=30).contains(&days), "{config}");
-    assert_eq!(config["hosts"], json!(["turn.example.org", "example.org"]));
+    let named = json!({ "host": "turn.example.org", "key": "cert" });
+    assert_eq!(config["hosts"][0], named);
     assert_eq!(config["transports"], json!(["udp", "tcp", "tls"]));
 }
 
