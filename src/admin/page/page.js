@@ -76,7 +76,7 @@ function show(status) {
   if (range === 'minutes') {
     draw();
   }
-  tiles.set('live', whole(status.allocations), `${whole(status.allocations_created)} made, ${whole(status.allocations_ended)} ended`);
+  tiles.set('live', whole(status.allocations), `${scaled(status.allocations_created)} since the start`);
   const used = status.relay_ports_total > 0 ? (100 * status.relay_ports_used) / status.relay_ports_total : 0;
   tiles.set('ports', whole(status.relay_ports_used), `of ${whole(status.relay_ports_total)}, ${used.toFixed(used < 10 ? 1 : 0)}\u00a0%`);
   const relayed = status.clients.sent_packets + status.peers.sent_packets;
