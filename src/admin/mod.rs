@@ -5,6 +5,7 @@ mod api;
 mod error;
 mod metrics;
 mod page;
+mod process;
 mod unix_socket;
 
 use std::collections::VecDeque;
