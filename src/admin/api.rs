@@ -1,5 +1,7 @@
 //! The JSON API. `openapi.json` describes it, and a test holds the two together.
 
+mod log;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,7 +12,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::filter::LevelFilter;
 
 use super::error::ApiError;
 use super::metrics;
@@ -43,7 +44,8 @@ pub(super) fn guarded() -> Routes {
         ("/api/v1/kill", post(kill)),
         ("/api/v1/drain", post(drain)),
         ("/api/v1/reload", post(reload)),
-        ("/api/v1/log-level", put(log_level)),
+        ("/api/v1/log", get(log::lines)),
+        ("/api/v1/log-level", put(log::set_level)),
         ("/api/v1/credentials", post(credentials)),
         ("/api/v1/openapi.json", get(openapi)),
     ]
@@ -384,32 +386,6 @@ async fn reload(
     Ok(Json(Reloaded {
         changes: changes.collect(),
     }))
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Level {
-    level: String,
-}
-
-async fn log_level(
-    State(daemon): State<Arc<Daemon>>,
-    Extension(by): Extension<Actor>,
-    Body(request): Body<Level>,
-) -> Result<Json<Level>, ApiError> {
-    let level = match request.level.as_str() {
-        "error" => LevelFilter::ERROR,
-        "warn" => LevelFilter::WARN,
-        "info" => LevelFilter::INFO,
-        "debug" => LevelFilter::DEBUG,
-        "trace" => LevelFilter::TRACE,
-        _ => {
-            let text = "level is error, warn, info, debug or trace";
-            return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, text));
-        }
-    };
-    daemon.set_log_level(by, level);
-    Ok(Json(request))
 }
 
 async fn openapi() -> Response {

@@ -1,9 +1,12 @@
 //! `turnd ctl`: questions and orders to the running server.
 
 mod client;
+mod log;
 mod place;
+mod screen;
 mod show;
 
+use std::io::{self, IsTerminal};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -12,10 +15,14 @@ use serde_json::{Value, json};
 
 use self::client::{Client, encode};
 use self::place::Reach;
+use self::screen::{Event, Screen};
 use super::{Failure, complain, credentials, say};
 
 /// Interval between two looks at a drain.
 const WAIT: Duration = Duration::from_millis(500);
+
+/// Interval between two rounds of what is shown anew.
+const ROUND: Duration = Duration::from_secs(2);
 
 /// Most sessions in one answer of the server.
 const PAGE: usize = 1000;
@@ -36,8 +43,8 @@ pub(super) struct Ctl {
 #[derive(clap::Subcommand)]
 enum Command {
     /// Show the state of the server.
-    #[command(after_help = "Example:\n  turnd ctl status --json")]
-    Status,
+    #[command(after_help = "Examples:\n  turnd ctl status --json\n  turnd ctl status --watch")]
+    Status(Status),
     /// List the sessions (allocations), the oldest first.
     #[command(after_help = "Examples:\n  turnd ctl sessions --user alice
   turnd ctl sessions --client 192.0.2.1 --json
@@ -54,6 +61,10 @@ enum Command {
     /// Read the configuration again; sessions go on.
     #[command(after_help = "Example:\n  turnd ctl reload")]
     Reload,
+    /// Show the latest lines of the log, and those to come.
+    #[command(after_help = "Examples:\n  turnd ctl log --level warn
+  turnd ctl log -n 1000 --once | grep alice")]
+    Log(log::Log),
     /// Set the log level until the next reload or restart.
     #[command(after_help = "Example:\n  turnd ctl log-level debug")]
     LogLevel(LogLevel),
@@ -62,6 +73,13 @@ enum Command {
         after_help = "Example:\n  turnd ctl credentials --host turn.example.org --name alice --ttl 1h"
     )]
     Credentials(Credentials),
+}
+
+#[derive(clap::Args)]
+struct Status {
+    /// Show it anew every two seconds, until q or Ctrl-C.
+    #[arg(long)]
+    watch: bool,
 }
 
 #[derive(clap::Args)]
@@ -107,7 +125,7 @@ struct Drain {
 #[derive(clap::Args)]
 struct LogLevel {
     /// Least severe level to log.
-    #[arg(value_parser = ["error", "warn", "info", "debug", "trace"])]
+    #[arg(value_parser = log::LEVELS)]
     level: String,
 }
 
@@ -147,7 +165,13 @@ struct Caller {
 impl Caller {
     async fn run(&self, command: Command) -> Result<(), Failure> {
         match command {
-            Command::Status => self.show(&self.status().await?, show::status),
+            Command::Status(how) => {
+                let round = async || Ok(show::status(&self.status().await?));
+                if how.watch && !self.json {
+                    return watch(ROUND, round).await;
+                }
+                self.show(&self.status().await?, show::status)
+            }
             Command::Sessions(which) => self.show(&self.sessions(which).await?, show::sessions),
             Command::Kill(which) => self.show(&self.kill(which).await?, show::killed),
             Command::Drain(how) => self.drain(&how).await,
@@ -155,6 +179,7 @@ impl Caller {
                 let answer = self.post("/api/v1/reload", json!({})).await?;
                 self.show(&answer, show::reloaded)
             }
+            Command::Log(how) => self.log(&how).await,
             Command::LogLevel(LogLevel { level }) => {
                 let body = Some(json!({ "level": level }));
                 let path = "/api/v1/log-level";
@@ -226,7 +251,12 @@ impl Caller {
             return self.client.ask(Method::DELETE, &path, None).await;
         }
         let body = json!({ "user": which.user, "client": which.client });
-        self.post("/api/v1/kill", body).await
+        let answer = self.post("/api/v1/kill", body).await?;
+        match answer["killed"].as_u64() {
+            // The server's word for a number that no session has.
+            Some(0) => Err(Failure::Run("no such session".to_owned())),
+            _ => Ok(answer),
+        }
     }
 
     async fn drain(&self, how: &Drain) -> Result<(), Failure> {
@@ -250,6 +280,33 @@ impl Caller {
                 complain(format_args!("draining, {left} left"));
             }
             tokio::time::sleep(WAIT).await;
+        }
+    }
+}
+
+/// Shows what `round` says, again after each `period`, until a key or a signal; once where nobody looks on.
+async fn watch(
+    period: Duration,
+    round: impl AsyncFn() -> Result<String, Failure>,
+) -> Result<(), Failure> {
+    let mut text = round().await?;
+    if !io::stdout().is_terminal() {
+        return say(text);
+    }
+    let no_screen = |error| Failure::Run(format!("the terminal cannot be used: {error}"));
+    let mut screen = Screen::open().map_err(no_screen)?;
+    loop {
+        screen.draw(&text).map_err(no_screen)?;
+        let next = async {
+            tokio::time::sleep(period).await;
+            round().await
+        };
+        tokio::select! {
+            event = screen.event() => match event {
+                Event::Quit => return Ok(()),
+                Event::Resized => {}
+            },
+            next = next => text = next?,
         }
     }
 }

@@ -38,10 +38,10 @@ pub(super) fn status(status: &Value) -> String {
         ),
         (
             "relay ports",
-            format!(
-                "{} of {} in use",
+            relay_ports(
                 number("relay_ports_used"),
-                number("relay_ports_total")
+                number("relay_ports_total"),
+                number("relay_addresses"),
             ),
         ),
         ("from clients", flow("clients", "received")),
@@ -60,6 +60,17 @@ pub(super) fn status(status: &Value) -> String {
         let _ = write!(text, "\n{name:<17} {value}");
     }
     text
+}
+
+/// Relay ports: with several relay addresses there are more than port numbers.
+fn relay_ports(used: u64, total: u64, addresses: u64) -> String {
+    match addresses {
+        0 | 1 => format!("{used} of {total} in use"),
+        _ => format!(
+            "{used} of {total} in use ({} on each of {addresses} addresses)",
+            total / addresses
+        ),
+    }
 }
 
 /// `turnd ctl sessions`.
@@ -129,10 +140,9 @@ fn name(name: &str) -> String {
 
 /// `turnd ctl kill`.
 pub(super) fn killed(answer: &Value) -> String {
-    match answer["killed"].as_u64() {
-        Some(1) => "1 session ended".to_owned(),
-        Some(0) | None => "no session was meant".to_owned(),
-        Some(killed) => format!("{killed} sessions ended"),
+    match answer["killed"].as_u64().unwrap_or_default() {
+        1 => "1 session ended".to_owned(),
+        killed => format!("{killed} sessions ended"),
     }
 }
 
@@ -219,6 +229,11 @@ mod tests {
         assert_eq!(size(999_949), "999.9 kB");
         assert_eq!(size(999_950), "1.0 MB");
         assert_eq!(size(u64::MAX), "18446.7 PB");
+        assert_eq!(relay_ports(3, 16_384, 1), "3 of 16384 in use");
+        assert_eq!(
+            relay_ports(0, 81_920, 5),
+            "0 of 81920 in use (16384 on each of 5 addresses)"
+        );
         let times = [59, 61, 3661, 90_000].map(time);
         assert_eq!(times, ["59s", "1m01s", "1h01m", "1d01h"]);
     }
