@@ -189,7 +189,7 @@ fn fetch(socket: &Path, path: &str) -> String {
 fn metrics(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let ours = |word: &&str| {
-        ["turn_", "turnd_", "stun_"]
+        ["turn_", "turnd_", "stun_", "process_"]
             .iter()
             .any(|prefix| word.starts_with(prefix))
     };
@@ -230,6 +230,48 @@ fn alerts_and_dashboard_use_metrics_that_there_are() {
         shown.contains("code!~\"0|401|438\""),
         "challenges are no errors: {shown}"
     );
+}
+
+/// A query of the dashboard that no version of Prometheus understands is an empty panel.
+#[test]
+fn the_queries_of_the_dashboard_are_valid() {
+    let dashboard: Value = serde_json::from_str(&text("deploy/grafana/turnd.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    for title in [
+        "Version",
+        "Uptime",
+        "Configuration",
+        "Certificates end in",
+        "CPU",
+        "Memory",
+        "Open files",
+    ] {
+        assert!(
+            panels.iter().any(|panel| panel["title"] == title),
+            "no panel {title}"
+        );
+    }
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap());
+    let queries = targets.map(|target| &target["expr"]);
+    let annotations = dashboard["annotations"]["list"].as_array().unwrap();
+    let queries = queries.chain(annotations.iter().map(|annotation| &annotation["expr"]));
+    let rules: Vec<Value> = queries
+        .map(|query| {
+            let query = query.as_str().unwrap().replace("$__rate_interval", "5m");
+            serde_json::json!({ "record": "panel", "expr": query })
+        })
+        .collect();
+    assert!(rules.len() > panels.len());
+    let scratch = Scratch::new();
+    let file = scratch.path().join("rules.yml");
+    // JSON is YAML. The rules would not be told apart by their names, which are not what is checked.
+    let group =
+        |(number, rule)| serde_json::json!({ "name": format!("{number}"), "rules": [rule] });
+    let groups: Vec<Value> = rules.into_iter().enumerate().map(group).collect();
+    fs::write(&file, serde_json::json!({ "groups": groups }).to_string()).unwrap();
+    tool(&["promtool", "check", "rules", file.to_str().unwrap()]);
 }
 
 /// Passes `turnd check`, where the secret, the certificate and the user that it names exist.
