@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod ended;
+mod in_force;
 pub mod log;
 pub mod notify;
 pub mod privileges;
@@ -23,6 +24,7 @@ use crate::net::host;
 use crate::net::log::escape_name;
 use turnd_proto::server::Filter;
 
+pub use in_force::Key;
 pub use reload::ChangedKey;
 
 /// Interval between two looks whether a draining server is empty.
@@ -88,6 +90,12 @@ impl Daemon {
     /// The configuration that is in force.
     pub fn config(&self) -> Config {
         self.current().config.clone()
+    }
+
+    /// The file that the configuration came from, and every key with its value, secrets masked.
+    pub fn in_force(&self) -> (Option<PathBuf>, Vec<Key>) {
+        let current = self.current();
+        (current.file.clone(), in_force::keys(&current))
     }
 
     /// Time since the start.

@@ -15,6 +15,7 @@ pub(crate) mod log;
 mod mailbox;
 mod poll;
 mod proxy;
+pub mod refusals;
 mod tcp;
 mod tcp_relay;
 mod tcp_sockets;

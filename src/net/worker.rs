@@ -282,6 +282,10 @@ impl Worker {
                     ask(now, ctx.server, counters);
                     ctx.apply_outputs();
                 }
+                Command::Refusals(answer) => {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(ctx.log.refusals().clone());
+                }
                 Command::Listen(added, removed) => self.listen(now, added, &removed),
                 Command::Join(connection, data) => {
                     ctx.tcp_relay.join(ctx.server, connection, *data);

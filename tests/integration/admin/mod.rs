@@ -8,6 +8,7 @@ mod drain;
 mod metrics;
 mod names;
 mod notify;
+mod observer;
 mod openapi;
 mod places;
 mod reload;

@@ -1,0 +1,97 @@
+// The configuration and the certificates in force.
+import { call } from './api.js';
+import { $, el, visible } from './dom.js';
+
+/** Milliseconds between two looks: certificates are replaced without a reload. */
+const INTERVAL = 60_000;
+/** Days before the end of a certificate at which it is marked. */
+const SOON = 14;
+/** Characters of a value that are shown at first. */
+const LONG = 160;
+
+let keys = [];
+let resolveFirst;
+/** Configuration as it was when the page was opened. */
+export const firstConfig = new Promise((resolve) => { resolveFirst = resolve; });
+
+export function startConfig() {
+  $('keys-all').addEventListener('change', drawKeys);
+  poll();
+}
+
+/** To be called when the server may have another configuration. */
+export function configChanged() {
+  load();
+}
+
+async function poll() {
+  if (!document.hidden) {
+    await load();
+  }
+  setTimeout(poll, INTERVAL);
+}
+
+async function load() {
+  try {
+    const config = await call('GET', '/api/v1/config');
+    resolveFirst(config);
+    draw(config);
+  } catch {
+    // The status tells that the server does not answer.
+  }
+}
+
+function draw({ version, file, summary, listening, transports, relay, certificates, keys: all }) {
+  const relays = `${relay.addresses.join(', ') || 'the address that the client reached'}, ports ${relay.min_port} to ${relay.max_port}`;
+  const lines = [
+    ['Version', version], ['File', file ?? 'none: defaults and flags'], ['Listens on', listening.join(', ')],
+    ['Transports', transports.map((name) => name.toUpperCase()).join(', ')], ['Relays from', summary.relays.startsWith('nothing') ? summary.relays : relays],
+    ['Announces', relay.announced.join(', ') || 'the relay addresses themselves'], ['May allocate', summary.allows],
+  ];
+  $('config-summary').replaceChildren(...lines.map(([what, text]) => el('div', {}, el('dt', {}, what), el('dd', {}, visible(text)))));
+  $('certificates-empty').hidden = certificates.length > 0;
+  $('certificate-table').hidden = certificates.length === 0;
+  $('certificate-table').tBodies[0]?.remove();
+  $('certificate-table').append(el('tbody', {}, ...certificates.map(certificate)));
+  keys = all;
+  drawKeys();
+}
+
+function certificate({ names, ends, days_left: days }) {
+  const kind = days < 0 ? 'bad' : days < SOON ? 'warn' : 'good';
+  const left = days < 0 ? 'has ended' : days === 1 ? '1 day' : `${days} days`;
+  return el('tr', {},
+    el('td', { 'data-label': 'Names', className: 'wide' }, visible(names || 'without a name')),
+    el('td', { 'data-label': 'Ends' }, new Date(ends * 1000).toISOString().slice(0, 10)),
+    el('td', { 'data-label': 'Left' }, el('span', { className: `tag ${kind}` }, left)));
+}
+
+function drawKeys() {
+  const all = $('keys-all').checked;
+  const shown = keys.filter((key) => all || key.changed);
+  $('keys-count').textContent = `${keys.filter((key) => key.changed).length} of ${keys.length} keys differ from their defaults`;
+  $('keys-empty').hidden = shown.length > 0;
+  $('key-table').hidden = shown.length === 0;
+  $('key-table').tBodies[0]?.remove();
+  $('key-table').append(el('tbody', {}, ...shown.map(row)));
+}
+
+function row({ key, value, default: usual, changed, needs_restart: restart }) {
+  const note = restart ? [el('small', {}, 'changes with a restart')] : [];
+  return el('tr', { className: changed ? 'changed' : '' },
+    el('td', { 'data-label': 'Key', className: 'wide' }, el('code', {}, key), ...note),
+    el('td', { 'data-label': 'Value', className: 'value' }, code(value)),
+    el('td', { 'data-label': 'Default', className: 'value muted' }, changed || usual !== value ? code(usual) : 'the same'));
+}
+
+/** A value as TOML; a long one is cut until it is asked for. */
+function code(text) {
+  if (text === null) {
+    return el('span', { className: 'muted' }, 'absent');
+  }
+  if (text.length <= LONG) {
+    return el('code', {}, visible(text));
+  }
+  const cut = el('details', {}, el('summary', {}, el('code', {}, `${visible(text.slice(0, LONG))}…`)), el('code', {}, visible(text)));
+  return cut;
+}
