@@ -258,19 +258,18 @@ fn the_queries_of_the_dashboard_are_valid() {
     let annotations = dashboard["annotations"]["list"].as_array().unwrap();
     let queries = queries.chain(annotations.iter().map(|annotation| &annotation["expr"]));
     let rules: Vec<Value> = queries
-        .map(|query| {
+        .enumerate()
+        .map(|(number, query)| {
             let query = query.as_str().unwrap().replace("$__rate_interval", "5m");
-            serde_json::json!({ "record": "panel", "expr": query })
+            serde_json::json!({ "record": format!("query:{number}"), "expr": query })
         })
         .collect();
     assert!(rules.len() > panels.len());
     let scratch = Scratch::new();
     let file = scratch.path().join("rules.yml");
-    // JSON is YAML. The rules would not be told apart by their names, which are not what is checked.
-    let group =
-        |(number, rule)| serde_json::json!({ "name": format!("{number}"), "rules": [rule] });
-    let groups: Vec<Value> = rules.into_iter().enumerate().map(group).collect();
-    fs::write(&file, serde_json::json!({ "groups": groups }).to_string()).unwrap();
+    // JSON is YAML.
+    let rules = serde_json::json!({ "groups": [{ "name": "queries", "rules": rules }] });
+    fs::write(&file, rules.to_string()).unwrap();
     tool(&["promtool", "check", "rules", file.to_str().unwrap()]);
 }
 
@@ -552,6 +551,26 @@ fn links_in_documents_lead_somewhere() {
             }
         }
     }
+}
+
+#[test]
+fn scrape_jobs_in_documents_are_valid() {
+    let scratch = Scratch::new();
+    let file = scratch.path().join("prometheus.yml");
+    let mut jobs = 0;
+    for document in documents() {
+        let document = fs::read_to_string(document).unwrap();
+        for block in document.split("```yaml\n").skip(1) {
+            let (yaml, _) = block.split_once("```").unwrap();
+            if yaml.contains("scrape_configs:") {
+                fs::write(&file, yaml).unwrap();
+                let words = ["promtool", "check", "config", "--syntax-only"];
+                tool(&[&words[..], &[file.to_str().unwrap()]].concat());
+                jobs += 1;
+            }
+        }
+    }
+    assert!(jobs >= 2, "{jobs}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use turn::proto::peeraddr::PeerAddress;
 
 use super::{allocate, api, refresh, session, start, usual_session};
 use crate::support::admin::{of, samples};
-use crate::support::{PASSWORD, Peer, StunClient, Turnd, USER, error_code};
+use crate::support::{Authority, Key, PASSWORD, Peer, StunClient, Turnd, USER, error_code};
 
 /// Binds a channel to `peer` and sends this many messages of 100 bytes, each sent back.
 fn exchange(client: &StunClient, peer: &Peer, messages: usize) {
@@ -188,6 +188,23 @@ fn each_name_of_coturn_is_there() {
         .filter(|name| !names.contains(name))
         .collect();
     assert_eq!(missing, [""; 0]);
+}
+
+#[test]
+fn every_metric_is_documented() {
+    let documented = include_str!("../../../docs/metrics.md");
+    let words: BTreeSet<&str> = documented
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .collect();
+    let authority = Authority::new();
+    authority.issue("one", "localhost", Key::Ecdsa, 2);
+    let turnd = start(&authority.toml(&["one"]));
+    let missing: BTreeSet<String> = samples(&turnd)
+        .into_keys()
+        .map(|sample| sample.split('{').next().unwrap_or_default().to_owned())
+        .filter(|name| !words.contains(name.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "not in docs/metrics.md: {missing:?}");
 }
 
 #[test]
