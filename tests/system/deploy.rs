@@ -563,6 +563,9 @@ fn scrape_jobs_in_documents_are_valid() {
         for block in document.split("```yaml\n").skip(1) {
             let (yaml, _) = block.split_once("```").unwrap();
             if yaml.contains("scrape_configs:") {
+                // Debian's Prometheus is built without Kubernetes.
+                let there = "kubernetes_sd_configs: [{ role: node }]";
+                let yaml = yaml.replace(there, "static_configs: [{ targets: [a] }]");
                 fs::write(&file, yaml).unwrap();
                 let words = ["promtool", "check", "config", "--syntax-only"];
                 tool(&[&words[..], &[file.to_str().unwrap()]].concat());

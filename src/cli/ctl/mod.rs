@@ -1,9 +1,11 @@
 //! `turnd ctl`: questions and orders to the running server.
 
 mod client;
+mod config;
 mod log;
 mod place;
 mod screen;
+mod sessions;
 mod show;
 
 use std::io::{self, IsTerminal};
@@ -13,7 +15,7 @@ use std::time::Duration;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use self::client::{Client, encode};
+use self::client::Client;
 use self::place::Reach;
 use self::screen::{Event, Screen};
 use super::{Failure, complain, credentials, say};
@@ -23,9 +25,6 @@ const WAIT: Duration = Duration::from_millis(500);
 
 /// Interval between two rounds of what is shown anew.
 const ROUND: Duration = Duration::from_secs(2);
-
-/// Most sessions in one answer of the server.
-const PAGE: usize = 1000;
 
 /// Talk to the running server.
 #[derive(clap::Args)]
@@ -45,11 +44,14 @@ enum Command {
     /// Show the state of the server.
     #[command(after_help = "Examples:\n  turnd ctl status --json\n  turnd ctl status --watch")]
     Status(Status),
-    /// List the sessions (allocations), the oldest first.
-    #[command(after_help = "Examples:\n  turnd ctl sessions --user alice
-  turnd ctl sessions --client 192.0.2.1 --json
-  turnd ctl sessions --all")]
-    Sessions(Sessions),
+    /// List the sessions (allocations).
+    #[command(after_help = "Examples:\n  turnd ctl sessions --user alice --peers
+  turnd ctl sessions --sort rate --limit 10
+  turnd ctl sessions --client 192.0.2.1 --all --json")]
+    Sessions(sessions::Sessions),
+    /// Watch the sessions that carry most.
+    #[command(after_help = "Examples:\n  turnd ctl top\n  turnd ctl top --user alice --once")]
+    Top(sessions::Top),
     /// End sessions.
     #[command(after_help = "Examples:\n  turnd ctl kill --id 17
   turnd ctl kill --user alice
@@ -61,6 +63,9 @@ enum Command {
     /// Read the configuration again; sessions go on.
     #[command(after_help = "Example:\n  turnd ctl reload")]
     Reload,
+    /// Print the configuration in force, without secrets: the keys that differ from their defaults.
+    #[command(after_help = "Examples:\n  turnd ctl config\n  turnd ctl config --all")]
+    Config(config::Config),
     /// Show the latest lines of the log, and those to come.
     #[command(after_help = "Examples:\n  turnd ctl log --level warn
   turnd ctl log -n 1000 --once | grep alice")]
@@ -80,22 +85,6 @@ struct Status {
     /// Show it anew every two seconds, until q or Ctrl-C.
     #[arg(long)]
     watch: bool,
-}
-
-#[derive(clap::Args)]
-struct Sessions {
-    /// Sessions of this user only.
-    #[arg(long)]
-    user: Option<String>,
-    /// Sessions from this client address only.
-    #[arg(long)]
-    client: Option<IpAddr>,
-    /// Most sessions to list.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
-    /// List all sessions.
-    #[arg(long, conflicts_with = "limit")]
-    all: bool,
 }
 
 #[derive(clap::Args)]
@@ -172,7 +161,9 @@ impl Caller {
                 }
                 self.show(&self.status().await?, show::status)
             }
-            Command::Sessions(which) => self.show(&self.sessions(which).await?, show::sessions),
+            Command::Sessions(how) => self.list(&how).await,
+            Command::Top(how) => self.top(&how).await,
+            Command::Config(how) => self.config(&how).await,
             Command::Kill(which) => self.show(&self.kill(which).await?, show::killed),
             Command::Drain(how) => self.drain(&how).await,
             Command::Reload => {
@@ -212,37 +203,6 @@ impl Caller {
 
     async fn status(&self) -> Result<Value, Failure> {
         self.get("/api/v1/status").await
-    }
-
-    /// All pages of the list as one.
-    async fn sessions(&self, which: Sessions) -> Result<Value, Failure> {
-        let mut filter = String::new();
-        if let Some(user) = &which.user {
-            filter += &format!("&user={}", encode(user));
-        }
-        if let Some(client) = &which.client {
-            filter += &format!("&client={}", encode(&client.to_string()));
-        }
-        let wanted = if which.all {
-            usize::MAX
-        } else {
-            which.limit as usize
-        };
-        let mut sessions: Vec<Value> = Vec::new();
-        let mut after = json!(0);
-        loop {
-            let limit = PAGE.min(wanted - sessions.len());
-            let path = format!("/api/v1/sessions?limit={limit}&after={after}{filter}");
-            let mut page = self.get(&path).await?;
-            if let Some(more) = page["sessions"].as_array_mut() {
-                sessions.append(more);
-            }
-            after = page["next"].take();
-            if after.is_null() || sessions.len() >= wanted {
-                let total = page["total"].take();
-                return Ok(json!({ "total": total, "next": after, "sessions": sessions }));
-            }
-        }
     }
 
     async fn kill(&self, which: Kill) -> Result<Value, Failure> {
