@@ -15,15 +15,15 @@ pub(super) struct Config {
     all: bool,
 }
 
-impl Caller {
-    pub(super) async fn config(&self, how: &Config) -> Result<(), Failure> {
-        let mut answer = self.get("/api/v1/config").await?;
-        if !how.all
+impl Config {
+    pub(super) async fn run(&self, caller: &Caller) -> Result<(), Failure> {
+        let mut answer = caller.get("/api/v1/config").await?;
+        if !self.all
             && let Some(keys) = answer["keys"].as_array_mut()
         {
             keys.retain(|key| key["changed"] == true);
         }
-        self.show(&answer, shown)
+        caller.show(&answer, shown)
     }
 }
 

@@ -27,12 +27,12 @@ pub(super) struct Log {
     once: bool,
 }
 
-impl Caller {
+impl Log {
     /// Writes the latest lines, and those to come until nobody reads them any more.
-    pub(super) async fn log(&self, how: &Log) -> Result<(), Failure> {
-        let Log { level, lines, once } = how;
+    pub(super) async fn run(&self, caller: &Caller) -> Result<(), Failure> {
+        let Self { level, lines, once } = self;
         let path = format!("/api/v1/log?level={level}&lines={lines}");
-        let mut answer = self.get(&path).await?;
+        let mut answer = caller.get(&path).await?;
         let rank = |name: &str| LEVELS.iter().position(|level| *level == name);
         if let Some(logged) = answer["level"].as_str()
             && level != "trace"
@@ -50,7 +50,7 @@ impl Caller {
                 ));
             }
             for line in answer["lines"].as_array().into_iter().flatten() {
-                let text = if self.json {
+                let text = if caller.json {
                     line.to_string()
                 } else {
                     shown(line)
@@ -65,7 +65,7 @@ impl Caller {
             let after = &answer["last"];
             let path =
                 format!("/api/v1/log?level={level}&after={after}&wait_seconds={WAIT_SECONDS}");
-            answer = self.get(&path).await?;
+            answer = caller.get(&path).await?;
         }
     }
 }

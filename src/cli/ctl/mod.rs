@@ -161,16 +161,16 @@ impl Caller {
                 }
                 self.show(&self.status().await?, show::status)
             }
-            Command::Sessions(how) => self.list(&how).await,
-            Command::Top(how) => self.top(&how).await,
-            Command::Config(how) => self.config(&how).await,
+            Command::Sessions(how) => how.run(self).await,
+            Command::Top(how) => how.run(self).await,
+            Command::Config(how) => how.run(self).await,
             Command::Kill(which) => self.show(&self.kill(which).await?, show::killed),
             Command::Drain(how) => self.drain(&how).await,
             Command::Reload => {
                 let answer = self.post("/api/v1/reload", json!({})).await?;
                 self.show(&answer, show::reloaded)
             }
-            Command::Log(how) => self.log(&how).await,
+            Command::Log(how) => how.run(self).await,
             Command::LogLevel(LogLevel { level }) => {
                 let body = Some(json!({ "level": level }));
                 let path = "/api/v1/log-level";

@@ -127,7 +127,7 @@ impl Drop for Keys {
 
 fn wait_for_q(typed: oneshot::Sender<()>) {
     let q = |byte: &io::Result<u8>| byte.as_ref().is_ok_and(|byte| *byte == b'q');
-    let mut bytes = io::stdin().bytes().take_while(io::Result::is_ok);
+    let mut bytes = io::stdin().lock().bytes().take_while(io::Result::is_ok);
     if bytes.any(|byte| q(&byte)) {
         let _ = typed.send(());
     }

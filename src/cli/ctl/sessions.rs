@@ -75,71 +75,71 @@ pub(super) struct Top {
     once: bool,
 }
 
-impl Caller {
-    pub(super) async fn list(&self, how: &Sessions) -> Result<(), Failure> {
-        let answer = self.sessions(how).await?;
-        self.show(&answer, |answer| show::sessions(answer, how.peers))
+impl Sessions {
+    pub(super) async fn run(&self, caller: &Caller) -> Result<(), Failure> {
+        let (answer, more) = self.ask(caller).await?;
+        caller.show(&answer, |answer| show::sessions(answer, more, self.peers))
     }
 
-    /// All pages of the list as one.
-    async fn sessions(&self, how: &Sessions) -> Result<Value, Failure> {
-        let filter = how.which.filter();
-        let wanted = match how.all {
+    /// All pages of the list as one, and whether there are more.
+    async fn ask(&self, caller: &Caller) -> Result<(Value, bool), Failure> {
+        let filter = self.which.filter();
+        let wanted = match self.all {
             true => usize::MAX,
-            false => how.limit as usize,
+            false => self.limit as usize,
         };
         let mut sessions: Vec<Value> = Vec::new();
         let mut after = json!(0);
         loop {
             let limit = PAGE.min(wanted - sessions.len());
             // A page by number begins behind a session, any other at a place of the list.
-            let place = match &how.sort {
+            let place = match &self.sort {
                 Some(sort) => format!("sort={sort}&offset={}", sessions.len()),
                 None => format!("after={after}"),
             };
             let path = format!("/api/v1/sessions?limit={limit}&{place}{filter}");
-            let mut page = self.get(&path).await?;
+            let mut page = caller.get(&path).await?;
             let before = sessions.len();
             if let Some(more) = page["sessions"].as_array_mut() {
                 sessions.append(more);
             }
             let total = page["total"].take();
             after = page["next"].take();
-            let is_last = match how.sort {
+            let is_last = match self.sort {
                 Some(_) => {
                     sessions.len() == before || Some(sessions.len() as u64) >= total.as_u64()
                 }
                 None => after.is_null(),
             };
             if is_last || sessions.len() >= wanted {
-                return Ok(json!({ "total": total, "next": after, "sessions": sessions }));
+                let all = json!({ "total": total, "next": after, "sessions": sessions });
+                return Ok((all, !is_last));
             }
         }
     }
+}
 
-    pub(super) async fn top(&self, how: &Top) -> Result<(), Failure> {
-        if self.json {
-            return self.show(&self.top_round(how, TOP).await?, |_| String::new());
-        }
-        if how.once || !io::stdout().is_terminal() {
-            return self.show(&self.top_round(how, TOP).await?, show::top);
+impl Top {
+    pub(super) async fn run(&self, caller: &Caller) -> Result<(), Failure> {
+        if caller.json || self.once || !io::stdout().is_terminal() {
+            return caller.show(&self.ask(caller, TOP).await?, show::top);
         }
         let round = async || {
             let fitting = Screen::rows().saturating_sub(TOP_FRAME).max(1);
-            Ok(show::top(&self.top_round(how, fitting).await?))
+            Ok(show::top(&self.ask(caller, fitting).await?))
         };
         watch(ROUND, round).await
     }
 
     /// State of the server, its last seconds, and the sessions that carry most.
-    async fn top_round(&self, how: &Top, fitting: usize) -> Result<Value, Failure> {
-        let limit = how.limit.map_or(fitting.min(PAGE), |limit| limit as usize);
-        let filter = how.which.filter();
+    async fn ask(&self, caller: &Caller, fitting: usize) -> Result<Value, Failure> {
+        let limit = self.limit.map_or(fitting.min(PAGE), |limit| limit as usize);
+        let filter = self.which.filter();
         let path = format!("/api/v1/sessions?sort=rate&limit={limit}{filter}");
-        let sessions = self.get(&path).await?;
-        let history = self.get("/api/v1/history?range=minutes").await?;
+        let sessions = caller.get(&path).await?;
+        let history = caller.get("/api/v1/history?range=minutes").await?;
         Ok(json!({
-            "status": self.status().await?,
+            "status": caller.status().await?,
             "per_second": {
                 "bytes_to_peers": per_second(&history, "peers_sent_bytes"),
                 "bytes_to_clients": per_second(&history, "clients_sent_bytes"),

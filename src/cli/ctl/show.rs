@@ -78,8 +78,8 @@ fn relay_ports(used: u64, total: u64, addresses: u64) -> String {
     }
 }
 
-/// `turnd ctl sessions`, with the peers of each session if they are wanted.
-pub(super) fn sessions(answer: &Value, peers: bool) -> String {
+/// `turnd ctl sessions`: whether there are more, and whether the peers of each session are wanted.
+pub(super) fn sessions(answer: &Value, more: bool, peers: bool) -> String {
     let sessions = list(answer, "sessions");
     let total = answer["total"].as_u64().unwrap_or_default();
     if sessions.is_empty() {
@@ -126,15 +126,12 @@ pub(super) fn sessions(answer: &Value, peers: bool) -> String {
             text += &peers_of(session);
         }
     }
-    if answer["next"].is_null() {
-        let _ = write!(text, "\n{total} in all");
+    let _ = if more {
+        let shown = sessions.len();
+        write!(text, "\n{shown} of {total}; --all shows the rest")
     } else {
-        let _ = write!(
-            text,
-            "\n{} of {total}; --all shows the rest",
-            sessions.len()
-        );
-    }
+        write!(text, "\n{total} in all")
+    };
     text
 }
 
@@ -359,6 +356,7 @@ mod tests {
         });
         let text = sessions(
             &json!({ "total": 2, "next": 7, "sessions": [session] }),
+            true,
             false,
         );
         let lines: Vec<_> = text.lines().collect();
@@ -374,19 +372,19 @@ mod tests {
             "id": 7, "per_second": { "bytes_to_peers": 125, "bytes_to_client": 0 },
             "permissions": ["192.0.2.1"], "channels": [{ "number": 16384, "peer": "192.0.2.1:5000" }],
         }]});
-        let text = sessions(&answer, true);
+        let text = sessions(&answer, false, true);
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[1].ends_with("1.0 kbit/s  0 bit/s"), "{text}");
         assert_eq!(lines[2].trim(), "channel 0x4000 192.0.2.1:5000");
         assert_eq!(lines[3].trim(), "permission 192.0.2.1");
         assert_eq!(lines[4], "1 in all");
-        assert_eq!(sessions(&answer, false).lines().count(), 3);
+        assert_eq!(sessions(&answer, false, false).lines().count(), 3);
     }
 
     #[test]
     fn answers_that_lack_something_are_no_panic() {
         for answer in [json!(null), json!({}), json!([]), json!({"sessions": 1})] {
-            let listed = |answer: &Value| sessions(answer, true);
+            let listed = |answer: &Value| sessions(answer, true, true);
             let shows: [&dyn Fn(&Value) -> String; 6] =
                 [&status, &listed, &top, &killed, &draining, &reloaded];
             for show in shows {

@@ -1,4 +1,4 @@
-//! What `turnd ctl` shows of a server that runs: its log, its busiest sessions, its configuration.
+//! Log, busiest sessions and configuration of a running server, as `turnd ctl` shows them.
 
 use std::process::Command;
 use std::thread;
@@ -92,7 +92,6 @@ fn who_reads_slowly_is_told_of_what_is_gone() {
     assert!(missed >= 10, "{missed}");
 }
 
-/// Who may see numbers and nothing else does not see names and addresses either.
 #[test]
 fn the_log_is_for_those_with_full_rights() {
     let turnd = start("");
@@ -123,6 +122,9 @@ fn the_busiest_session_is_first() {
         let line = first(&["sessions", "--sort", "rate", "--limit", "1"]);
         line.contains("bob") && line.contains("kbit/s")
     });
+    let words = ["sessions", "--sort", "traffic", "--limit", "1"];
+    let text = ctl(&turnd, &words).ok();
+    assert!(text.ends_with("1 of 2; --all shows the rest\n"), "{text}");
     let all = ["sessions", "--sort", "rate", "--all", "--json"];
     let answer = parsed(&ctl(&turnd, &all).ok());
     assert_eq!(answer["sessions"].as_array().unwrap().len(), 2);
