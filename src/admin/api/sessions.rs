@@ -237,13 +237,13 @@ async fn sorted(
     briefs.retain(|brief| wanted.matches(&brief.session));
     let total = briefs.len();
     let key = |brief: &SessionBrief| match sort {
-        Sort::Id => 0,
+        // Numbers are given in the order of time; ages are measured by each worker a moment apart.
+        Sort::Id | Sort::Age => 0,
         Sort::Rate => {
             let rate = observer.rates().of(brief.session.serial);
             rate.map_or(0, |rate| rate.bytes().round() as u64)
         }
         Sort::Traffic => brief.traffic.to_peers_bytes + brief.traffic.to_client_bytes,
-        Sort::Age => u64::try_from(brief.age.as_millis()).unwrap_or(u64::MAX),
     };
     briefs.sort_by_cached_key(|brief| (Reverse(key(brief)), brief.session.serial));
     let serials: Vec<u64> = briefs

@@ -10,6 +10,8 @@ const SOON = 14;
 const LONG = 160;
 
 let keys = [];
+/** Values that wait for a restart, by key. */
+let pending = new Map();
 let resolveFirst;
 /** Configuration as it was when the page was opened. */
 export const firstConfig = new Promise((resolve) => { resolveFirst = resolve; });
@@ -17,6 +19,16 @@ export const firstConfig = new Promise((resolve) => { resolveFirst = resolve; })
 export function startConfig() {
   $('keys-all').addEventListener('change', drawKeys);
   poll();
+}
+
+/** Shows which keys have other values from the next restart on: [{key, new}]. */
+export function showPending(changes) {
+  if (JSON.stringify(changes) !== JSON.stringify([...pending.values()])) {
+    pending = new Map(changes.map((change) => [change.key, change]));
+    $('keys-pending').hidden = pending.size === 0;
+    $('keys-pending').textContent = pending.size === 1 ? '1 key waits for a restart' : `${pending.size} keys wait for a restart`;
+    drawKeys();
+  }
 }
 
 /** To be called when the server may have another configuration. */
@@ -68,7 +80,7 @@ function certificate({ names, ends, days_left: days }) {
 
 function drawKeys() {
   const all = $('keys-all').checked;
-  const shown = keys.filter((key) => all || key.changed);
+  const shown = keys.filter((key) => all || key.changed || pending.has(key.key));
   $('keys-count').textContent = `${keys.filter((key) => key.changed).length} of ${keys.length} keys differ from their defaults`;
   $('keys-empty').hidden = shown.length > 0;
   $('key-table').hidden = shown.length === 0;
@@ -77,7 +89,11 @@ function drawKeys() {
 }
 
 function row({ key, value, default: usual, changed, needs_restart: restart }) {
+  const next = pending.get(key);
   const note = restart ? [el('small', {}, 'changes with a restart')] : [];
+  if (next !== undefined) {
+    note.splice(0, 1, el('small', {}, el('span', { className: 'tag warn' }, 'after a restart'), ' ', el('code', {}, visible(next.new || 'absent'))));
+  }
   return el('tr', { className: changed ? 'changed' : '' },
     el('td', { 'data-label': 'Key', className: 'wide' }, el('code', {}, key), ...note),
     el('td', { 'data-label': 'Value', className: 'value' }, code(value)),

@@ -42,7 +42,7 @@ async function make() {
   $('credentials-json').textContent = visible(pretty.replaceAll('\n', '\u0000')).replaceAll('\u2400', '\n');
   $('credentials-copy').replaceChildren(copyButton(pretty, 'JSON'));
   const code = await call('POST', '/api/v1/qr', { text: JSON.stringify({ iceServers: answer.iceServers }) });
-  $('credentials-qr').replaceChildren(qr(code));
+  $('credentials-qr').replaceChildren(qr(code), el('figcaption', { className: 'muted' }, 'The same JSON'));
   $('credentials-result').hidden = false;
 }
 

@@ -1,6 +1,6 @@
 // The overview: what the server does, second by second and over the day, and what can be done to it.
 import { call } from './api.js';
-import { configChanged, startConfig } from './config.js';
+import { configChanged, showPending, startConfig } from './config.js';
 import { startCredentials } from './credentials.js';
 import { $, Tiles, confirm, notify, scaled, time, visible, whole } from './dom.js';
 import { startIceTest } from './ice.js';
@@ -42,7 +42,7 @@ const plots = [
   ]),
 ];
 
-const timeline = new Timeline();
+const timeline = new Timeline(() => draw());
 let range = 'minutes';
 let draining = false;
 let reloads = null;
@@ -67,7 +67,7 @@ function choose(chosen) {
   }
   draw();
   if (chosen === 'day') {
-    timeline.loadDay(draw);
+    timeline.loadDay();
   }
 }
 
@@ -76,7 +76,7 @@ function show(status) {
   if (range === 'minutes') {
     draw();
   }
-  tiles.set('live', whole(status.allocations), `${whole(status.allocations_created)} made, ${whole(status.allocations_ended)} ended`);
+  tiles.set('live', whole(status.allocations), `${scaled(status.allocations_created)} since the start`);
   const used = status.relay_ports_total > 0 ? (100 * status.relay_ports_used) / status.relay_ports_total : 0;
   tiles.set('ports', whole(status.relay_ports_used), `of ${whole(status.relay_ports_total)}, ${used.toFixed(used < 10 ? 1 : 0)}\u00a0%`);
   const relayed = status.clients.sent_packets + status.peers.sent_packets;
@@ -92,6 +92,7 @@ function show(status) {
   $('drain').textContent = draining ? 'Stop draining' : 'Drain…';
   $('drain').disabled = $('reload').disabled = false;
   document.title = `turnd: ${whole(status.allocations)} live${draining ? ', draining' : ''}`;
+  showPending(status.pending ?? []);
   const now = `${status.uptime_seconds < 5} ${status.reloads}`;
   if (reloads !== null && reloads !== now) {
     configChanged();
@@ -144,8 +145,9 @@ action($('drain'), async () => {
 });
 
 action($('reload'), async () => {
-  const { changes } = await call('POST', '/api/v1/reload', {});
-  const lines = changes.map(({ key, old, new: now }) => `${key}: ${old || 'absent'} → ${now || 'absent'}`);
+  const { changes, pending = [] } = await call('POST', '/api/v1/reload', {});
+  const line = ({ key, old, new: now }) => `${key}: ${old || 'absent'} → ${now || 'absent'}`;
+  const lines = [...changes.map(line), ...pending.map((change) => `${line(change)}, from the next restart on`)];
   notify('good', lines.length > 0 ? 'Reloaded.' : 'Reloaded, nothing has changed.', lines);
 });
 
@@ -157,7 +159,7 @@ for (const name of ['minutes', 'day']) {
 }
 
 poll();
-timeline.followDay(() => range === 'day', draw);
+timeline.followDay(() => range === 'day');
 startSessions();
 startRefusals();
 startCredentials();

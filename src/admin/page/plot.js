@@ -16,10 +16,10 @@ export function svg(tag, attributes = {}) {
   return element;
 }
 
-/** The next larger one of 1, 2, 5, 10, 20, 50, … */
+/** The next larger one of 1, 2, 3, 4, 6, 8, 10, 20, 30, … */
 function round(value) {
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999);
+  return [1, 2, 3, 4, 6, 8, 10].map((step) => step * power).find((step) => step >= value * 0.999);
 }
 
 /** A frame with a title, a legend, and a drawing as wide as there is room. */
@@ -102,7 +102,10 @@ export class Plot extends Frame {
     const max = round(largest);
     const span = this.#span();
     this.drawGrid(max, span > HOUR ? `${span / HOUR} h ago` : `${span / MINUTE} min ago`, 'now');
-    this.lines.forEach((line, index) => line.setAttribute('d', this.#path(index, max, false)));
+    this.lines.forEach((line, index) => {
+      line.setAttribute('d', this.#path(index, max, false));
+      line.classList.toggle('dense', this.#points.length > this.width);
+    });
     this.area.setAttribute('d', this.#path(0, max, true));
     this.#legend();
   }

@@ -3,8 +3,8 @@ import { call } from './api.js';
 import { $, el, scaled, visible, whole } from './dom.js';
 
 const INTERVAL = 4000;
-/** Rows before "Show all". */
-const FEW = 10;
+/** Rows before "Show all"; a telephone shows each as a card. */
+const FEW = matchMedia('(max-width: 760px)').matches ? 5 : 10;
 
 let answer = { counts: [], refusals: [] };
 /** What was drawn; drawing it again would take the focus away. */
@@ -14,6 +14,24 @@ let all = false;
 let only = null;
 
 const key = ({ code, reason }) => `${code} ${reason}`;
+/** A reason in words; 403 is of peers alone, whose reasons are what they are. */
+const words = ({ code, reason }) => (code === 403 ? `peer refused: ${reason}` : reason);
+const host = (address) => address?.replace(/:\d+$/, '');
+
+/** Refusals with those that follow upon their like, but for the port, as {refusal, times}. */
+function grouped(refusals) {
+  const like = (one) => JSON.stringify({ ...one, time: 0, client: host(one.client) });
+  const groups = [];
+  for (const refusal of refusals) {
+    const last = groups.at(-1);
+    if (last !== undefined && like(last.refusal) === like(refusal)) {
+      last.times += 1;
+    } else {
+      groups.push({ refusal, times: 1 });
+    }
+  }
+  return groups;
+}
 
 export function startRefusals() {
   $('refusals-all').addEventListener('click', () => {
@@ -55,7 +73,7 @@ function draw() {
   if (focused !== undefined) {
     [...$('reasons').querySelectorAll('button')].find((button) => button.dataset.reason === focused)?.focus();
   }
-  const wanted = refusals.filter((refusal) => only === null || key(refusal) === only);
+  const wanted = grouped(refusals.filter((refusal) => only === null || key(refusal) === only));
   const shown = all ? wanted : wanted.slice(0, FEW);
   $('refusals-all').hidden = wanted.length <= FEW;
   $('refusals-all').textContent = all ? `Show the last ${FEW}` : `Show all ${wanted.length}`;
@@ -72,7 +90,7 @@ function reason(count, most) {
   const button = el('button', {
     type: 'button', className: 'plain reason', 'aria-pressed': String(pressed), 'data-reason': key(count),
     title: pressed ? 'Show all reasons' : 'Show those for this reason',
-  }, el('span', { className: 'what' }, el('span', { className: 'tag' }, String(count.code ?? '–')), ` ${count.reason}`),
+  }, el('span', { className: 'what' }, el('span', { className: 'tag' }, String(count.code ?? '–')), ` ${words(count)}`),
   el('span', { className: 'value' }, scaled(count.count)), bar);
   button.addEventListener('click', () => {
     only = pressed ? null : key(count);
@@ -84,14 +102,20 @@ function reason(count, most) {
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const date = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric' });
 
-function row(refusal) {
+function remedy(key) {
+  if (key === 'nothing') {
+    return 'No key allows it.';
+  }
+  return key === 'denied-peer-ip' ? 'It is in denied-peer-ip.' : `${key} would allow it.`;
+}
+
+function row({ refusal, times }) {
   const at = new Date(refusal.time * 1000);
   const today = at.toDateString() === new Date().toDateString();
   const cell = (label, className, ...content) => el('td', { 'data-label': label, className }, ...content);
-  const why = [refusal.reason];
+  const why = [words(refusal), ...(times > 1 ? [' ', el('span', { className: 'tag' }, `${times} times`)] : [])];
   if (refusal.peer !== null) {
-    const key = refusal.allowed_by === 'nothing' ? 'No key allows it.' : `${refusal.allowed_by} would allow it.`;
-    why.push(el('small', {}, `Peer ${refusal.peer}. ${key}`));
+    why.push(el('small', {}, `Peer ${refusal.peer}. ${remedy(refusal.allowed_by)}`));
   }
   const from = refusal.client === null ? ['this server'] : [refusal.client, el('small', {}, refusal.proven ? refusal.transport : `${refusal.transport}, address not proven`)];
   return el('tr', {},
@@ -99,6 +123,6 @@ function row(refusal) {
     cell('Client', 'address', ...from),
     cell('User', 'name', ...(refusal.user === null ? [] : [el('bdi', {}, visible(refusal.user))])),
     cell('Request', '', refusal.method ?? (refusal.peer === null ? '' : 'to a peer')),
-    cell('Code', 'number', String(refusal.code ?? '')),
+    cell('Code', 'number code', String(refusal.code ?? '')),
     cell('Reason', 'wide', ...why));
 }

@@ -4,7 +4,7 @@ import { $, confirm, el, notify, scaled, time, visible, whole } from './dom.js';
 
 const INTERVAL = 2000;
 /** Sessions on one page; a telephone shows each as a card. */
-const LIMIT = matchMedia('(max-width: 760px)').matches ? 10 : 50;
+const LIMIT = matchMedia('(max-width: 760px)').matches ? 10 : 25;
 /** Milliseconds of silence after which a search begins while somebody types. */
 const PAUSE = 300;
 
@@ -155,7 +155,7 @@ function fill(sessions) {
 /** Bits a second above what there was in all. */
 const traffic = (rate, packets, bytes) => [
   el('span', { className: rate > 0 ? 'rate' : 'rate muted' }, rate === null ? '–' : scaled(rate * 8, 'bit/s')),
-  el('small', {}, `${scaled(bytes, 'B')}, ${scaled(packets)} packets`),
+  el('small', {}, scaled(bytes, 'B'), el('span', { className: 'packets' }, `, ${scaled(packets)} packets`)),
 ];
 
 class Row {

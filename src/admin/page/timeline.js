@@ -27,6 +27,12 @@ export class Timeline {
   #day = [];
   #previous = null;
   #asking = false;
+  #changed;
+
+  /** `changed` is called when the server's history has brought more. */
+  constructor(changed) {
+    this.#changed = changed;
+  }
 
   /** Takes a status of this moment; a hole before it is filled from the server's history. */
   add(status) {
@@ -54,20 +60,20 @@ export class Timeline {
     return range === 'day' ? this.#day : this.#minutes;
   }
 
-  /** Keeps the day up to date while `wanted` says so; `changed` is called when there is more. */
-  async followDay(wanted, changed) {
+  /** Keeps the day up to date while `wanted` says so. */
+  async followDay(wanted) {
     for (;;) {
       if (wanted() && !document.hidden) {
-        await this.loadDay(changed);
+        await this.loadDay();
       }
       await new Promise((resolve) => { setTimeout(resolve, DAY_INTERVAL); });
     }
   }
 
-  async loadDay(changed) {
+  async loadDay() {
     try {
       this.#day = await history('day');
-      changed();
+      this.#changed();
     } catch {
       // The status tells that the server does not answer.
     }
@@ -85,6 +91,7 @@ export class Timeline {
       const isMissing = ({ now, step }) => !own.some((sample) => sample.step === undefined && sample.now > now - step && sample.now <= now);
       this.#minutes = [...own.filter(({ step }) => step === undefined), ...kept.filter(isMissing)].sort((one, two) => one.now - two.now);
       this.#trim(clock());
+      this.#changed();
     } catch {
       // The status tells that the server does not answer.
     }
