@@ -1,13 +1,8 @@
 //! A day of numbers in memory that never grows.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
-
-use super::observer::Observer;
-use crate::daemon::Daemon;
 use crate::net::control::Status;
 
 /// Interval at which the numbers are looked at.
@@ -161,25 +156,11 @@ impl Default for History {
 
 impl History {
     /// Takes the numbers at a time since the start.
-    fn add(&mut self, time: Duration, status: &Status) {
+    pub(super) fn add(&mut self, time: Duration, status: &Status) {
         let values = COLUMNS.each_ref().map(|column| (column.value)(status));
         for series in [&mut self.minutes, &mut self.day] {
             series.add(time.as_secs(), &values);
         }
-    }
-}
-
-/// Keeps the history, for as long as it is polled.
-pub(super) async fn keep(daemon: Arc<Daemon>, observer: Arc<Observer>) {
-    let mut looks = interval(LOOK);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        looks.tick().await;
-        // A look that fails is a step that is longer.
-        if let Ok(status) = daemon.control().status().await {
-            observer.history().add(daemon.uptime(), &status);
-        }
-        observer.forget_rates_if_old();
     }
 }
 

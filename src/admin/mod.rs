@@ -124,7 +124,7 @@ impl Admin {
             return;
         }
         let observer = Arc::new(Observer::default());
-        tokio::spawn(history::keep(Arc::clone(daemon), Arc::clone(&observer)));
+        tokio::spawn(Arc::clone(&observer).keep_history(Arc::clone(daemon)));
         let router = router(daemon, observer);
         for listener in self.listeners {
             tokio::spawn(accept(listener, router.clone()));

@@ -1,10 +1,13 @@
-//! What the admin listener remembers from one request to the next.
+//! The memory of the admin listener from one request to the next.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::history::History;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::history::{History, LOOK};
 use super::rates::Rates;
+use crate::daemon::Daemon;
 use crate::net::control::{Control, NoAnswer};
 use turnd_proto::server::SessionBrief;
 
@@ -48,8 +51,17 @@ impl Observer {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the memory of rates back that nobody has asked for lately.
-    pub(super) fn forget_rates_if_old(&self) {
-        self.rates().forget_if_old(Instant::now());
+    /// Keeps the history, for as long as it is polled.
+    pub(super) async fn keep_history(self: Arc<Self>, daemon: Arc<Daemon>) {
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            // A look that fails is a step that is longer.
+            if let Ok(status) = daemon.control().status().await {
+                self.history().add(daemon.uptime(), &status);
+            }
+            self.rates().forget_if_old(Instant::now());
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What each session carries in a second, from two looks at all of them.
+//! Packets and bytes that each session carries in a second, from two looks at all of them.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -76,14 +76,14 @@ impl Rates {
         }
         let known = |brief: &SessionBrief| {
             let traffic = brief.traffic;
-            let rate = since.and_then(|since| {
+            let rate = since.map(|since| {
                 let before = self.seen.get(&brief.session.serial);
                 // One that was not there has begun since.
                 let at = before.map_or_else(Traffic::default, |seen| seen.traffic);
                 let newer = Rate::between(&at, &traffic, since.as_secs_f64());
                 let weight = 1.0 - (-since.as_secs_f64() / MEAN.as_secs_f64()).exp();
                 let older = before.and_then(|seen| seen.rate);
-                Some(older.map_or(newer, |older| older.mean(newer, weight)))
+                older.map_or(newer, |older| older.mean(newer, weight))
             });
             (brief.session.serial, Seen { traffic, rate })
         };
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(rates.of(1).unwrap().to_client, 10.0);
         // It began between the looks.
         assert_eq!(bytes(&rates, 2), Some(200));
-        // What has stopped is forgotten in a few seconds, what has ended at once.
+        // The rate of one that stops falls within seconds; one that has ended is forgotten at once.
         let mut last = 1000;
         for n in 3..12 {
             rates.look(second(n), &[brief(1, 7000)]);

@@ -1,4 +1,4 @@
-//! What the server remembers for operators: rates, refusals, history, and the configuration in force.
+//! The server's memory for operators: rates, refusals, history, and the configuration in force.
 
 use serde_json::{Value, json};
 use stun::message::{METHOD_ALLOCATE, Setter};
