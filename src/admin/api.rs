@@ -2,6 +2,7 @@
 
 mod config;
 mod history;
+mod log;
 mod qr;
 mod refusals;
 mod sessions;
@@ -15,7 +16,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::filter::LevelFilter;
 
 use super::error::ApiError;
 use super::metrics;
@@ -49,7 +49,8 @@ pub(super) fn guarded() -> Routes {
         ("/api/v1/config", get(config::config)),
         ("/api/v1/drain", post(drain)),
         ("/api/v1/reload", post(reload)),
-        ("/api/v1/log-level", put(log_level)),
+        ("/api/v1/log", get(log::lines)),
+        ("/api/v1/log-level", put(log::set_level)),
         ("/api/v1/credentials", post(credentials)),
         ("/api/v1/qr", post(qr::qr)),
         ("/api/v1/openapi.json", get(openapi)),
@@ -114,6 +115,7 @@ struct Status {
     allocations_ended: u64,
     relay_ports_used: u32,
     relay_ports_total: u32,
+    relay_addresses: u32,
     binding_requests: u64,
     auth_failures: u64,
     quota_refusals: u64,
@@ -153,9 +155,10 @@ async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Status>, ApiEr
         draining: daemon.is_draining(),
         allocations: status.allocations(),
         allocations_created: counters.created,
-        allocations_ended: counters.ended,
+        allocations_ended: counters.ended_in_all(),
         relay_ports_used: status.ports_taken,
         relay_ports_total: status.ports_total,
+        relay_addresses: status.relay_addresses,
         binding_requests: counters.binding_requests,
         auth_failures: status.auth_failures(),
         quota_refusals: status.quota_refusals(),
@@ -219,32 +222,6 @@ async fn reload(
     Ok(Json(Reloaded {
         changes: changes.collect(),
     }))
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Level {
-    level: String,
-}
-
-async fn log_level(
-    State(daemon): State<Arc<Daemon>>,
-    Extension(by): Extension<Actor>,
-    Body(request): Body<Level>,
-) -> Result<Json<Level>, ApiError> {
-    let level = match request.level.as_str() {
-        "error" => LevelFilter::ERROR,
-        "warn" => LevelFilter::WARN,
-        "info" => LevelFilter::INFO,
-        "debug" => LevelFilter::DEBUG,
-        "trace" => LevelFilter::TRACE,
-        _ => {
-            let text = "level is error, warn, info, debug or trace";
-            return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, text));
-        }
-    };
-    daemon.set_log_level(by, level);
-    Ok(Json(request))
 }
 
 async fn openapi() -> Response {

@@ -40,7 +40,7 @@ pub(super) const COLUMNS: [Column; 16] = [
     Column::level("allocations", Status::allocations),
     Column::level("relay_ports_used", |s| s.ports_taken.into()),
     Column::count("allocations_created", |s| s.counters.created),
-    Column::count("allocations_ended", |s| s.counters.ended),
+    Column::count("allocations_ended", |s| s.counters.ended_in_all()),
     Column::count("binding_requests", |s| s.counters.binding_requests),
     Column::count("auth_failures", Status::auth_failures),
     Column::count("quota_refusals", Status::quota_refusals),

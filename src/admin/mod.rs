@@ -7,6 +7,7 @@ mod history;
 mod metrics;
 mod observer;
 mod page;
+mod process;
 mod rates;
 mod unix_socket;
 

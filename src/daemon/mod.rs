@@ -11,7 +11,7 @@ mod reload;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing_subscriber::filter::LevelFilter;
 
@@ -51,6 +51,8 @@ pub struct Daemon {
     /// Held during a reload.
     reloading: tokio::sync::Mutex<()>,
     started: Instant,
+    /// Time of the start, since the Unix epoch.
+    started_at: Duration,
     draining: AtomicBool,
     reloads: AtomicU64,
     failed_reloads: AtomicU64,
@@ -66,6 +68,9 @@ impl Daemon {
             current: Mutex::new(loaded),
             reloading: tokio::sync::Mutex::default(),
             started: Instant::now(),
+            started_at: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
             draining: AtomicBool::new(false),
             reloads: AtomicU64::new(0),
             failed_reloads: AtomicU64::new(0),
@@ -96,6 +101,11 @@ impl Daemon {
     /// Time since the start.
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Time of the start, since the Unix epoch.
+    pub fn started(&self) -> Duration {
+        self.started_at
     }
 
     /// Whether new allocations are refused.

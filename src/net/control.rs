@@ -18,6 +18,7 @@ use crate::config::{Config, Secret};
 use turnd_proto::Now;
 use turnd_proto::auth::Authenticator;
 use turnd_proto::auth::nonce::NonceKey;
+use turnd_proto::policy::rate::TableUsage;
 use turnd_proto::server::Server;
 use turnd_proto::server::counters::Counters;
 use turnd_proto::server::shared::Shared;
@@ -143,8 +144,12 @@ pub struct Status {
     pub net: NetCounters,
     /// Relay ports in use or reserved.
     pub ports_taken: u32,
-    /// Relay ports in all.
+    /// Relay ports in all: those of each relay address.
     pub ports_total: u32,
+    /// Relay addresses.
+    pub relay_addresses: u32,
+    /// Tables of `unauthenticated-rate`.
+    pub error_tables: TableUsage,
 }
 
 impl Status {
@@ -269,11 +274,13 @@ impl Control {
     /// # Errors
     /// When a worker does not answer: the service is not whole.
     pub async fn status(&self) -> Result<Status, NoAnswer> {
-        let ports = self.shared();
-        let ports = ports.relays.ports();
+        let shared = self.shared();
+        let ports = shared.relays.ports();
         let mut status = Status {
             ports_taken: ports.taken(),
             ports_total: ports.total(),
+            relay_addresses: ports.addresses(),
+            error_tables: shared.rates.error_tables(Instant::now().into_std()),
             ..Status::default()
         };
         let answers = self.ask(|_, server, net| (*server.counters(), net));

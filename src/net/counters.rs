@@ -53,6 +53,10 @@ pub struct NetCounters {
     pub unsent_messages: u64,
     /// Datagrams sent, and those that the kernel did not take.
     pub sent: SendCounters,
+    /// Calls of `recvmmsg` that brought a datagram.
+    pub receive_calls: u64,
+    /// Datagrams received.
+    pub received_datagrams: u64,
 }
 
 impl NetCounters {
@@ -110,6 +114,10 @@ impl NetCounters {
         self.unsent_messages += other.unsent_messages;
         self.sent.sent += other.sent.sent;
         self.sent.dropped += other.sent.dropped;
+        self.sent.segmented += other.sent.segmented;
+        self.sent.flushes += other.sent.flushes;
+        self.receive_calls += other.receive_calls;
+        self.received_datagrams += other.received_datagrams;
     }
 }
 

@@ -9,6 +9,7 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::super::error::ApiError;
+use super::super::process::Process;
 use crate::config::Config;
 use crate::config::summary::Summary;
 use crate::daemon::{Daemon, Key};
@@ -27,7 +28,28 @@ pub(super) struct InForce {
     /// Hosts that clients may know the server by, the best first.
     hosts: Vec<Host>,
     certificates: Vec<Certificate>,
+    process: Shares,
     keys: Vec<Key>,
+}
+
+/// Shares of the process in what the machine has; `None`: the system does not tell.
+#[derive(Serialize)]
+struct Shares {
+    cpu_seconds: f64,
+    resident_bytes: Option<u64>,
+    open_files: Option<u64>,
+    max_files: Option<u64>,
+}
+
+impl From<Process> for Shares {
+    fn from(process: Process) -> Self {
+        Self {
+            cpu_seconds: process.cpu_time.as_secs_f64(),
+            resident_bytes: process.resident_bytes,
+            open_files: process.open_files,
+            max_files: process.max_files,
+        }
+    }
 }
 
 /// Answers to an operator's first questions, in words.
@@ -123,6 +145,7 @@ pub(super) async fn config(State(daemon): State<Arc<Daemon>>) -> Result<Json<InF
                 days_left: (ends - now()).div_euclid(DAY),
             })
             .collect(),
+        process: Process::read().into(),
         keys,
     }))
 }

@@ -1,15 +1,19 @@
 // The configuration and the certificates in force.
 import { call } from './api.js';
-import { $, el, visible } from './dom.js';
+import { $, el, scaled, visible, whole } from './dom.js';
 
-/** Milliseconds between two looks: certificates are replaced without a reload. */
-const INTERVAL = 60_000;
+/** Milliseconds between two looks: certificates are replaced without a reload, and the process grows. */
+const INTERVAL = 10_000;
 /** Days before the end of a certificate at which it is marked. */
 const SOON = 14;
 /** Characters of a value that are shown at first. */
 const LONG = 160;
 
 let keys = [];
+/** Configuration that was drawn; drawing it again would close what is open. */
+let drawn = '';
+/** Time and CPU time at the last look, in seconds. */
+let before = null;
 /** Values that wait for a restart, by key. */
 let pending = new Map();
 let resolveFirst;
@@ -53,14 +57,36 @@ async function load() {
   }
 }
 
-function draw({ version, file, summary, listening, transports, relay, certificates, keys: all }) {
+/** Memory, CPU and descriptors of the process. */
+function usage({ cpu_seconds: cpu, resident_bytes: memory, open_files: open, max_files: most }) {
+  const now = performance.now() / 1000;
+  const share = before === null ? '' : `, ${scaled(Math.max(0, (100 * (cpu - before.cpu)) / (now - before.now)))}\u00a0% CPU`;
+  before = { now, cpu };
+  const files = open === null ? '' : `, ${whole(open)}${most === null ? '' : ` of ${whole(most)}`} descriptors`;
+  return `${memory === null ? '' : `${scaled(memory, 'B')} memory`}${share}${files}`.replace(/^, /, '');
+}
+
+function draw({ process, ...config }) {
+  const used = usage(process);
+  const now = JSON.stringify(config);
+  if (now !== drawn) {
+    drawn = now;
+    drawConfig(config);
+  }
+  $('process').textContent = used;
+}
+
+function drawConfig({ version, file, summary, listening, transports, relay, certificates, keys: all }) {
   const relays = `${relay.addresses.join(', ') || 'the address that the client reached'}, ports ${relay.min_port} to ${relay.max_port}`;
   const lines = [
     ['Version', version], ['File', file ?? 'none: defaults and flags'], ['Listens on', listening.join(', ')],
     ['Transports', transports.map((name) => name.toUpperCase()).join(', ')], ['Relays from', summary.relays.startsWith('nothing') ? summary.relays : relays],
     ['Announces', relay.announced.join(', ') || 'the relay addresses themselves'], ['May allocate', summary.allows],
   ];
-  $('config-summary').replaceChildren(...lines.map(([what, text]) => el('div', {}, el('dt', {}, what), el('dd', {}, visible(text)))));
+  $('config-summary').replaceChildren(
+    ...lines.map(([what, text]) => el('div', {}, el('dt', {}, what), el('dd', {}, visible(text)))),
+    el('div', {}, el('dt', {}, 'Process'), el('dd', { id: 'process' })),
+  );
   $('certificates-empty').hidden = certificates.length > 0;
   $('certificate-table').hidden = certificates.length === 0;
   $('certificate-table').tBodies[0]?.remove();

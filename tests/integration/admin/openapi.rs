@@ -153,7 +153,7 @@ fn every_documented_operation_answers_as_documented_and_no_other_does() {
             }
         }
     }
-    assert_eq!(operations, 17);
+    assert_eq!(operations, 18);
 }
 
 #[test]
@@ -219,6 +219,11 @@ fn refusals_are_as_documented_too() {
     let answer = http.post("/api/v1/qr", &json!({ "text": "x".repeat(2954) }));
     assert_eq!(answer.status, 422);
     check(&document, "post", "/api/v1/qr", &answer);
+    for (query, status) in [("level=loud", 422), ("lines=-1", 400), ("lien=1", 400)] {
+        let answer = http.get(&format!("/api/v1/log?{query}"));
+        assert_eq!(answer.status, status, "{query}");
+        check(&document, "get", "/api/v1/log", &answer);
+    }
     turnd.configure_raw("broken");
     let answer = http.post("/api/v1/reload", &json!({}));
     assert_eq!(answer.status, 422);

@@ -113,7 +113,13 @@ fn an_operator_sees_sessions_tests_the_relay_and_ends_a_call() {
     assert!(qr.starts_with("M0 0h7v1h-7z"), "{qr}");
 
     let config = result["config"].as_str().unwrap();
-    for part in ["static-auth-secret", "***", "turn.example.org", "days"] {
+    for part in [
+        "static-auth-secret",
+        "***",
+        "turn.example.org",
+        "days",
+        "descriptors",
+    ] {
         assert!(config.contains(part), "{part} is not in {config}");
     }
     assert!(!config.contains(SECRET), "{config}");
