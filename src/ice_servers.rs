@@ -8,7 +8,7 @@ use serde::Serialize;
 use turnd_proto::auth::rest;
 use turnd_proto::auth::{Credential, Settings};
 
-use crate::config::{Config, Secret, Source};
+use crate::config::{Config, Secret};
 use crate::problem::Problem;
 
 /// User name and password of a browser.
@@ -189,10 +189,8 @@ fn urls(config: &Config, host: &str) -> Vec<String> {
 }
 
 fn default_host(config: &Config) -> String {
-    for sought in &config.public_address.sought {
-        if let Source::Name(name) = &sought.source {
-            return name.clone();
-        }
+    if let Some(name) = config.public_address.names().next() {
+        return name.to_owned();
     }
     let external = config.server.relay.external.iter().map(|e| e.public);
     let listening = config.listen.ips.iter().copied();

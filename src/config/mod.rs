@@ -127,6 +127,18 @@ pub struct PublicAddress {
     pub interval: Duration,
 }
 
+impl PublicAddress {
+    /// Host names whose addresses are announced.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.sought
+            .iter()
+            .filter_map(|sought| match &sought.source {
+                Source::Name(name) => Some(name.as_str()),
+                Source::Auto => None,
+            })
+    }
+}
+
 /// An element of `external-ip` that is no address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sought {

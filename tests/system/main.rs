@@ -16,6 +16,7 @@ mod namespaces;
 mod nat;
 mod probe;
 mod process;
+mod public_address;
 mod sockets;
 #[path = "../support/mod.rs"]
 #[allow(
@@ -25,3 +26,4 @@ mod sockets;
 )]
 mod support;
 mod transports;
+mod udp;
