@@ -7,7 +7,7 @@ use stun::message::{METHOD_ALLOCATE, METHOD_CONNECT};
 use turn::proto::PROTO_TCP;
 use turn::proto::reqtrans::RequestedTransport;
 use turnd_proto::server::five_tuple::Transport;
-use turnd_proto::server::output::Output;
+use turnd_proto::server::output::{DropReason, Output};
 
 use crate::support::messages::{
     Attributes, channel_data, peer, raw, relayed_address, send, status,
@@ -203,7 +203,13 @@ fn a_reload_takes_away_whatever_it_refuses_however_it_was_granted() {
             panic!("no connection to {to}");
         };
         world.after(|server, now| server.handle_connected(now, connection, true));
-        world.after(|server, now| server.handle_reload(now, shared));
+        let dropped = |world: &World| {
+            let drops = &world.server.counters().drops;
+            drops[DropReason::PeerRefused as usize]
+        };
+        assert_eq!(dropped(&world), 0);
+        let (told, _) = world.after(|server, now| server.handle_reload(now, shared));
+        assert_eq!(told.without_peers, 2, "{to}");
         let closed = world.peer_outputs.drain(..);
         let closed: Vec<_> = closed
             .filter(|output| matches!(output, Output::CloseConnection { connection: c } if *c == connection))
@@ -211,5 +217,10 @@ fn a_reload_takes_away_whatever_it_refuses_however_it_was_granted() {
         assert_eq!(closed.len(), 1, "the connection to {to}");
         assert!(world.channels.is_empty(), "the channel to {to}");
         expect_nothing_passes(&mut world, &pair, &to);
+        // Send, channel data, and the peer's data: each for this reason and no other.
+        assert_eq!(dropped(&world), 3, "{to}");
+        let number = channel_data(0x4001, b"x");
+        assert!(world.is_silent(&pair.udp.path, &number));
+        assert_eq!(dropped(&world), 3, "a channel that never was");
     }
 }

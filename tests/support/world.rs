@@ -21,7 +21,7 @@ use turnd_proto::random::Seed;
 use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::server::output::{Channel, ClientVerdict, Event, Output, PeerVerdict, RelayId};
 use turnd_proto::server::shared::Shared;
-use turnd_proto::server::{OpenError, Server, UserAnswer};
+use turnd_proto::server::{OpenError, Reloaded, Server, UserAnswer};
 use turnd_proto::wire;
 
 use super::messages::{
@@ -179,15 +179,17 @@ impl World {
     }
 
     /// Goes on with another configuration, as after a HUP.
-    pub(crate) fn reload(&mut self, toml: &str) {
+    pub(crate) fn reload(&mut self, toml: &str) -> Reloaded {
         let config = config(toml);
         let auth = Authenticator::new(&config.auth, self.nonces.clone()).unwrap();
         let (reachable, others) = &self.hosts;
         let shared = self.shared.renew(&config.server, auth, reachable, others);
         self.shared = Arc::new(shared);
-        self.server
+        let reloaded = self
+            .server
             .handle_reload(self.now, Arc::clone(&self.shared));
         self.drain();
+        reloaded
     }
 
     /// Moves the clock to `seconds` after the start, as the real driver does: deadline by deadline.

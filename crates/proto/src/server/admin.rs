@@ -21,6 +21,13 @@ pub struct Filter {
     pub client: Option<IpAddr>,
 }
 
+/// Effect of a reload on the allocations that live on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Allocations that lost a permission, a channel or a peer connection.
+    pub without_peers: usize,
+}
+
 impl Filter {
     pub(super) fn matches(&self, allocation: &Allocation) -> bool {
         let user = allocation.identity.user.as_deref();

@@ -32,7 +32,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use self::admin::{Filter, SessionInfo};
+pub use self::admin::{Filter, Reloaded, SessionInfo};
 pub use self::lookups::{LookupId, UserAnswer};
 pub use self::methods::allocate::OpenError;
 pub use self::peer_table::Reach;
@@ -399,11 +399,12 @@ impl Server {
 
     /// Goes on with other settings. Allocations live on, without the peers that are now denied and
     /// unless their users are gone.
-    pub fn handle_reload(&mut self, now: Now, shared: Arc<Shared>) {
+    pub fn handle_reload(&mut self, now: Now, shared: Arc<Shared>) -> Reloaded {
         self.ctx.now = now;
         shared.begin(now, &mut self.ctx.random);
         let same_realm = self.ctx.shared.auth.realm() == shared.auth.realm();
         self.ctx.shared = shared;
+        let mut reloaded = Reloaded::default();
         for relay in self.allocations.relays() {
             let ctx = &mut self.ctx;
             let Some(allocation) = self.allocations.get_mut(relay) else {
@@ -411,8 +412,9 @@ impl Server {
             };
             match review_owner(allocation, ctx, same_realm) {
                 Ok(()) => {
-                    allocation.review(ctx);
-                    tcp_relay::review(allocation, ctx);
+                    let lost = allocation.review(ctx);
+                    let lost = tcp_relay::review(allocation, ctx) || lost;
+                    reloaded.without_peers += usize::from(lost);
                 }
                 Err(reason) => self.end(relay, reason),
             }
@@ -422,6 +424,7 @@ impl Server {
                 self.handle_user(now, id, UserAnswer::Unknown);
             }
         }
+        reloaded
     }
 
     /// Writes a UDP allocation out, with all but its sockets; `None`: there is no such allocation,
