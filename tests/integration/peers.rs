@@ -209,7 +209,7 @@ fn a_reload_takes_away_whatever_it_refuses_however_it_was_granted() {
         };
         assert_eq!(dropped(&world), 0);
         let (told, _) = world.after(|server, now| server.handle_reload(now, shared));
-        assert_eq!(told.without_peers, 2, "{to}");
+        assert_eq!((told.without_peers, told.of_other_realm), (2, 0), "{to}");
         let closed = world.peer_outputs.drain(..);
         let closed: Vec<_> = closed
             .filter(|output| matches!(output, Output::CloseConnection { connection: c } if *c == connection))

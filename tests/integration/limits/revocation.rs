@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use stun::attributes::ATTR_LIFETIME;
 use stun::message::{METHOD_ALLOCATE, METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message};
+use turnd_proto::auth::key::Key;
 use turnd_proto::auth::rest;
 use turnd_proto::server::output::Event;
 
@@ -77,6 +78,11 @@ fn a_user_who_is_deleted_or_has_another_key_loses_the_call() {
         ("user = ['alice:other', 'bob:hidden']", false),
         (
             "user = ['alice:secret', 'bob:hidden']\nrealm = 'example.net'",
+            true,
+        ),
+        ("user = ['bob:hidden']\nrealm = 'example.net'", false),
+        (
+            "user = ['alice:other', 'bob:hidden']\nrealm = 'example.net'",
             false,
         ),
         ("static-auth-secret = 'north'", false),
@@ -91,12 +97,20 @@ fn a_user_who_is_deleted_or_has_another_key_loses_the_call() {
 
 #[test]
 fn a_stored_key_is_good_for_its_realm_alone() {
-    let key = turnd_proto::auth::key::Key::from_password(USER, "example.org", PASSWORD).unwrap();
-    let user = format!("user = '{USER}:{}'", key.to_hex());
-    let [before, after] =
-        ["example.org", "example.net"].map(|realm| format!("{user}\nrealm = '{realm}'"));
+    let stored = |of: &str, realm: &str| {
+        let key = Key::from_password(USER, of, PASSWORD).unwrap();
+        format!("user = '{USER}:{}'\nrealm = '{realm}'", key.to_hex())
+    };
+    let before = stored("example.org", "example.org");
     reloaded(&before, USER, PASSWORD, &before, true);
-    reloaded(&before, USER, PASSWORD, &after, false);
+    // The call has its own realm, of which nobody but her knows the key.
+    let kept = stored("example.org", "example.net");
+    reloaded(&before, USER, PASSWORD, &kept, true);
+    let exchanged = stored("example.net", "example.net");
+    reloaded(&before, USER, PASSWORD, &exchanged, false);
+    let mut world = World::new(&kept);
+    let newcomer = world.log_in(&client(0), USER, PASSWORD);
+    assert_eq!(refresh(&mut world, &newcomer), 401);
 }
 
 #[test]
@@ -113,6 +127,16 @@ fn a_secret_that_is_removed_takes_its_calls_along() {
         (
             "north",
             "static-auth-secret = ['north']\nrest-api-separator = '|'",
+            false,
+        ),
+        (
+            "south",
+            "static-auth-secret = ['south']\nrealm = 'example.net'",
+            true,
+        ),
+        (
+            "south",
+            "static-auth-secret = ['north']\nrealm = 'example.net'",
             false,
         ),
     ] {

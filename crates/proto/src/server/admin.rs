@@ -26,6 +26,8 @@ pub struct Filter {
 pub struct Reloaded {
     /// Allocations that lost a permission, a channel or a peer connection.
     pub without_peers: usize,
+    /// Allocations that were made under another realm than the present one, and keep it.
+    pub of_other_realm: usize,
 }
 
 impl Filter {

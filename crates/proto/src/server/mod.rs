@@ -398,11 +398,10 @@ impl Server {
     }
 
     /// Goes on with other settings. Allocations live on, without the peers that are now denied and
-    /// unless their users are gone.
+    /// unless their users are gone; their realm stays their own.
     pub fn handle_reload(&mut self, now: Now, shared: Arc<Shared>) -> Reloaded {
         self.ctx.now = now;
         shared.begin(now, &mut self.ctx.random);
-        let same_realm = self.ctx.shared.auth.realm() == shared.auth.realm();
         self.ctx.shared = shared;
         let mut reloaded = Reloaded::default();
         for relay in self.allocations.relays() {
@@ -410,11 +409,14 @@ impl Server {
             let Some(allocation) = self.allocations.get_mut(relay) else {
                 continue;
             };
-            match review_owner(allocation, ctx, same_realm) {
+            match review_owner(allocation, ctx) {
                 Ok(()) => {
                     let lost = allocation.review(ctx);
                     let lost = tcp_relay::review(allocation, ctx) || lost;
                     reloaded.without_peers += usize::from(lost);
+                    let has_key = allocation.identity.key.is_some();
+                    let own_realm = *allocation.identity.realm != *ctx.shared.auth.realm();
+                    reloaded.of_other_realm += usize::from(has_key && own_realm);
                 }
                 Err(reason) => self.end(relay, reason),
             }
