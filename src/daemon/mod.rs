@@ -28,6 +28,9 @@ pub use reload::ChangedKey;
 /// Interval between two looks whether a draining server is empty.
 const DRAIN_CHECK: Duration = Duration::from_millis(200);
 
+/// Interval between two looks whether old listening sockets are still used.
+const LISTENER_CHECK: Duration = Duration::from_secs(1);
+
 /// Interval between two looks at the configuration file. An editor writes it in several steps.
 const FILE_CHECK: Duration = Duration::from_secs(1);
 
@@ -46,7 +49,7 @@ pub struct Daemon {
     log: LogControl,
     origin: Origin,
     current: Mutex<Loaded>,
-    /// Held during a reload.
+    /// Held while addresses or settings change, so that one change sees the other whole.
     reloading: tokio::sync::Mutex<()>,
     started: Instant,
     draining: AtomicBool,
@@ -237,6 +240,18 @@ impl Daemon {
                     warned = true;
                     tokio::time::sleep(host::LOOK).await;
                 }
+            }
+        }
+    }
+
+    /// Closes listening sockets that the configuration does not name any more, once their last clients have gone; for as
+    /// long as it is polled.
+    pub async fn close_unused_listeners(&self) {
+        loop {
+            tokio::time::sleep(LISTENER_CHECK).await;
+            let _one_at_a_time = self.reloading.lock().await;
+            if let Err(error) = self.control.close_unused_listeners().await {
+                tracing::debug!(%error, "old listening sockets stay open");
             }
         }
     }

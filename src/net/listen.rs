@@ -15,6 +15,8 @@ use crate::config::Config;
 pub(super) struct Listeners {
     /// The addresses, in the order of the configuration.
     pub(super) addresses: Vec<SocketAddr>,
+    /// Addresses of the sockets.
+    pub(super) open: Open,
     /// The sockets of each worker.
     pub(super) by_worker: Vec<Listening>,
 }
@@ -25,38 +27,163 @@ pub(super) struct Change {
     pub(super) addresses: Vec<SocketAddr>,
     /// New addresses among them.
     pub(super) added: Vec<SocketAddr>,
-    /// Sockets of the new addresses, for each worker.
-    pub(super) by_worker: Vec<Listening>,
     /// The addresses that are no longer wanted.
     pub(super) removed: Vec<SocketAddr>,
+    /// Addresses of all sockets from now on.
+    pub(super) open: Open,
+    /// New sockets of each worker.
+    pub(super) by_worker: Vec<Listening>,
+}
+
+/// Addresses of the listening sockets that are open. Each worker has one of each.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Open {
+    /// With those on which only the clients of before are still served.
+    pub(super) udp: Vec<SocketAddr>,
+    tcp: Vec<SocketAddr>,
+}
+
+impl Open {
+    fn of(&self, kind: Kind) -> &[SocketAddr] {
+        match kind {
+            Kind::Udp => &self.udp,
+            Kind::Tcp => &self.tcp,
+        }
+    }
+
+    fn add(&mut self, addr: SocketAddr, kind: Kind) {
+        match kind {
+            Kind::Udp => self.udp.push(addr),
+            Kind::Tcp => self.tcp.push(addr),
+        }
+    }
+
+    /// Whether clients of `addr` reach a socket of this kind.
+    fn serves(&self, addr: SocketAddr, kind: Kind) -> bool {
+        let mut open = self.of(kind).iter();
+        open.any(|socket| {
+            let is_for_all = socket.ip().is_unspecified();
+            *socket == addr || (is_for_all && have_same_port(*socket, addr))
+        })
+    }
+
+    /// Whether a socket of this kind has a part of the addresses that `addr` stands for.
+    fn overlaps(&self, addr: SocketAddr, kind: Kind) -> bool {
+        let mut open = self.of(kind).iter();
+        addr.ip().is_unspecified() && open.any(|socket| have_same_port(*socket, addr))
+    }
+
+    /// The UDP sockets that take no new clients when these addresses are `wanted`.
+    pub(super) fn retired(&self, wanted: &[SocketAddr]) -> Vec<SocketAddr> {
+        let open = self.udp.iter().copied();
+        open.filter(|socket| Newcomers::of(*socket, wanted, &self.udp) == Newcomers::Nobody)
+            .collect()
+    }
+}
+
+/// New clients that a listening socket takes, by the local address that they come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Newcomers {
+    /// All that come.
+    All,
+    /// On a socket for every address, those who come to one of these.
+    At(Vec<IpAddr>),
+    /// None: the socket is open for clients who were there before.
+    Nobody,
+}
+
+impl Newcomers {
+    /// The new clients of a socket on `socket`, one of those that are `open`, when the server listens
+    /// on the `wanted` addresses.
+    ///
+    /// A socket stays for an address that it has among others, and beside one that has more: where
+    /// another took its place, the kernel would deal its clients out anew, to the wrong workers.
+    pub(super) fn of(socket: SocketAddr, wanted: &[SocketAddr], open: &[SocketAddr]) -> Self {
+        let wanted = wanted.iter().filter(|addr| have_same_port(**addr, socket));
+        let is_all = |addr: &SocketAddr| *addr == socket || addr.ip().is_unspecified();
+        if wanted.clone().any(is_all) {
+            return Self::All;
+        }
+        // Clients of an address with a socket of its own come to that one.
+        let without_socket = wanted.filter(|addr| !open.contains(addr));
+        let ips: Vec<IpAddr> = without_socket.map(SocketAddr::ip).collect();
+        if socket.ip().is_unspecified() && !ips.is_empty() {
+            Self::At(ips)
+        } else {
+            Self::Nobody
+        }
+    }
+
+    /// Whether those are among them who come to `local`.
+    pub(super) fn include(&self, local: IpAddr) -> bool {
+        match self {
+            Self::All => true,
+            Self::At(ips) => ips.contains(&local),
+            Self::Nobody => false,
+        }
+    }
+}
+
+fn have_same_port(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port() && one.is_ipv4() == other.is_ipv4()
 }
 
 /// Binds what `listening-ip` and the keys of the listening ports say.
 pub(super) fn bind(config: &Config) -> Result<Listeners, StartError> {
-    let addresses = addresses(config, &[], &[])?;
-    let workers = config.workers.get();
-    let by_worker = (0..workers).map(|_| sockets(config, &addresses));
-    Ok(Listeners {
-        by_worker: by_worker.collect::<Result<_, _>>()?,
+    let Change {
         addresses,
+        open,
+        by_worker,
+        ..
+    } = change(config, &[], &Open::default(), config.workers.get())?;
+    Ok(Listeners {
+        addresses,
+        open,
+        by_worker,
     })
 }
 
-/// Binds what `config` has beyond `bound`, for so many workers. Sockets on what is `known` besides
-/// may still serve the clients that they have.
+/// Binds what `config` needs beside the sockets that are `open`, for so many workers; the server
+/// listens on `before` now.
 pub(super) fn change(
     config: &Config,
-    bound: &[SocketAddr],
-    known: &[SocketAddr],
+    before: &[SocketAddr],
+    open: &Open,
     workers: usize,
 ) -> Result<Change, StartError> {
-    let addresses = addresses(config, bound, known)?;
-    let added = beyond(&addresses, bound);
-    let by_worker = (0..workers).map(|_| sockets(config, &added));
+    let mut addresses = Vec::new();
+    let mut new = Vec::new();
+    for (ip, optional) in ips(config) {
+        for port in config.listen.ports(ip) {
+            let addr = SocketAddr::new(ip, port);
+            match missing(config, addr, open) {
+                Ok(kinds) => {
+                    addresses.push(addr);
+                    new.extend(kinds.into_iter().map(|kind| (addr, kind)));
+                }
+                Err((_, error)) if optional && is_unsupported(&error) => {
+                    tracing::info!(%addr, "not listening: this host has no IPv6");
+                }
+                Err((kind, error)) => return Err(explain(addr, kind, &error, open)),
+            }
+        }
+    }
+    let by_worker = (0..workers).map(|_| sockets(&new, open));
+    let by_worker = by_worker.collect::<Result<_, _>>()?;
+    let mut open = open.clone();
+    for (addr, kind) in new {
+        open.add(addr, kind);
+    }
+    // A connection needs no listening socket to live on.
+    let tcp = std::mem::take(&mut open.tcp);
+    let takes_new =
+        |socket: &SocketAddr| Newcomers::of(*socket, &addresses, &tcp) != Newcomers::Nobody;
+    open.tcp = tcp.iter().copied().filter(takes_new).collect();
     Ok(Change {
-        by_worker: by_worker.collect::<Result<_, _>>()?,
-        removed: beyond(bound, &addresses),
-        added,
+        added: beyond(&addresses, before),
+        removed: beyond(before, &addresses),
+        open,
+        by_worker,
         addresses,
     })
 }
@@ -72,68 +199,29 @@ fn kinds(config: &Config) -> &'static [Kind] {
     }
 }
 
-/// The addresses to listen on; those that are not `bound` must be free.
-fn addresses(
-    config: &Config,
-    bound: &[SocketAddr],
-    known: &[SocketAddr],
-) -> Result<Vec<SocketAddr>, StartError> {
-    let mut addresses = Vec::new();
-    for (ip, optional) in ips(config) {
-        for port in config.listen.ports(ip) {
-            let addr = SocketAddr::new(ip, port);
-            // With SO_REUSEPORT a second server would get half of the first one's clients.
-            let free = || {
-                kinds(config)
-                    .iter()
-                    .try_for_each(|kind| kind.check_free(addr))
-            };
-            let checked = if bound.contains(&addr) {
-                Ok(())
-            } else {
-                free()
-            };
-            match checked {
-                Ok(()) => addresses.push(addr),
-                Err((_, error)) if optional && is_unsupported(&error) => {
-                    tracing::info!(%addr, "not listening: this host has no IPv6");
-                }
-                // The kernel deals clients out by the order of the workers' sockets and by their
-                // address: with others beside them, a worker would get the clients of another.
-                Err((_, error))
-                    if error.kind() == io::ErrorKind::AddrInUse
-                        && known.iter().any(|own| share(*own, addr)) =>
-                {
-                    return Err(StartError(format!(
-                        "{addr} is in the way of this server's own sockets, which serve clients: restart, or add it when the last of them have gone"
-                    )));
-                }
-                Err((kind, error)) => return Err(explain(addr, kind, &error)),
-            }
+/// The kinds of sockets that `addr` has yet to get; nobody else may have them.
+fn missing(config: &Config, addr: SocketAddr, open: &Open) -> Result<Vec<Kind>, (Kind, io::Error)> {
+    let kinds = kinds(config).iter().copied();
+    let missing: Vec<_> = kinds.filter(|kind| !open.serves(addr, *kind)).collect();
+    for kind in &missing {
+        // With SO_REUSEPORT a second server would get half of the first one's clients. Sockets of
+        // this server's own would be in the way of the check, and are not in that of the sockets.
+        if !open.overlaps(addr, *kind) {
+            kind.check_free(addr)?;
         }
     }
-    Ok(addresses)
+    Ok(missing)
 }
 
-/// Whether a socket on one of the two addresses is in the way of one on the other.
-fn share(one: SocketAddr, other: SocketAddr) -> bool {
-    let ips = [one.ip(), other.ip()];
-    one.port() == other.port()
-        && one.is_ipv4() == other.is_ipv4()
-        && (ips[0] == ips[1] || ips.iter().any(IpAddr::is_unspecified))
-}
-
-/// One worker's sockets for `addresses`.
-fn sockets(config: &Config, addresses: &[SocketAddr]) -> Result<Listening, StartError> {
+/// One worker's sockets for these addresses.
+fn sockets(wanted: &[(SocketAddr, Kind)], open: &Open) -> Result<Listening, StartError> {
     let mut listening = Listening::default();
-    for addr in addresses {
-        for kind in kinds(config) {
-            let bound = match kind {
-                Kind::Udp => UdpSocket::bind_shared(*addr).map(|s| listening.udp.push(s)),
-                Kind::Tcp => Acceptor::bind(*addr).map(|a| listening.tcp.push(a)),
-            };
-            bound.map_err(|error| explain(*addr, *kind, &error))?;
-        }
+    for (addr, kind) in wanted {
+        let bound = match kind {
+            Kind::Udp => UdpSocket::bind_shared(*addr).map(|s| listening.udp.push(s)),
+            Kind::Tcp => Acceptor::bind(*addr).map(|a| listening.tcp.push(a)),
+        };
+        bound.map_err(|error| explain(*addr, *kind, &error, open))?;
     }
     Ok(listening)
 }
@@ -151,7 +239,7 @@ pub(super) fn check_relays(config: &Config) -> Result<(), StartError> {
 }
 
 /// A kind of listening socket.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Kind {
     Udp,
     Tcp,
@@ -186,13 +274,17 @@ fn is_unsupported(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
-fn explain(addr: SocketAddr, kind: Kind, error: &io::Error) -> StartError {
+fn explain(addr: SocketAddr, kind: Kind, error: &io::Error, open: &Open) -> StartError {
     let port = addr.port();
     let (name, flag) = match kind {
         Kind::Udp => ("udp", 'u'),
         Kind::Tcp => ("tcp", 't'),
     };
     StartError(match error.kind() {
+        // Root's sockets share nothing with those of the user that the process has become.
+        io::ErrorKind::AddrInUse if open.overlaps(addr, kind) => format!(
+            "{addr}/{name} is in use by another program, or cannot be shared with sockets that this server has from before it became proc-user: restart it, or stop what `ss -l{flag}np 'sport = :{port}'` shows"
+        ),
         io::ErrorKind::AddrInUse => format!(
             "{addr}/{name} is in use by another program: `ss -l{flag}np 'sport = :{port}'` shows which; stop it, or choose another listening-port or tls-listening-port"
         ),

@@ -20,14 +20,21 @@ use super::tcp_sockets::Acceptor;
 /// Question to a worker's server, or a change of it, between two packets.
 pub(super) type Ask = Box<dyn FnOnce(Now, &mut Server, NetCounters) + Send>;
 
+/// Place for a worker's answer.
+pub(super) type Answer<T> = tokio::sync::oneshot::Sender<T>;
+
 /// An order to a worker.
 pub(super) enum Command {
     /// End every allocation and return.
     Stop,
     /// Look at the server, or change it.
     Ask(Ask),
-    /// Listen on more addresses, and take no new clients on others.
-    Listen(Listening, Vec<SocketAddr>),
+    /// Listen on more sockets, and take new clients on these addresses only.
+    Listen(Listening, Arc<[SocketAddr]>),
+    /// Tell which of these listening UDP sockets clients use.
+    Used(Arc<[SocketAddr]>, Answer<Vec<SocketAddr>>),
+    /// Close these listening UDP sockets.
+    Close(Arc<[SocketAddr]>, Answer<()>),
     /// Take a data connection whose peer connection is here.
     Join(ConnectionId, Box<DataStream>),
     /// End a client without an allocation, in whose place another is served.

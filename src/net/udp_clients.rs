@@ -57,7 +57,6 @@ impl UdpClients {
     /// `addr`.
     pub(super) fn on_datagrams(&mut self, ctx: &mut Ctx<'_>, listener: u16, addr: SocketAddr) {
         let receiver = ctx.receiver;
-        let retired = ctx.egress.sockets.is_retired(listener);
         for datagram in receiver.datagrams() {
             let local = SocketAddr::new(datagram.local.unwrap_or(addr.ip()), addr.port());
             let flow = UdpFlow {
@@ -74,7 +73,10 @@ impl UdpClients {
                 socket: ClientSocket::Listener(listener),
                 proxied: false,
             };
-            if retired && !ctx.server.has_allocation(&path) && !self.knows(&flow) {
+            if !ctx.egress.sockets.takes_new(listener, local.ip())
+                && !ctx.server.has_allocation(&path)
+                && !self.knows(&flow)
+            {
                 continue;
             }
             let (mut named, mut bytes) = (flow.addresses(), datagram.bytes);

@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 mod asking;
 mod authority;
+mod call;
 mod coturn;
 #[cfg(feature = "dtls")]
 pub(crate) mod half_open;
@@ -23,6 +24,7 @@ mod wait;
 pub(crate) mod world;
 
 pub(crate) use authority::{Authority, Key};
+pub(crate) use call::Call;
 pub(crate) use coturn::Coturn;
 pub(crate) use messages::{error_code, request, xor_address};
 pub(crate) use namespace::{Namespace, client_and_server, link};

@@ -10,6 +10,7 @@ use turnd_proto::ip::canonical_ip;
 use super::TcpClients;
 use crate::net::context::Ctx;
 use crate::net::counters::DropReason;
+use crate::net::listen::Newcomers;
 use crate::net::poll::{Source, Turn};
 use crate::net::tcp_sockets::{ACCEPT_PAUSE, Acceptor};
 
@@ -20,7 +21,13 @@ const AT_ONCE: usize = 64;
 pub(in crate::net) struct Acceptors {
     registry: Registry,
     /// By [`Source::Acceptor`]; a closed one leaves its slot empty.
-    slots: Vec<Option<Acceptor>>,
+    slots: Vec<Option<Slot>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    acceptor: Acceptor,
+    newcomers: Newcomers,
 }
 
 impl Acceptors {
@@ -35,14 +42,22 @@ impl Acceptors {
     pub(in crate::net) fn add(&mut self, mut acceptor: Acceptor) -> io::Result<()> {
         let source = Source::Acceptor(self.slots.len() as u32);
         source.watch_readable(&self.registry, &mut acceptor.listener)?;
-        self.slots.push(Some(acceptor));
+        self.slots.push(Some(Slot {
+            acceptor,
+            newcomers: Newcomers::All,
+        }));
         Ok(())
     }
 
-    /// Closes the socket that listens on `addr`.
-    pub(in crate::net) fn remove(&mut self, addr: SocketAddr) {
+    /// Takes connections to these addresses only, and closes the sockets that are for others.
+    pub(in crate::net) fn want(&mut self, wanted: &[SocketAddr]) {
+        let slots = self.slots.iter().flatten();
+        let open: Vec<_> = slots.map(|slot| slot.acceptor.addr()).collect();
         for slot in &mut self.slots {
-            slot.take_if(|acceptor| acceptor.addr() == addr);
+            slot.take_if(|slot| {
+                slot.newcomers = Newcomers::of(slot.acceptor.addr(), wanted, &open);
+                slot.newcomers == Newcomers::Nobody
+            });
         }
     }
 
@@ -54,12 +69,16 @@ impl Acceptors {
         id: u32,
     ) -> Turn {
         let slot = self.slots.get(id as usize);
-        let Some(acceptor) = slot.and_then(Option::as_ref) else {
+        let Some(slot) = slot.and_then(Option::as_ref) else {
             return Turn::Drained;
         };
+        let Slot {
+            acceptor,
+            newcomers,
+        } = slot;
         for _ in 0..AT_ONCE {
             match acceptor.listener.accept() {
-                Ok((tcp, client)) => self.open(ctx, clients, tcp, client),
+                Ok((tcp, client)) => self.open(ctx, clients, tcp, client, newcomers),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Drained,
                 Err(error) => {
                     ctx.log.socket_failed(ctx.now, acceptor.addr(), &error);
@@ -80,10 +99,14 @@ impl Acceptors {
         clients: &mut TcpClients,
         mut tcp: TcpStream,
         client: SocketAddr,
+        newcomers: &Newcomers,
     ) {
         let Ok(server) = tcp.local_addr() else {
             return;
         };
+        if !newcomers.include(server.ip()) {
+            return;
+        }
         let network = canonical_ip(client.ip());
         // All clients of a proxy come from its address.
         if !clients.trusts(network) && !ctx.admission.may_connect(ctx.now, network) {

@@ -5,6 +5,7 @@ mod audit;
 mod credentials;
 mod ctl;
 mod drain;
+mod listeners;
 mod metrics;
 mod names;
 mod notify;

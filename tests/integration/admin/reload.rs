@@ -9,7 +9,7 @@ use serde_json::json;
 use stun::message::CLASS_SUCCESS_RESPONSE;
 
 use super::{allocate, api, ctl, eventually, is_alive, session, start, status, usual_session};
-use crate::support::{PASSWORD, Peer, StunClient, Turnd, USER, error_code};
+use crate::support::{PASSWORD, Peer, StunClient, USER, error_code};
 
 #[test]
 fn a_good_file_is_taken_over_and_shown() {
@@ -74,35 +74,6 @@ fn listeners_come_and_go() {
     turnd.configure(&format!("listening-port = {}", old.port()));
     ctl(&turnd, &["reload"]).ok();
     assert!(fresh_client(old).is_some(), "and comes back");
-}
-
-/// Reloads `toml`, which is refused for the sockets that `turnd` has itself, and looks whether `call` goes on.
-fn in_its_own_way(turnd: &Turnd, call: &StunClient, toml: &str) {
-    let echo = Peer::echo(Ipv4Addr::LOCALHOST);
-    turnd.configure(toml);
-    let refused = ctl(turnd, &["reload"]);
-    let reason = format!(
-        "{} is in the way of this server's own sockets",
-        turnd.address()
-    );
-    assert!(refused.err.contains(&reason), "{refused:?}");
-    assert!(call.echoes(&echo), "{toml}");
-}
-
-#[test]
-fn a_listener_that_still_serves_is_not_put_back() {
-    let turnd = start("");
-    let (call, _) = StunClient::allocated(turnd.address());
-    turnd.configure(&format!("listening-port = {}", turnd.ports().peers()));
-    ctl(&turnd, &["reload"]).ok();
-    in_its_own_way(&turnd, &call, "");
-}
-
-#[test]
-fn a_wildcard_that_serves_does_not_give_way_to_one_of_its_addresses() {
-    let turnd = start("listening-ip = ['0.0.0.0']");
-    let (call, _) = StunClient::allocated(turnd.address());
-    in_its_own_way(&turnd, &call, "listening-ip = ['127.0.0.1']");
 }
 
 #[test]
