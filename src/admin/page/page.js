@@ -111,9 +111,14 @@ action($('drain'), async () => {
 });
 
 action($('reload'), async () => {
-  const { changes } = await call('POST', '/api/v1/reload', {});
-  const lines = changes.map(({ key, old, new: now }) => `${key}: ${old || 'absent'} → ${now || 'absent'}`);
-  notify('good', lines.length > 0 ? 'Reloaded.' : 'Reloaded, nothing has changed.', lines);
+  const { changes, pending, certificates_unusable: unusable } = await call('POST', '/api/v1/reload', {});
+  const line = ({ key, old, new: now }) => `${key}: ${old || 'absent'} → ${now || 'absent'}`;
+  const lines = [
+    ...changes.map(line),
+    ...pending.map((change) => `${line(change)} from the next restart on`),
+    ...(unusable ? [`certificates: the old one is in use, because ${unusable}`] : []),
+  ];
+  notify('good', changes.length > 0 ? 'Reloaded.' : 'Reloaded, nothing has changed.', lines);
 });
 
 $('notice-close').addEventListener('click', () => {

@@ -6,6 +6,7 @@ mod credentials;
 mod ctl;
 mod drain;
 mod listeners;
+mod live_reload;
 mod metrics;
 mod names;
 mod notify;
