@@ -360,6 +360,7 @@ impl Worker {
         let due = [
             self.parts.server.poll_timeout(),
             self.parts.admission.next_due(),
+            self.acceptors.next_due(),
             self.parts.log.next_due(),
             #[cfg(debug_assertions)]
             self.fault.as_ref().map(Fault::next),
@@ -373,6 +374,7 @@ impl Worker {
         while let Some(socket) = self.parts.admission.pop_due(now) {
             self.on_occasion(now, socket, Occasion::Due);
         }
+        self.acceptors.on_due(now);
         self.parts.log.tell_if_due(now);
         self.after_turn(now);
     }
