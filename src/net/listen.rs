@@ -297,3 +297,61 @@ fn explain(addr: SocketAddr, kind: Kind, error: &io::Error, open: &Open) -> Star
         _ => format!("{addr}/{name} cannot be bound: {error}"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn sockets_serve_as_much_of_their_addresses_as_is_wanted() {
+        let newcomers = |socket: &str, wanted: &[&str], others: &[&str]| {
+            let socket = socket.parse().unwrap();
+            let open = [addresses(others), vec![socket]].concat();
+            Newcomers::of(socket, &addresses(wanted), &open)
+        };
+        let one = "127.0.0.1:3478";
+        let all = "0.0.0.0:3478";
+        for wanted in [one, all] {
+            assert_eq!(newcomers(one, &[wanted], &[]), Newcomers::All, "{wanted}");
+        }
+        assert_eq!(newcomers(all, &[all, one], &[]), Newcomers::All);
+        let at_one = Newcomers::At(vec![[127, 0, 0, 1].into()]);
+        assert_eq!(newcomers(all, &[one, "[::1]:3478"], &[]), at_one);
+        assert_eq!(newcomers(all, &[one], &[one]), Newcomers::Nobody);
+        assert_eq!(
+            newcomers(all, &[one, "127.0.0.2:3478"], &["127.0.0.2:3478"]),
+            at_one
+        );
+        for other in ["127.0.0.1:3479", "127.0.0.2:3478", "[::]:3478"] {
+            assert_eq!(newcomers(one, &[other], &[]), Newcomers::Nobody, "{other}");
+        }
+        assert!(!at_one.include([127, 0, 0, 2].into()));
+        assert!(at_one.include([127, 0, 0, 1].into()));
+    }
+
+    #[test]
+    fn only_an_address_that_no_socket_has_gets_one() {
+        let open = Open {
+            udp: addresses(&["0.0.0.0:3478", "[::1]:3478"]),
+            tcp: addresses(&["127.0.0.1:3478"]),
+        };
+        for (address, udp, tcp) in [
+            ("127.0.0.1:3478", true, true),
+            ("127.0.0.2:3478", true, false),
+            ("0.0.0.0:3478", true, false),
+            ("[::1]:3478", true, false),
+            ("[::]:3478", false, false),
+            ("127.0.0.1:3479", false, false),
+        ] {
+            let address = address.parse().unwrap();
+            assert_eq!(open.serves(address, Kind::Udp), udp, "{address}");
+            assert_eq!(open.serves(address, Kind::Tcp), tcp, "{address}");
+        }
+        let wanted = addresses(&["127.0.0.1:3479"]);
+        assert_eq!(open.retired(&wanted), open.udp);
+    }
+}
