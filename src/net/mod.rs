@@ -13,6 +13,7 @@ pub mod host;
 mod listen;
 pub(crate) mod log;
 mod mailbox;
+mod newcomers;
 mod poll;
 mod proxy;
 mod tcp;

@@ -8,7 +8,7 @@ use mio::Registry;
 use mio::unix::SourceFd;
 use turnd_udp::UdpSocket;
 
-use super::listen::Newcomers;
+use super::newcomers::Newcomers;
 use super::poll::{Source, UdpSocketId};
 use turnd_proto::server::output::RelayId;
 

@@ -13,7 +13,7 @@ use turnd_proto::ip::canonical_ip;
 use super::TcpClients;
 use crate::net::context::Ctx;
 use crate::net::counters::DropReason;
-use crate::net::listen::Newcomers;
+use crate::net::newcomers::Newcomers;
 use crate::net::poll::{Source, Turn};
 use crate::net::tcp_sockets::{ACCEPT_PAUSE, Acceptor};
 

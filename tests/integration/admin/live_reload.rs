@@ -108,7 +108,7 @@ fn a_changed_realm_is_told_and_leaves_calls_their_own() {
         crate::support::messages::status(&newcomer.try_allocate()),
         200
     );
-    // Who is revoked loses the call, whatever its realm is.
+    // A user who is revoked loses the call, whatever its realm is.
     turnd.configure(&format!(
         "{certificate}\nrealm = 'example.net'\nuser = 'bob:hidden'"
     ));

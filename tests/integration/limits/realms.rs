@@ -47,7 +47,7 @@ fn a_call_keeps_its_realm_and_a_new_one_gets_the_present_one() {
         assert_eq!(told, expected);
         goes_on(&mut world, &caller);
     }
-    // Who has none yet is told the present realm, also when signing with the old one.
+    // A client without a call is told the present realm, also when signing with the old one.
     let refused = allocate(&mut world, &before);
     assert_eq!(
         (status(&refused), realm_of(&refused).as_str()),
