@@ -378,6 +378,9 @@ impl Control {
         let used = self.order(|answer| Command::Used(Arc::clone(&retired), answer));
         let used = used.await?.concat();
         let unused: Arc<[_]> = host::beyond(&retired, &used).into();
+        if unused.is_empty() {
+            return Ok(());
+        }
         self.settings()
             .open
             .udp
