@@ -177,7 +177,10 @@ impl Daemon {
 
     /// Opens the log's file anew, if there is one: it may have been moved away.
     pub fn reopen_log(&self, by: Actor) {
-        let has_file = self.current().loaded.config.log.file.is_some();
+        let has_file = {
+            let log = &self.current().loaded.config.log;
+            log.file.is_some() && !log.syslog
+        };
         match self.log.reopen() {
             Ok(()) if has_file => tracing::info!("log reopened"),
             Ok(()) => {}
