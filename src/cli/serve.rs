@@ -220,6 +220,8 @@ async fn serve(admin: Admin, daemon: Arc<Daemon>, mut signals: Signals) {
     tokio::spawn(look_after_certificates(Arc::clone(&daemon)));
     let host_follower = Arc::clone(&daemon);
     tokio::spawn(async move { host_follower.follow_host().await });
+    let closer = Arc::clone(&daemon);
+    tokio::spawn(async move { closer.close_unused_listeners().await });
     if daemon.config().operation.reload_on_change {
         let daemon = Arc::clone(&daemon);
         tokio::spawn(async move { daemon.reload_on_change().await });
