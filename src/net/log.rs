@@ -11,7 +11,6 @@ use turnd_proto::server::five_tuple::FiveTuple;
 use turnd_proto::server::output::{DropReason, EndReason, Event, Session};
 
 use super::handshake::Failure;
-
 use super::refusals::Refusals;
 
 /// Interval at which the log tells how many lines were suppressed.
@@ -332,6 +331,7 @@ impl EventLog {
         name: Option<&str>,
         failure: Failure,
     ) {
+        self.refusals.handshake_failed(now, tuple, failure.reason);
         let Failure { reason, alert } = failure;
         let blames_certificate = reason.blames_certificate();
         let kind = if blames_certificate {

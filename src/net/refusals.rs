@@ -7,16 +7,46 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use turnd_proto::Now;
-use turnd_proto::server::five_tuple::Transport;
+use turnd_proto::server::five_tuple::{FiveTuple, Transport};
 use turnd_proto::server::output::Event;
 use turnd_proto::wire::numbers::Method;
+
+use super::handshake::Reason;
 
 /// Refusals that are kept of each sort.
 pub const KEPT: usize = 100;
 
+/// Kind of a refusal or failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A request was refused.
+    Request,
+    /// A peer was refused.
+    Peer,
+    /// A TLS or DTLS handshake failed.
+    Handshake,
+    /// A system call failed.
+    System,
+}
+
+impl Kind {
+    /// The word for the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Peer => "peer",
+            Self::Handshake => "handshake",
+            Self::System => "system",
+        }
+    }
+}
+
 /// Something that a client did not get, or a failure of the system.
 #[derive(Clone, Debug)]
 pub struct Refusal {
+    /// Kind of the refusal.
+    pub kind: Kind,
     /// Time, in seconds since the Unix epoch.
     pub at: u64,
     /// Client and transport; `None`: no client was refused, a system call failed.
@@ -31,6 +61,8 @@ pub struct Refusal {
     pub code: Option<u16>,
     /// Reason, for people.
     pub reason: Cow<'static, str>,
+    /// Explanation of the reason.
+    pub why: Option<&'static str>,
     /// Peer that was refused.
     pub peer: Option<SocketAddr>,
     /// Configuration key that would admit the peer.
@@ -40,6 +72,8 @@ pub struct Refusal {
 /// The number of refusals for one reason since the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
+    /// Kind of the refusals.
+    pub kind: Kind,
     /// Error code of the answers; `None`: there was none.
     pub code: Option<u16>,
     /// Reason, for people.
@@ -52,9 +86,9 @@ pub struct Count {
 #[derive(Clone, Debug, Default)]
 pub struct Refusals {
     /// Refusals of proven clients, and failures; the oldest in front.
-    proven: VecDeque<Refusal>,
+    known: VecDeque<Refusal>,
     /// Refusals that anybody may have caused, which push no other out.
-    unproven: VecDeque<Refusal>,
+    strangers: VecDeque<Refusal>,
     counts: Vec<Count>,
 }
 
@@ -71,6 +105,7 @@ impl Refusals {
                 reason,
             } => {
                 let refusal = Refusal {
+                    kind: Kind::Request,
                     at: now.unix,
                     client: Some((tuple.client, tuple.transport)),
                     proven: *proven,
@@ -78,10 +113,11 @@ impl Refusals {
                     method: Some(*method),
                     code: Some(*code),
                     reason: Cow::Borrowed(reason),
+                    why: None,
                     peer: None,
                     allowed_by: None,
                 };
-                self.add(refusal, reason);
+                self.add(refusal, reason, *proven);
             }
             Event::PeerDenied {
                 tuple,
@@ -91,6 +127,7 @@ impl Refusals {
             } => {
                 let reason = denied.reason.as_str();
                 let refusal = Refusal {
+                    kind: Kind::Peer,
                     at: now.unix,
                     client: Some((tuple.client, tuple.transport)),
                     proven: true,
@@ -98,18 +135,39 @@ impl Refusals {
                     method: None,
                     code: Some(403),
                     reason: Cow::Borrowed(reason),
+                    why: None,
                     peer: Some(peer.0),
                     allowed_by: Some(denied.option),
                 };
-                self.add(refusal, reason);
+                self.add(refusal, reason, true);
             }
-            Event::Created { .. } | Event::Refreshed { .. } | Event::Ended { .. } => {}
+            // No other is a refusal.
+            _ => {}
         }
+    }
+
+    /// Notes a handshake that failed. Scanners cause most of those that do not blame the certificate.
+    pub(super) fn handshake_failed(&mut self, now: Now, tuple: &FiveTuple, reason: Reason) {
+        let refusal = Refusal {
+            kind: Kind::Handshake,
+            at: now.unix,
+            client: Some((tuple.client, tuple.transport)),
+            proven: true,
+            user: None,
+            method: None,
+            code: None,
+            reason: Cow::Borrowed(reason.as_str()),
+            why: Some(reason.explanation()),
+            peer: None,
+            allowed_by: None,
+        };
+        self.add(refusal, reason.as_str(), reason.blames_certificate());
     }
 
     /// Notes a system call that failed on a socket.
     pub(super) fn socket_failed(&mut self, now: Now, addr: SocketAddr, error: &io::Error) {
         let refusal = Refusal {
+            kind: Kind::System,
             at: now.unix,
             client: None,
             proven: true,
@@ -117,17 +175,18 @@ impl Refusals {
             method: None,
             code: None,
             reason: Cow::Owned(format!("socket {addr} failed: {error}")),
+            why: None,
             peer: None,
             allowed_by: None,
         };
-        self.add(refusal, "socket failed");
+        self.add(refusal, "socket failed", true);
     }
 
     /// Adds another worker's.
     pub(super) fn merge(&mut self, other: Self) {
-        self.proven.extend(other.proven);
-        self.unproven.extend(other.unproven);
-        for sort in [&mut self.proven, &mut self.unproven] {
+        self.known.extend(other.known);
+        self.strangers.extend(other.strangers);
+        for sort in [&mut self.known, &mut self.strangers] {
             sort.make_contiguous().sort_by_key(|refusal| refusal.at);
             sort.drain(..sort.len().saturating_sub(KEPT));
         }
@@ -140,11 +199,11 @@ impl Refusals {
     /// most where there are others.
     #[must_use]
     pub fn latest(&self) -> Vec<&Refusal> {
-        let room = KEPT - self.proven.len().min(KEPT / 2);
-        let unproven = self.unproven.iter().rev().take(room);
-        let mut latest: Vec<_> = unproven.collect();
+        let room = KEPT - self.known.len().min(KEPT / 2);
+        let strangers = self.strangers.iter().rev().take(room);
+        let mut latest: Vec<_> = strangers.collect();
         let room = KEPT - latest.len();
-        latest.extend(self.proven.iter().rev().take(room));
+        latest.extend(self.known.iter().rev().take(room));
         latest.sort_by_key(|refusal| std::cmp::Reverse(refusal.at));
         latest
     }
@@ -157,16 +216,18 @@ impl Refusals {
         counts
     }
 
-    fn add(&mut self, refusal: Refusal, reason: &'static str) {
+    /// Adds a refusal, of somebody who is `known` or of a stranger.
+    fn add(&mut self, refusal: Refusal, reason: &'static str, known: bool) {
         self.count(Count {
+            kind: refusal.kind,
             code: refusal.code,
             reason,
             count: 1,
         });
-        let sort = if refusal.proven {
-            &mut self.proven
+        let sort = if known {
+            &mut self.known
         } else {
-            &mut self.unproven
+            &mut self.strangers
         };
         if sort.len() == KEPT {
             sort.pop_front();
@@ -175,7 +236,8 @@ impl Refusals {
     }
 
     fn count(&mut self, more: Count) {
-        let same = |count: &&mut Count| count.code == more.code && count.reason == more.reason;
+        let key = |count: &Count| (count.kind, count.code, count.reason);
+        let same = |count: &&mut Count| key(count) == key(&more);
         match self.counts.iter_mut().find(same) {
             Some(count) => count.count += more.count,
             None => self.counts.push(more),
@@ -186,7 +248,6 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use turnd_proto::server::five_tuple::FiveTuple;
 
     fn refused(refusals: &mut Refusals, at: u64, proven: bool, reason: &'static str) {
         let now = Now {
@@ -245,6 +306,27 @@ mod tests {
         }
         assert_eq!(shown(&few).len(), KEPT);
         assert!(shown(&few).contains(&(1, true)));
+    }
+
+    #[test]
+    fn scanners_leave_handshakes_that_blame_the_certificate_their_half() {
+        let mut refusals = Refusals::default();
+        let tuple = FiveTuple {
+            client: "192.0.2.1:7".parse().unwrap(),
+            server: "192.0.2.2:5349".parse().unwrap(),
+            transport: Transport::Tls,
+        };
+        let now = crate::net::now();
+        refusals.handshake_failed(now, &tuple, Reason::UnknownCa);
+        for _ in 0..1000 {
+            refusals.handshake_failed(now, &tuple, Reason::Http);
+        }
+        let latest = refusals.latest();
+        assert_eq!(latest.len(), KEPT);
+        let blaming = latest.iter().find(|r| r.reason == "unknown-ca").unwrap();
+        assert_eq!(blaming.kind, Kind::Handshake);
+        assert!(blaming.why.unwrap().contains("does not trust"));
+        assert_eq!(refusals.counts()[0].count, 1000);
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub(super) struct Refusals {
 
 #[derive(Serialize)]
 struct Count {
+    kind: &'static str,
     code: Option<u16>,
     reason: &'static str,
     count: u64,
@@ -30,6 +31,7 @@ struct Count {
 
 #[derive(Serialize)]
 struct Refusal {
+    kind: &'static str,
     time: u64,
     client: Option<String>,
     transport: Option<&'static str>,
@@ -38,6 +40,7 @@ struct Refusal {
     method: Option<String>,
     code: Option<u16>,
     reason: String,
+    why: Option<&'static str>,
     peer: Option<String>,
     allowed_by: Option<&'static str>,
 }
@@ -45,6 +48,7 @@ struct Refusal {
 impl From<&refusals::Refusal> for Refusal {
     fn from(refusal: &refusals::Refusal) -> Self {
         Self {
+            kind: refusal.kind.as_str(),
             time: refusal.at,
             client: refusal.client.map(|(address, _)| address.to_string()),
             transport: refusal.client.map(|(_, transport)| transport.name()),
@@ -53,6 +57,7 @@ impl From<&refusals::Refusal> for Refusal {
             method: refusal.method.map(|method| method.to_string()),
             code: refusal.code,
             reason: refusal.reason.to_string(),
+            why: refusal.why,
             peer: refusal.peer.map(|peer| peer.to_string()),
             allowed_by: refusal.allowed_by,
         }
@@ -74,6 +79,7 @@ pub(super) async fn refusals(
 ) -> Result<Json<Refusals>, ApiError> {
     let refusals = daemon.control().refusals().await?;
     let count = |count: refusals::Count| Count {
+        kind: count.kind.as_str(),
         code: count.code,
         reason: count.reason,
         count: count.count,

@@ -13,9 +13,9 @@ let all = false;
 /** Code and reason that are shown alone, or null. */
 let only = null;
 
-const key = ({ code, reason }) => `${code} ${reason}`;
-/** A reason in words; 403 is of peers alone, whose reasons are what they are. */
-const words = ({ code, reason }) => (code === 403 ? `peer refused: ${reason}` : reason);
+/** Refusals of one reason; each failure of the system tells its own. */
+const key = ({ kind, code, reason }) => (kind === 'system' ? kind : `${kind} ${code} ${reason}`);
+const words = ({ kind, reason }) => `${{ peer: 'peer refused: ', handshake: 'TLS handshake: ' }[kind] ?? ''}${reason}`;
 const host = (address) => address?.replace(/:\d+$/, '');
 
 /** Refusals with those that follow upon their like, but for the port, as {refusal, times}. */
@@ -109,6 +109,9 @@ function remedy(key) {
   return key === 'denied-peer-ip' ? 'It is in denied-peer-ip.' : `${key} would allow it.`;
 }
 
+/** Words for refusals without a method. */
+const REQUESTS = { peer: 'to a peer', handshake: 'handshake' };
+
 function row({ refusal, times }) {
   const at = new Date(refusal.time * 1000);
   const today = at.toDateString() === new Date().toDateString();
@@ -117,12 +120,15 @@ function row({ refusal, times }) {
   if (refusal.peer !== null) {
     why.push(el('small', {}, `Peer ${refusal.peer}. ${remedy(refusal.allowed_by)}`));
   }
+  if (refusal.why !== null) {
+    why.push(el('small', {}, refusal.why));
+  }
   const from = refusal.client === null ? ['this server'] : [refusal.client, el('small', {}, refusal.proven ? refusal.transport : `${refusal.transport}, address not proven`)];
   return el('tr', {},
     cell('Time', 'number when', clock.format(at), ...(today ? [] : [el('small', {}, date.format(at))])),
     cell('Client', 'address', ...from),
     cell('User', 'name', ...(refusal.user === null ? [] : [el('bdi', {}, visible(refusal.user))])),
-    cell('Request', '', refusal.method ?? (refusal.peer === null ? '' : 'to a peer')),
+    cell('Request', '', refusal.method ?? REQUESTS[refusal.kind] ?? ''),
     cell('Code', 'number code', String(refusal.code ?? '')),
     cell('Reason', 'wide', ...why));
 }

@@ -139,7 +139,7 @@ fn refusals_are_told_with_their_reasons() {
     let counts = answer["counts"].as_array().unwrap();
     assert_eq!(
         counts[0],
-        json!({ "code": 401, "reason": "wrong-password", "count": 2 })
+        json!({ "kind": "request", "code": 401, "reason": "wrong-password", "count": 2 })
     );
     assert_eq!(counts.len(), 3, "{answer}");
 }

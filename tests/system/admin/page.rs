@@ -131,6 +131,12 @@ fn an_operator_sees_sessions_tests_the_relay_and_ends_a_call() {
     let oldest = result["history"][3].as_str().unwrap();
     assert!(oldest.ends_with("min ago"), "{result}");
 
+    // The server knows as well that the browser did not like the certificate.
+    let told = http.get("/api/v1/refusals").json();
+    let is_handshake = |refusal: &Value| refusal["kind"] == "handshake";
+    let refused = told["refusals"].as_array().unwrap();
+    assert!(refused.iter().any(is_handshake), "{told}");
+
     let candidates = result["candidates"].as_array().unwrap();
     let turns = urls[3]["url"].as_str().unwrap();
     let relays: Vec<&Value> = candidates.iter().filter(|c| c["type"] == "relay").collect();
