@@ -104,6 +104,9 @@ enum Failure {
     Usage(Vec<String>),
     /// Failed at run time: exit code 1.
     Run(String),
+    /// Failed, and said so: this exit code.
+    #[cfg(feature = "tools")]
+    Told(u8),
 }
 
 impl Failure {
@@ -113,6 +116,16 @@ impl Failure {
 
     fn run(message: impl Display) -> Self {
         Self::Run(message.to_string())
+    }
+
+    /// The reason, in one line.
+    #[cfg(feature = "tools")]
+    fn text(&self) -> String {
+        match self {
+            Self::Usage(lines) => lines.join("; "),
+            Self::Run(message) => message.clone(),
+            Self::Told(code) => format!("exit code {code}"),
+        }
     }
 }
 
@@ -154,6 +167,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             if let Some(hint) = hint::hint(&args, &error) {
                 complain(format_args!("\n  tip: {hint}"));
             }
+            #[cfg(feature = "tools")]
+            if let Some((line, code)) = probe::wrong_usage(&args).filter(|_| error.use_stderr()) {
+                let _ = say(line);
+                return ExitCode::from(code);
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
@@ -188,6 +206,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             fatal(&message, format);
             ExitCode::from(1)
         }
+        #[cfg(feature = "tools")]
+        Err(Failure::Told(code)) => ExitCode::from(code),
     }
 }
 

@@ -137,6 +137,25 @@ impl Identity {
         Self { scratch }
     }
 
+    /// The same, as `openssl req -x509` makes it: signed by itself, an authority and a server at once.
+    pub(crate) fn of_openssl(name: &str, years: (i32, i32)) -> Self {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_before = date_time_ymd(years.0, 1, 1);
+        params.not_after = date_time_ymd(years.1, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        let scratch = Scratch::new();
+        for (file, pem) in [
+            ("cert.pem", &certificate),
+            ("key.pem", &key.serialize_pem()),
+            ("ca.pem", &certificate),
+        ] {
+            fs::write(scratch.path().join(file), pem).unwrap();
+        }
+        Self { scratch }
+    }
+
     pub(crate) fn path(&self, file: &str) -> String {
         self.scratch.path().join(file).to_str().unwrap().to_owned()
     }
