@@ -8,7 +8,7 @@ use std::time::Duration;
 use turnd_proto::auth::rest;
 use turnd_proto::auth::{Credential, Settings};
 
-pub use self::formats::{Access, Format, Offer, Shown};
+pub use self::formats::{Access, Answer, Format, IceServer, Offer, Shown};
 pub use self::places::{Place, doubt, places};
 use crate::config::Secret;
 use crate::problem::Problem;
@@ -139,7 +139,7 @@ mod tests {
             now: Duration::ZERO,
         };
         match offer.show(Format::IceServers).unwrap() {
-            Shown::Json(json) => json,
+            Shown::Json(answer) => serde_json::to_value(answer).unwrap(),
             Shown::Text(text) => panic!("{text}"),
         }
     }

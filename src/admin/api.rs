@@ -473,7 +473,7 @@ async fn credentials(
         now,
     };
     Ok(match offer.show(format).map_err(refused)? {
-        Shown::Json(json) => Json(json).into_response(),
+        Shown::Json(answer) => Json(answer).into_response(),
         Shown::Text(text) => text.into_response(),
     })
 }

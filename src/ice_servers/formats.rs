@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::Login;
@@ -77,11 +77,35 @@ pub struct Offer {
     pub now: Duration,
 }
 
+/// Entry of `iceServers`.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct IceServer {
+    urls: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<String>,
+}
+
+/// An answer, with its fields in the order in which people read them.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// Configuration of an RTCPeerConnection.
+    IceServers {
+        /// The servers.
+        #[serde(rename = "iceServers")]
+        ice_servers: Vec<IceServer>,
+    },
+    /// Of another service.
+    Other(Value),
+}
+
 /// An offer in its form.
 #[derive(Debug, PartialEq)]
 pub enum Shown {
     /// JSON.
-    Json(Value),
+    Json(Answer),
     /// Lines of text.
     Text(String),
 }
@@ -89,7 +113,10 @@ pub enum Shown {
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Json(json) => write!(f, "{json:#}"),
+            Self::Json(answer) => {
+                let json = serde_json::to_string_pretty(answer).map_err(|_| fmt::Error)?;
+                f.write_str(&json)
+            }
             Self::Text(text) => f.write_str(text),
         }
     }
@@ -99,12 +126,14 @@ impl Offer {
     /// The offer in this form.
     pub fn show(&self, format: Format) -> Result<Shown, Problem> {
         Ok(match format {
-            Format::IceServers => {
-                Shown::Json(json!({ "iceServers": [self.ice_server(&self.places)] }))
-            }
-            Format::Rest => Shown::Json(self.rest()),
-            Format::Twilio => Shown::Json(self.twilio()),
-            Format::Cloudflare => Shown::Json(self.cloudflare()),
+            Format::IceServers => Shown::Json(Answer::IceServers {
+                ice_servers: vec![self.ice_server(&self.places)],
+            }),
+            Format::Rest => Shown::Json(Answer::Other(self.rest())),
+            Format::Twilio => Shown::Json(Answer::Other(self.twilio())),
+            Format::Cloudflare => Shown::Json(Answer::IceServers {
+                ice_servers: self.cloudflare(),
+            }),
             Format::WhipLink => Shown::Text(self.whip_link()),
             Format::Prosody => Shown::Text(self.prosody()),
             Format::Ejabberd => Shown::Text(self.ejabberd()?),
@@ -139,15 +168,13 @@ impl Offer {
     }
 
     /// One entry of `iceServers` with these places.
-    fn ice_server<'a>(&self, places: impl IntoIterator<Item = &'a Place>) -> Value {
-        let urls: Vec<_> = places.into_iter().map(ToString::to_string).collect();
-        let mut server = Map::new();
-        server.insert("urls".to_owned(), json!(urls));
-        if let Some(login) = self.login() {
-            server.insert("username".to_owned(), json!(login.name));
-            server.insert("credential".to_owned(), json!(login.password));
+    fn ice_server<'a>(&self, places: impl IntoIterator<Item = &'a Place>) -> IceServer {
+        let login = self.login();
+        IceServer {
+            urls: places.into_iter().map(ToString::to_string).collect(),
+            username: login.map(|login| login.name.clone()),
+            credential: login.map(|login| login.password.clone()),
         }
-        Value::Object(server)
     }
 
     fn rest(&self) -> Value {
@@ -187,14 +214,17 @@ impl Offer {
         token
     }
 
-    fn cloudflare(&self) -> Value {
+    fn cloudflare(&self) -> Vec<IceServer> {
         let stun = self.places.iter().filter(|place| !place.scheme.is_turn());
-        let stun: Vec<_> = stun.map(ToString::to_string).collect();
-        let mut servers = vec![json!({ "urls": stun })];
+        let mut servers = vec![IceServer {
+            urls: stun.map(ToString::to_string).collect(),
+            username: None,
+            credential: None,
+        }];
         if self.turn().next().is_some() {
             servers.push(self.ice_server(self.turn()));
         }
-        json!({ "iceServers": servers })
+        servers
     }
 
     fn whip_link(&self) -> String {
@@ -416,6 +446,13 @@ mod tests {
         offer(Access::Login(login)).show(format).unwrap()
     }
 
+    fn json_of_login(format: Format) -> Value {
+        match of_login(format) {
+            Shown::Json(answer) => serde_json::to_value(answer).unwrap(),
+            Shown::Text(text) => panic!("{text}"),
+        }
+    }
+
     fn of_secret(format: Format) -> String {
         match offer(Access::Secret(Secret::new("it's \"s\""))).show(format) {
             Ok(Shown::Text(text)) => text,
@@ -432,21 +469,17 @@ mod tests {
     #[test]
     fn answers_of_others() {
         assert_eq!(
-            of_login(Format::Rest),
-            Shown::Json(
-                json!({"username": NAME, "password": "p=/+", "ttl": 3600, "uris": [UDP, TCP, TLS]})
-            )
+            json_of_login(Format::Rest),
+            json!({"username": NAME, "password": "p=/+", "ttl": 3600, "uris": [UDP, TCP, TLS]})
         );
         assert_eq!(
-            of_login(Format::Cloudflare),
-            Shown::Json(json!({"iceServers": [
+            json_of_login(Format::Cloudflare),
+            json!({"iceServers": [
                 {"urls": [STUN]},
                 {"urls": [UDP, TCP, TLS], "username": NAME, "credential": "p=/+"},
-            ]}))
+            ]})
         );
-        let Shown::Json(token) = of_login(Format::Twilio) else {
-            panic!()
-        };
+        let token = json_of_login(Format::Twilio);
         assert_eq!(token["date_created"], "Fri, 01 May 2020 01:42:57 +0000");
         assert_eq!(
             (&token["ttl"], &token["password"]),

@@ -102,6 +102,11 @@ pub(crate) fn probe(namespace: Option<&Namespace>, words: &[&str]) -> Outcome {
     }
 }
 
+/// Peers that coturn relays to unless it is told not to.
+const INTERNAL: &str = "--denied-peer-ip=0.0.0.0-0.255.255.255 --denied-peer-ip=10.0.0.0-10.255.255.255 \
+    --denied-peer-ip=172.16.0.0-172.31.255.255 --denied-peer-ip=192.168.0.0-192.168.255.255 \
+    --denied-peer-ip=100.64.0.0-100.127.255.255 --denied-peer-ip=169.254.0.0-169.254.255.255";
+
 /// Certificate and key of a server, and the authority that signed it.
 pub(crate) struct Identity {
     scratch: Scratch,
@@ -164,7 +169,7 @@ impl Identity {
         Coturn::start(
             &["127.0.0.1"],
             &format!(
-                "--lt-cred-mech -u alice:secret -r example.org --cert {} --pkey {}",
+                "--lt-cred-mech -u alice:secret -r example.org --cert {} --pkey {} {INTERNAL}",
                 self.path("cert.pem"),
                 self.path("key.pem")
             ),

@@ -141,7 +141,7 @@ fn after_help(roff: &mut Roff, text: &str) {
         }
         let heading = match line.strip_suffix(':') {
             _ if indented || line.is_empty() => None,
-            Some("Example") => Some("EXAMPLES".to_owned()),
+            Some(heading) if heading.starts_with("Example") => Some("EXAMPLES".to_owned()),
             Some(heading) if !heading.contains(' ') => Some(heading.to_uppercase()),
             _ if line.starts_with("Exit code") => Some("EXIT STATUS".to_owned()),
             _ if section == "EXIT STATUS" && !blank => None,

@@ -38,7 +38,7 @@ this host to the relayed address and one back, 50 packets and a burst between tw
 private, loopback and link-local peers, which a server on the internet should refuse; no data is sent to these.
 
 With --output nagios the first line of the report holds the state and performance data, and exit codes are the plugins': 0 OK, \
-1 a warning, 2 a browser is not served, 3 nothing could be tried. With --output junit every address is a test case; \
+1 a warning, 2 a browser is not served, 3 it could not run. With --output junit every address is a test case; \
 its exit codes are the usual ones.";
 
 /// Form of the report.

@@ -161,6 +161,8 @@ fn external_ip_forgotten() {
             "the relayed address 192.168.1.5:",
             "external-ip is missing, or names a private address; set external-ip = \"5.6.7.1\"",
         );
+    }
+    {
         // The remedy as it stands.
         let _turnd = serve(&format!("{toml}\nexternal-ip = '5.6.7.1'"));
     }
