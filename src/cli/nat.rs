@@ -159,7 +159,7 @@ fn server(text: &str) -> Result<(String, u16), String> {
         }
         _ => text,
     };
-    // What a TURN server is spoken to by does not matter here.
+    // The transport of a TURN server does not matter here.
     let text = text
         .split_once("?transport=")
         .map_or(text, |(text, _)| text);

@@ -97,7 +97,7 @@ pub enum Answer {
         #[serde(rename = "iceServers")]
         ice_servers: Vec<IceServer>,
     },
-    /// Of another service.
+    /// Answer of another service.
     Other(Value),
 }
 

@@ -156,7 +156,8 @@ fn after_help(roff: &mut Roff, text: &str) {
             _ => {}
         }
         blank = line.is_empty();
-        if !blank && !(line.ends_with(':') && !line.contains(' ')) {
+        let is_text = !line.ends_with(':') || line.contains(' ');
+        if is_text && !blank {
             roff.text([roman(line.trim_start())]);
         }
     }

@@ -43,7 +43,7 @@ fn told(probed: &[Probed]) -> (String, u8) {
     let worst = worst.filter(|finding| finding.level > Level::Note);
     let (state, code) = match worst {
         _ if served < probed.len() => ("CRITICAL", CRITICAL),
-        // Of an address that others stand in for.
+        // A fault of one address that others stand in for, too.
         Some(_) => ("WARNING", WARNING),
         None => ("OK", OK),
     };

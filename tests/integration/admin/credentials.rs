@@ -179,7 +179,7 @@ fn the_server_speaks_as_others_do() {
         assert!(answer.body.contains(&part), "{}", answer.body);
         assert!(!answer.body.contains("north"), "{}", answer.body);
     }
-    // What these take is the secret, which stays where it is.
+    // These take the secret, which stays where it is.
     for form in ["ejabberd", "nextcloud"] {
         let answer = answer(form);
         assert_eq!(answer.status, 422, "{answer:?}");

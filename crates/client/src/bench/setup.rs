@@ -300,7 +300,7 @@ pub(super) fn delete(clients: &mut [Client]) -> Result<usize, BenchError> {
     let end = Instant::now() + FAREWELL;
     while answered < clients.len() {
         let now = Instant::now();
-        // What is not answered by then is asked, and not waited for.
+        // The rest is asked, and not waited for.
         let late = now >= end;
         if late && asked == clients.len() {
             break;

@@ -286,7 +286,7 @@ pub(super) fn unanswered(relayed: SocketAddr, server: SocketAddr, out: Option<bo
     }
 }
 
-/// What is sent to the relayed address arrives, but nothing comes back from it.
+/// Packets to the relayed address arrive, but none comes back from it.
 pub(super) fn nothing_out(relayed: SocketAddr) -> Finding {
     Finding::fault(
         format!("nothing comes from the relayed address {relayed}"),
