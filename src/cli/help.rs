@@ -39,12 +39,16 @@ const SHORT: [&str; 16] = [
 const SHORT_CHECK: [&str; 5] = ["config", "all", "quiet", "as", "file-only"];
 
 /// Keys that take one of a few words, which shells complete.
-const WORDS: [(&str, &[&str]); 3] = [
+const WORDS: [(&str, &[&str]); 4] = [
     (
         "allocation-default-address-family",
         &["ipv4", "ipv6", "keep"],
     ),
     ("log-format", &["text", "json"]),
+    (
+        "log-min-level",
+        &["error", "warning", "info", "debug", "trace", "warn"],
+    ),
     ("rest-expiry", &["keep", "end"]),
 ];
 

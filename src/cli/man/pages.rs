@@ -50,6 +50,10 @@ const SERVER_VARIABLES: &Entries = &[
         "NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID",
         "Set by systemd: readiness, state and watchdog are told there.",
     ),
+    (
+        "JOURNAL_STREAM",
+        "Set by systemd: lines for the journal have their priority, and no time.",
+    ),
     ("NO_COLOR", "Leaves colours out of the log on a terminal."),
 ];
 
