@@ -49,10 +49,12 @@ pub struct NetCounters {
     handshake_failures: [u64; Reason::ALL.len()],
     /// HelloVerifyRequests sent (RFC 6347 §4.2.1).
     pub hello_verify_requests: u64,
-    /// Messages to the runtime that found no room.
-    pub unsent_messages: u64,
     /// Datagrams sent, and those that the kernel did not take.
     pub sent: SendCounters,
+    /// Calls of `recvmmsg` that brought a datagram.
+    pub receive_calls: u64,
+    /// Datagrams received.
+    pub received_datagrams: u64,
 }
 
 impl NetCounters {
@@ -107,9 +109,12 @@ impl NetCounters {
         }
         self.handshakes += other.handshakes;
         self.hello_verify_requests += other.hello_verify_requests;
-        self.unsent_messages += other.unsent_messages;
         self.sent.sent += other.sent.sent;
         self.sent.dropped += other.sent.dropped;
+        self.sent.segmented += other.sent.segmented;
+        self.sent.flushes += other.sent.flushes;
+        self.receive_calls += other.receive_calls;
+        self.received_datagrams += other.received_datagrams;
     }
 }
 

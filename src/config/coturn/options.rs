@@ -31,7 +31,7 @@ const OLD_TLS: &str = "TLS 1.2 is the oldest that is spoken";
 const NO_DATABASE: &str = "there is no database to ask";
 const BATCHES: &str = "used whenever the kernel has it";
 const OWN_PORT: &str = "each allocation has a port of its own: widen min-port to max-port";
-const ONE_LIST: &str = "name the servers in alternate-server, which is for every transport";
+const ONE_LIST: &str = "name the servers in alternate-server, which is for UDP and TCP";
 const TIMESTAMP: &str = "time stamps are always those of RFC 3339";
 const DROPPED: &str = "always dropped, and counted";
 
@@ -138,7 +138,7 @@ const OPTIONS: &[CoturnOption] = &[
     flag("include-reason-string", Nothing("errors always have their reason phrase")),
     flag("respond-http-unsupported", Refused("HTTP on a TURN port is closed without an answer")),
     value("alternate-server", Keep),
-    value("tls-alternate-server", Refused(ONE_LIST)),
+    value("tls-alternate-server", Keep),
     value("udp-alternate-server", Refused(ONE_LIST)),
     value("tcp-alternate-server", Refused(ONE_LIST)),
     value("drain-min-allocations", Refused("a drain ends with the last allocation, or after drain-timeout")),
