@@ -21,7 +21,7 @@ use super::error::ApiError;
 use super::metrics;
 use crate::daemon::audit::{Actor, audit};
 use crate::daemon::{ChangedKey, Daemon, LastReload};
-use crate::ice_servers::{IceServers, check_ttl, ice_servers, issue};
+use crate::ice_servers::{Access, Format, Offer, Shown, check_ttl, issue, places};
 use crate::net::log::escape_name;
 use crate::problem::Problem;
 
@@ -261,36 +261,52 @@ struct CredentialsRequest {
     urls_only: bool,
 }
 
-/// Makes credentials that expire, or none: a user's own never leave the server.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CredentialsQuery {
+    #[serde(default)]
+    format: Format,
+}
+
+/// Makes credentials that expire, or none: a user's own, and the secret, never leave the server.
 async fn credentials(
     State(daemon): State<Arc<Daemon>>,
     Extension(by): Extension<Actor>,
+    Params(CredentialsQuery { format }): Params<CredentialsQuery>,
     Body(request): Body<CredentialsRequest>,
-) -> Result<Json<IceServers>, ApiError> {
+) -> Result<Response, ApiError> {
     let refused =
         |problem: Problem| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, problem.to_string());
     let config = daemon.config();
-    let login = if config.server.protocol.stun_only || request.urls_only {
-        None
+    let places = places(&config, request.host.as_deref().as_slice()).map_err(refused)?;
+    let max = config.operation.max_credential_ttl;
+    let ttl = match request.ttl_seconds {
+        Some(seconds) => Duration::from_secs(seconds.into()),
+        None => DEFAULT_TTL.min(max),
+    };
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let access = if config.server.protocol.stun_only || request.urls_only {
+        Access::Free
     } else {
-        let max = config.operation.max_credential_ttl;
-        let ttl = match request.ttl_seconds {
-            Some(seconds) => Duration::from_secs(seconds.into()),
-            None => DEFAULT_TTL.min(max),
-        };
         check_ttl(ttl, max).map_err(refused)?;
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
         let expiry = now.saturating_add(ttl);
         let login = issue(&config.auth, request.name.as_deref(), expiry).map_err(refused)?;
         let user = escape_name(&login.name);
         audit!(by, "credentials", user, ttl = ttl.as_secs());
-        Some(login)
+        Access::Login(login)
     };
-    ice_servers(&config, request.host.as_deref(), login)
-        .map(Json)
-        .map_err(refused)
+    let offer = Offer {
+        places,
+        access,
+        ttl,
+        now,
+    };
+    Ok(match offer.show(format).map_err(refused)? {
+        Shown::Json(answer) => Json(answer).into_response(),
+        Shown::Text(text) => text.into_response(),
+    })
 }
 
 #[cfg(test)]
