@@ -1,5 +1,13 @@
-//! Reading coturn's configuration file and command line, and writing them as `turnd.toml`.
+//! Reading coturn's configuration, wherever it is, and writing it as `turnd.toml`.
 
+mod command;
+mod conf;
+mod container;
+mod containers;
+#[cfg(feature = "tools")]
+mod database;
+mod images;
+mod notes;
 mod options;
 mod output;
 mod read;
@@ -7,10 +15,16 @@ mod report;
 mod rule;
 mod rules;
 mod translate;
+mod unit;
+mod variables;
+mod yaml;
 
+pub use command::command_line;
+#[cfg(feature = "tools")]
+pub use database::database;
 pub(super) use options::is_flag;
 pub(crate) use options::{is_option, letter_name};
-pub use read::{Source, command_line, read};
+pub use read::{ConfigFile, Source, read, read_conf};
 pub use report::{Entry, Import};
 pub use rule::{Given, Place, Verdict};
 pub use translate::translate;
