@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Failure, say};
-use crate::config::coturn::{self, ConfigFile, Source, Verdict};
+use crate::config::coturn::{self, ConfigFile, Place, Source, Verdict};
 
 /// Largest file that is read, in bytes; `/dev/zero` is larger.
 const LARGEST: u64 = 16 << 20;
@@ -119,6 +119,11 @@ fn followed(mut source: Source, path: &Path) -> Result<Source, Failure> {
         Some(ConfigFile::Here(file)) => PathBuf::from(file),
         Some(ConfigFile::Beside(file)) => path.with_file_name("").join(file),
     };
+    for option in &mut source.given {
+        if let Place::Line(n) = option.place {
+            option.place = Place::Start(n);
+        }
+    }
     source.given.splice(0..0, coturn::read_conf(&text(&file)?));
     Ok(source)
 }

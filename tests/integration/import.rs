@@ -134,6 +134,11 @@ fn a_compose_file_brings_the_configuration_beside_it() {
     let toml: Table = text(&output.stdout).parse().unwrap();
     assert_eq!(toml["realm"].as_str(), Some("b"));
     assert_eq!(toml["user"][0].as_str(), Some("alice:correct-horse"));
+    let report = text(&output.stderr);
+    assert!(
+        report.contains("line 2: realm: start line 5 comes after it"),
+        "{report}"
+    );
 }
 
 #[test]

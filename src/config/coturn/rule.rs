@@ -43,11 +43,13 @@ impl fmt::Debug for Given {
     }
 }
 
-/// Line or word that an option was found at.
+/// Place that an option was found at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// A line of the file, from 1.
     Line(usize),
+    /// A line of the file that starts coturn with that one, from 1.
+    Start(usize),
     /// A word of the command line, from 1.
     Word(usize),
     /// A row of a table, by its id.
@@ -58,6 +60,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&match self {
             Self::Line(n) => format!("line {n}"),
+            Self::Start(n) => format!("start line {n}"),
             Self::Word(n) => format!("word {n}"),
             Self::Row(n) => format!("row {n}"),
         })
