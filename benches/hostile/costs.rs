@@ -52,23 +52,6 @@ pub(crate) fn run(divisor: u64) -> bool {
         println!("| {name} | {:.2} | {:.2} | | |", cost / 1e3, cost / base);
     }
     drop(server);
-    // A network that is past its connections once the first round is over, which does not count.
-    let server = Server::start("relay-threads = 1\nhandshake-rate = 1");
-    let (address, trusted) = (server.address(), trust(&server.certificate));
-    let flood = || {
-        drop(connect(
-            [198, 51, 100, 7].into(),
-            ([198, 51, 100, 1], 3478).into(),
-        ))
-    };
-    let taken = || ask(Way::Tcp, [127, 8, 0, 2].into(), address, &trusted);
-    let cost = connections(&server, streams, &[("", &flood)], &taken);
-    println!(
-        "| TCP connect beyond the rate | | | {:.2} | {:.2} |",
-        cost[0].1 / 1e3,
-        cost[0].1 / base
-    );
-    drop(server);
     let server = Server::start("relay-threads = 1\ntrusted-proxies = '127.0.0.0/8'");
     // The clients that it names are not on loopback.
     let (name, cost) = behind_proxy(&server, messages);
@@ -161,7 +144,7 @@ fn over_streams(server: &Server, count: u64) -> Vec<(&'static str, f64)> {
 }
 
 /// Asks one question over a connection of its own.
-fn ask(way: Way, source: IpAddr, server: SocketAddr, trusted: &Arc<ClientConfig>) {
+pub(crate) fn ask(way: Way, source: IpAddr, server: SocketAddr, trusted: &Arc<ClientConfig>) {
     let mut client = Client::new(way, source, server, trusted).unwrap();
     client.ask(request(METHOD_BINDING, vec![])).unwrap();
 }

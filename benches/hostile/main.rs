@@ -1,13 +1,14 @@
 //! Load of unauthenticated clients: floods, streams that never become clients, and the cost of each kind
 //! of message. Prints tables for docs/security.md, and ends with 1 if a limit is passed.
 //!
-//!     cargo bench --bench hostile [-- [floods] [streams] [openings] [costs] [live] [DIVISOR]]
+//!     cargo bench --bench hostile [-- [floods] [streams] [connections] [openings] [costs] [live] [DIVISOR]]
 //!
 //! The openings want `--features dtls`. DIVISOR makes everything so many times smaller. Wants root, for a network namespace of its own, and
 //! 20,000 file descriptors.
 
 #![allow(clippy::unwrap_used)]
 
+mod connections;
 mod costs;
 mod floods;
 mod live;
@@ -25,7 +26,14 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     support::isolate();
     let divisor = support::numbers().first().copied().unwrap_or(1).max(1);
-    let parts = ["floods", "streams", "openings", "costs", "live"];
+    let parts = [
+        "floods",
+        "streams",
+        "connections",
+        "openings",
+        "costs",
+        "live",
+    ];
     let named: Vec<String> = std::env::args()
         .filter(|word| parts.contains(&word.as_str()))
         .collect();
@@ -36,6 +44,9 @@ fn main() -> ExitCode {
     }
     if wanted("streams") {
         good &= streams::run(divisor);
+    }
+    if wanted("connections") {
+        good &= connections::run(divisor);
     }
     #[cfg(feature = "dtls")]
     if wanted("openings") {

@@ -15,6 +15,10 @@ impl TrustedProxies {
         Self(ranges)
     }
 
+    pub(super) fn ranges(&self) -> &[IpRange] {
+        &self.0
+    }
+
     /// Whether packets from `ip` begin with a PROXY header.
     pub(super) fn trusts(&self, ip: IpAddr) -> bool {
         !self.0.is_empty() && self.0.iter().any(|range| range.contains(canonical_ip(ip)))

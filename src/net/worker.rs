@@ -356,6 +356,7 @@ impl Worker {
         let due = [
             self.parts.server.poll_timeout(),
             self.parts.admission.next_due(),
+            self.acceptors.next_due(),
             self.parts.log.next_due(),
             self.retired_check,
             #[cfg(debug_assertions)]
@@ -370,6 +371,7 @@ impl Worker {
         while let Some(socket) = self.parts.admission.pop_due(now) {
             self.on_occasion(now, socket, Occasion::Due);
         }
+        self.acceptors.on_due(now);
         self.parts.log.tell_if_due(now);
         if self.retired_check.is_some_and(|at| at <= now.mono) {
             self.close_retired(now);

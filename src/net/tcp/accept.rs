@@ -2,9 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use mio::Registry;
 use mio::net::TcpStream;
+use socket2::SockRef;
+use turnd_proto::Now;
 use turnd_proto::ip::canonical_ip;
 
 use super::TcpClients;
@@ -13,14 +16,18 @@ use crate::net::counters::DropReason;
 use crate::net::poll::{Source, Turn};
 use crate::net::tcp_sockets::{ACCEPT_PAUSE, Acceptor};
 
+use super::syn_filter::SynFilter;
+
 /// Connections that one turn takes at the most.
 const AT_ONCE: usize = 64;
+
 /// Listening sockets for stream clients.
 #[derive(Debug)]
 pub(in crate::net) struct Acceptors {
     registry: Registry,
     /// By [`Source::Acceptor`]; a closed one leaves its slot empty.
     slots: Vec<Option<Acceptor>>,
+    filter: SynFilter,
 }
 
 impl Acceptors {
@@ -28,6 +35,7 @@ impl Acceptors {
         Self {
             registry,
             slots: Vec::new(),
+            filter: SynFilter::default(),
         }
     }
 
@@ -35,6 +43,7 @@ impl Acceptors {
     pub(in crate::net) fn add(&mut self, mut acceptor: Acceptor) -> io::Result<()> {
         let source = Source::Acceptor(self.slots.len() as u32);
         source.watch_readable(&self.registry, &mut acceptor.listener)?;
+        apply(&self.filter, &acceptor);
         self.slots.push(Some(acceptor));
         Ok(())
     }
@@ -53,11 +62,11 @@ impl Acceptors {
         clients: &mut TcpClients,
         id: u32,
     ) -> Turn {
-        let slot = self.slots.get(id as usize);
-        let Some(acceptor) = slot.and_then(Option::as_ref) else {
-            return Turn::Drained;
-        };
         for _ in 0..AT_ONCE {
+            let slot = self.slots.get(id as usize);
+            let Some(acceptor) = slot.and_then(Option::as_ref) else {
+                return Turn::Drained;
+            };
             match acceptor.listener.accept() {
                 Ok((tcp, client)) => self.open(ctx, clients, tcp, client),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Drained,
@@ -74,8 +83,26 @@ impl Acceptors {
         Turn::More
     }
 
+    /// When to call [`Self::on_due`].
+    pub(in crate::net) fn next_due(&self) -> Option<Instant> {
+        self.filter.next_due()
+    }
+
+    /// Takes connections again of networks that were beyond their rate.
+    pub(in crate::net) fn on_due(&mut self, now: Now) {
+        if self.filter.expire(now.mono) {
+            self.apply_filter();
+        }
+    }
+
+    fn apply_filter(&self) {
+        for acceptor in self.slots.iter().flatten() {
+            apply(&self.filter, acceptor);
+        }
+    }
+
     fn open(
-        &self,
+        &mut self,
         ctx: &mut Ctx<'_>,
         clients: &mut TcpClients,
         mut tcp: TcpStream,
@@ -87,7 +114,11 @@ impl Acceptors {
         let network = canonical_ip(client.ip());
         // All clients of a proxy come from its address.
         if !clients.trusts(network) && !ctx.admission.may_connect(ctx.now, network) {
-            return ctx.counters.drop(DropReason::ConnectionRate, 1);
+            ctx.counters.drop(DropReason::ConnectionRate, 1);
+            if !clients.trusts_network_of(network) && self.filter.refuse(ctx.now.mono, network) {
+                self.apply_filter();
+            }
+            return;
         }
         // Without it the connection is slower; one that has ended already fails when it is read.
         let _ = tcp.set_nodelay(true);
@@ -97,6 +128,17 @@ impl Acceptors {
             Err(error) => ctx.log.socket_failed(ctx.now, server, &error),
         }
     }
+}
+
+/// Has the kernel drop what the filter says; where it takes no filters, the worker refuses it all.
+fn apply(filter: &SynFilter, acceptor: &Acceptor) {
+    let program = filter.program(acceptor.addr().is_ipv6());
+    let socket = SockRef::from(&acceptor.listener);
+    let _ = if program.is_empty() {
+        socket.detach_filter()
+    } else {
+        socket.attach_filter(&program)
+    };
 }
 
 /// Whether an error says that no descriptor is left, which the end of a client would give back.

@@ -2,6 +2,7 @@
 
 mod accept;
 mod client;
+mod syn_filter;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -45,6 +46,12 @@ impl<S: Read + Write> TcpClients<S> {
     /// Whether `source` is a proxy's, whose connections begin with a PROXY header.
     fn trusts(&self, source: IpAddr) -> bool {
         self.options.proxies.trusts(source)
+    }
+
+    /// Whether a proxy is in the network of `source`.
+    fn trusts_network_of(&self, source: IpAddr) -> bool {
+        let mut proxies = self.options.proxies.ranges().iter();
+        proxies.any(|range| syn_filter::shares_network(source, range))
     }
 
     /// Number that the next client will have.

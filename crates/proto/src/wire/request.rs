@@ -256,7 +256,12 @@ impl Binding {
 /// Comprehension-required attributes that are not understood, each once, in the order of the
 /// message (RFC 8489 §14.13).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UnknownAttributes(Vec<AttributeType>);
+pub struct UnknownAttributes {
+    types: Vec<AttributeType>,
+    /// A bit for the types with the same last six bits: most are seen to be new without a look at
+    /// those before, and so a request full of them is cheap.
+    seen: u64,
+}
 
 impl UnknownAttributes {
     /// Types that a response lists at the most, so that it stays below 548 bytes.
@@ -270,35 +275,41 @@ impl UnknownAttributes {
     pub fn of(types: impl Iterator<Item = AttributeType>) -> Self {
         let mut unknown = Self::default();
         for typ in types.filter(|typ| !typ.is_understood()) {
-            unknown.push(typ);
+            if !unknown.push(typ) {
+                break;
+            }
         }
         unknown
     }
 
-    /// Adds a type that is not there yet.
-    pub fn push(&mut self, typ: AttributeType) {
-        if self.0.len() < Self::MAX + Self::CONDITIONAL && !self.0.contains(&typ) {
-            self.0.push(typ);
+    /// Adds a type that is not there yet; `false`: no other finds room.
+    pub fn push(&mut self, typ: AttributeType) -> bool {
+        let has_room = self.types.len() < Self::MAX + Self::CONDITIONAL;
+        let bit = 1 << (typ.0 % 64);
+        if has_room && (self.seen & bit == 0 || !self.types.contains(&typ)) {
+            self.seen |= bit;
+            self.types.push(typ);
         }
+        has_room
     }
 
     /// All but those that are `known` after all.
     #[must_use]
     pub fn except(mut self, known: &[AttributeType]) -> Self {
-        self.0.retain(|typ| !known.contains(typ));
+        self.types.retain(|typ| !known.contains(typ));
         self
     }
 
     /// Whether every attribute is understood.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.types.is_empty()
     }
 
     /// The types to list.
     #[must_use]
     pub fn types(&self) -> &[AttributeType] {
-        &self.0[..self.0.len().min(Self::MAX)]
+        &self.types[..self.types.len().min(Self::MAX)]
     }
 }
 
