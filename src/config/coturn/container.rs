@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::command::{self, Word};
 use super::images::{self, Variable};
-use super::read::{ConfigFile, Source};
 use super::rule::Given;
+use super::source::{ConfigFile, Source};
 use super::variables::expand;
+use super::words::{self, Word, named_file};
 
 /// Image, variables, volumes and command line of a container.
 pub(super) struct Container {
@@ -35,10 +35,10 @@ impl Container {
             .map(|(word, place)| (expand(word, &values), *place))
             .collect();
         let is_bare = words.first().is_some_and(|(word, _)| word.starts_with('-'));
-        let mut own = match command::options_in(&words) {
+        let mut own = match words::options_in(&words) {
             Some(given) => given,
             // The image puts the program before them.
-            None if is_bare => command::given(&words),
+            None if is_bare => words::given(&words),
             None => Vec::new(),
         };
         for option in &mut own {
@@ -73,7 +73,7 @@ fn file(given: &[Given], volumes: &[(String, String)]) -> Option<String> {
     if given.iter().any(|option| option.name == "-n") {
         return None;
     }
-    if let Some(path) = command::named_file(given) {
+    if let Some(path) = named_file(given) {
         return Some(path.to_owned());
     }
     let mut inside = volumes.iter().map(|(_, there)| there);
@@ -117,4 +117,11 @@ fn on_the_host(option: &mut Given, volumes: &[(String, String)]) {
             option.remarks.push(remark.to_owned());
         }
     }
+}
+
+/// Path here and path in the container of `here:there`.
+pub(super) fn volume(text: &str) -> Option<(String, String)> {
+    let mut parts = text.split(':');
+    let (here, there) = (parts.next()?, parts.next()?);
+    Some((here.to_owned(), there.to_owned()))
 }

@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use super::command::{self, Word};
 use super::conf;
-use super::container::Container;
+use super::container::{Container, volume as volume_of};
 use super::images;
 use super::options;
-use super::read::Source;
 use super::rule::{Given, Place};
+use super::source::Source;
+use super::words::{self, Word};
 use super::yaml::{self, Node};
 use crate::problem::Problem;
 
@@ -129,7 +129,7 @@ fn container(node: &Node) -> Option<Container> {
     let keys = ["entrypoint", "command", "args"];
     let words = keys.iter().filter_map(|key| node.get(key));
     let command: Vec<Word> = words.flat_map(command_words).collect();
-    let starts_it = || command::options_in(&command).is_some();
+    let starts_it = || words::options_in(&command).is_some();
     if !images::is_coturns(image) && !starts_it() {
         return None;
     }
@@ -152,7 +152,7 @@ fn container(node: &Node) -> Option<Container> {
 fn command_words(node: &Node) -> Vec<Word> {
     let place = |node: &Node| Place::Line(node.line);
     match node.text() {
-        Some(text) => command::words(text)
+        Some(text) => words::words(text)
             .into_iter()
             .map(|word| (word.replace("$$", "$"), place(node)))
             .collect(),
@@ -188,7 +188,7 @@ fn set(node: &Node, variables: &mut HashMap<String, (String, Place)>) {
 
 fn volume(node: &Node) -> Option<(String, String)> {
     match node.text() {
-        Some(text) => command::volume(text),
+        Some(text) => volume_of(text),
         None => {
             let text = |key| node.get(key)?.text().map(str::to_owned);
             text("source").zip(text("target"))

@@ -94,7 +94,7 @@ pub fn database(path: &Path, realm: Option<&str>) -> Result<Vec<Given>, Problem>
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let file = Connection::open_with_flags(path, flags).map_err(failed)?;
     file.busy_timeout(PATIENCE).map_err(failed)?;
-    // What the file itself defines, such as triggers and views, has no say.
+    // Triggers and views of the file have no say.
     file.execute_batch("pragma query_only = on; pragma trusted_schema = off;")
         .map_err(failed)?;
     let mut entries = Vec::new();

@@ -6,6 +6,7 @@ mod container;
 mod containers;
 #[cfg(feature = "tools")]
 mod database;
+mod docker;
 mod images;
 mod notes;
 mod options;
@@ -14,9 +15,11 @@ mod read;
 mod report;
 mod rule;
 mod rules;
+mod source;
 mod translate;
 mod unit;
 mod variables;
+mod words;
 mod yaml;
 
 pub use command::command_line;
@@ -24,9 +27,10 @@ pub use command::command_line;
 pub use database::database;
 pub(super) use options::is_flag;
 pub(crate) use options::{is_option, letter_name};
-pub use read::{ConfigFile, Source, read, read_conf};
+pub use read::{read, read_conf};
 pub use report::{Entry, Import};
 pub use rule::{Given, Place, Verdict};
+pub use source::{ConfigFile, Source};
 pub use translate::translate;
 
 #[cfg(test)]

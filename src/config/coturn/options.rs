@@ -49,7 +49,7 @@ const OPTIONS: &[CoturnOption] = &[
     value("alt-tls-listening-port", Keep),
     value("tcp-proxy-port", Missing),
     value("listening-ip", Keep).or('L'),
-    value("aux-server", Refused("name more addresses in listening-ip")),
+    value("aux-server", Refused("turnd listens on listening-port and tls-listening-port of each listening-ip, and on no third port")),
     flag("udp-self-balance", Nothing("the kernel spreads clients over the workers")),
     flag("no-udp", Keep),
     flag("no-tcp", Keep),

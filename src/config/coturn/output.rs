@@ -90,7 +90,7 @@ pub(super) fn write(
         }
         first = false;
     };
-    // What is wrong with certificates hides what is to be said of the rest.
+    // An error of a certificate hides what is to be said of the rest.
     let rest = match all.iter().any(|line| line.state == State::Stays) {
         true => config::warnings(&render(keys, &all, &entries, &OF_CERTIFICATES).toml),
         false if errors.is_empty() => config::warnings(&toml),

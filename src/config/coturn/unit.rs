@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::command::{Word, is_coturns, words};
+use super::command::is_coturns;
 use super::rule::Place;
 use super::variables::expand;
+use super::words::{Word, words};
 
 /// Command line that the unit starts; `None`: the text is no unit file. Empty when the unit starts something else.
 pub(super) fn command(text: &str) -> Option<Vec<Word>> {

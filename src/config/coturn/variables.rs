@@ -37,7 +37,7 @@ pub(super) fn expand(text: &str, values: &HashMap<String, String>) -> String {
 /// Name between brackets, and where the text goes on.
 fn enclosed(after: &str, close: char) -> (&str, usize) {
     match after.find(close) {
-        // What begins a default value is no part of the name.
+        // A default value is no part of the name.
         Some(end) => {
             let inside = &after[1..end];
             let name = inside.split([':', '-', '?']).next().unwrap_or_default();

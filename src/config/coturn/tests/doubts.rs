@@ -39,7 +39,7 @@ fn a_certificate_that_cannot_be_read_stays() {
     );
 }
 
-/// What is said of everything else is not lost with a certificate.
+/// Warnings of everything else are not lost with a certificate.
 #[test]
 fn a_lost_certificate_hides_no_other_warning() {
     assert!(noted("realm=a\ncert=/a\npkey=/b", "nobody may allocate"));

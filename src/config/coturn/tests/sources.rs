@@ -375,3 +375,18 @@ fn several_containers_are_told_of() {
         ["only the first container with coturn was read: others are at line 6"]
     );
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn no_yaml_panics(parts in proptest::collection::vec(proptest::sample::select(vec![
+        "services:", "image: coturn/coturn", "command:", "args: ", "environment: ", "volumes:", "- ", "-c ", "[", "]", "{", "}", "&a ",
+        "*a", "*b ", "&b", "|", ">", "\"", "'", "\n", "\n  ", "\n    ", ": ", "<<: ", "#", "---\n", "...\n", "!!str ", "%TAG ! x\n", "\t", ",", "? ",
+        "turnserver.conf: |", "realm=a", "$$(x)", "é", "\u{feff}", "\0", "\\",
+    ]), 0..60)) {
+        if let Ok(source) = read(&format!("image: x\n{}", parts.concat())) {
+            let _ = translate(&source.given);
+        }
+    }
+}
