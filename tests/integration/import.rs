@@ -164,3 +164,25 @@ fn the_report_is_ordered_by_weight() {
     let (_, _, all) = import("turnserver.conf", conf, &["-v"]);
     assert!(all.contains("line 6, line 7: denied-peer-ip"), "{all}");
 }
+
+#[test]
+fn headings_are_coloured_on_a_terminal() {
+    let scratch = Scratch::new();
+    let conf = scratch.path().join("turnserver.conf");
+    fs::write(&conf, "mobility\nrealm=a\n").unwrap();
+    let program = env!("CARGO_BIN_EXE_turnd");
+    let line = format!("{program} import {}", conf.display());
+    let on_a_terminal = |no_color: &str| {
+        let mut script = Command::new("script");
+        script
+            .args(["-qec", &line, "/dev/null"])
+            .env("NO_COLOR", no_color);
+        text(&script.output().unwrap().stdout)
+    };
+    assert!(on_a_terminal("").contains("\x1b[31mNot supported:\x1b[0m"));
+    let plain = on_a_terminal("1");
+    assert!(
+        plain.contains("Not supported:") && !plain.contains('\x1b'),
+        "{plain}"
+    );
+}

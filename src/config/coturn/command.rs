@@ -22,7 +22,9 @@ pub(super) fn source(words: Vec<Word>) -> Source {
         return container.source();
     }
     let given = options_in(&words).unwrap_or_else(|| given(&words));
-    let file = named_file(&given).map(|path| ConfigFile::Here(path.to_owned()));
+    let reads_none = given.iter().any(|option| option.name == "-n");
+    let file = named_file(&given).filter(|_| !reads_none);
+    let file = file.map(|path| ConfigFile::Here(path.to_owned()));
     Source {
         given,
         file,

@@ -312,6 +312,15 @@ fn scripts_end_their_commands() {
 }
 
 #[test]
+fn a_file_that_coturn_does_not_read() {
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let file = |line: &str| command_line(&words(line)).file;
+    let named = Some(ConfigFile::Here("/etc/t.conf".to_owned()));
+    assert_eq!(file("turnserver -c /etc/t.conf -a"), named);
+    assert_eq!(file("turnserver -n -c /etc/t.conf -a"), None);
+}
+
+#[test]
 fn letters_that_take_a_value() {
     assert_eq!(
         found("turnserver -K keep -A ipv6"),
