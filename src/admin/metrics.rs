@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::error::ApiError;
 use crate::daemon::Daemon;
 use crate::net::control::Status;
+use crate::net::counters::NetCounters;
 use turnd_proto::auth::Unauthorized;
 use turnd_proto::server::counters::{CODES, Counters, Flow, Limit, METHODS};
 use turnd_proto::server::five_tuple::Transport;
@@ -85,6 +86,7 @@ fn render(status: &Status, realm: &str, daemon: &Daemon) -> String {
     allocations(&mut page, counters);
     responses(&mut page, counters);
     drops(&mut page, status);
+    handshakes(&mut page, &status.net);
     page.counter(
         "turnd_dtls_hello_verify_requests_total",
         "Answers to DTLS clients that have yet to prove their address.",
@@ -300,6 +302,23 @@ fn drops(page: &mut Page, status: &Status) {
     let name = "turnd_packets_dropped_total";
     page.metric(name, "counter", "Packets that went nowhere by reason.");
     for (reason, count) in status.drops() {
+        page.sample(name, &format!("{{reason=\"{reason}\"}}"), count);
+    }
+}
+
+fn handshakes(page: &mut Page, net: &NetCounters) {
+    page.counter(
+        "turnd_tls_handshakes_total",
+        "TLS and DTLS handshakes that were completed.",
+        net.handshakes,
+    );
+    let name = "turnd_tls_handshake_failures_total";
+    page.metric(
+        name,
+        "counter",
+        "TLS and DTLS handshakes that failed by reason.",
+    );
+    for (reason, count) in net.handshake_failures() {
         page.sample(name, &format!("{{reason=\"{reason}\"}}"), count);
     }
 }

@@ -35,7 +35,7 @@ use clap::{FromArgMatches, Parser, Subcommand};
 use self::help::command_line;
 use crate::config::file::FileConfig;
 use crate::config::{self, ConfigError, Loaded, LogFormat, SEARCH};
-use crate::daemon::log::json_line;
+use crate::daemon::log::tell_end;
 
 /// A STUN and TURN relay daemon.
 #[derive(Parser)]
@@ -104,6 +104,8 @@ enum Failure {
     Usage(Vec<String>),
     /// Failed at run time: exit code 1.
     Run(String),
+    /// Failed at run time, after lines of the log: exit code 1.
+    Logged(String),
 }
 
 impl Failure {
@@ -181,21 +183,19 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(lines)) => {
-            lines.iter().for_each(|line| fatal(line, format));
+            for line in lines {
+                tell_end(&line, format, false);
+            }
             ExitCode::from(2)
         }
         Err(Failure::Run(message)) => {
-            fatal(&message, format);
+            tell_end(&message, format, false);
             ExitCode::from(1)
         }
-    }
-}
-
-/// Writes the reason why a command failed.
-fn fatal(line: &str, format: LogFormat) {
-    match format {
-        LogFormat::Text => complain(format_args!("error: {line}")),
-        LogFormat::Json => json_line(line),
+        Err(Failure::Logged(message)) => {
+            tell_end(&message, format, true);
+            ExitCode::from(1)
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use super::transports::{check_tls, check_transports};
 use super::values::{addresses, count, on, one_of, port, ranges, seconds};
 use super::{Config, Log, LogFormat};
 use crate::problem::Problem;
+use tracing::level_filters::LevelFilter;
 use turnd_proto::policy::peer_filter::PeerRules;
 use turnd_proto::server;
 use turnd_proto::server::settings::{
@@ -135,8 +136,31 @@ fn check_protocol(file: &FileConfig, problems: &mut Problems<'_>) -> Protocol {
 }
 
 fn check_log(file: &FileConfig, problems: &mut Problems<'_>) -> Log {
+    const LEVELS: [(&str, LevelFilter); 6] = [
+        ("error", LevelFilter::ERROR),
+        ("warning", LevelFilter::WARN),
+        ("info", LevelFilter::INFO),
+        ("debug", LevelFilter::DEBUG),
+        ("trace", LevelFilter::TRACE),
+        // The name of `turnd ctl log-level`.
+        ("warn", LevelFilter::WARN),
+    ];
+    let syslog = on(file.syslog);
+    if let (true, Some(path)) = (syslog, &file.log_file) {
+        problems.warn([format!(
+            "log-file: {} stays empty, as the log goes to the syslog daemon; leave log-file or syslog out",
+            path.display()
+        )]);
+    }
+    let level = match file.log_min_level.as_deref() {
+        None if on(file.verbose) => LevelFilter::DEBUG,
+        None => LevelFilter::INFO,
+        name => one_of("log-min-level", name, &LEVELS, LevelFilter::INFO, problems),
+    };
     Log {
-        file: file.log_file.clone(),
+        file: file.log_file.clone().filter(|_| !syslog),
+        syslog,
+        level,
         format: one_of(
             "log-format",
             file.log_format.as_deref(),
@@ -144,7 +168,6 @@ fn check_log(file: &FileConfig, problems: &mut Problems<'_>) -> Log {
             LogFormat::Text,
             problems,
         ),
-        verbose: on(file.verbose),
     }
 }
 

@@ -299,11 +299,16 @@ keys! {
         reload_on_change: bool = Some(false), restart;
     }
     "Logging and process" {
-        /// Log debug lines too.
+        /// Log debug lines too, as log-min-level "debug" does; turnd ctl log-level sets another level until the next reload.
         verbose: bool = Some(false);
+        /// Least level of lines to log: "error", "warning", "info", "debug" or "trace"; absent: "info", or "debug" with verbose.
+        #[arg(value_name = "TEXT")]
+        log_min_level: String = None;
         /// File to log to; absent: standard error.
         #[arg(value_name = "FILE")]
         log_file: PathBuf = None;
+        /// Log to the syslog daemon of this machine (/dev/log), and not to log-file or standard error.
+        syslog: bool = Some(false);
         /// Form of a log line: "text" or "json".
         #[arg(value_name = "TEXT")]
         log_format: String = Some("text".to_owned());

@@ -9,6 +9,7 @@ mod dtls;
 mod egress;
 #[cfg(debug_assertions)]
 mod fault;
+mod handshake;
 pub mod host;
 mod listen;
 pub(crate) mod log;

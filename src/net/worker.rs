@@ -146,6 +146,7 @@ impl Worker {
                 self.on_due(time);
             }
             self.poller.end_pauses(time.mono);
+            self.parts.server.tell_details(EventLog::wants_details());
             if self.round(time).is_break() {
                 break;
             }

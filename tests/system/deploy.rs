@@ -440,8 +440,8 @@ fn provoke(turnd: &Turnd) {
     assert_eq!(error_code(&reply), Some(401), "{reply}");
 }
 
-/// The addresses that the filter finds in turnd's log, in the order of the lines.
-fn found(format: &str) -> Vec<String> {
+/// The addresses that the filter finds in turnd's log, in the order of the lines, each of which `change` may change.
+fn found(format: &str, change: impl Fn(&str) -> String) -> Vec<String> {
     let scratch = Scratch::new();
     let log = scratch.path().join("turnd.log");
     let turnd = Turnd::start(&format!(
@@ -465,18 +465,37 @@ fn found(format: &str) -> Vec<String> {
         .lines()
         .filter(|line| line.contains("unproven") && line.contains(&VICTIM.to_string()));
     assert_eq!(unproven.count(), 2, "{lines}");
+    let changed: String = lines.lines().map(change).collect();
+    fs::write(log, changed).unwrap();
     let found = tool(&["fail2ban-regex", "-o", "ip", log, filter]);
     found.lines().map(str::to_owned).collect()
 }
 
 #[test]
 fn fail2ban_finds_wrong_credentials_in_text() {
-    assert_eq!(found("text"), CULPRITS);
+    assert_eq!(found("text", |line| format!("{line}\n")), CULPRITS);
 }
 
 #[test]
 fn fail2ban_finds_wrong_credentials_in_json() {
-    assert_eq!(found("json"), CULPRITS);
+    assert_eq!(found("json", |line| format!("{line}\n")), CULPRITS);
+}
+
+/// A line as a syslog daemon writes it to a file, and as fail2ban has it from the journal: host and program in front.
+fn by_a_daemon(line: &str) -> String {
+    let time = "2026-11-24T14:03:11.204518+00:00";
+    let said = match line.split_once("Z ") {
+        Some((_, said)) if !line.starts_with('{') => said.trim_start(),
+        _ => line,
+    };
+    format!("{time} relay-1 turnd[4711]: {said}\n")
+}
+
+#[test]
+fn fail2ban_finds_wrong_credentials_behind_the_names_of_host_and_program() {
+    for format in ["text", "json"] {
+        assert_eq!(found(format, by_a_daemon), CULPRITS, "{format}");
+    }
 }
 
 /// The Markdown files of the repository's root and of docs/.

@@ -397,6 +397,12 @@ impl Server {
         self.ctx.draining = draining;
     }
 
+    /// Has events be told that only debugging needs, or no longer: [`Event::Challenged`](output::Event::Challenged),
+    /// [`Event::Binding`](output::Event::Binding), [`Event::Permitted`](output::Event::Permitted) and [`Event::ChannelBound`](output::Event::ChannelBound).
+    pub fn tell_details(&mut self, wanted: bool) {
+        self.ctx.details = wanted;
+    }
+
     /// Goes on with other settings. Allocations live on, without the peers that are now denied and
     /// unless their users are gone.
     pub fn handle_reload(&mut self, now: Now, shared: Arc<Shared>) {

@@ -1,6 +1,6 @@
 //! Verdicts on packets, and the outputs that the driver is to do.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -284,6 +284,50 @@ pub enum Event {
         peer: PeerAddr,
         /// Why, and which option would allow it.
         denied: Denied,
+    },
+    /// A request was answered 401 or 438 with a nonce, as every client's first one is; told if
+    /// [`Server::tell_details`](super::Server::tell_details) wants that.
+    Challenged {
+        /// The client's side.
+        tuple: FiveTuple,
+        /// The user name as claimed; not escaped.
+        user: Option<Arc<str>>,
+        /// The method of the request.
+        method: Method,
+        /// The answer.
+        code: u16,
+        /// Why, for people.
+        reason: &'static str,
+    },
+    /// A Binding request was answered; told if
+    /// [`Server::tell_details`](super::Server::tell_details) wants that.
+    Binding {
+        /// The client's side.
+        tuple: FiveTuple,
+        /// The answer; 0: success.
+        code: u16,
+    },
+    /// Permissions were installed, or began anew; told if
+    /// [`Server::tell_details`](super::Server::tell_details) wants that.
+    Permitted {
+        /// The allocation.
+        session: Session,
+        /// Addresses of the peers.
+        peers: Vec<IpAddr>,
+        /// Lifetime of the permissions from now on.
+        lifetime: Duration,
+    },
+    /// A channel was bound, or began anew; told if
+    /// [`Server::tell_details`](super::Server::tell_details) wants that.
+    ChannelBound {
+        /// The allocation.
+        session: Session,
+        /// The channel number.
+        number: u16,
+        /// The peer.
+        peer: PeerAddr,
+        /// Lifetime of the channel from now on.
+        lifetime: Duration,
     },
 }
 
