@@ -31,7 +31,7 @@ pub(super) fn of(given: &[Given], settings: &[Setting]) -> Vec<String> {
         };
         if !Path::new(path).starts_with(folder) || path.contains("/../") {
             notes.push(format!(
-                "{key}: the service may write to {folder} only, so that it does not start: write {key} = \"{instead}\", or leave it out"
+                "{key}: the service may write to {folder} only and would not start: write {key} = \"{instead}\", or leave it out"
             ));
         }
     }
