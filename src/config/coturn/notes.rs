@@ -35,12 +35,6 @@ pub(super) fn of(given: &[Given], settings: &[Setting]) -> Vec<String> {
             ));
         }
     }
-    if find("alternate-server").is_some() {
-        notes.push(
-            "alternate-server: coturn sends every client there, turnd only while it drains, so that a server that only sent clients on becomes a relay"
-                .to_owned(),
-        );
-    }
     if find("realm").is_none() && find("server-name").is_none() {
         let keyed = |s: &Setting| {
             s.key == "user" && matches!(&s.value, Value::Text(user) if user.contains(":0x"))

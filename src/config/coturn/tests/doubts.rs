@@ -161,10 +161,6 @@ fn doubtful_values_are_told_of() {
             "log-file: the service may write",
         ),
         (
-            "alternate-server=192.0.2.7",
-            "alternate-server: coturn sends every client there, turnd only while it drains",
-        ),
-        (
             "listening-port=3478",
             "there is no realm: turnd says \"turnd\"",
         ),
