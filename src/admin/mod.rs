@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
-use self::access::{Access, Origin, Scope};
+use self::access::{Access, Caller, Scope};
 use self::unix_socket::{BindError, UnixSocket};
 use crate::config::{AdminAddr, AdminListen};
 use crate::daemon::Daemon;
@@ -156,7 +156,7 @@ async fn accept(listener: Listener, daemon: Arc<Daemon>) {
         let router = router.clone();
         let accepted = match &listener {
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, client)| {
-                tokio::spawn(connection(stream, Origin::Tcp(client), router))
+                tokio::spawn(connection(stream, Caller::Tcp(client), router))
             }),
             Listener::Unix(socket) => match socket.listener().accept().await {
                 Ok((stream, _)) => stream.peer_cred().map(|peer| {
@@ -165,7 +165,7 @@ async fn accept(listener: Listener, daemon: Arc<Daemon>) {
                         gid: peer.gid(),
                         pid: peer.pid(),
                     };
-                    tokio::spawn(connection(stream, Origin::UnixSocket(actor), router))
+                    tokio::spawn(connection(stream, Caller::UnixSocket(actor), router))
                 }),
                 Err(error) => Err(error),
             },
@@ -189,12 +189,12 @@ async fn accept(listener: Listener, daemon: Arc<Daemon>) {
 
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    origin: Origin,
+    caller: Caller,
     router: Router,
 ) {
     let answers = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(origin);
+        request.extensions_mut().insert(caller);
         answers.call(request)
     });
     let served = http1::Builder::new()

@@ -16,7 +16,7 @@ use crate::config::summary::Summary;
 use crate::config::{self, Config, Loaded, ProcUser};
 use crate::daemon::audit::{Actor, audit};
 use crate::daemon::log::LogControl;
-use crate::daemon::{Daemon, Origin, ended, notify, privileges};
+use crate::daemon::{ConfigInput, Daemon, ended, notify, privileges};
 use crate::ice_servers::login;
 use crate::net::certs::self_signed;
 use crate::net::{Bound, Service, WorkerEnded};
@@ -63,14 +63,14 @@ impl Serve {
         if let Err(error) = hardened {
             warn!(%error, "the secrets in memory are not protected from core dumps and other processes");
         }
-        let origin = Origin {
+        let input = ConfigInput {
             path: path.or_else(|| loaded.file.clone()),
             flags,
         };
         if demo {
             certify(&mut config);
         }
-        serve_logged(log, origin, loaded, config, leaving, demo).map_err(|failure| match failure {
+        serve_logged(log, input, loaded, config, leaving, demo).map_err(|failure| match failure {
             Failure::Run(message) => {
                 if target.is_elsewhere() {
                     error!("{message}");
@@ -82,10 +82,10 @@ impl Serve {
     }
 }
 
-/// Serves until it is told to stop. `demo`: as a demonstration, with the flags of `origin` for its configuration.
+/// Serves until it is told to stop. `demo`: as a demonstration, with the flags of `input` for its configuration.
 fn serve_logged(
     log: LogControl,
-    origin: Origin,
+    input: ConfigInput,
     loaded: Loaded,
     config: Config,
     leaving: Option<Leaving>,
@@ -131,7 +131,7 @@ fn serve_logged(
     }
     // A reload replaces the daemon's copy; this one holds secrets.
     drop(config);
-    let daemon = Daemon::new(service.control().clone(), log, origin, loaded);
+    let daemon = Daemon::new(service.control().clone(), log, input, loaded);
     runtime.block_on(serve(admin, Arc::new(daemon), signals));
     notify::notify("STOPPING=1");
     // A line for each call that ends now: more at once than the queue holds, perhaps.

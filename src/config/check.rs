@@ -1,15 +1,15 @@
 //! Checks values of the right type, and makes a configuration of them.
 
-mod alternates;
+mod alternate_ports;
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
-use self::alternates::check_alternates;
+use self::alternate_ports::check_alternate_ports;
 use super::credentials::check_auth;
 use super::error::{ConfigError, Origins, shown};
 use super::file::FileConfig;
-use super::operation::{alternate_servers, check_operation};
+use super::operation::{check_alternate_servers, check_operation};
 use super::problems::Problems;
 use super::process::check_proc_user;
 use super::transports::{check_tls, check_transports};
@@ -78,7 +78,7 @@ fn check_server(
             allow_loopback: on(file.allow_loopback_peers),
         },
         tcp_relay: !on(file.no_tcp_relay),
-        alternate_servers: alternate_servers(file.alternate_server.as_deref(), problems),
+        alternate_servers: check_alternate_servers(file, listen, problems),
         protocol: check_protocol(file, problems),
         relay,
     }
@@ -89,9 +89,9 @@ fn check_listen(file: &mut FileConfig, problems: &mut Problems<'_>) -> Listen {
         ips: addresses("listening-ip", file.listening_ip.as_deref(), problems),
         port: port("listening-port", file.listening_port, problems),
         tls_port: port("tls-listening-port", file.tls_listening_port, problems),
-        alternates: None,
+        alternate_ports: None,
     };
-    listen.alternates = check_alternates(file, &listen, problems);
+    listen.alternate_ports = check_alternate_ports(file, &listen, problems);
     listen
 }
 
@@ -207,7 +207,7 @@ fn check_ports(
     if stun_only {
         return;
     }
-    let others = listen.alternates.iter().flat_map(|ports| {
+    let others = listen.alternate_ports.iter().flat_map(|ports| {
         [
             ("alt-listening-port", ports.port),
             ("alt-tls-listening-port", ports.tls_port),

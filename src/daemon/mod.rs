@@ -33,7 +33,7 @@ const FILE_CHECK: Duration = Duration::from_secs(1);
 
 /// Source of the configuration, which a reload reads again.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub struct ConfigInput {
     /// File that was named; `None`: the usual places.
     pub path: Option<PathBuf>,
     /// Flags, which override the file.
@@ -44,7 +44,7 @@ pub struct Origin {
 pub struct Daemon {
     control: Control,
     log: LogControl,
-    origin: Origin,
+    input: ConfigInput,
     current: Mutex<Loaded>,
     /// Held during a reload.
     reloading: tokio::sync::Mutex<()>,
@@ -55,12 +55,12 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Takes charge of a service that has started with `loaded`, which came from `origin`.
-    pub fn new(control: Control, log: LogControl, origin: Origin, loaded: Loaded) -> Self {
+    /// Takes charge of a service that has started with `loaded`, which came from `input`.
+    pub fn new(control: Control, log: LogControl, input: ConfigInput, loaded: Loaded) -> Self {
         Self {
             control,
             log,
-            origin,
+            input,
             current: Mutex::new(loaded),
             reloading: tokio::sync::Mutex::default(),
             started: Instant::now(),
@@ -242,7 +242,7 @@ impl Daemon {
     }
 
     async fn try_reload(&self) -> Result<Vec<ChangedKey>, Vec<String>> {
-        let loaded = config::load(self.origin.path.as_deref(), &self.origin.flags)
+        let loaded = config::load(self.input.path.as_deref(), &self.input.flags)
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let (changes, log_changed) = {
             let current = self.current();

@@ -63,8 +63,8 @@ impl Settings {
             Some(previous) if previous.nonce_secret == nonce_secret => previous.nonces.clone(),
             _ => nonce_key(nonce_secret.as_ref())?,
         };
-        let auth = Authenticator::new(&config.auth, nonces.clone())
-            .map_err(|error| StartError(error.to_string()))?;
+        let auth =
+            Authenticator::new(&config.auth, nonces.clone()).map_err(StartError::Credentials)?;
         let reachable = reachable(config, &host);
         let shared = match previous {
             Some(previous) => previous
@@ -114,9 +114,7 @@ fn nonce_key(secret: Option<&Secret>) -> Result<NonceKey, StartError> {
     secret.map_or_else(
         || {
             let mut bytes = [0; 32];
-            getrandom::fill(&mut bytes).map_err(|error| {
-                StartError(format!("the system gives no random bytes: {error}"))
-            })?;
+            getrandom::fill(&mut bytes).map_err(StartError::Random)?;
             Ok(NonceKey::new(&bytes))
         },
         |secret| Ok(NonceKey::from_secret(secret)),
@@ -184,7 +182,7 @@ impl std::error::Error for NoAnswer {}
 pub struct SessionPage {
     /// The allocations, the lowest serials first.
     pub sessions: Vec<SessionInfo>,
-    /// How many match in all.
+    /// Number of those that match, on other pages too.
     pub total: usize,
 }
 
@@ -314,7 +312,7 @@ impl Control {
                 .as_ref()
                 .filter(|_| !config.tls.files.is_empty());
             let material = certificates.map(|certificates| certificates.prepare(&config.tls));
-            let material = material.transpose().map_err(StartError)?;
+            let material = material.transpose().map_err(StartError::Certificates)?;
             listen::check_relays(config)?;
             // Where they cannot be listed now, as without file descriptors, the old ones are better
             // than none.
@@ -352,9 +350,7 @@ impl Control {
     pub async fn follow_host(&self, config: &Config) -> Result<(), StartError> {
         let (shared, before, now) = {
             let mut settings = self.settings();
-            let host = host::addresses().map_err(|error| {
-                StartError(format!("the host's addresses cannot be listed: {error}"))
-            })?;
+            let host = host::addresses().map_err(StartError::HostAddresses)?;
             // In their order, which says what relays stand for a public address.
             if host == settings.host {
                 return Ok(());

@@ -49,8 +49,6 @@ pub struct NetCounters {
     handshake_failures: [u64; Reason::ALL.len()],
     /// HelloVerifyRequests sent (RFC 6347 §4.2.1).
     pub hello_verify_requests: u64,
-    /// Messages to the runtime that found no room.
-    pub unsent_messages: u64,
     /// Datagrams sent, and those that the kernel did not take.
     pub sent: SendCounters,
 }
@@ -107,7 +105,6 @@ impl NetCounters {
         }
         self.handshakes += other.handshakes;
         self.hello_verify_requests += other.hello_verify_requests;
-        self.unsent_messages += other.unsent_messages;
         self.sent.sent += other.sent.sent;
         self.sent.dropped += other.sent.dropped;
     }

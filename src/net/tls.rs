@@ -64,7 +64,7 @@ impl From<Reason> for Broken {
 pub(super) struct Opened {
     /// Bytes of plain text.
     pub(super) len: usize,
-    /// The client has said goodbye behind them.
+    /// The client has sent close_notify.
     pub(super) closed: bool,
     /// They have ended the handshake.
     pub(super) established: bool,
@@ -215,7 +215,7 @@ impl Tls {
         }
     }
 
-    /// Says goodbye, with the next [`Self::write`].
+    /// Queues close_notify for the next [`Self::write`].
     pub(super) fn close(&mut self) {
         if let State::Open(tls) = &mut self.state {
             tls.send_close_notify();

@@ -33,7 +33,7 @@ const RETIRED_CHECK: Duration = Duration::from_secs(1);
 
 /// The part of the configuration that a worker needs.
 #[derive(Debug)]
-pub(super) struct Options {
+pub(super) struct WorkerOptions {
     pub(super) tcp: TcpOptions,
     pub(super) udp: UdpOptions,
     pub(super) admission: AdmissionOptions,
@@ -89,9 +89,9 @@ impl Parts {
 /// Something that has happened to a client without a packet of its own.
 #[derive(Clone, Copy, Debug)]
 enum Occasion {
-    /// Its deadline has come.
+    /// The client's deadline has come.
     Due,
-    /// Its allocation has ended.
+    /// The client's allocation has ended.
     AllocationEnded,
     /// The client has to end, as another needs its place.
     Displaced(Displaced),
@@ -102,7 +102,7 @@ impl Worker {
         shared: Arc<Shared>,
         inbox: Inbox,
         listening: Listening,
-        options: Options,
+        options: WorkerOptions,
     ) -> io::Result<Self> {
         let Inbox { poller, commands } = inbox;
         let registry = poller.registry()?;
@@ -380,3 +380,6 @@ impl Worker {
         self.after_turn(now);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Events that only debugging needs.
 
+use std::time::Duration;
+
 use stun::message::METHOD_BINDING;
 use turnd_proto::server::output::Event;
 
@@ -8,7 +10,7 @@ use crate::support::world::World;
 
 #[test]
 fn details_are_told_only_when_they_are_wanted() {
-    let mut world = World::new("stale-nonce = 60");
+    let mut world = World::new(|s| s.auth.stale_nonce = Duration::from_secs(60));
     let mut seen = Vec::new();
     for wanted in [false, true] {
         world.server.tell_details(wanted);

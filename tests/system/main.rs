@@ -25,3 +25,4 @@ mod sockets;
 )]
 mod support;
 mod transports;
+mod udp;

@@ -139,6 +139,23 @@ impl<S: Copy + Eq + Debug> SendQueue<S> {
         self.items.is_empty()
     }
 
+    /// Socket, destination and bytes of every datagram that waits, in their order; `receiver` holds the
+    /// payloads.
+    pub fn waiting<'a>(
+        &'a self,
+        receiver: &'a Receiver,
+    ) -> impl Iterator<Item = (S, SocketAddr, Vec<u8>)> + use<'a, S> {
+        let payloads = Payloads {
+            received: receiver.buffers(),
+            copied: &self.copied,
+        };
+        self.items.iter().map(move |item| {
+            let header = &item.header;
+            let bytes = [header.as_bytes(), payloads.of(item), header.padding()].concat();
+            (item.socket, item.to, bytes)
+        })
+    }
+
     /// Sends all datagrams; `receiver` holds the payloads, `socket` finds a socket by name. A datagram
     /// that the kernel refuses is dropped and counted, as waiting would add delay that media cannot
     /// use.

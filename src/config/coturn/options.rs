@@ -33,9 +33,9 @@ const BATCH_LOG: &str = "batches are not logged";
 const METRICS_TLS: &str =
     "metrics are served without TLS: keep admin-listen on the loopback address, behind a proxy";
 const OWN_PORT: &str = "each allocation has a port of its own: widen min-port to max-port";
-const ONE_LIST: &str = "name the servers in alternate-server, which is for every transport";
 const METRICS: &str = "coturn serves metrics on every address at port 9641, turnd on 127.0.0.1 alone: for a Prometheus elsewhere \
                        set admin-listen = [\"0.0.0.0:9641\", \"/run/turnd/turnd.sock\"] and an admin-token, and let no one else reach the port";
+const ONE_LIST: &str = "name the servers in alternate-server, which is for UDP and TCP";
 const TIMESTAMP: &str = "time stamps are always those of RFC 3339";
 const DROPPED: &str = "always dropped, and counted";
 
@@ -144,7 +144,7 @@ const OPTIONS: &[CoturnOption] = &[
     flag("include-reason-string", Nothing("errors always have their reason phrase")),
     flag("respond-http-unsupported", Refused("HTTP on a TURN port is closed without an answer")),
     value("alternate-server", Keep),
-    value("tls-alternate-server", Refused(ONE_LIST)),
+    value("tls-alternate-server", Keep),
     value("udp-alternate-server", Refused(ONE_LIST)),
     value("tcp-alternate-server", Refused(ONE_LIST)),
     value("drain-min-allocations", Refused("a drain ends with the last allocation, or after drain-timeout")),

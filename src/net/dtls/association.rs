@@ -211,7 +211,7 @@ impl Association {
         let _ = self.on(wire, |ssl| ssl.ssl_write(message));
     }
 
-    /// Says goodbye.
+    /// Sends close_notify.
     pub(super) fn close(&mut self, wire: &mut Wire) {
         let _ = self.on(wire, SslStream::shutdown);
     }

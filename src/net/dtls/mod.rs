@@ -9,6 +9,13 @@ mod cookie;
 )]
 mod wire;
 
+#[cfg(test)]
+#[cfg(feature = "dtls")]
+mod test_client;
+#[cfg(test)]
+#[cfg(feature = "dtls")]
+mod tests;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;

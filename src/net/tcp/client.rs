@@ -430,7 +430,7 @@ impl<S: Read + Write> TcpClient<S> {
         }
     }
 
-    /// Says goodbye, where TLS has a word for it.
+    /// Sends close_notify, where there is TLS.
     pub(super) fn say_goodbye(&mut self, ctx: &mut Ctx<'_>) {
         if let Some(Layer::Tls(tls)) = &mut self.layer {
             tls.close();

@@ -56,7 +56,7 @@ pub(super) struct Opening {
     pub(super) port: PortRequest,
 }
 
-/// One allocation.
+/// Allocation of a client (RFC 8656 §3.2).
 #[derive(Debug)]
 pub(super) struct Allocation {
     /// Number that no other allocation of this process has had.

@@ -17,6 +17,7 @@ mod owner;
 mod peer_table;
 mod ports;
 mod rates;
+mod redirection;
 mod refusal;
 mod relay_addresses;
 mod relaying;
@@ -391,8 +392,8 @@ impl Server {
         chosen.len()
     }
 
-    /// Refuses new allocations from now on, or no longer: 300 where there is an alternate server,
-    /// else 508. Those that there are live on.
+    /// Refuses new allocations from now on, or no longer: 300 where another server takes them, else
+    /// 508. Those that there are live on.
     pub fn handle_drain(&mut self, draining: bool) {
         self.ctx.draining = draining;
     }

@@ -23,16 +23,16 @@ pub enum ClientVerdict<'a> {
     Handled,
     /// Send `payload` from the relay socket.
     ToPeer {
-        /// From this relay.
+        /// Relay socket to send from.
         relay: RelayId,
-        /// To this address.
+        /// Destination.
         peer: PeerAddr,
-        /// A slice of the packet.
+        /// Part of the packet.
         payload: &'a [u8],
-        /// With the DF bit (RFC 8656 §15).
+        /// Whether to set the DF bit (RFC 8656 §15).
         dont_fragment: bool,
     },
-    /// Nothing; it is counted.
+    /// Drop the packet, which is counted.
     Drop(DropReason),
 }
 
@@ -41,12 +41,12 @@ pub enum ClientVerdict<'a> {
 pub enum PeerVerdict {
     /// Send header, payload and padding to the client.
     ToClient {
-        /// The client.
+        /// Path to the client.
         path: Path,
-        /// Before and behind the payload.
+        /// Bytes before the payload, and the padding behind it.
         header: Header,
     },
-    /// Nothing; it is counted.
+    /// Drop the packet, which is counted.
     Drop(DropReason),
 }
 
@@ -114,7 +114,7 @@ impl DropReason {
         }
     }
 
-    /// How many reasons there are.
+    /// Number of reasons.
     pub const COUNT: usize = Self::UserLookup as usize + 1;
 }
 
@@ -138,7 +138,7 @@ pub enum Output {
     OpenRelay {
         /// The relay's name from now on.
         relay: RelayId,
-        /// Where to bind.
+        /// Address to bind.
         addr: SocketAddr,
     },
     /// Listen for TCP connections of peers, then call
@@ -146,7 +146,7 @@ pub enum Output {
     OpenTcpRelay {
         /// The relay's name from now on.
         relay: RelayId,
-        /// Where to bind.
+        /// Address to bind.
         addr: SocketAddr,
     },
     /// Connect to a peer, then call
@@ -171,7 +171,7 @@ pub enum Output {
         path: Path,
         /// The peer connection.
         connection: ConnectionId,
-        /// Where that is.
+        /// Index of the worker that has it.
         worker: usize,
     },
     /// Close a relay socket.
@@ -251,9 +251,9 @@ pub enum Event {
     Ended {
         /// The allocation.
         session: Session,
-        /// Why.
+        /// Cause of the end.
         reason: EndReason,
-        /// How long it lived.
+        /// Time since it was made.
         duration: Duration,
         /// Data that it carried.
         traffic: Traffic,
@@ -271,7 +271,7 @@ pub enum Event {
         method: Method,
         /// The answer.
         code: u16,
-        /// Why, for people.
+        /// Cause, in words for people.
         reason: &'static str,
     },
     /// A peer was refused; at most one a minute for each reason.
@@ -282,7 +282,7 @@ pub enum Event {
         user: Option<Arc<str>>,
         /// The peer that the request names.
         peer: PeerAddr,
-        /// Why, and which option would allow it.
+        /// Cause, and the option that would allow the peer.
         denied: Denied,
     },
     /// A request was answered 401 or 438 with a nonce, as every client's first one is; told if

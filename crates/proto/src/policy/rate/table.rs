@@ -35,7 +35,7 @@ pub struct RateTable {
 pub(super) struct Slot {
     /// The hash of the holder that the slot was given to.
     pub(super) owner: AtomicU64,
-    /// When all that was taken is paid back, in nanoseconds since `started`.
+    /// Time at which all that was taken is paid back, in nanoseconds since `started`.
     pub(super) busy_until: AtomicU64,
 }
 
@@ -118,7 +118,7 @@ impl PrefixLimiter {
         Self::with_burst(per_second, Duration::from_secs(1), hasher, now)
     }
 
-    /// The same, those of `burst` at once if need be.
+    /// A limiter that lets the events of `burst` pass at once.
     #[must_use]
     pub fn with_burst(per_second: u32, burst: Duration, hasher: HashKeys, now: Instant) -> Self {
         Self(RateTable::new(per_second, burst, hasher, now))
