@@ -2,6 +2,7 @@
 
 mod journal;
 mod queue;
+mod recent;
 mod syslog;
 
 use std::fs::{File, OpenOptions};
@@ -15,7 +16,7 @@ use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{MakeWriter, format};
-use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::layer::{Context, Layered, SubscriberExt};
 use tracing_subscriber::{Layer, Registry, reload};
 
 use self::queue::Sink;
@@ -25,6 +26,7 @@ use crate::config::{Log, LogFormat};
 use crate::problem::Problem;
 
 pub use self::queue::LogQueue;
+pub use self::recent::{Line, RecentLines};
 
 type Lines = Box<dyn Layer<Registry> + Send + Sync>;
 
@@ -32,10 +34,12 @@ type Lines = Box<dyn Layer<Registry> + Send + Sync>;
 pub struct LogControl {
     target: LogTarget,
     lines: reload::Handle<Lines, Registry>,
-    level: reload::Handle<Threshold, WithLines>,
+    recent: RecentLines,
+    level: reload::Handle<Threshold, WithRecent>,
 }
 
-type WithLines = tracing_subscriber::layer::Layered<reload::Layer<Lines, Registry>, Registry>;
+type WithLines = Layered<reload::Layer<Lines, Registry>, Registry>;
+type WithRecent = Layered<RecentLines, WithLines>;
 
 impl LogControl {
     /// Makes `tracing` log as `config` says; once in a process.
@@ -43,12 +47,17 @@ impl LogControl {
         let target = LogTarget::new(config)?;
         let (lines, lines_handle) = reload::Layer::new(lines(config, &target));
         let (level, level_handle) = reload::Layer::new(level(config));
-        let subscriber = tracing_subscriber::registry().with(lines).with(level);
+        let recent = RecentLines::default();
+        let subscriber = tracing_subscriber::registry()
+            .with(lines)
+            .with(recent.clone())
+            .with(level);
         tracing::subscriber::set_global_default(subscriber)
             .map_err(|error| Problem::new(error.to_string(), "report this as a bug of turnd"))?;
         Ok(Self {
             target,
             lines: lines_handle,
+            recent,
             level: level_handle,
         })
     }
@@ -56,6 +65,17 @@ impl LogControl {
     /// Destination of log lines.
     pub fn target(&self) -> &LogTarget {
         &self.target
+    }
+
+    /// The latest lines.
+    pub fn recent(&self) -> &RecentLines {
+        &self.recent
+    }
+
+    /// Least severe level that is logged.
+    pub fn level(&self) -> LevelFilter {
+        let level = self.level.with_current(|threshold| threshold.0);
+        level.unwrap_or(LevelFilter::OFF)
     }
 
     /// Opens the file anew, after it was moved away; keeps the old one when that fails.

@@ -51,6 +51,10 @@ pub struct NetCounters {
     pub hello_verify_requests: u64,
     /// Datagrams sent, and those that the kernel did not take.
     pub sent: SendCounters,
+    /// Calls of `recvmmsg` that brought a datagram.
+    pub receive_calls: u64,
+    /// Datagrams received.
+    pub received_datagrams: u64,
 }
 
 impl NetCounters {
@@ -107,6 +111,10 @@ impl NetCounters {
         self.hello_verify_requests += other.hello_verify_requests;
         self.sent.sent += other.sent.sent;
         self.sent.dropped += other.sent.dropped;
+        self.sent.segmented += other.sent.segmented;
+        self.sent.flushes += other.sent.flushes;
+        self.receive_calls += other.receive_calls;
+        self.received_datagrams += other.received_datagrams;
     }
 }
 

@@ -11,6 +11,7 @@ use turnd_proto::server::five_tuple::FiveTuple;
 use turnd_proto::server::output::{DropReason, EndReason, Event, Session};
 
 use super::handshake::Failure;
+use super::refusals::Refusals;
 
 /// Interval at which the log tells how many lines were suppressed.
 const TELL_INTERVAL: Duration = Duration::from_secs(5);
@@ -137,6 +138,8 @@ pub(super) struct EventLog {
     budgets: [Budget; Kind::ALL.len()],
     /// The time to tell what was suppressed; `None`: nothing was.
     tell_at: Option<Instant>,
+    /// The last refusals and failures, written or suppressed.
+    refusals: Refusals,
 }
 
 impl EventLog {
@@ -145,10 +148,17 @@ impl EventLog {
         Self {
             budgets: Kind::ALL.map(|kind| Budget::new(kind, workers)),
             tell_at: None,
+            refusals: Refusals::default(),
         }
     }
 
+    /// The last refusals and failures, written or suppressed.
+    pub(super) fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
     pub(super) fn write(&mut self, now: Now, event: &Event) {
+        self.refusals.note(now, event);
         let kind = match event {
             // A refresh costs nothing while nobody wants to see it.
             Event::Refreshed { .. } if !Self::wants_details() => return,
@@ -321,6 +331,7 @@ impl EventLog {
         name: Option<&str>,
         failure: Failure,
     ) {
+        self.refusals.handshake_failed(now, tuple, failure.reason);
         let Failure { reason, alert } = failure;
         let blames_certificate = reason.blames_certificate();
         let kind = if blames_certificate {
@@ -345,6 +356,7 @@ impl EventLog {
 
     /// A system call on a socket failed in a way that is not the client's business.
     pub(super) fn socket_failed(&mut self, now: Now, addr: SocketAddr, error: &io::Error) {
+        self.refusals.socket_failed(now, addr, error);
         if self.allow(now, Kind::Failure) {
             tracing::warn!(%addr, %error, "socket failed");
         }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 
 use mio::Waker;
+use tokio::sync::oneshot;
 use turnd_proto::Now;
 use turnd_proto::server::Server;
 use turnd_proto::server::connections::ConnectionId;
@@ -13,6 +14,7 @@ use turnd_udp::UdpSocket;
 use super::admission::Displaced;
 use super::counters::NetCounters;
 use super::poll::Poller;
+use super::refusals::Refusals;
 use super::tcp_relay::DataStream;
 use super::tcp_sockets::Acceptor;
 
@@ -25,6 +27,8 @@ pub(super) enum Command {
     Stop,
     /// Look at the server, or change it.
     Ask(Ask),
+    /// Tell the last refusals.
+    Refusals(oneshot::Sender<Refusals>),
     /// Listen on more addresses, and take no new clients on others.
     Listen(Listening, Vec<SocketAddr>),
     /// Take a data connection whose peer connection is here.

@@ -16,6 +16,7 @@ pub(crate) mod log;
 mod mailbox;
 mod poll;
 mod proxy;
+pub mod refusals;
 mod start_error;
 mod tcp;
 mod tcp_relay;

@@ -60,6 +60,7 @@ impl UdpClients {
         let receiver = ctx.receiver;
         let retired = ctx.egress.sockets.is_retired(listener);
         for datagram in receiver.datagrams() {
+            ctx.counters.received_datagrams += 1;
             let local = SocketAddr::new(datagram.local.unwrap_or(addr.ip()), addr.port());
             let flow = UdpFlow {
                 listener,

@@ -221,15 +221,19 @@ impl Worker {
                 return Turn::Drained;
             }
         };
+        let before = self.parts.counters.received_datagrams;
         let mut ctx = self.parts.ctx(now, &self.receiver);
         match id {
             UdpSocketId::Listener(id) => self.udp.on_datagrams(&mut ctx, id, addr),
             UdpSocketId::Relay(relay) => {
                 for datagram in self.receiver.datagrams() {
+                    ctx.counters.received_datagrams += 1;
                     ctx.peer_packet(relay, &datagram);
                 }
             }
         }
+        let counters = &mut self.parts.counters;
+        counters.receive_calls += u64::from(counters.received_datagrams > before);
         Turn::more(more)
     }
 
@@ -278,6 +282,10 @@ impl Worker {
                     counters.sent = ctx.egress.counters();
                     ask(now, ctx.server, counters);
                     ctx.apply_outputs();
+                }
+                Command::Refusals(answer) => {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(ctx.log.refusals().clone());
                 }
                 Command::Listen(added, removed) => self.listen(now, added, &removed),
                 Command::Join(connection, data) => {

@@ -336,6 +336,7 @@ fn what_the_kernel_refuses_is_counted_as_dropped() {
     queue.flush(&receiver, |_| Some(&socket));
     let counters = queue.counters();
     assert_eq!((counters.sent, counters.dropped), (20, 20));
+    assert_eq!((counters.segmented, counters.flushes), (0, 1));
     assert!(queue.is_empty());
 }
 
@@ -361,7 +362,12 @@ fn what_the_receiver_does_not_hold_leaves_with_what_it_holds() {
         }
         assert!(queue.runs().count() <= 10, "nothing left together");
         queue.flush(&receiver, |_| Some(&socket));
-        assert_eq!(queue.counters().sent, 15 * (round + 1));
+        let counters = queue.counters();
+        assert_eq!(
+            (counters.sent, counters.flushes),
+            (15 * (round + 1), round + 1)
+        );
+        assert!(counters.segmented >= 10 * (round + 1), "{counters:?}");
     }
     socket.send(MARK, to, None).unwrap();
     let expected = (0..5).flat_map(|number| {

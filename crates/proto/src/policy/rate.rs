@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-pub use self::table::{PrefixLimiter, RateTable};
+pub use self::table::{PrefixLimiter, RateTable, TableUsage};
 
 const NANOS: u64 = 1_000_000_000;
 

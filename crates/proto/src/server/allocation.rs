@@ -285,7 +285,7 @@ impl Allocation {
             duration: ctx.now.mono.saturating_duration_since(self.created),
             traffic: self.traffic,
         }));
-        ctx.counters.ended += 1;
+        ctx.counters.ended[reason as usize] += 1;
         *ctx.counters
             .active(self.path.tuple.transport, self.family()) -= 1;
     }

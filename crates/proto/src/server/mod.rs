@@ -33,7 +33,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use self::admin::{Filter, SessionInfo};
+pub use self::admin::{Filter, SessionBrief, SessionInfo};
 pub use self::lookups::{LookupId, UserAnswer};
 pub use self::methods::allocate::OpenError;
 pub use self::peer_table::Reach;
@@ -471,6 +471,18 @@ impl Server {
             (filter, after),
             limit,
         )
+    }
+
+    /// Every live allocation in brief, in no order.
+    #[must_use]
+    pub fn session_briefs(&self, now: Now) -> Vec<SessionBrief> {
+        admin::briefs(&self.allocations, now)
+    }
+
+    /// The live allocations with these serials, which are sorted; in no order.
+    #[must_use]
+    pub fn sessions_by_serial(&self, now: Now, serials: &[u64]) -> Vec<SessionInfo> {
+        admin::by_serial(&self.allocations, &self.ctx.shared, now, serials)
     }
 
     /// The next thing to do for the driver; call until `None` after every `handle_*`.

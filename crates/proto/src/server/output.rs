@@ -344,8 +344,9 @@ pub struct Session {
     pub relayed: SocketAddr,
 }
 
-/// Why an allocation ended.
+/// Why an allocation ended. The discriminant indexes [`Counters::ended`](super::counters::Counters::ended).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
 pub enum EndReason {
     /// Refresh with LIFETIME 0.
     Deleted,
@@ -364,7 +365,18 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    /// The name in logs.
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Self; 7] = [
+        Self::Deleted,
+        Self::Expired,
+        Self::Shutdown,
+        Self::Killed,
+        Self::Disconnected,
+        Self::Revoked,
+        Self::CredentialsExpired,
+    ];
+
+    /// The name in logs and metric labels.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

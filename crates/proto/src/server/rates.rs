@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::settings::Limits;
-use crate::policy::rate::{PrefixLimiter, RateTable};
+use crate::policy::rate::{PrefixLimiter, RateTable, TableUsage};
 use crate::random::Random;
 
 /// Replies per second to a port that a client of one source network names (N3).
@@ -92,6 +92,17 @@ impl Rates {
     pub fn sent_error(&self, now: Instant, source: IpAddr, proof: Proof, len: usize) {
         let errors = self.errors(proof);
         errors.sent(now, source, len, ORDINARY_REPLY);
+    }
+
+    /// State of the tables of errors to clients that have not authenticated.
+    #[must_use]
+    pub fn error_tables(&self, now: Instant) -> TableUsage {
+        let tables = [&self.unproven, &self.challenged];
+        tables
+            .into_iter()
+            .filter_map(|rate| rate.table.get())
+            .map(|limiter| limiter.usage(now))
+            .fold(TableUsage::default(), TableUsage::with)
     }
 
     fn errors(&self, proof: Proof) -> &Rate<PrefixLimiter> {
