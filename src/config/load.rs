@@ -14,7 +14,7 @@ use super::check::check;
 use super::error::{ConfigError, Origin, Origins};
 use super::file::FileConfig;
 use super::keys::{Keys, SECRETS, example, expected, found};
-use super::source::{Source, line_at, read};
+use super::source::{Source, read};
 use super::transports::InUse;
 use super::{ClearTable, Config, LogFormat, Tls, expand, syntax};
 use crate::problem::Problem;
@@ -228,7 +228,9 @@ impl Layers {
         env: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<(), Vec<ConfigError>> {
         let text = source.text().map_err(|error| vec![error])?;
-        let line = |at: usize| line_at(text.as_bytes(), at);
+        // A list may have as many elements as a file has lines.
+        let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+        let line = |at: usize| 1 + ends.partition_point(|end| *end < at);
         let document = DeTable::parse(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             let (number, problem) = syntax::explain(&source.path, text, line(at), error.message());
