@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
 use super::rule::{Given, Outcome, Value, Verdict};
+use crate::config::error::shown;
+use crate::config::transports::CIPHERS;
 
 /// A switch as coturn reads one: without a value it is on.
 pub(super) fn switch(value: Option<&str>) -> Result<bool, String> {
@@ -71,6 +73,40 @@ pub(super) fn relay_ip(given: &Given) -> Outcome {
         }
         _ => kept("relay-ip", Value::Text(text)),
     }
+}
+
+/// The script of coturn's image, which a shell runs where the option is written.
+const DETECT: &str = "detect-external-ip";
+
+fn public_and_private(text: &str) -> (&str, Option<&str>) {
+    match text.rsplit_once('/') {
+        Some((public, private)) if private.parse::<IpAddr>().is_ok() => (public, Some(private)),
+        _ => (text, None),
+    }
+}
+
+/// Whether the public address of an `external-ip` is found by that script.
+pub(super) fn is_detected(text: &str) -> bool {
+    let (public, _) = public_and_private(text);
+    let inside = |open, close| public.strip_prefix(open)?.strip_suffix(close);
+    let commands = [inside("$(", ")"), inside("`", "`")];
+    let detects = |text: &str| text.split_whitespace().next() == Some(DETECT);
+    commands.into_iter().flatten().any(detects)
+}
+
+pub(super) fn external_ip(given: &Given) -> Outcome {
+    const KEY: &str = "external-ip";
+    let text = given.value.clone().unwrap_or_default();
+    let (public, private) = public_and_private(&text);
+    if !is_detected(&text) && !public.eq_ignore_ascii_case("auto") {
+        return kept(KEY, Value::Text(text));
+    }
+    let auto = match private {
+        Some(private) => format!("auto/{private}"),
+        None => "auto".to_owned(),
+    };
+    let text = "\"auto\", which asks the cloud; outside one name a STUN server in external-ip-stun";
+    mapped(KEY, Value::Text(auto), text)
 }
 
 pub(super) fn keep_address_family(given: &Given) -> Outcome {
@@ -191,6 +227,69 @@ pub(super) fn log_file(given: &Given) -> Outcome {
         "syslog" => mapped("syslog", Value::Switch(true), "syslog = true"),
         _ => kept("log-file", Value::Text(path)),
     }
+}
+
+pub(super) fn pidfile(given: &Given) -> Outcome {
+    let path = given.value.clone().unwrap_or_default();
+    match path.as_str() {
+        "" => nothing("none is written"),
+        _ => kept("pidfile", Value::Text(path)),
+    }
+}
+
+/// coturn's file, which `turnd import --db` reads.
+pub(super) fn sqlite(given: &Given) -> Outcome {
+    refused(format!(
+        "its users and secrets are read with `turnd import --db {}` beside this",
+        shown_path(given.value.as_deref().unwrap_or_default())
+    ))
+}
+
+/// A path as a shell takes it.
+fn shown_path(path: &str) -> String {
+    match shlex::try_quote(path) {
+        Ok(quoted) => quoted.escape_debug().to_string(),
+        Err(_) => "FILE".to_owned(),
+    }
+}
+
+/// Ciphers that turnd has. Those of TLS 1.3, which coturn's list does not touch, come first.
+pub(super) fn cipher_list(given: &Given) -> Outcome {
+    const KEY: &str = "cipher-list";
+    const NAMED: usize = 4;
+    let text = given.value.as_deref().unwrap_or_default();
+    let names = text.split([':', ',', ' ']).filter(|name| !name.is_empty());
+    let (ours, others): (Vec<_>, Vec<_>) = names.partition(|name| CIPHERS.contains(name));
+    let total = ours.len() + others.len();
+    let list: Vec<_> = CIPHERS
+        .into_iter()
+        .filter(|name| name.starts_with("TLS_") && !ours.contains(name))
+        .chain(ours.iter().copied())
+        .collect();
+    let is_dhe = |name: &&str| name.starts_with("DHE-") || name.starts_with("EDH-");
+    let rest = match others.len() {
+        0 => String::new(),
+        1 if is_dhe(&others[0]) => "; the other is DHE".to_owned(),
+        count if others.iter().all(is_dhe) => format!("; the other {count} are DHE"),
+        count => {
+            let named: Vec<_> = others.iter().take(NAMED).map(|n| shown(n)).collect();
+            let more = match count.saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("; turnd has no {}{more}", named.join(", "))
+        }
+    };
+    if ours.is_empty() {
+        return refused(format!(
+            "none of {total} is one of turnd's, which are all ECDHE with AES-GCM or ChaCha20: without the list all of these are offered{rest}"
+        ));
+    }
+    let text = format!(
+        "{} of {total} kept, beside those of TLS 1.3{rest}",
+        ours.len()
+    );
+    mapped(KEY, Value::Text(list.join(":")), text)
 }
 
 pub(super) fn log_min_level(given: &Given) -> Outcome {

@@ -33,9 +33,9 @@ const MAX_USERNAME: usize = 513;
 #[derive(Clone, Debug)]
 pub struct Authenticator {
     /// As it is sent: OpaqueString applied.
-    realm: String,
+    realm: Arc<str>,
     no_auth: bool,
-    users: HashMap<Arc<str>, Key>,
+    users: HashMap<Arc<str>, StaticUser>,
     secrets: Vec<Secret>,
     rest_separator: char,
     rest_expiry: RestExpiry,
@@ -46,27 +46,37 @@ pub struct Authenticator {
     nobody: Key,
 }
 
+/// A user of the settings.
+#[derive(Clone, Debug)]
+struct StaticUser {
+    key: Key,
+    /// Makes the keys of other realms; `None`: the key was given in its place.
+    password: Option<Secret>,
+}
+
 impl Authenticator {
     /// An authenticator for the configured users and secrets.
     ///
     /// # Errors
     /// When a realm, user name or password cannot be used with STUN, or a user is there twice.
     pub fn new(auth: &Settings, nonces: NonceKey) -> Result<Self, BuildError> {
-        let realm = prepare(&auth.realm, Part::Realm)
+        let realm: Arc<str> = prepare(&auth.realm, Part::Realm)
             .map_err(BuildError::Realm)?
-            .into_owned();
+            .as_ref()
+            .into();
         let mut users = HashMap::with_capacity(auth.users.len());
         for user in &auth.users {
             let failed = |error| BuildError::User(user.name.clone(), error);
             let name = prepare(&user.name, Part::UserName).map_err(failed)?;
-            let key = match &user.credential {
+            let (key, password) = match &user.credential {
                 Credential::Password(password) => {
-                    Key::from_password(&name, &realm, password.reveal()).map_err(failed)?
+                    let key = Key::from_password(&name, &realm, password.reveal());
+                    (key.map_err(failed)?, Some(password.clone()))
                 }
-                Credential::Key(key) => key.clone(),
+                Credential::Key(key) => (key.clone(), None),
             };
             match users.entry(Arc::from(name)) {
-                Entry::Vacant(entry) => entry.insert(key),
+                Entry::Vacant(entry) => entry.insert(StaticUser { key, password }),
                 Entry::Occupied(_) => return Err(BuildError::Duplicate(user.name.clone())),
             };
         }
@@ -100,7 +110,8 @@ impl Authenticator {
     ///
     /// `owner` made the allocation that the request is about, if there is one: REST credentials
     /// say until when an allocation may be made, and a call that outlives them goes on, unless
-    /// `rest-expiry` ends it.
+    /// `rest-expiry` ends it. The owner's realm is as good as the server's, which may have changed
+    /// since: a client keeps the one that it was told first.
     ///
     /// Attributes after MESSAGE-INTEGRITY are not looked at. With `no-auth`, a request without
     /// MESSAGE-INTEGRITY is anyone's; one that has it is held to it, because its sender will
@@ -134,7 +145,7 @@ impl Authenticator {
         // 1. No MESSAGE-INTEGRITY: 401 (A1).
         if !msg.is_signed() {
             return if self.no_auth {
-                Ok(Identity::anonymous(source))
+                Ok(Identity::anonymous(source, &self.realm))
             } else {
                 Err(Rejected {
                     rejection: Unauthorized::NoIntegrity.into(),
@@ -157,8 +168,10 @@ impl Authenticator {
         ) else {
             return Err(rejected(Rejection::BadRequest));
         };
-        // 3. A realm that is not ours: 401 (D6).
-        if realm != self.realm.as_bytes() {
+        // 3. A realm that is neither ours nor the owner's: 401 (D6).
+        let is_ours = realm == self.realm.as_bytes();
+        let owner = owner.filter(|owner| owner.realm.as_bytes() == realm);
+        if !is_ours && owner.is_none() {
             return Err(unauthorized(Unauthorized::Realm));
         }
         // 4. The user, and whether the key is the user's: 401 (A3).
@@ -173,6 +186,8 @@ impl Authenticator {
             Some(owner) if !self.has_run_out(now, owner) && owner.signed(username, msg) => {
                 owner.clone()
             }
+            // Nobody but the owner has a key for another realm.
+            _ if !is_ours => return Err(unauthorized(Unauthorized::Realm)),
             _ => match self.identify(now, username, msg, found) {
                 Ok(identity) => identity,
                 // The same for everyone: the users of the settings do not show.
@@ -238,23 +253,23 @@ impl Authenticator {
     ) -> Result<Identity, Unauthorized> {
         let name = lookup_form(username).ok_or(Unauthorized::MalformedName)?;
         let known = self.users.get_key_value::<str>(&name);
-        let static_key = known.map_or(&self.nobody, |(_, key)| key);
+        let static_key = known.map_or(&self.nobody, |(_, user)| &user.key);
         // The order matters: nobody's key is tried like any other, and then counts for nothing.
         if integrity::verify(msg, static_key.as_bytes())
-            && let Some((name, key)) = known
+            && let Some((name, user)) = known
         {
-            return Ok(Identity::of_user(name, key));
+            return Ok(Identity::of_user(name, &self.realm, &user.key));
         }
         let rest = rest::parse(username, self.rest_separator);
         for secret in &self.secrets {
-            let key = self.rest_key(secret, username);
+            let key = rest_key(secret, username, &self.realm);
             if integrity::verify(msg, key.as_bytes())
                 && let Some(rest) = rest
             {
                 return if rest.expiry < now.unix {
                     Err(Unauthorized::Expired)
                 } else {
-                    Ok(Identity::of_rest(username, rest, key))
+                    Ok(Identity::of_rest(username, &self.realm, rest, key))
                 };
             }
         }
@@ -262,37 +277,31 @@ impl Authenticator {
         match found {
             _ if has_key => Err(Unauthorized::WrongKey),
             Some(key) if integrity::verify(msg, key.as_bytes()) => {
-                Ok(Identity::of_lookup(&name, key))
+                Ok(Identity::of_lookup(&name, &self.realm, key))
             }
             Some(_) => Err(Unauthorized::WrongKey),
             None => Err(Unauthorized::UnknownUser),
         }
     }
 
-    /// The key that `secret` gives a REST user name.
-    ///
-    /// The name is taken as it came: RFC 8489 §14.3 has the client prepare it, and browsers, which
-    /// do not, sign with what they send.
-    fn rest_key(&self, secret: &Secret, username: &str) -> Key {
-        let password = rest::password(secret.reveal(), username);
-        Key::from_prepared(username, &self.realm, &password)
-    }
-
-    /// Whether an identity that was made for this realm, perhaps by another authenticator, would be
-    /// made now.
+    /// Whether an identity, which another authenticator may have made, would be made now under its
+    /// own realm.
     #[must_use]
     pub fn standing(&self, now: Now, identity: &Identity) -> Standing {
         let good = match (&identity.user, &identity.key) {
             (Some(user), Some(key)) => match identity.expires {
                 None => match self.users.get(user) {
-                    Some(static_key) => static_key == key,
+                    Some(known) => known.has(user, &identity.realm, key),
                     // No look-up here: an operator ends the allocations of a user who is gone.
                     None => identity.looked_up && self.lookup.is_some(),
                 },
                 Some(expiry) => {
                     let parsed = rest::parse(user, self.rest_separator);
                     parsed.is_some_and(|rest| rest.expiry == expiry)
-                        && (self.secrets.iter()).any(|secret| self.rest_key(secret, user) == *key)
+                        && self
+                            .secrets
+                            .iter()
+                            .any(|secret| rest_key(secret, user, &identity.realm) == *key)
                 }
             },
             _ => self.no_auth,
@@ -324,6 +333,26 @@ impl Authenticator {
     pub fn has_run_out(&self, now: Now, identity: &Identity) -> bool {
         self.time_left(now, identity) == Some(Duration::ZERO)
     }
+}
+
+impl StaticUser {
+    /// Whether `key` is this user's in `realm`. A key that is given is good for one realm, which only
+    /// whoever gave it knows.
+    fn has(&self, name: &str, realm: &str, key: &Key) -> bool {
+        let of_password = |password: &Secret| {
+            Key::from_password(name, realm, password.reveal()).is_ok_and(|own| own == *key)
+        };
+        self.key == *key || self.password.as_ref().is_some_and(of_password)
+    }
+}
+
+/// The key that `secret` gives a REST user name.
+///
+/// The name is taken as it came: RFC 8489 §14.3 has the client prepare it, and browsers, which
+/// do not, sign with what they send.
+fn rest_key(secret: &Secret, username: &str, realm: &str) -> Key {
+    let password = rest::password(secret.reveal(), username);
+    Key::from_prepared(username, realm, &password)
 }
 
 /// Why the configured credentials cannot be used.

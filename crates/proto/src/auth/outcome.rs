@@ -18,6 +18,8 @@ pub struct Identity {
     pub user: Option<Arc<str>>,
     /// Name under which allocations are counted together: for REST credentials the name without the expiry.
     pub quota_id: Arc<str>,
+    /// Realm of the key; an allocation keeps the one that it was made under.
+    pub realm: Arc<str>,
     /// Signs the response; `None`: it is not signed.
     pub key: Option<Key>,
     /// The last second in which REST credentials are good, since the Unix epoch.
@@ -28,7 +30,7 @@ pub struct Identity {
 
 impl Identity {
     /// Anyone; quotas then count by address, or by the /64 that one IPv6 host has.
-    pub(super) fn anonymous(source: IpAddr) -> Self {
+    pub(super) fn anonymous(source: IpAddr, realm: &Arc<str>) -> Self {
         let host = match canonical_ip(source) {
             IpAddr::V4(v4) => v4.to_string(),
             IpAddr::V6(v6) => {
@@ -39,6 +41,7 @@ impl Identity {
         Self {
             user: None,
             quota_id: format!("anonymous@{host}").into(),
+            realm: Arc::clone(realm),
             key: None,
             expires: None,
             looked_up: false,
@@ -56,27 +59,29 @@ impl Identity {
             .is_some_and(|key| integrity::verify(msg, key.as_bytes()))
     }
 
-    pub(super) fn of_user(name: &Arc<str>, key: &Key) -> Self {
+    pub(super) fn of_user(name: &Arc<str>, realm: &Arc<str>, key: &Key) -> Self {
         Self {
             user: Some(Arc::clone(name)),
             quota_id: Arc::clone(name),
+            realm: Arc::clone(realm),
             key: Some(key.clone()),
             expires: None,
             looked_up: false,
         }
     }
 
-    pub(super) fn of_lookup(name: &str, key: &Key) -> Self {
+    pub(super) fn of_lookup(name: &str, realm: &Arc<str>, key: &Key) -> Self {
         Self {
             looked_up: true,
-            ..Self::of_user(&name.into(), key)
+            ..Self::of_user(&name.into(), realm, key)
         }
     }
 
-    pub(super) fn of_rest(username: &str, rest: Rest<'_>, key: Key) -> Self {
+    pub(super) fn of_rest(username: &str, realm: &Arc<str>, rest: Rest<'_>, key: Key) -> Self {
         Self {
             user: Some(username.into()),
             quota_id: rest.name.unwrap_or(username).into(),
+            realm: Arc::clone(realm),
             key: Some(key),
             expires: Some(rest.expiry),
             looked_up: false,
@@ -159,7 +164,7 @@ pub enum Rejection {
     Unauthorized(Unauthorized),
     /// 400 with nothing else, not signed (A2).
     BadRequest,
-    /// 438 with REALM and a fresh NONCE, signed (A4).
+    /// 438 with the REALM of the key and a fresh NONCE, signed (A4).
     ///
     /// RFC 8489 §9.2.4 leaves the signature open. The sender has proven to hold the key, so it
     /// can check one, and a signed 438 cannot be forged to keep a client from being served.
@@ -184,6 +189,15 @@ impl Rejection {
     #[must_use]
     pub fn challenges(&self) -> bool {
         !matches!(self, Self::BadRequest)
+    }
+
+    /// Realm of the sender's key, if that is known; else the challenge has the server's own.
+    #[must_use]
+    pub fn realm(&self) -> Option<&str> {
+        match self {
+            Self::StaleNonce(identity) => Some(&identity.realm),
+            Self::Unauthorized(_) | Self::BadRequest | Self::StaleNonceOfAnyone => None,
+        }
     }
 
     /// The key that signs the response, if it is signed.
