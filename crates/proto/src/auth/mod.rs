@@ -1,6 +1,9 @@
 //! Long-term credentials (RFC 8489 §9.2).
 
+pub mod algorithm;
+pub mod features;
 pub mod key;
+pub mod keys;
 pub mod nonce;
 pub mod rest;
 pub mod secret;
@@ -19,10 +22,14 @@ use crate::Now;
 use crate::wire::integrity;
 use crate::wire::message::Message;
 use crate::wire::numbers::AttributeType;
-use key::{Key, Part, PrepareError, lookup_form, prepare};
+use crate::wire::response::Challenge;
+use algorithm::{OFFERED, PasswordAlgorithm, chosen};
+use key::{Key, Part, PrepareError, lookup_form, prepare, user_hash};
 use nonce::NonceKey;
 use secret::Secret;
 
+pub use features::Features;
+pub use keys::Keys;
 pub use outcome::{Identity, Rejected, Rejection, Standing, Unauthorized};
 pub use settings::{Credential, Lookup, RestExpiry, Settings, User};
 
@@ -35,15 +42,27 @@ pub struct Authenticator {
     /// As it is sent: OpaqueString applied.
     realm: String,
     no_auth: bool,
-    users: HashMap<Arc<str>, Key>,
+    users: HashMap<Arc<str>, Keys>,
+    /// The users by their USERHASH.
+    by_hash: HashMap<[u8; 32], Arc<str>>,
     secrets: Vec<Secret>,
     rest_separator: char,
     rest_expiry: RestExpiry,
     stale_nonce: Duration,
+    features: Features,
     nonces: NonceKey,
     lookup: Option<Lookup>,
-    /// Stands in for the key of a user who does not exist.
-    nobody: Key,
+    /// Stand in for the keys of a user who does not exist.
+    nobody: [Key; 2],
+}
+
+/// User that a request names.
+#[derive(Clone, Copy)]
+enum Claim<'m> {
+    /// USERNAME.
+    Name(&'m str),
+    /// USERHASH.
+    Hash(&'m [u8; 32]),
 }
 
 impl Authenticator {
@@ -56,17 +75,20 @@ impl Authenticator {
             .map_err(BuildError::Realm)?
             .into_owned();
         let mut users = HashMap::with_capacity(auth.users.len());
+        let mut by_hash = HashMap::with_capacity(auth.users.len());
         for user in &auth.users {
             let failed = |error| BuildError::User(user.name.clone(), error);
             let name = prepare(&user.name, Part::UserName).map_err(failed)?;
-            let key = match &user.credential {
+            let keys = match &user.credential {
                 Credential::Password(password) => {
-                    Key::from_password(&name, &realm, password.reveal()).map_err(failed)?
+                    Keys::from_password(&name, &realm, password.reveal()).map_err(failed)?
                 }
-                Credential::Key(key) => key.clone(),
+                Credential::Keys(keys) => keys.clone(),
             };
-            match users.entry(Arc::from(name)) {
-                Entry::Vacant(entry) => entry.insert(key),
+            let name: Arc<str> = Arc::from(name);
+            by_hash.insert(user_hash(&name, &realm), Arc::clone(&name));
+            match users.entry(name) {
+                Entry::Vacant(entry) => entry.insert(keys),
                 Entry::Occupied(_) => return Err(BuildError::Duplicate(user.name.clone())),
             };
         }
@@ -74,13 +96,15 @@ impl Authenticator {
             realm,
             no_auth: auth.no_auth,
             users,
+            by_hash,
             secrets: auth.secrets.clone(),
             rest_separator: auth.rest_separator,
             rest_expiry: auth.rest_expiry,
             stale_nonce: auth.stale_nonce,
+            features: auth.features,
             nonces,
             lookup: auth.lookup,
-            nobody: Key::new([0; 16]),
+            nobody: [Key::md5([0; 16]), Key::sha256([0; 32])],
         })
     }
 
@@ -93,7 +117,18 @@ impl Authenticator {
     /// A fresh NONCE for a request that came from `source`.
     #[must_use]
     pub fn nonce(&self, now: Now, source: SocketAddr) -> String {
-        self.nonces.issue(now.unix, source)
+        self.nonces.issue(now.unix, source, self.features)
+    }
+
+    /// The challenge that goes with a fresh nonce.
+    #[must_use]
+    pub fn challenge<'a>(&'a self, nonce: &'a str) -> Challenge<'a> {
+        let algorithms = self.features.password_algorithms;
+        Challenge {
+            realm: &self.realm,
+            nonce,
+            password_algorithms: algorithms.then_some(&OFFERED[..]),
+        }
     }
 
     /// Finds out who sent a request, in the order of RFC 8489 §9.2.4 (D2).
@@ -148,31 +183,44 @@ impl Authenticator {
             fresh_nonce,
         };
         let unauthorized = |reason: Unauthorized| rejected(reason.into());
-        // 2. MESSAGE-INTEGRITY, but not all that it takes to check it: 400 (A2).
-        let (Some(username), Some(realm), Some(_)) = (
-            msg.get(AttributeType::USERNAME),
-            msg.get(AttributeType::REALM),
-            nonce,
-        ) else {
+        // 2. MESSAGE-INTEGRITY, but not all that it takes to check it: 400 (A2). The nonce says what
+        // else counts, genuine or not: whoever alters it on its way gets a 438 in the end.
+        let features = nonce.map(Features::of).unwrap_or_default();
+        let username = msg.get(AttributeType::USERNAME);
+        let hash = msg
+            .get(AttributeType::USERHASH)
+            .filter(|_| features.username_anonymity && username.is_none());
+        let (Some(user), Some(realm), Some(_)) =
+            (username.or(hash), msg.get(AttributeType::REALM), nonce)
+        else {
             return Err(rejected(Rejection::BadRequest));
         };
-        // 3. A realm that is not ours: 401 (D6).
+        // 3. Password algorithms, if the nonce announces them: 400 (A7).
+        let algorithm = if features.password_algorithms {
+            chosen(msg).map_err(|_| rejected(Rejection::NotOffered))?
+        } else {
+            PasswordAlgorithm::Md5
+        };
+        // 4. A realm that is not ours: 401 (D6).
         if realm != self.realm.as_bytes() {
             return Err(unauthorized(Unauthorized::Realm));
         }
-        // 4. The user, and whether the key is the user's: 401 (A3).
-        if username.len() > MAX_USERNAME {
-            return Err(unauthorized(Unauthorized::MalformedName));
-        }
-        let username = match std::str::from_utf8(username) {
-            Ok(username) => username,
-            Err(_) => return Err(unauthorized(Unauthorized::MalformedName)),
+        // 5. The user, and whether the key is the user's: 401 (A3).
+        let claim = match hash {
+            Some(hash) => hash.try_into().ok().map(Claim::Hash),
+            None if user.len() > MAX_USERNAME => None,
+            None => std::str::from_utf8(user).ok().map(Claim::Name),
         };
-        let identity = match owner {
-            Some(owner) if !self.has_run_out(now, owner) && owner.signed(username, msg) => {
-                owner.clone()
+        let claim = claim.ok_or_else(|| unauthorized(Unauthorized::MalformedName))?;
+        let owner = owner.filter(|owner| match claim {
+            Claim::Name(name) => {
+                !self.has_run_out(now, owner) && owner.signed(name, algorithm, msg)
             }
-            _ => match self.identify(now, username, msg, found) {
+            Claim::Hash(_) => false,
+        });
+        let identity = match owner {
+            Some(owner) => owner.clone(),
+            None => match self.identify(now, claim, algorithm, msg, found) {
                 Ok(identity) => identity,
                 // The same for everyone: the users of the settings do not show.
                 Err(Unauthorized::UnknownUser | Unauthorized::WrongKey)
@@ -183,7 +231,7 @@ impl Authenticator {
                 Err(reason) => return Err(unauthorized(reason)),
             },
         };
-        // 5. The age of the nonce: 438 (A4, A5).
+        // 6. The age of the nonce: 438 (A4, A5).
         if fresh_nonce {
             Ok(identity)
         } else {
@@ -191,12 +239,14 @@ impl Authenticator {
         }
     }
 
-    /// The bounds on look-ups, if one may yet find the user of a rejected request.
+    /// The bounds on look-ups, if one may yet find the user of a rejected request. No name can be
+    /// asked for by its USERHASH.
     #[must_use]
-    pub fn lookup(&self, rejected: &Rejected) -> Option<Lookup> {
+    pub fn lookup(&self, rejected: &Rejected, msg: &Message<'_>) -> Option<Lookup> {
         let unknown = Rejection::Unauthorized(Unauthorized::UnknownUser);
         self.lookup
             .filter(|_| rejected.fresh_nonce && rejected.rejection == unknown)
+            .filter(|_| msg.contains(AttributeType::USERNAME))
     }
 
     /// Whether users are looked up at all.
@@ -221,26 +271,39 @@ impl Authenticator {
     ///
     /// Every name costs the same until a key fits: one static key, the user's or nobody's, and
     /// one key of each secret, whether or not the name could be a REST one (A3). A key that a
-    /// look-up found comes last, and not before a user or a secret of the settings.
+    /// look-up found comes last, and not before a user or a secret of the settings. Every USERHASH
+    /// costs one static key: the names of REST credentials, and of users who are kept elsewhere, are
+    /// not known before they come.
     fn identify(
         &self,
         now: Now,
-        username: &str,
+        claim: Claim<'_>,
+        algorithm: PasswordAlgorithm,
         msg: &Message<'_>,
         found: Option<&Key>,
     ) -> Result<Identity, Unauthorized> {
-        let name = lookup_form(username).ok_or(Unauthorized::MalformedName)?;
+        let (username, name) = match claim {
+            Claim::Name(username) => {
+                let name = lookup_form(username).ok_or(Unauthorized::MalformedName)?;
+                (Some(username), name)
+            }
+            // No user has the empty name, which takes nobody's hash the same way.
+            Claim::Hash(hash) => (None, self.by_hash.get(hash).map_or("", |name| name).into()),
+        };
         let known = self.users.get_key_value::<str>(&name);
-        let static_key = known.map_or(&self.nobody, |(_, key)| key);
+        let static_key = known.and_then(|(name, keys)| Some((name, keys.get(algorithm)?)));
+        let key = static_key.map_or_else(|| self.nobody(algorithm), |(_, key)| key);
         // The order matters: nobody's key is tried like any other, and then counts for nothing.
-        if integrity::verify(msg, static_key.as_bytes())
-            && let Some((name, key)) = known
+        if integrity::verify(msg, key.as_bytes())
+            && let Some((name, key)) = static_key
         {
             return Ok(Identity::of_user(name, key));
         }
-        let rest = rest::parse(username, self.rest_separator);
-        for secret in &self.secrets {
-            let key = self.rest_key(secret, username);
+        let rest = username.and_then(|name| rest::parse(name, self.rest_separator));
+        let secrets = username.map_or(&[][..], |_| &self.secrets);
+        for secret in secrets {
+            let username = username.unwrap_or_default();
+            let key = self.rest_key(secret, username, algorithm);
             if integrity::verify(msg, key.as_bytes())
                 && let Some(rest) = rest
             {
@@ -254,11 +317,19 @@ impl Authenticator {
         let has_key = known.is_some() || (rest.is_some() && !self.secrets.is_empty());
         match found {
             _ if has_key => Err(Unauthorized::WrongKey),
-            Some(key) if integrity::verify(msg, key.as_bytes()) => {
+            None => Err(Unauthorized::UnknownUser),
+            Some(key) if key.algorithm() == algorithm && integrity::verify(msg, key.as_bytes()) => {
                 Ok(Identity::of_lookup(&name, key))
             }
             Some(_) => Err(Unauthorized::WrongKey),
-            None => Err(Unauthorized::UnknownUser),
+        }
+    }
+
+    fn nobody(&self, algorithm: PasswordAlgorithm) -> &Key {
+        let [md5, sha256] = &self.nobody;
+        match algorithm {
+            PasswordAlgorithm::Md5 => md5,
+            PasswordAlgorithm::Sha256 => sha256,
         }
     }
 
@@ -266,9 +337,9 @@ impl Authenticator {
     ///
     /// The name is taken as it came: RFC 8489 §14.3 has the client prepare it, and browsers, which
     /// do not, sign with what they send.
-    fn rest_key(&self, secret: &Secret, username: &str) -> Key {
+    fn rest_key(&self, secret: &Secret, username: &str, algorithm: PasswordAlgorithm) -> Key {
         let password = rest::password(secret.reveal(), username);
-        Key::from_prepared(username, &self.realm, &password)
+        Key::from_prepared(algorithm, username, &self.realm, &password)
     }
 
     /// Whether an identity that was made for this realm, perhaps by another authenticator, would be
@@ -278,14 +349,17 @@ impl Authenticator {
         let good = match (&identity.user, &identity.key) {
             (Some(user), Some(key)) => match identity.expires {
                 None => match self.users.get(user) {
-                    Some(static_key) => static_key == key,
+                    Some(keys) => keys.get(key.algorithm()) == Some(key),
                     // No look-up here: an operator ends the allocations of a user who is gone.
                     None => identity.looked_up && self.lookup.is_some(),
                 },
                 Some(expiry) => {
                     let parsed = rest::parse(user, self.rest_separator);
                     parsed.is_some_and(|rest| rest.expiry == expiry)
-                        && (self.secrets.iter()).any(|secret| self.rest_key(secret, user) == *key)
+                        && self
+                            .secrets
+                            .iter()
+                            .any(|secret| self.rest_key(secret, user, key.algorithm()) == *key)
                 }
             },
             _ => self.no_auth,

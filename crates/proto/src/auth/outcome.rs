@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
+use super::algorithm::PasswordAlgorithm;
 use super::key::{Key, lookup_form};
 use super::rest::Rest;
 use crate::ip::canonical_ip;
@@ -45,14 +46,19 @@ impl Identity {
         }
     }
 
-    /// Whether the message is of this user and signed with this user's key.
-    pub(super) fn signed(&self, username: &str, msg: &Message<'_>) -> bool {
+    /// Whether the message is of this user and signed with this user's key of that algorithm.
+    pub(super) fn signed(
+        &self,
+        username: &str,
+        algorithm: PasswordAlgorithm,
+        msg: &Message<'_>,
+    ) -> bool {
         let same = self.user.as_deref().is_some_and(|user| {
             user == username || (self.looked_up && lookup_form(username).as_deref() == Some(user))
         });
-        same && self
-            .key
-            .as_ref()
+        let key = self.key.as_ref();
+        same && key
+            .filter(|key| key.algorithm() == algorithm)
             .is_some_and(|key| integrity::verify(msg, key.as_bytes()))
     }
 
@@ -110,7 +116,8 @@ pub enum Unauthorized {
     NoIntegrity,
     /// REALM is not this server's.
     Realm,
-    /// USERNAME is empty, too long, not UTF-8 or holds a control character.
+    /// USERNAME is empty, too long, not UTF-8 or holds a control character; or USERHASH has another
+    /// length than 32 bytes.
     MalformedName,
     /// There is no such user.
     UnknownUser,
@@ -159,6 +166,9 @@ pub enum Rejection {
     Unauthorized(Unauthorized),
     /// 400 with nothing else, not signed (A2).
     BadRequest,
+    /// 400 with nothing else, not signed: PASSWORD-ALGORITHMS was altered on its way, or
+    /// PASSWORD-ALGORITHM is not one of them (A7).
+    NotOffered,
     /// 438 with REALM and a fresh NONCE, signed (A4).
     ///
     /// RFC 8489 §9.2.4 leaves the signature open. The sender has proven to hold the key, so it
@@ -175,7 +185,7 @@ impl Rejection {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Unauthorized(_) => ErrorCode::UNAUTHENTICATED,
-            Self::BadRequest => ErrorCode::BAD_REQUEST,
+            Self::BadRequest | Self::NotOffered => ErrorCode::BAD_REQUEST,
             Self::StaleNonce(_) | Self::StaleNonceOfAnyone => ErrorCode::STALE_NONCE,
         }
     }
@@ -183,7 +193,7 @@ impl Rejection {
     /// Whether REALM and a fresh NONCE go into the response.
     #[must_use]
     pub fn challenges(&self) -> bool {
-        !matches!(self, Self::BadRequest)
+        !matches!(self, Self::BadRequest | Self::NotOffered)
     }
 
     /// The key that signs the response, if it is signed.
@@ -191,7 +201,10 @@ impl Rejection {
     pub fn key(&self) -> Option<&Key> {
         match self {
             Self::StaleNonce(identity) => identity.key.as_ref(),
-            Self::Unauthorized(_) | Self::BadRequest | Self::StaleNonceOfAnyone => None,
+            Self::Unauthorized(_)
+            | Self::BadRequest
+            | Self::NotOffered
+            | Self::StaleNonceOfAnyone => None,
         }
     }
 }

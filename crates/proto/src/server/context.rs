@@ -145,12 +145,11 @@ impl Context {
                 reason,
             }));
         }
+        let auth = &self.shared.auth;
         let nonce = rejection
             .challenges()
-            .then(|| self.shared.auth.nonce(now, path.tuple.client));
-        let challenge = nonce
-            .as_deref()
-            .map(|nonce| (self.shared.auth.realm(), nonce));
+            .then(|| auth.nonce(now, path.tuple.client));
+        let challenge = nonce.as_deref().map(|nonce| auth.challenge(nonce));
         let response = ErrorResponse {
             challenge,
             ..ErrorResponse::new(code)
@@ -242,7 +241,7 @@ impl Context {
     fn trailer<'a>(&'a self, key: Option<&'a Key>) -> Trailer<'a> {
         Trailer {
             software: self.shared.protocol.software.as_deref(),
-            key: key.map(|key| &key.as_bytes()[..]),
+            key: key.map(Key::as_bytes),
             fingerprint: self.shared.protocol.fingerprint,
         }
     }
@@ -292,6 +291,7 @@ fn logged(rejection: &Rejection) -> Option<&'static str> {
         | Rejection::StaleNonceOfAnyone => None,
         Rejection::Unauthorized(reason) => Some(reason.as_str()),
         Rejection::BadRequest => Some("credentials are incomplete"),
+        Rejection::NotOffered => Some("password algorithms are not those that were offered"),
     }
 }
 
