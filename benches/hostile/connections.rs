@@ -63,7 +63,10 @@ fn flood(length: Duration) -> u64 {
     while start.elapsed() < length {
         // As many addresses as the network has, so that ports are left.
         let host = 2 + (count % 250) as u8;
-        begin([198, 51, 100, host].into(), ([198, 51, 100, 1], 3478).into());
+        begin(
+            [198, 51, 100, host].into(),
+            ([198, 51, 100, 1], 3478).into(),
+        );
         count += 1;
     }
     count
