@@ -74,11 +74,8 @@ fn users() {
     let password = |text| Credential::Password(Secret::new(text));
     assert_eq!(auth.users[0].name, "alice");
     assert_eq!(auth.users[0].credential, password("pass:word"));
-    let key = 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff_u128.to_be_bytes();
-    assert_eq!(
-        auth.users[1].credential,
-        Credential::Keys(Key::md5(key).into())
-    );
+    let keys = Keys::from_hex("0x00112233445566778899aabbccddeeff").unwrap();
+    assert_eq!(auth.users[1].credential, Credential::Keys(keys));
     assert_eq!(auth.users[2].credential, password(" "));
     assert_eq!(auth.users[3].name, "ä");
 }
