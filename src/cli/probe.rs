@@ -16,7 +16,7 @@ use turnd_client::probe::{
     Candidate, Finding, Gathered, Means, Probed, Roots, SystemDns, Target, Uri, probe,
 };
 use turnd_client::turn::{Login, Proof};
-use turnd_proto::auth::key::Key;
+use turnd_proto::auth::Keys;
 
 /// Validity of a fresh credential.
 const FRESH: Duration = Duration::from_secs(3600);
@@ -139,8 +139,8 @@ impl Probe {
 
 /// A password that looks like a key is one.
 fn login(user: String, password: Secret) -> Login {
-    let proof = match Key::from_hex(password.reveal()) {
-        Some(key) => Proof::Key(key),
+    let proof = match Keys::from_hex(password.reveal()) {
+        Some(keys) => Proof::Key(keys),
         None => Proof::Password(password),
     };
     Login { user, proof }

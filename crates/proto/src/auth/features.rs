@@ -28,7 +28,8 @@ impl Features {
     }
 
     /// The features that a nonce announces, genuine or not.
-    pub(super) fn of(nonce: &[u8]) -> Self {
+    #[must_use]
+    pub fn of(nonce: &[u8]) -> Self {
         let bits = match nonce.strip_prefix(PREFIX) {
             Some([last @ b'A'..=b'D', ..]) => last - b'A',
             _ => 0,

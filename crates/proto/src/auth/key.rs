@@ -136,9 +136,13 @@ impl Key {
     }
 }
 
-/// USERHASH of a user: SHA-256 of `user:realm`, to which OpaqueString has been applied (RFC 8489 §14.4).
-pub(super) fn user_hash(user: &str, realm: &str) -> [u8; 32] {
-    digest::<Sha256>(&[user, ":", realm]).into()
+/// USERHASH: SHA-256 of `user:realm`, each part put through OpaqueString first (RFC 8489 §14.4).
+///
+/// # Errors
+/// When a part is empty or holds a character that the profile does not allow.
+pub fn user_hash(user: &str, realm: &str) -> Result<[u8; 32], PrepareError> {
+    let (user, realm) = (prepare(user, Part::UserName)?, prepare(realm, Part::Realm)?);
+    Ok(digest::<Sha256>(&[&user, ":", &realm]).into())
 }
 
 fn digest<D: Digest>(parts: &[&str]) -> digest::Output<D> {
@@ -283,7 +287,7 @@ mod tests {
         );
         assert_eq!(Key::from_hex(&key.to_hex()), Some(key.clone()));
         assert_eq!(Key::from_bytes(key.as_bytes()), Some(key));
-        let hash = Key::sha256(user_hash(user, realm)).to_hex();
+        let hash = Key::sha256(user_hash(user, realm).unwrap()).to_hex();
         assert_eq!(
             hash,
             "0x4a3cf38fef6992bda952c6780417da0f24819415569e60b205c46e41407f1704"

@@ -86,7 +86,8 @@ impl Authenticator {
                 Credential::Keys(keys) => keys.clone(),
             };
             let name: Arc<str> = Arc::from(name);
-            by_hash.insert(user_hash(&name, &realm), Arc::clone(&name));
+            let hash = user_hash(&name, &realm).map_err(failed)?;
+            by_hash.insert(hash, Arc::clone(&name));
             match users.entry(name) {
                 Entry::Vacant(entry) => entry.insert(keys),
                 Entry::Occupied(_) => return Err(BuildError::Duplicate(user.name.clone())),

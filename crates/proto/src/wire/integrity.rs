@@ -12,7 +12,7 @@ use super::numbers::{ATTRIBUTE_HEADER_LEN, MESSAGE_HEADER_LEN};
 pub(super) const MAC_LEN: usize = 20;
 
 /// Bytes of an HMAC-SHA256.
-pub(super) const SHA256_MAC_LEN: usize = 32;
+pub const SHA256_MAC_LEN: usize = 32;
 
 /// Whether a message was signed with `key`: its first MESSAGE-INTEGRITY-SHA256 where it has one that
 /// counts, else its first MESSAGE-INTEGRITY. Attributes that follow do not matter.
@@ -37,7 +37,8 @@ pub(super) fn signature(message: &[u8], key: &[u8]) -> [u8; MAC_LEN] {
 }
 
 /// MESSAGE-INTEGRITY-SHA256 of `message`: header and attributes so far, and nothing else.
-pub(super) fn signature_sha256(message: &[u8], key: &[u8]) -> [u8; SHA256_MAC_LEN] {
+#[must_use]
+pub fn signature_sha256(message: &[u8], key: &[u8]) -> [u8; SHA256_MAC_LEN] {
     sha256(message, key).finalize().into_bytes().into()
 }
 

@@ -117,7 +117,7 @@ pub struct Head {
     pub id: TransactionId,
     /// Whether there was a FINGERPRINT, which the response then has too.
     pub fingerprint: bool,
-    /// Whether a response that is signed has MESSAGE-INTEGRITY-SHA256 and not MESSAGE-INTEGRITY.
+    /// Whether MESSAGE-INTEGRITY-SHA256 signs it, and not MESSAGE-INTEGRITY; so it is with the response.
     pub sha256: bool,
 }
 
@@ -151,7 +151,7 @@ impl<'a> Message<'a> {
     pub fn parse(datagram: &'a [u8]) -> Result<Self, MessageError> {
         let frame = frame(datagram)?;
         let (mut offset, mut fingerprint) = (MESSAGE_HEADER_LEN, None);
-        let (mut integrity, mut end, mut names_algorithm) = (None, frame.len(), false);
+        let (mut integrity, mut end) = (None, frame.len());
         for attribute in attributes(frame) {
             let (typ, value) = attribute?;
             let next = offset + ATTRIBUTE_HEADER_LEN + value.len().next_multiple_of(4);
@@ -172,9 +172,6 @@ impl<'a> Message<'a> {
                     Some((Integrity::Sha1, _)) => integrity = Some((Integrity::Sha256, offset)),
                     Some((Integrity::Sha256, _)) => {}
                 },
-                AttributeType::PASSWORD_ALGORITHM | AttributeType::PASSWORD_ALGORITHMS => {
-                    names_algorithm |= integrity.is_none();
-                }
                 _ => {}
             }
             offset = next;
@@ -191,8 +188,7 @@ impl<'a> Message<'a> {
                 typ: MessageType::from_value(u16::from_be_bytes([frame[0], frame[1]])),
                 id,
                 fingerprint: fingerprint.is_some(),
-                // RFC 8489 §9.2.4 has it for whoever names an algorithm, however the request is signed.
-                sha256: names_algorithm || matches!(integrity, Some((Integrity::Sha256, _))),
+                sha256: matches!(integrity, Some((Integrity::Sha256, _))),
             },
             frame,
             end,

@@ -232,7 +232,7 @@ fn a7_a_list_that_was_altered_or_a_choice_outside_it_is_400() {
 /// What a client sends after somebody on the way took the features off the 401: it is told the
 /// truth in a 438 that is signed.
 #[test]
-fn a7_a_downgraded_nonce_is_stale() {
+fn a7_d9_a_downgraded_nonce_is_stale() {
     let settings = with(BOTH);
     let genuine = nonce_key().issue(T, source(), BOTH);
     for cookie in [
@@ -443,7 +443,7 @@ fn a8_a_stored_key_serves_its_own_algorithm_alone() {
 
 /// A reload changes what is announced, and leaves the nonces that clients have as good as they were.
 #[test]
-fn a7_a_nonce_counts_as_it_was_sent() {
+fn a7_d9_a_nonce_counts_as_it_was_sent() {
     let sha256 = sha256_key("alice", "secret");
     let asking = Asking::new("alice", BOTH);
     for after in [Features::default(), ALGORITHMS, ANONYMITY] {
