@@ -14,6 +14,7 @@ mod permissions;
 mod ports;
 mod refresh;
 mod rest;
+mod rfc8489;
 mod state;
 mod stun;
 mod tcp;
