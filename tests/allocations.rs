@@ -21,7 +21,7 @@ use turnd::config::file::FileConfig;
 use turnd::net::certs::self_signed;
 use turnd::net::{Bound, Service, StartError};
 use turnd_client::blocking::{Blocking, Link};
-use turnd_client::turn::{Framing, Request, message};
+use turnd_client::turn::{Framing, Request, Response, message};
 use turnd_udp::{Burst, Receiver, UdpSocket};
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
@@ -338,14 +338,9 @@ fn of_udp_relay(transport: impl Transport) -> usize {
     let mut client = Blocking::new(transport);
     // One peer with a channel, and one with nothing but a permission, which is the same for both.
     let (bound, unbound) = (loopback(), loopback());
-    let mut ask = |request| {
-        let response = client.ask(request).unwrap();
-        assert_eq!(response.error, None, "{}", response.message);
-        response
-    };
-    let relayed = ask(Request::ALLOCATE).relayed().unwrap();
-    ask(Request::ChannelBind(CHANNEL, bound.addr()));
-    ask(Request::CreatePermission(vec![unbound.addr()]));
+    let relayed = ask(&mut client, Request::ALLOCATE).relayed().unwrap();
+    ask(&mut client, Request::ChannelBind(CHANNEL, bound.addr()));
+    ask(&mut client, Request::CreatePermission(vec![unbound.addr()]));
     let mut client = client.into_link();
 
     let channel_data = message::channel_data(CHANNEL, &PAYLOAD);
@@ -371,14 +366,16 @@ fn of_udp_relay(transport: impl Transport) -> usize {
     })
 }
 
+/// Sends a request, which must succeed.
+fn ask(client: &mut Blocking<impl Link>, request: Request) -> Response {
+    let response = client.ask(request).unwrap();
+    assert_eq!(response.error, None, "{}", response.message);
+    response
+}
+
 /// Allocations for bytes that pass between a data connection and a peer connection (RFC 6062).
-fn of_tcp_relay(server: SocketAddr) -> usize {
-    let [mut control, mut data] = [(); 2].map(|()| Blocking::new(connect(server)));
-    let ask = |client: &mut Blocking<TcpStream>, request| {
-        let response = client.ask(request).unwrap();
-        assert_eq!(response.error, None, "{}", response.message);
-        response
-    };
+fn of_tcp_relay(server: SocketAddr, data: impl Transport) -> usize {
+    let (mut control, mut data) = (Blocking::new(connect(server)), Blocking::new(data));
     let allocate = Request::Allocate {
         tcp: true,
         ipv6: false,
@@ -420,11 +417,12 @@ fn no_packet_costs_an_allocation() {
             of_udp_relay(Datagrams::new(PROXY, server, PROXY_HEADER)),
         ),
         ("TCP", of_udp_relay(connect(server))),
-        ("TCP relay", of_tcp_relay(server)),
+        ("TCP relay", of_tcp_relay(server, connect(server))),
     ];
     #[cfg(feature = "dtls")]
     found.push(("DTLS", of_udp_relay(dtls::Association::new(server))));
-    let by_tls = of_udp_relay(secure(server, certificate));
+    let by_tls = of_udp_relay(secure(server, certificate.clone()));
+    let spliced = of_tcp_relay(server, secure(server, certificate));
     service.stop();
     let packets = ROUNDS * BURST * 4;
     found.retain(|(_, allocations)| *allocations > 0);
@@ -433,4 +431,10 @@ fn no_packet_costs_an_allocation() {
     // of records. One more for each packet would be the daemon's.
     let by_rustls = packets + packets / 4;
     assert!(by_tls <= by_rustls, "{by_tls} for {packets} packets by TLS");
+    let by_rustls = by_rustls / 2;
+    assert!(
+        spliced <= by_rustls,
+        "{spliced} for {} packets of a TCP relay by TLS",
+        packets / 2
+    );
 }

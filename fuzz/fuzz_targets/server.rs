@@ -8,6 +8,9 @@
 mod messages;
 #[path = "server/run.rs"]
 mod run;
+#[allow(dead_code)]
+#[path = "../../tests/support/settings.rs"]
+mod settings;
 #[path = "server/step.rs"]
 mod step;
 #[allow(dead_code, unused_imports)]

@@ -26,7 +26,7 @@ const NO_TOKEN: &str = "use turnd ctl, which takes the unix socket, or add admin
 
 /// Way that a client has come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum Caller {
     /// The unix socket, whose permissions decide; the actor is what the system tells of the client.
     UnixSocket(Actor),
     /// TCP, from this address.
@@ -56,11 +56,11 @@ impl Access {
     }
 
     /// Originator of the request, if it is allowed.
-    fn admit(&self, origin: Origin, request: &Request) -> Result<Actor, ApiError> {
+    fn admit(&self, caller: Caller, request: &Request) -> Result<Actor, ApiError> {
         let headers = request.headers();
-        let actor = match origin {
-            Origin::UnixSocket(actor) => actor,
-            Origin::Tcp(client) => {
+        let actor = match caller {
+            Caller::UnixSocket(actor) => actor,
+            Caller::Tcp(client) => {
                 // Read at each request: a reload may have changed it.
                 let token = self.daemon.config().operation.admin_token;
                 self.check_tcp(token.as_ref(), headers)?;
@@ -108,11 +108,11 @@ impl Access {
 /// Refuses who may not come in, and tells the handlers of the others.
 pub(super) async fn check(
     State(access): State<Access>,
-    Extension(origin): Extension<Origin>,
+    Extension(caller): Extension<Caller>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    match access.admit(origin, &request) {
+    match access.admit(caller, &request) {
         Ok(actor) => {
             request.extensions_mut().insert(actor);
             next.run(request).await

@@ -1,6 +1,12 @@
 //! The JSON API. `openapi.json` describes it, and a test holds the two together.
 
-use std::net::IpAddr;
+mod config;
+mod history;
+mod log;
+mod qr;
+mod refusals;
+mod sessions;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +16,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::filter::LevelFilter;
 
 use super::error::ApiError;
 use super::metrics;
@@ -19,14 +24,9 @@ use crate::daemon::audit::{Actor, audit};
 use crate::ice_servers::{IceServers, check_ttl, ice_servers, issue};
 use crate::net::log::escape_name;
 use crate::problem::Problem;
-use turnd_proto::server::{Filter, SessionInfo};
 
 /// The largest request body, in bytes.
 pub(super) const MAX_BODY: usize = 16 << 10;
-
-/// Sessions on one page at the most, and without `limit`.
-const MAX_PAGE: usize = 1000;
-const DEFAULT_PAGE: usize = 100;
 
 /// Lifetime of credentials without `ttl_seconds`.
 const DEFAULT_TTL: Duration = Duration::from_secs(86_400);
@@ -38,13 +38,21 @@ pub(super) type Routes = Vec<(&'static str, MethodRouter<Arc<Daemon>>)>;
 pub(super) fn guarded() -> Routes {
     vec![
         ("/api/v1/status", get(status)),
-        ("/api/v1/sessions", get(sessions)),
-        ("/api/v1/sessions/{id}", get(session).delete(kill_one)),
-        ("/api/v1/kill", post(kill)),
+        ("/api/v1/sessions", get(sessions::list)),
+        (
+            "/api/v1/sessions/{id}",
+            get(sessions::one).delete(sessions::kill_one),
+        ),
+        ("/api/v1/kill", post(sessions::kill)),
+        ("/api/v1/history", get(history::history)),
+        ("/api/v1/refusals", get(refusals::refusals)),
+        ("/api/v1/config", get(config::config)),
         ("/api/v1/drain", post(drain)),
         ("/api/v1/reload", post(reload)),
-        ("/api/v1/log-level", put(log_level)),
+        ("/api/v1/log", get(log::lines)),
+        ("/api/v1/log-level", put(log::set_level)),
         ("/api/v1/credentials", post(credentials)),
+        ("/api/v1/qr", post(qr::qr)),
         ("/api/v1/openapi.json", get(openapi)),
     ]
 }
@@ -107,6 +115,7 @@ struct Status {
     allocations_ended: u64,
     relay_ports_used: u32,
     relay_ports_total: u32,
+    relay_addresses: u32,
     binding_requests: u64,
     auth_failures: u64,
     quota_refusals: u64,
@@ -146,13 +155,13 @@ async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Status>, ApiEr
         draining: daemon.is_draining(),
         allocations: status.allocations(),
         allocations_created: counters.created,
-        allocations_ended: counters.ended,
+        allocations_ended: counters.ended_in_all(),
         relay_ports_used: status.ports_taken,
         relay_ports_total: status.ports_total,
+        relay_addresses: status.relay_addresses,
         binding_requests: counters.binding_requests,
-        // The first reason is that there were no credentials yet, which is how all clients begin.
-        auth_failures: counters.auth_failures[1..].iter().sum(),
-        quota_refusals: counters.quota_refusals.iter().sum(),
+        auth_failures: status.auth_failures(),
+        quota_refusals: status.quota_refusals(),
         clients: counters.clients.into(),
         peers: counters.peers.into(),
         packets_dropped: status.dropped(),
@@ -161,181 +170,12 @@ async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Status>, ApiEr
     }))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SessionQuery {
-    user: Option<String>,
-    client: Option<IpAddr>,
-    #[serde(default)]
-    after: u64,
-    limit: Option<usize>,
-}
-
-#[derive(Serialize)]
-struct Sessions {
-    total: usize,
-    /// `after` of the next page; none on the last one.
-    next: Option<u64>,
-    sessions: Vec<Session>,
-}
-
-#[derive(Serialize)]
-struct Session {
-    id: u64,
-    user: Option<String>,
-    client: String,
-    server: String,
-    transport: &'static str,
-    relayed: String,
-    age_seconds: u64,
-    remaining_seconds: u64,
-    packets_to_peers: u64,
-    bytes_to_peers: u64,
-    packets_to_client: u64,
-    bytes_to_client: u64,
-    permissions: Vec<String>,
-    channels: Vec<Channel>,
-}
-
-#[derive(Serialize)]
-struct Channel {
-    number: u16,
-    peer: String,
-}
-
-impl From<SessionInfo> for Session {
-    fn from(info: SessionInfo) -> Self {
-        let SessionInfo {
-            session, traffic, ..
-        } = info;
-        Self {
-            id: session.serial,
-            user: session.user.map(|user| user.to_string()),
-            client: session.tuple.client.to_string(),
-            server: session.tuple.server.to_string(),
-            transport: session.tuple.transport.name(),
-            relayed: session.relayed.to_string(),
-            age_seconds: info.age.as_secs(),
-            remaining_seconds: info.remaining.as_secs(),
-            packets_to_peers: traffic.to_peers,
-            bytes_to_peers: traffic.to_peers_bytes,
-            packets_to_client: traffic.to_client,
-            bytes_to_client: traffic.to_client_bytes,
-            permissions: info.permissions.iter().map(ToString::to_string).collect(),
-            channels: info
-                .channels
-                .iter()
-                .map(|(number, peer)| Channel {
-                    number: *number,
-                    peer: peer.to_string(),
-                })
-                .collect(),
-        }
-    }
-}
-
-async fn sessions(
-    State(daemon): State<Arc<Daemon>>,
-    Params(query): Params<SessionQuery>,
-) -> Result<Json<Sessions>, ApiError> {
-    let limit = query.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
-    let filter = Filter {
-        serial: None,
-        user: query.user,
-        client: query.client,
-    };
-    // A session more than asked for shows that there is a next page.
-    let page = daemon
-        .control()
-        .sessions(filter, query.after, limit + 1)
-        .await?;
-    let more = page.sessions.len() > limit;
-    let sessions: Vec<Session> = page
-        .sessions
-        .into_iter()
-        .take(limit)
-        .map(Session::from)
-        .collect();
-    Ok(Json(Sessions {
-        total: page.total,
-        next: sessions.last().filter(|_| more).map(|session| session.id),
-        sessions,
-    }))
-}
-
-fn by_id(id: u64) -> Filter {
-    Filter {
-        serial: Some(id),
-        ..Filter::default()
-    }
-}
-
-fn no_such_session() -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "no such session")
-}
-
-async fn session(
-    State(daemon): State<Arc<Daemon>>,
-    Id(id): Id<u64>,
-) -> Result<Json<Session>, ApiError> {
-    let page = daemon.control().sessions(by_id(id), 0, 1).await?;
-    let found = page
-        .sessions
-        .into_iter()
-        .next()
-        .ok_or_else(no_such_session)?;
-    Ok(Json(found.into()))
-}
-
-#[derive(Serialize)]
-struct Killed {
-    killed: usize,
-}
-
 /// Does something as a whole: a client that leaves must not end it halfway, or unrecorded.
 async fn whole<T: Send + 'static>(
     action: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, ApiError> {
     let done = tokio::spawn(action).await;
     done.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
-}
-
-async fn kill_one(
-    State(daemon): State<Arc<Daemon>>,
-    Extension(by): Extension<Actor>,
-    Id(id): Id<u64>,
-) -> Result<Json<Killed>, ApiError> {
-    match whole(async move { daemon.kill(by, by_id(id)).await }).await?? {
-        0 => Err(no_such_session()),
-        killed => Ok(Json(Killed { killed })),
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KillRequest {
-    user: Option<String>,
-    client: Option<IpAddr>,
-}
-
-async fn kill(
-    State(daemon): State<Arc<Daemon>>,
-    Extension(by): Extension<Actor>,
-    Body(KillRequest { user, client }): Body<KillRequest>,
-) -> Result<Json<Killed>, ApiError> {
-    if user.is_none() && client.is_none() {
-        return Err(ApiError::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "name a user or a client",
-        ));
-    }
-    let filter = Filter {
-        serial: None,
-        user,
-        client,
-    };
-    let killed = whole(async move { daemon.kill(by, filter).await }).await??;
-    Ok(Json(Killed { killed }))
 }
 
 #[derive(Deserialize, Serialize)]
@@ -382,32 +222,6 @@ async fn reload(
     Ok(Json(Reloaded {
         changes: changes.collect(),
     }))
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Level {
-    level: String,
-}
-
-async fn log_level(
-    State(daemon): State<Arc<Daemon>>,
-    Extension(by): Extension<Actor>,
-    Body(request): Body<Level>,
-) -> Result<Json<Level>, ApiError> {
-    let level = match request.level.as_str() {
-        "error" => LevelFilter::ERROR,
-        "warn" => LevelFilter::WARN,
-        "info" => LevelFilter::INFO,
-        "debug" => LevelFilter::DEBUG,
-        "trace" => LevelFilter::TRACE,
-        _ => {
-            let text = "level is error, warn, info, debug or trace";
-            return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, text));
-        }
-    };
-    daemon.set_log_level(by, level);
-    Ok(Json(request))
 }
 
 async fn openapi() -> Response {

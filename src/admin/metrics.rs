@@ -7,17 +7,24 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
+use super::process::Process;
 use crate::daemon::Daemon;
 use crate::net::control::Status;
+use crate::net::counters::NetCounters;
 use turnd_proto::auth::Unauthorized;
+use turnd_proto::policy::rate::TableUsage;
 use turnd_proto::server::counters::{CODES, Counters, Flow, Limit, METHODS};
 use turnd_proto::server::five_tuple::Transport;
+use turnd_proto::server::output::EndReason;
 use turnd_proto::wire::numbers::Method;
 
 pub(super) async fn handler(State(daemon): State<Arc<Daemon>>) -> Result<Response, ApiError> {
     // Without one worker's numbers the sums would seem to go back.
     let status = daemon.control().status().await?;
-    let text = render(&status, &daemon.config().auth.realm, &daemon);
+    // A process with many open files takes a moment to count them.
+    let process = tokio::task::spawn_blocking(Process::read).await;
+    let process = process.unwrap_or_default();
+    let text = render(&status, &process, &daemon);
     Ok((
         [("content-type", "text/plain; version=0.0.4; charset=utf-8")],
         text,
@@ -65,12 +72,14 @@ fn escape(text: &str) -> String {
         .replace('\n', "\\n")
 }
 
-fn render(status: &Status, realm: &str, daemon: &Daemon) -> String {
+fn render(status: &Status, process: &Process, daemon: &Daemon) -> String {
+    let realm = daemon.config().auth.realm;
     let mut page = Page::default();
     let counters = &status.counters;
     binding(&mut page, counters);
     unauthorized(&mut page, counters);
-    traffic(&mut page, counters, realm);
+    error_tables(&mut page, status.error_tables);
+    traffic(&mut page, counters, &realm);
     let processed = counters.clients.received + counters.peers.received;
     page.coturn_counter(
         "turn_packet_processed",
@@ -82,9 +91,11 @@ fn render(status: &Status, realm: &str, daemon: &Daemon) -> String {
         "Packets that went nowhere.",
         status.dropped(),
     );
+    batches(&mut page, &status.net);
     allocations(&mut page, counters);
     responses(&mut page, counters);
     drops(&mut page, status);
+    handshakes(&mut page, &status.net);
     page.counter(
         "turnd_dtls_hello_verify_requests_total",
         "Answers to DTLS clients that have yet to prove their address.",
@@ -124,6 +135,7 @@ fn render(status: &Status, realm: &str, daemon: &Daemon) -> String {
         daemon.log().target().queue().dropped(),
     );
     certificates(&mut page, daemon);
+    process_metrics(&mut page, process, daemon);
     page.metric(
         "turnd_build_info",
         "gauge",
@@ -151,6 +163,45 @@ fn certificates(page: &mut Page, daemon: &Daemon) {
     for (names, expiry) in certificates.expiries() {
         page.sample(name, &format!("{{names=\"{}\"}}", escape(&names)), expiry);
     }
+}
+
+/// Metrics of the process under the names of Prometheus' own clients.
+fn process_metrics(page: &mut Page, process: &Process, daemon: &Daemon) {
+    let name = "process_cpu_seconds_total";
+    page.metric(name, "counter", "CPU time of the process, user and system.");
+    page.sample(name, "", process.cpu_time.as_secs_f64());
+    for (name, help, value) in [
+        (
+            "process_resident_memory_bytes",
+            "Memory in RAM.",
+            process.resident_bytes,
+        ),
+        (
+            "process_virtual_memory_bytes",
+            "Address space.",
+            process.virtual_bytes,
+        ),
+        (
+            "process_open_fds",
+            "Open file descriptors.",
+            process.open_files,
+        ),
+        (
+            "process_max_fds",
+            "File descriptors that may be open.",
+            process.max_files,
+        ),
+    ] {
+        // Without /proc, as in a chroot, there is no number rather than a wrong one.
+        if let Some(value) = value {
+            page.gauge(name, help, value);
+        }
+    }
+    page.gauge(
+        "process_start_time_seconds",
+        "When the process started, since the Unix epoch.",
+        daemon.started().as_secs_f64(),
+    );
 }
 
 fn binding(page: &mut Page, counters: &Counters) {
@@ -202,6 +253,56 @@ fn unauthorized(page: &mut Page, counters: &Counters) {
     page.metric(name, "counter", "Requests refused because of a quota.");
     for ((_, quota), count) in Limit::ALL.into_iter().zip(counters.quota_refusals) {
         page.sample(name, &format!("{{quota=\"{quota}\"}}"), count);
+    }
+}
+
+fn error_tables(page: &mut Page, tables: TableUsage) {
+    page.coturn_counter(
+        "turn_ratelimit_hash_collisions",
+        "Error replies that were counted in a bucket of unauthenticated-rate with another network's.",
+        tables.shared,
+    );
+    page.gauge(
+        "turn_ratelimit_occupied_buckets",
+        "Buckets of unauthenticated-rate in use.",
+        tables.busy,
+    );
+    page.gauge(
+        "turn_ratelimit_total_buckets",
+        "Buckets of unauthenticated-rate in all.",
+        tables.slots,
+    );
+}
+
+fn batches(page: &mut Page, net: &NetCounters) {
+    for (name, help, value) in [
+        (
+            "turn_udp_recvmmsg_calls",
+            "Calls of recvmmsg that brought a datagram.",
+            net.receive_calls,
+        ),
+        (
+            "turn_udp_recvmmsg_packets",
+            "Datagrams received.",
+            net.received_datagrams,
+        ),
+        (
+            "turn_udp_sendmmsg_flushes",
+            "Batches of datagrams sent.",
+            net.sent.flushes,
+        ),
+        (
+            "turn_udp_sendmmsg_datagrams",
+            "Datagrams sent.",
+            net.sent.sent,
+        ),
+        (
+            "turn_udp_sendmmsg_gso_datagrams",
+            "Datagrams sent together with others in one message of UDP_SEGMENT.",
+            net.sent.segmented,
+        ),
+    ] {
+        page.coturn_counter(name, help, value);
     }
 }
 
@@ -271,11 +372,11 @@ fn allocations(page: &mut Page, counters: &Counters) {
         "Refreshes granted.",
         counters.refreshed,
     );
-    page.counter(
-        "turnd_allocations_ended_total",
-        "Allocations ended.",
-        counters.ended,
-    );
+    let name = "turnd_allocations_ended_total";
+    page.metric(name, "counter", "Allocations ended by reason.");
+    for (reason, ended) in EndReason::ALL.into_iter().zip(counters.ended) {
+        page.sample(name, &format!("{{reason=\"{}\"}}", reason.name()), ended);
+    }
 }
 
 fn responses(page: &mut Page, counters: &Counters) {
@@ -300,6 +401,23 @@ fn drops(page: &mut Page, status: &Status) {
     let name = "turnd_packets_dropped_total";
     page.metric(name, "counter", "Packets that went nowhere by reason.");
     for (reason, count) in status.drops() {
+        page.sample(name, &format!("{{reason=\"{reason}\"}}"), count);
+    }
+}
+
+fn handshakes(page: &mut Page, net: &NetCounters) {
+    page.counter(
+        "turnd_tls_handshakes_total",
+        "TLS and DTLS handshakes that were completed.",
+        net.handshakes,
+    );
+    let name = "turnd_tls_handshake_failures_total";
+    page.metric(
+        name,
+        "counter",
+        "TLS and DTLS handshakes that failed by reason.",
+    );
+    for (reason, count) in net.handshake_failures() {
         page.sample(name, &format!("{{reason=\"{reason}\"}}"), count);
     }
 }

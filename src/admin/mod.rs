@@ -3,8 +3,12 @@
 mod access;
 mod api;
 mod error;
+mod history;
 mod metrics;
+mod observer;
 mod page;
+mod process;
+mod rates;
 mod unix_socket;
 
 use std::collections::VecDeque;
@@ -14,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -25,7 +29,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
-use self::access::{Access, Origin, Scope};
+use self::access::{Access, Caller, Scope};
+use self::observer::Observer;
 use self::unix_socket::{BindError, UnixSocket};
 use crate::config::{AdminAddr, AdminListen};
 use crate::daemon::Daemon;
@@ -115,8 +120,14 @@ impl Admin {
 
     /// Serves until the task is dropped.
     pub fn serve(self, daemon: &Arc<Daemon>) {
+        if self.listeners.is_empty() {
+            return;
+        }
+        let observer = Arc::new(Observer::default());
+        tokio::spawn(Arc::clone(&observer).keep_history(Arc::clone(daemon)));
+        let router = router(daemon, observer);
         for listener in self.listeners {
-            tokio::spawn(accept(listener, Arc::clone(daemon)));
+            tokio::spawn(accept(listener, router.clone()));
         }
     }
 }
@@ -149,14 +160,13 @@ fn explain(place: &AdminAddr, error: &BindError) -> Problem {
     Problem::new(what, remedy).of(format_args!("admin-listen: {place}"))
 }
 
-async fn accept(listener: Listener, daemon: Arc<Daemon>) {
-    let router = router(&daemon);
+async fn accept(listener: Listener, router: Router) {
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         let router = router.clone();
         let accepted = match &listener {
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, client)| {
-                tokio::spawn(connection(stream, Origin::Tcp(client), router))
+                tokio::spawn(connection(stream, Caller::Tcp(client), router))
             }),
             Listener::Unix(socket) => match socket.listener().accept().await {
                 Ok((stream, _)) => stream.peer_cred().map(|peer| {
@@ -165,7 +175,7 @@ async fn accept(listener: Listener, daemon: Arc<Daemon>) {
                         gid: peer.gid(),
                         pid: peer.pid(),
                     };
-                    tokio::spawn(connection(stream, Origin::UnixSocket(actor), router))
+                    tokio::spawn(connection(stream, Caller::UnixSocket(actor), router))
                 }),
                 Err(error) => Err(error),
             },
@@ -189,12 +199,12 @@ async fn accept(listener: Listener, daemon: Arc<Daemon>) {
 
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    origin: Origin,
+    caller: Caller,
     router: Router,
 ) {
     let answers = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(origin);
+        request.extensions_mut().insert(caller);
         answers.call(request)
     });
     let served = http1::Builder::new()
@@ -205,7 +215,7 @@ async fn connection(
     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
 }
 
-fn router(daemon: &Arc<Daemon>) -> Router {
+fn router(daemon: &Arc<Daemon>, observer: Arc<Observer>) -> Router {
     let guarded = |routes, scope| {
         api::router(routes).layer(axum::middleware::from_fn_with_state(
             Access::new(daemon, scope),
@@ -216,6 +226,7 @@ fn router(daemon: &Arc<Daemon>) -> Router {
         .merge(guarded(api::guarded(), Scope::Api))
         .merge(guarded(api::metrics(), Scope::Metrics))
         .merge(api::router(api::health()))
+        .layer(Extension(observer))
         .with_state(Arc::clone(daemon))
         .merge(page::router())
         .layer(axum::extract::DefaultBodyLimit::max(api::MAX_BODY))

@@ -17,15 +17,24 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
 
-const FILES: [(&str, &str, &str); 9] = [
+const FILES: [(&str, &str, &str); 14] = [
     ("/", HTML, include_str!("page/index.html")),
     ("/page.css", STYLE, include_str!("page/page.css")),
     ("/page.js", SCRIPT, include_str!("page/page.js")),
     ("/dom.js", SCRIPT, include_str!("page/dom.js")),
     ("/api.js", SCRIPT, include_str!("page/api.js")),
     ("/plot.js", SCRIPT, include_str!("page/plot.js")),
+    ("/timeline.js", SCRIPT, include_str!("page/timeline.js")),
     ("/sessions.js", SCRIPT, include_str!("page/sessions.js")),
+    ("/refusals.js", SCRIPT, include_str!("page/refusals.js")),
+    (
+        "/credentials.js",
+        SCRIPT,
+        include_str!("page/credentials.js"),
+    ),
+    ("/host.js", SCRIPT, include_str!("page/host.js")),
     ("/ice.js", SCRIPT, include_str!("page/ice.js")),
+    ("/config.js", SCRIPT, include_str!("page/config.js")),
     ("/icon.svg", IMAGE, include_str!("page/icon.svg")),
 ];
 

@@ -27,6 +27,7 @@ mod serve;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -35,7 +36,7 @@ use clap::{FromArgMatches, Parser, Subcommand};
 use self::help::command_line;
 use crate::config::file::FileConfig;
 use crate::config::{self, ConfigError, Loaded, LogFormat, SEARCH};
-use crate::daemon::log::json_line;
+use crate::daemon::log::tell_end;
 
 /// A STUN and TURN relay daemon.
 #[derive(Parser)]
@@ -104,6 +105,8 @@ enum Failure {
     Usage(Vec<String>),
     /// Failed at run time: exit code 1.
     Run(String),
+    /// Failed at run time, after lines of the log: exit code 1.
+    Logged(String),
 }
 
 impl Failure {
@@ -181,32 +184,36 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(lines)) => {
-            lines.iter().for_each(|line| fatal(line, format));
+            for line in lines {
+                tell_end(&line, format, false);
+            }
             ExitCode::from(2)
         }
         Err(Failure::Run(message)) => {
-            fatal(&message, format);
+            tell_end(&message, format, false);
+            ExitCode::from(1)
+        }
+        Err(Failure::Logged(message)) => {
+            tell_end(&message, format, true);
             ExitCode::from(1)
         }
     }
 }
 
-/// Writes the reason why a command failed.
-fn fatal(line: &str, format: LogFormat) {
-    match format {
-        LogFormat::Text => complain(format_args!("error: {line}")),
-        LogFormat::Json => json_line(line),
-    }
-}
-
 /// Writes to standard output; a reader that has left (`| head`) is no failure.
 fn say(text: impl Display) -> Result<(), Failure> {
+    say_more(text).map(drop)
+}
+
+/// As [`say`], and tells whether there still is a reader.
+fn say_more(text: impl Display) -> Result<ControlFlow<()>, Failure> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Run(format!(
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        Err(error) => Err(Failure::Run(format!(
             "cannot write to standard output: {error}"
         ))),
-        _ => Ok(()),
     }
 }
 

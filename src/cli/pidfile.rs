@@ -141,7 +141,7 @@ mod tests {
     fn refusal(path: &Path) -> String {
         match PidFile::write(path).err() {
             Some(Failure::Usage(lines)) => lines.join("\n"),
-            Some(Failure::Run(line)) => line,
+            Some(Failure::Run(line) | Failure::Logged(line)) => line,
             None => panic!("{} was written", path.display()),
         }
     }

@@ -8,6 +8,7 @@ use rustix::fs::{Access, access};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::{AdminAddr, AdminListen, Config};
+use crate::net::listen::{SocketKind, explain, explain_relay};
 use crate::problem::Problem;
 
 /// Lowest port that any user may bind.
@@ -113,14 +114,13 @@ fn parent(path: &Path) -> &Path {
 
 /// Ports that this process may not bind, which no restart changes.
 pub(super) fn forbidden(config: &Config) -> Option<Problem> {
-    let refused = |(addr, kind): &(SocketAddr, Kind)| {
+    let refused = |(addr, kind): &(SocketAddr, SocketKind)| {
         addr.port() < UNPRIVILEGED
-            && kind
-                .try_bind(*addr)
+            && try_bind(*addr, *kind)
                 .is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
     };
     let (addr, kind) = listening(config).into_iter().find(refused)?;
-    Some(kind.explain(addr, ErrorKind::PermissionDenied.into()))
+    Some(explain(addr, kind, &ErrorKind::PermissionDenied.into()))
 }
 
 /// Tries the addresses and ports of a configuration, and frees them again; `granted`: whoever serves may have low ports.
@@ -131,11 +131,11 @@ pub(super) fn addresses(config: &Config, granted: bool) -> Findings {
         if foreign == Some(addr.ip()) {
             continue;
         }
-        let Err(error) = kind.try_bind(addr) else {
+        let Err(error) = try_bind(addr, kind) else {
             continue;
         };
         if error.kind() == ErrorKind::AddrInUse {
-            let command = kind.command(addr.port());
+            let command = kind.who_has(addr.port());
             findings.warnings.push(format!(
                 "{addr}/{} is in use: unless by this server itself, `serve` will fail; {command} shows by which program",
                 kind.name()
@@ -143,16 +143,13 @@ pub(super) fn addresses(config: &Config, granted: bool) -> Findings {
         } else if !granted || error.kind() != ErrorKind::PermissionDenied {
             // Its other ports would say the same.
             foreign = (error.kind() == ErrorKind::AddrNotAvailable).then_some(addr.ip());
-            findings.errors.push(kind.explain(addr, error));
+            findings.errors.push(explain(addr, kind, &error));
         }
     }
     if !config.server.protocol.stun_only {
         for ip in &config.server.relay.ips {
             if let Err(error) = UdpSocket::bind(SocketAddr::new(*ip, 0)) {
-                let what = format!("relay-ip {ip} cannot be bound: {error}");
-                let remedy =
-                    "`ip address` lists what this host has, and external-ip is for the rest";
-                findings.errors.push(Problem::new(what, remedy));
+                findings.errors.push(explain_relay(*ip, &error));
             }
         }
     }
@@ -161,7 +158,7 @@ pub(super) fn addresses(config: &Config, granted: bool) -> Findings {
             let AdminAddr::Tcp(addr) = place else {
                 continue;
             };
-            match Kind::Tcp.try_bind(*addr) {
+            match try_bind(*addr, SocketKind::Tcp) {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::AddrInUse => {
                     findings.warnings.push(format!(
@@ -187,7 +184,7 @@ pub(super) fn low_port(config: &Config) -> Option<u16> {
 }
 
 /// The addresses that clients reach; without `listening-ip` IPv4's alone, as a host need not have IPv6.
-fn listening(config: &Config) -> Vec<(SocketAddr, Kind)> {
+fn listening(config: &Config) -> Vec<(SocketAddr, SocketKind)> {
     let every = [IpAddr::from(Ipv4Addr::UNSPECIFIED)];
     let ips = match &config.listen.ips[..] {
         [] => &every,
@@ -199,70 +196,29 @@ fn listening(config: &Config) -> Vec<(SocketAddr, Kind)> {
         for port in config.listen.ports(*ip) {
             let addr = SocketAddr::new(*ip, port);
             if transports.udp || transports.dtls {
-                places.push((addr, Kind::Udp));
+                places.push((addr, SocketKind::Udp));
             }
             if transports.tcp || transports.tls {
-                places.push((addr, Kind::Tcp));
+                places.push((addr, SocketKind::Tcp));
             }
         }
     }
     places
 }
 
-/// Kind of a socket.
-#[derive(Clone, Copy)]
-enum Kind {
-    Udp,
-    Tcp,
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Udp => "udp",
-            Self::Tcp => "tcp",
-        }
+/// Binds and frees again. Nothing can connect meanwhile.
+fn try_bind(addr: SocketAddr, kind: SocketKind) -> io::Result<()> {
+    let (typ, protocol) = match kind {
+        SocketKind::Udp => (Type::DGRAM, Protocol::UDP),
+        SocketKind::Tcp => (Type::STREAM, Protocol::TCP),
+    };
+    let socket = Socket::new(Domain::for_address(addr), typ, Some(protocol))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
     }
-
-    fn command(self, port: u16) -> String {
-        let flag = &self.name()[..1];
-        format!("`ss -l{flag}np 'sport = :{port}'`")
-    }
-
-    /// Binds and frees again. Nothing can connect meanwhile.
-    fn try_bind(self, addr: SocketAddr) -> io::Result<()> {
-        let (kind, protocol) = match self {
-            Self::Udp => (Type::DGRAM, Protocol::UDP),
-            Self::Tcp => (Type::STREAM, Protocol::TCP),
-        };
-        let socket = Socket::new(Domain::for_address(addr), kind, Some(protocol))?;
-        if addr.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        // Connections that have ended some seconds ago are in nobody's way.
-        socket.set_reuse_address(matches!(self, Self::Tcp))?;
-        socket.bind(&addr.into())
-    }
-
-    fn explain(self, addr: SocketAddr, error: io::Error) -> Problem {
-        let name = self.name();
-        match error.kind() {
-            ErrorKind::PermissionDenied => Problem::new(
-                format!(
-                    "{addr}/{name} may not be bound: ports below 1024 need root or CAP_NET_BIND_SERVICE"
-                ),
-                "`setcap cap_net_bind_service=+ep turnd` lets it, and so does turnd's unit",
-            ),
-            ErrorKind::AddrNotAvailable => Problem::new(
-                format!("{addr}/{name} cannot be bound: this host does not have the address"),
-                "`ip address` lists those for listening-ip",
-            ),
-            _ => Problem::new(
-                format!("{addr}/{name} cannot be bound: {error}"),
-                "choose another listening-ip or listening-port",
-            ),
-        }
-    }
+    // Connections that have ended some seconds ago are in nobody's way.
+    socket.set_reuse_address(kind == SocketKind::Tcp)?;
+    socket.bind(&addr.into())
 }
 
 /// Address of this host that packets to elsewhere leave from; `None`: there is no route.

@@ -16,7 +16,7 @@ use crate::config::summary::Summary;
 use crate::config::{self, Config, Loaded, ProcUser};
 use crate::daemon::audit::{Actor, audit};
 use crate::daemon::log::LogControl;
-use crate::daemon::{Daemon, Origin, ended, notify, privileges};
+use crate::daemon::{ConfigInput, Daemon, ended, notify, privileges};
 use crate::ice_servers::login;
 use crate::net::certs::self_signed;
 use crate::net::{Bound, Service, WorkerEnded};
@@ -56,70 +56,90 @@ impl Serve {
             return Err(Failure::Usage(lines.collect()));
         }
         let log = LogControl::install(&config.log).map_err(Failure::run)?;
-        let lines = log.target().queue().clone();
+        let target = log.target().clone();
         // On every way out the log is written before the caller tells the error.
-        let _written = lines.flush_at_end();
-        ended::tell_panics(log.target().clone());
+        let _written = target.queue().flush_at_end();
+        ended::tell_panics(target.clone());
         if let Err(error) = hardened {
             warn!(%error, "the secrets in memory are not protected from core dumps and other processes");
         }
-        if let Some(file) = &loaded.file {
-            info!(file = %file.display(), "configuration read");
-        }
-        for warning in &loaded.warnings {
-            warn!("{warning}");
-        }
-        if let Some(advice) = open_files::raise(&config) {
-            warn!("{advice}");
-        }
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| cannot_wait(&error))?;
-        // Signals are kept from now on until they are waited for.
-        let signals = Signals::new(&runtime).map_err(|error| cannot_wait(&error))?;
-        if demo {
-            certify(&mut config);
-        }
-        let bound = Bound::new(&config).map_err(Failure::run)?;
-        // Before the first client comes, who must not reach it through a relay.
-        let admin = runtime
-            .block_on(Admin::bind(&config.operation.admin))
-            .map_err(Failure::run)?;
-        let _pidfile = config.pidfile.as_deref().map(PidFile::write).transpose()?;
-        if let Some(leaving) = leaving {
-            leaving.now(&admin, &log, &loaded)?;
-        }
-        let target = log.target().clone();
-        let ended: WorkerEnded =
-            Arc::new(move |worker, reason| ended::worker_ended(&target, worker, reason));
-        // No packet of a client has been read until here.
-        let service =
-            Service::start(&config, bound, &admin.addresses(), ended).map_err(Failure::run)?;
-        for address in service.listening() {
-            info!(%address, "listening");
-        }
-        summarize(&config);
-        if demo {
-            invite(&config, admin.addresses().first())?;
-        }
-        // A reload replaces the daemon's copy; this one holds secrets.
-        drop(config);
-        // A reload must not come back without the flags of the demonstration.
-        let origin = Origin {
+        let input = ConfigInput {
             path: path.or_else(|| loaded.file.clone()),
             flags,
         };
-        let daemon = Daemon::new(service.control().clone(), log, origin, loaded);
-        runtime.block_on(serve(admin, Arc::new(daemon), signals));
-        notify::notify("STOPPING=1");
-        // A line for each call that ends now: more at once than the queue holds, perhaps.
-        lines.prepare_exit();
-        // Closing sockets takes no time; the runtime that could wait for it has nothing left to do.
-        service.stop();
-        info!("stopped");
-        Ok(())
+        if demo {
+            certify(&mut config);
+        }
+        serve_logged(log, input, loaded, config, leaving, demo).map_err(|failure| match failure {
+            Failure::Run(message) => {
+                if target.is_elsewhere() {
+                    error!("{message}");
+                }
+                Failure::Logged(message)
+            }
+            other => other,
+        })
     }
+}
+
+/// Serves until it is told to stop. `demo`: as a demonstration, with the flags of `input` for its configuration.
+fn serve_logged(
+    log: LogControl,
+    input: ConfigInput,
+    loaded: Loaded,
+    config: Config,
+    leaving: Option<Leaving>,
+    demo: bool,
+) -> Result<(), Failure> {
+    let lines = log.target().queue().clone();
+    if let Some(file) = &loaded.file {
+        info!(file = %file.display(), "configuration read");
+    }
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    if let Some(advice) = open_files::raise(&config) {
+        warn!("{advice}");
+    }
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| cannot_wait(&error))?;
+    // Signals are kept from now on until they are waited for.
+    let signals = Signals::new(&runtime).map_err(|error| cannot_wait(&error))?;
+    let bound = Bound::new(&config).map_err(Failure::run)?;
+    // Before the first client comes, who must not reach it through a relay.
+    let admin = runtime
+        .block_on(Admin::bind(&config.operation.admin))
+        .map_err(Failure::run)?;
+    let _pidfile = config.pidfile.as_deref().map(PidFile::write).transpose()?;
+    if let Some(leaving) = leaving {
+        leaving.now(&admin, &log, &loaded)?;
+    }
+    let target = log.target().clone();
+    let ended: WorkerEnded =
+        Arc::new(move |worker, reason| ended::worker_ended(&target, worker, reason));
+    // No packet of a client has been read until here.
+    let service =
+        Service::start(&config, bound, &admin.addresses(), ended).map_err(Failure::run)?;
+    for address in service.listening() {
+        info!(%address, "listening");
+    }
+    summarize(&config, &admin);
+    if demo {
+        invite(&config, admin.addresses().first())?;
+    }
+    // A reload replaces the daemon's copy; this one holds secrets.
+    drop(config);
+    let daemon = Daemon::new(service.control().clone(), log, input, loaded);
+    runtime.block_on(serve(admin, Arc::new(daemon), signals));
+    notify::notify("STOPPING=1");
+    // A line for each call that ends now: more at once than the queue holds, perhaps.
+    lines.prepare_exit();
+    // Closing sockets takes no time; the runtime that could wait for it has nothing left to do.
+    service.stop();
+    info!("stopped");
+    Ok(())
 }
 
 /// The user that a process of root will become.
@@ -249,8 +269,8 @@ fn certify(config: &mut Config) {
     }
 }
 
-/// Logs the configuration in one line.
-fn summarize(config: &Config) {
+/// Logs in one line what is served, to whom, and where it is administered.
+fn summarize(config: &Config, admin: &Admin) {
     let Summary {
         listens,
         relays,
@@ -259,14 +279,24 @@ fn summarize(config: &Config) {
         certificates,
     } = Summary::new(config);
     let announces = Some(announces).filter(|ips| !ips.is_empty());
+    let tcp = admin.addresses();
+    let page = tcp.first().map(|address| format!("http://{address}/"));
+    let sockets = admin.unix_sockets().map(|path| path.display().to_string());
+    let places: Vec<_> = tcp.iter().map(ToString::to_string).chain(sockets).collect();
+    let admin = Some(places.join(", ")).filter(|places| !places.is_empty());
+    let auth = &config.auth;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         realm = config.auth.realm.as_str(),
         may_allocate = allows.as_str(),
+        static_users = auth.users.len(),
+        rest_secrets = auth.secrets.len(),
         listens_on = listens.as_str(),
         relays_from = relays.as_str(),
         announces,
         certificates = certificates.as_str(),
+        admin,
+        page,
         "serving"
     );
 }

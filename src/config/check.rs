@@ -1,21 +1,22 @@
 //! Checks values of the right type, and makes a configuration of them.
 
-mod alternates;
+mod alternate_ports;
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
-use self::alternates::check_alternates;
+use self::alternate_ports::check_alternate_ports;
 use super::credentials::check_auth;
 use super::error::{ConfigError, Origins, shown};
 use super::file::FileConfig;
-use super::operation::{alternate_servers, check_operation};
+use super::operation::{check_alternate_servers, check_operation};
 use super::problems::Problems;
 use super::process::check_proc_user;
 use super::transports::{check_tls, check_transports};
 use super::values::{addresses, count, on, one_of, port, ranges, seconds};
 use super::{Config, Log, LogFormat};
 use crate::problem::Problem;
+use tracing::level_filters::LevelFilter;
 use turnd_proto::policy::peer_filter::PeerRules;
 use turnd_proto::server;
 use turnd_proto::server::settings::{
@@ -77,7 +78,7 @@ fn check_server(
             allow_loopback: on(file.allow_loopback_peers),
         },
         tcp_relay: !on(file.no_tcp_relay),
-        alternate_servers: alternate_servers(file.alternate_server.as_deref(), problems),
+        alternate_servers: check_alternate_servers(file, listen, problems),
         protocol: check_protocol(file, problems),
         relay,
     }
@@ -88,9 +89,9 @@ fn check_listen(file: &mut FileConfig, problems: &mut Problems<'_>) -> Listen {
         ips: addresses("listening-ip", file.listening_ip.as_deref(), problems),
         port: port("listening-port", file.listening_port, problems),
         tls_port: port("tls-listening-port", file.tls_listening_port, problems),
-        alternates: None,
+        alternate_ports: None,
     };
-    listen.alternates = check_alternates(file, &listen, problems);
+    listen.alternate_ports = check_alternate_ports(file, &listen, problems);
     listen
 }
 
@@ -135,8 +136,31 @@ fn check_protocol(file: &FileConfig, problems: &mut Problems<'_>) -> Protocol {
 }
 
 fn check_log(file: &FileConfig, problems: &mut Problems<'_>) -> Log {
+    const LEVELS: [(&str, LevelFilter); 6] = [
+        ("error", LevelFilter::ERROR),
+        ("warning", LevelFilter::WARN),
+        ("info", LevelFilter::INFO),
+        ("debug", LevelFilter::DEBUG),
+        ("trace", LevelFilter::TRACE),
+        // The name of `turnd ctl log-level`.
+        ("warn", LevelFilter::WARN),
+    ];
+    let syslog = on(file.syslog);
+    if let (true, Some(path)) = (syslog, &file.log_file) {
+        problems.warn([format!(
+            "log-file: {} stays empty, as the log goes to the syslog daemon; leave log-file or syslog out",
+            path.display()
+        )]);
+    }
+    let level = match file.log_min_level.as_deref() {
+        None if on(file.verbose) => LevelFilter::DEBUG,
+        None => LevelFilter::INFO,
+        name => one_of("log-min-level", name, &LEVELS, LevelFilter::INFO, problems),
+    };
     Log {
-        file: file.log_file.clone(),
+        file: file.log_file.clone().filter(|_| !syslog),
+        syslog,
+        level,
         format: one_of(
             "log-format",
             file.log_format.as_deref(),
@@ -144,7 +168,6 @@ fn check_log(file: &FileConfig, problems: &mut Problems<'_>) -> Log {
             LogFormat::Text,
             problems,
         ),
-        verbose: on(file.verbose),
     }
 }
 
@@ -184,7 +207,7 @@ fn check_ports(
     if stun_only {
         return;
     }
-    let others = listen.alternates.iter().flat_map(|ports| {
+    let others = listen.alternate_ports.iter().flat_map(|ports| {
         [
             ("alt-listening-port", ports.port),
             ("alt-tls-listening-port", ports.tls_port),

@@ -40,7 +40,7 @@ const LONGEST_HARMLESS_REALM: usize = 28;
 const LONGEST_NAME: usize = 508;
 
 /// Element of a list, or line of a file.
-enum Place<'a> {
+enum Position<'a> {
     Element(usize),
     Line(&'a Path, usize),
 }
@@ -204,7 +204,7 @@ fn realm(file: &mut FileConfig, problems: &mut Problems<'_>) -> String {
 fn users(file: &FileConfig, problems: &mut Problems<'_>) -> Vec<User> {
     let mut users = Vec::new();
     let mut names = std::collections::HashSet::new();
-    let mut add = |problems: &mut Problems<'_>, place: &Place<'_>, text: &str| {
+    let mut add = |problems: &mut Problems<'_>, position: &Position<'_>, text: &str| {
         let wrong = match user(text) {
             Ok((user, same)) => {
                 if names.insert(same) {
@@ -216,16 +216,16 @@ fn users(file: &FileConfig, problems: &mut Problems<'_>) -> Vec<User> {
             }
             Err(wrong) => wrong,
         };
-        entry("user", place, wrong, problems);
+        entry("user", position, wrong, problems);
     };
     for (n, text) in file.user.iter().flatten().enumerate() {
-        add(problems, &Place::Element(n), text.reveal());
+        add(problems, &Position::Element(n), text.reveal());
     }
     let source = source("user-file", file.user_file.as_deref(), problems);
     if let Some(source) = &source {
         let remedy = "write one name:password per line";
         for (line, text) in entries("user-file", source, remedy, problems) {
-            add(problems, &Place::Line(&source.path, line), text);
+            add(problems, &Position::Line(&source.path, line), text);
         }
     }
     users
@@ -236,7 +236,7 @@ fn secrets(file: &FileConfig, problems: &mut Problems<'_>) -> Vec<Secret> {
     for (n, text) in file.static_auth_secret.iter().flatten().enumerate() {
         if text.reveal().is_empty() {
             let wrong = Problem::new("a secret is empty", "write a long random text");
-            entry("static-auth-secret", &Place::Element(n), wrong, problems);
+            entry("static-auth-secret", &Position::Element(n), wrong, problems);
         } else {
             secrets.push(text.clone());
         }
@@ -332,10 +332,10 @@ fn entries<'s>(
     }
 }
 
-fn entry(key: &str, place: &Place<'_>, problem: Problem, problems: &mut Problems<'_>) {
-    match place {
-        Place::Element(n) => problems.add(key, Some(*n), problem),
-        Place::Line(path, line) => {
+fn entry(key: &str, position: &Position<'_>, problem: Problem, problems: &mut Problems<'_>) {
+    match position {
+        Position::Element(n) => problems.add(key, Some(*n), problem),
+        Position::Line(path, line) => {
             problems.push(ConfigError::of_file(*path, Some(*line), problem));
         }
     }

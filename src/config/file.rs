@@ -277,10 +277,18 @@ keys! {
         rfc5766_channel_numbers: bool = Some(server.protocol.rfc5766_channels);
     }
     "Operation" {
-        /// Servers to send clients to while this one drains: "address" or "address:port".
+        /// Servers to send each new client on to, in turn: "address" or "address:port"; a list that holds the address reached sends nobody on.
         #[arg(value_name = "IP[:PORT]")]
         #[serde(default, deserialize_with = "one_or_many")]
         alternate_server: Vec<String> = Some(Vec::new());
+        /// Servers to send new clients on TLS and DTLS on to, in turn, at port 5349 unless given; empty: those of alternate-server.
+        #[arg(value_name = "IP[:PORT]")]
+        #[serde(default, deserialize_with = "one_or_many")]
+        tls_alternate_server: Vec<String> = Some(Vec::new());
+        /// Servers to send new clients to while this one drains: "address" or "address:port".
+        #[arg(value_name = "IP[:PORT]")]
+        #[serde(default, deserialize_with = "one_or_many")]
+        drain_alternate_server: Vec<String> = Some(Vec::new());
         /// Time that TERM, INT and USR1 leave calls to end by themselves, in seconds or as "1h"; 0: TERM and INT stop at once.
         #[arg(value_name = TIME_NAME, value_parser = seconds_flag)]
         #[serde(default, deserialize_with = "seconds_key")]
@@ -303,11 +311,16 @@ keys! {
         reload_on_change: bool = Some(false), restart;
     }
     "Logging and process" {
-        /// Log debug lines too.
+        /// Log debug lines too, as log-min-level "debug" does; turnd ctl log-level sets another level until the next reload.
         verbose: bool = Some(false);
+        /// Least level of lines to log: "error", "warning", "info", "debug" or "trace"; absent: "info", or "debug" with verbose.
+        #[arg(value_name = "TEXT")]
+        log_min_level: String = None;
         /// File to log to; absent: standard error.
         #[arg(value_name = "FILE")]
         log_file: PathBuf = None;
+        /// Log to the syslog daemon of this machine (/dev/log), and not to log-file or standard error.
+        syslog: bool = Some(false);
         /// Form of a log line: "text" or "json".
         #[arg(value_name = "TEXT")]
         log_format: String = Some("text".to_owned());

@@ -26,6 +26,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tracing::level_filters::LevelFilter;
 use turnd_proto::policy::peer_filter::IpRange;
 use turnd_proto::policy::unallocated::UnallocatedLimits;
 use turnd_proto::server::settings::Listen;
@@ -158,12 +159,14 @@ impl std::fmt::Display for AdminAddr {
 /// Logging.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// `log-file`; `None`: standard error.
+    /// `log-file`; `None`: standard error, unless `syslog`.
     pub file: Option<PathBuf>,
+    /// `syslog`: to the syslog daemon, and not to `file`.
+    pub syslog: bool,
     /// `log-format`.
     pub format: LogFormat,
-    /// `verbose`: debug lines too.
-    pub verbose: bool,
+    /// `log-min-level`, or what `verbose` makes of it.
+    pub level: LevelFilter,
 }
 
 /// The shape of a log line.

@@ -1,4 +1,4 @@
-//! Checks of the keys about draining and the admin listener.
+//! Checks of the keys about other servers, draining and the admin listener.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -10,9 +10,11 @@ use super::problems::Problems;
 use super::values::{on, seconds};
 use super::weak::check_secret;
 use super::{AdminAddr, AdminListen, Operation};
+use turnd_proto::server::settings::{AlternateServers, Listen};
 
-/// The port of a server that is named without one.
+/// The ports of a server that is named without one (RFC 8656 §5).
 const STUN_PORT: u16 = 3478;
+const STUNS_PORT: u16 = 5349;
 
 pub(super) fn check_operation(file: &FileConfig, problems: &mut Problems<'_>) -> Operation {
     let admin_token = secret(
@@ -42,23 +44,55 @@ pub(super) fn check_operation(file: &FileConfig, problems: &mut Problems<'_>) ->
     }
 }
 
-pub(super) fn alternate_servers(
-    texts: Option<&[String]>,
+pub(super) fn check_alternate_servers(
+    file: &FileConfig,
+    listen: &Listen,
     problems: &mut Problems<'_>,
-) -> Vec<SocketAddr> {
+) -> AlternateServers {
+    let mut servers = |key, texts: &Option<Vec<String>>, port| {
+        servers(key, texts.as_deref().unwrap_or_default(), port, problems)
+    };
+    let servers = AlternateServers {
+        any: servers("alternate-server", &file.alternate_server, STUN_PORT),
+        tls: servers(
+            "tls-alternate-server",
+            &file.tls_alternate_server,
+            STUNS_PORT,
+        ),
+        drain: servers(
+            "drain-alternate-server",
+            &file.drain_alternate_server,
+            STUN_PORT,
+        ),
+    };
+    let own = |server: &&SocketAddr| {
+        listen.ips.contains(&server.ip())
+            && listen.ports(server.ip()).any(|port| port == server.port())
+    };
+    for (key, list) in [
+        ("alternate-server", &servers.any),
+        ("tls-alternate-server", &servers.tls),
+    ] {
+        if let Some(own) = list.iter().find(own) {
+            problems.warn([format!(
+                "{key}: {own} is this server's own address: clients that reach it there are served here, and not sent on"
+            )]);
+        }
+    }
+    servers
+}
+
+fn servers(key: &str, texts: &[String], port: u16, problems: &mut Problems<'_>) -> Vec<SocketAddr> {
     let mut servers = Vec::new();
-    for (n, text) in texts.unwrap_or_default().iter().enumerate() {
-        let with_port = || {
-            text.parse::<IpAddr>()
-                .map(|ip| SocketAddr::new(ip, STUN_PORT))
-        };
+    for (n, text) in texts.iter().enumerate() {
+        let with_port = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port));
         match text.parse().or_else(|_| with_port()) {
             Ok(server) => servers.push(server),
             Err(_) => {
                 let problem = format!("{} is not an address", shown(text));
                 let remedy =
                     "write an IP address, with a port as 192.0.2.1:3478 or [2001:db8::1]:3478";
-                problems.wrong("alternate-server", Some(n), problem, remedy);
+                problems.wrong(key, Some(n), problem, remedy);
             }
         }
     }
@@ -102,13 +136,20 @@ mod tests {
     #[test]
     fn addresses_are_read() {
         let text = "alternate-server = ['192.0.2.1', '[2001:db8::1]:443']\n\
+                    tls-alternate-server = '2001:db8::1'\n\
+                    drain-alternate-server = '192.0.2.3'\n\
                     admin-listen = ['127.0.0.1:1', '/run/x.sock']\ndrain-timeout = 60";
         let read = Config::from_toml(&format!("no-auth = true\n{text}")).unwrap();
-        let expected: Vec<SocketAddr> = vec![
-            "192.0.2.1:3478".parse().unwrap(),
-            "[2001:db8::1]:443".parse().unwrap(),
-        ];
-        assert_eq!(read.server.alternate_servers, expected);
+        let servers = &read.server.alternate_servers;
+        let shown = [&servers.any, &servers.tls, &servers.drain].map(|list| format!("{list:?}"));
+        assert_eq!(
+            shown,
+            [
+                "[192.0.2.1:3478, [2001:db8::1]:443]",
+                "[[2001:db8::1]:5349]",
+                "[192.0.2.3:3478]"
+            ]
+        );
         let read = read.operation;
         let places = ["127.0.0.1:1", "/run/x.sock"];
         match read.admin {
@@ -120,6 +161,22 @@ mod tests {
         }
         assert_eq!(read.drain_timeout, Some(Duration::from_secs(60)));
         assert_eq!(operation("").unwrap().admin, AdminListen::Default);
+    }
+
+    #[test]
+    fn a_server_that_lists_itself_is_told_that_it_sends_nobody_on() {
+        let warnings = |list: &str| {
+            let text = format!(
+                "no-auth = true\nlistening-ip = '192.0.2.1'\nlistening-port = 3479\nalternate-server = {list}"
+            );
+            crate::config::warnings(&text).unwrap().join("\n")
+        };
+        let told = warnings("['192.0.2.2', '192.0.2.1:3479']");
+        assert!(
+            told.contains("alternate-server: 192.0.2.1:3479 is this server's own address"),
+            "{told}"
+        );
+        assert!(!warnings("'192.0.2.1'").contains("own address"));
     }
 
     #[test]
@@ -152,6 +209,11 @@ mod tests {
         assert_eq!(
             operation("alternate-server = 'turn.example.org'").unwrap_err(),
             "turnd.toml:2: alternate-server: \"turn.example.org\" is not an address; write an IP address, with a port as 192.0.2.1:3478 or [2001:db8::1]:3478\n"
+        );
+        let told = operation("tls-alternate-server = ['192.0.2.1', 'x']").unwrap_err();
+        assert!(
+            told.starts_with("turnd.toml:2: tls-alternate-server: \"x\" is not an address;"),
+            "{told}"
         );
         assert_eq!(
             operation("admin-listen = 'localhost'").unwrap_err(),

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod ended;
+mod in_force;
 pub mod log;
 pub mod notify;
 pub mod privileges;
@@ -10,7 +11,7 @@ mod reload;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing_subscriber::filter::LevelFilter;
 
@@ -23,6 +24,7 @@ use crate::net::host;
 use crate::net::log::escape_name;
 use turnd_proto::server::Filter;
 
+pub use in_force::Key;
 pub use reload::ChangedKey;
 
 /// Interval between two looks whether a draining server is empty.
@@ -33,7 +35,7 @@ const FILE_CHECK: Duration = Duration::from_secs(1);
 
 /// Source of the configuration, which a reload reads again.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub struct ConfigInput {
     /// File that was named; `None`: the usual places.
     pub path: Option<PathBuf>,
     /// Flags, which override the file.
@@ -44,26 +46,31 @@ pub struct Origin {
 pub struct Daemon {
     control: Control,
     log: LogControl,
-    origin: Origin,
+    input: ConfigInput,
     current: Mutex<Loaded>,
     /// Held during a reload.
     reloading: tokio::sync::Mutex<()>,
     started: Instant,
+    /// Time of the start, since the Unix epoch.
+    started_at: Duration,
     draining: AtomicBool,
     reloads: AtomicU64,
     failed_reloads: AtomicU64,
 }
 
 impl Daemon {
-    /// Takes charge of a service that has started with `loaded`, which came from `origin`.
-    pub fn new(control: Control, log: LogControl, origin: Origin, loaded: Loaded) -> Self {
+    /// Takes charge of a service that has started with `loaded`, which came from `input`.
+    pub fn new(control: Control, log: LogControl, input: ConfigInput, loaded: Loaded) -> Self {
         Self {
             control,
             log,
-            origin,
+            input,
             current: Mutex::new(loaded),
             reloading: tokio::sync::Mutex::default(),
             started: Instant::now(),
+            started_at: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
             draining: AtomicBool::new(false),
             reloads: AtomicU64::new(0),
             failed_reloads: AtomicU64::new(0),
@@ -85,9 +92,20 @@ impl Daemon {
         self.current().config.clone()
     }
 
+    /// The file that the configuration came from, and every key with its value, secrets masked.
+    pub fn in_force(&self) -> (Option<PathBuf>, Vec<Key>) {
+        let current = self.current();
+        (current.file.clone(), in_force::keys(&current))
+    }
+
     /// Time since the start.
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Time of the start, since the Unix epoch.
+    pub fn started(&self) -> Duration {
+        self.started_at
     }
 
     /// Whether new allocations are refused.
@@ -242,7 +260,7 @@ impl Daemon {
     }
 
     async fn try_reload(&self) -> Result<Vec<ChangedKey>, Vec<String>> {
-        let loaded = config::load(self.origin.path.as_deref(), &self.origin.flags)
+        let loaded = config::load(self.input.path.as_deref(), &self.input.flags)
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let (changes, log_changed) = {
             let current = self.current();

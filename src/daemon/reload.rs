@@ -47,7 +47,7 @@ pub(super) fn blocked(changes: &[ChangedKey], new: &Config, serves_tls: bool) ->
     let follows = |key: &str| match key {
         // TLS and DTLS cannot begin or end.
         "cert" | "pkey" => serves_tls && has_certificate,
-        key if NEED_RESTART_WITH_RFC5780.contains(&key) => new.listen.alternates.is_none(),
+        key if NEED_RESTART_WITH_RFC5780.contains(&key) => new.listen.alternate_ports.is_none(),
         key => !FileConfig::needs_restart(key),
     };
     changes

@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 
 use turnd_proto::Now;
 use turnd_proto::server::connections::ConnectionId;
-use turnd_proto::server::five_tuple::Path;
-use turnd_proto::server::output::{Output, PeerVerdict, RelayId};
+use turnd_proto::server::five_tuple::{FiveTuple, Path};
+use turnd_proto::server::output::{ClientVerdict, Output, PeerVerdict, RelayId};
 use turnd_proto::server::{OpenError, Server, UserAnswer};
 use turnd_udp::{Datagram, Receiver, UdpSocket};
 
 use super::admission::Admission;
 use super::counters::NetCounters;
 use super::egress::{Egress, Message, traffic_class};
+use super::handshake::Failure;
 use super::log::EventLog;
 use super::mailbox::Mailbox;
 use super::tcp_relay::TcpRelay;
@@ -53,6 +54,12 @@ impl Ctx<'_> {
     ) -> Option<HandOver> {
         let verdict = self.server.handle_client(self.now, path, message);
         self.egress.send_to_peer(self.receiver, &verdict, datagram);
+        if let ClientVerdict::Drop(reason) = verdict
+            && EventLog::wants_packets()
+        {
+            self.log
+                .client_packet_dropped(self.now, &path.tuple, reason);
+        }
         self.apply_outputs()
     }
 
@@ -61,17 +68,32 @@ impl Ctx<'_> {
         // A datagram is never longer than 65,527 bytes.
         let len = datagram.bytes.len() as u16;
         let source = datagram.source;
-        if let PeerVerdict::ToClient { path, header } =
-            self.server.handle_peer(self.now, relay, source, len)
-        {
-            let message = Message::Data {
-                header: &header,
-                payload: datagram.bytes,
-                traffic_class: traffic_class(datagram, path.tuple.client),
-            };
-            self.egress.send_to_client(self.receiver, &path, &message);
+        match self.server.handle_peer(self.now, relay, source, len) {
+            PeerVerdict::ToClient { path, header } => {
+                let message = Message::Data {
+                    header: &header,
+                    payload: datagram.bytes,
+                    traffic_class: traffic_class(datagram, path.tuple.client),
+                };
+                self.egress.send_to_client(self.receiver, &path, &message);
+            }
+            PeerVerdict::Drop(reason) if EventLog::wants_packets() => {
+                self.log.peer_packet_dropped(self.now, source, reason);
+            }
+            PeerVerdict::Drop(_) => {}
         }
         self.apply_outputs();
+    }
+
+    /// Counts and logs a handshake that has failed; `name`: the one that the client asked for.
+    pub(super) fn handshake_failed(
+        &mut self,
+        tuple: &FiveTuple,
+        name: Option<&str>,
+        failure: Failure,
+    ) {
+        self.counters.handshake_failed(failure.reason);
+        self.log.handshake_failed(self.now, tuple, name, failure);
     }
 
     /// Ends the allocation of a client whose connection is gone.

@@ -12,15 +12,17 @@ use super::certs::Certificates;
 use super::counters::NetCounters;
 use super::listen;
 use super::mailbox::{Command, Mailbox};
+use super::refusals::Refusals;
 use super::{StartError, host};
 use crate::config::{Config, Secret};
 use turnd_proto::Now;
 use turnd_proto::auth::Authenticator;
 use turnd_proto::auth::nonce::NonceKey;
+use turnd_proto::policy::rate::TableUsage;
 use turnd_proto::server::Server;
 use turnd_proto::server::counters::Counters;
 use turnd_proto::server::shared::Shared;
-use turnd_proto::server::{Filter, SessionInfo};
+use turnd_proto::server::{Filter, SessionBrief, SessionInfo};
 
 /// Time that a worker has for an answer. It answers between two packets, so one that needs longer is stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -63,8 +65,8 @@ impl Settings {
             Some(previous) if previous.nonce_secret == nonce_secret => previous.nonces.clone(),
             _ => nonce_key(nonce_secret.as_ref())?,
         };
-        let auth = Authenticator::new(&config.auth, nonces.clone())
-            .map_err(|error| StartError(error.to_string()))?;
+        let auth =
+            Authenticator::new(&config.auth, nonces.clone()).map_err(StartError::Credentials)?;
         let reachable = reachable(config, &host);
         let shared = match previous {
             Some(previous) => previous
@@ -114,9 +116,7 @@ fn nonce_key(secret: Option<&Secret>) -> Result<NonceKey, StartError> {
     secret.map_or_else(
         || {
             let mut bytes = [0; 32];
-            getrandom::fill(&mut bytes).map_err(|error| {
-                StartError(format!("the system gives no random bytes: {error}"))
-            })?;
+            getrandom::fill(&mut bytes).map_err(StartError::Random)?;
             Ok(NonceKey::new(&bytes))
         },
         |secret| Ok(NonceKey::from_secret(secret)),
@@ -142,8 +142,12 @@ pub struct Status {
     pub net: NetCounters,
     /// Relay ports in use or reserved.
     pub ports_taken: u32,
-    /// Relay ports in all.
+    /// Relay ports in all: those of each relay address.
     pub ports_total: u32,
+    /// Relay addresses.
+    pub relay_addresses: u32,
+    /// Tables of `unauthenticated-rate`.
+    pub error_tables: TableUsage,
 }
 
 impl Status {
@@ -151,6 +155,19 @@ impl Status {
     #[must_use]
     pub fn allocations(&self) -> u64 {
         self.counters.active.as_flattened().iter().sum()
+    }
+
+    /// Requests with wrong credentials.
+    #[must_use]
+    pub fn auth_failures(&self) -> u64 {
+        // The first reason is that there were no credentials yet, which is how all clients begin.
+        self.counters.auth_failures[1..].iter().sum()
+    }
+
+    /// Requests refused because of a quota.
+    #[must_use]
+    pub fn quota_refusals(&self) -> u64 {
+        self.counters.quota_refusals.iter().sum()
     }
 
     /// Packets that went nowhere, by words for metric labels.
@@ -184,7 +201,7 @@ impl std::error::Error for NoAnswer {}
 pub struct SessionPage {
     /// The allocations, the lowest serials first.
     pub sessions: Vec<SessionInfo>,
-    /// How many match in all.
+    /// Number of those that match, on other pages too.
     pub total: usize,
 }
 
@@ -215,17 +232,28 @@ impl Control {
         &self,
         ask: impl FnOnce(Now, &mut Server, NetCounters) -> T + Clone + Send + 'static,
     ) -> Result<Vec<T>, NoAnswer> {
+        let command = |answer: oneshot::Sender<T>| {
+            let ask = ask.clone();
+            Command::Ask(Box::new(move |now, server, net| {
+                let _ = answer.send(ask(now, server, net));
+            }))
+        };
+        self.collect(command).await
+    }
+
+    /// Sends every worker a command that answers; the answers come in the workers' order.
+    async fn collect<T>(
+        &self,
+        command: impl Fn(oneshot::Sender<T>) -> Command,
+    ) -> Result<Vec<T>, NoAnswer> {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         let answers: Vec<_> = self
             .workers
             .iter()
             .map(|worker| {
                 let (answer, answered) = oneshot::channel();
-                let ask = ask.clone();
                 // A worker that is gone drops the command, and `answered` tells.
-                worker.send(Command::Ask(Box::new(move |now, server, net| {
-                    let _ = answer.send(ask(now, server, net));
-                })));
+                worker.send(command(answer));
                 answered
             })
             .collect();
@@ -244,11 +272,13 @@ impl Control {
     /// # Errors
     /// When a worker does not answer: the service is not whole.
     pub async fn status(&self) -> Result<Status, NoAnswer> {
-        let ports = self.shared();
-        let ports = ports.relays.ports();
+        let shared = self.shared();
+        let ports = shared.relays.ports();
         let mut status = Status {
             ports_taken: ports.taken(),
             ports_total: ports.total(),
+            relay_addresses: ports.addresses(),
+            error_tables: shared.rates.error_tables(Instant::now().into_std()),
             ..Status::default()
         };
         let answers = self.ask(|_, server, net| (*server.counters(), net));
@@ -279,6 +309,46 @@ impl Control {
             .sort_unstable_by_key(|info| info.session.serial);
         page.sessions.truncate(limit);
         Ok(page)
+    }
+
+    /// Every allocation in brief, in no order.
+    ///
+    /// # Errors
+    /// When a worker does not answer.
+    pub async fn session_briefs(&self) -> Result<Vec<SessionBrief>, NoAnswer> {
+        let ask = |now, server: &mut Server, _| server.session_briefs(now);
+        Ok(self.ask(ask).await?.into_iter().flatten().collect())
+    }
+
+    /// The allocations with these serials that still live, in no order.
+    ///
+    /// # Errors
+    /// When a worker does not answer.
+    pub async fn sessions_by_serial(
+        &self,
+        mut serials: Vec<u64>,
+    ) -> Result<Vec<SessionInfo>, NoAnswer> {
+        serials.sort_unstable();
+        let ask = move |now, server: &mut Server, _| server.sessions_by_serial(now, &serials);
+        Ok(self.ask(ask).await?.into_iter().flatten().collect())
+    }
+
+    /// The last refusals and failures.
+    ///
+    /// # Errors
+    /// When a worker does not answer.
+    pub async fn refusals(&self) -> Result<Refusals, NoAnswer> {
+        let mut all = Refusals::default();
+        for refusals in self.collect(Command::Refusals).await? {
+            all.merge(refusals);
+        }
+        Ok(all)
+    }
+
+    /// The addresses that clients can reach, as they are bound.
+    #[must_use]
+    pub fn listening(&self) -> Vec<SocketAddr> {
+        self.settings().bound.clone()
     }
 
     /// Ends the allocations that `filter` means and tells how many those were.
@@ -314,7 +384,7 @@ impl Control {
                 .as_ref()
                 .filter(|_| !config.tls.files.is_empty());
             let material = certificates.map(|certificates| certificates.prepare(&config.tls));
-            let material = material.transpose().map_err(StartError)?;
+            let material = material.transpose().map_err(StartError::Certificates)?;
             listen::check_relays(config)?;
             // Where they cannot be listed now, as without file descriptors, the old ones are better
             // than none.
@@ -352,9 +422,7 @@ impl Control {
     pub async fn follow_host(&self, config: &Config) -> Result<(), StartError> {
         let (shared, before, now) = {
             let mut settings = self.settings();
-            let host = host::addresses().map_err(|error| {
-                StartError(format!("the host's addresses cannot be listed: {error}"))
-            })?;
+            let host = host::addresses().map_err(StartError::HostAddresses)?;
             // In their order, which says what relays stand for a public address.
             if host == settings.host {
                 return Ok(());

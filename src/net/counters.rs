@@ -3,6 +3,8 @@
 use turnd_proto::server::output;
 use turnd_udp::SendCounters;
 
+use super::handshake::Reason;
+
 /// Reason why something of a client has not reached the server, or has not left for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -41,18 +43,36 @@ impl DropReason {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NetCounters {
     drops: [u64; DropReason::ALL.len()],
+    /// Handshakes of TLS and DTLS that are done.
+    pub handshakes: u64,
+    /// Handshakes that have failed, by [`Reason`].
+    handshake_failures: [u64; Reason::ALL.len()],
     /// HelloVerifyRequests sent (RFC 6347 §4.2.1).
     pub hello_verify_requests: u64,
-    /// Messages to the runtime that found no room.
-    pub unsent_messages: u64,
     /// Datagrams sent, and those that the kernel did not take.
     pub sent: SendCounters,
+    /// Calls of `recvmmsg` that brought a datagram.
+    pub receive_calls: u64,
+    /// Datagrams received.
+    pub received_datagrams: u64,
 }
 
 impl NetCounters {
     /// Counts drops.
     pub(super) fn drop(&mut self, reason: DropReason, count: u64) {
         self.drops[reason as usize] += count;
+    }
+
+    /// Counts a handshake that has failed.
+    pub(super) fn handshake_failed(&mut self, reason: Reason) {
+        self.handshake_failures[reason as usize] += 1;
+    }
+
+    /// Reasons why handshakes fail, and how many have failed for each.
+    pub fn handshake_failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Reason::ALL
+            .map(|reason| (reason.as_str(), self.handshake_failures[reason as usize]))
+            .into_iter()
     }
 
     /// Number of drops for one reason.
@@ -83,10 +103,18 @@ impl NetCounters {
         for (into, from) in self.drops.iter_mut().zip(other.drops) {
             *into += from;
         }
+        let failures = self.handshake_failures.iter_mut();
+        for (into, from) in failures.zip(other.handshake_failures) {
+            *into += from;
+        }
+        self.handshakes += other.handshakes;
         self.hello_verify_requests += other.hello_verify_requests;
-        self.unsent_messages += other.unsent_messages;
         self.sent.sent += other.sent.sent;
         self.sent.dropped += other.sent.dropped;
+        self.sent.segmented += other.sent.segmented;
+        self.sent.flushes += other.sent.flushes;
+        self.receive_calls += other.receive_calls;
+        self.received_datagrams += other.received_datagrams;
     }
 }
 

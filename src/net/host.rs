@@ -91,8 +91,8 @@ mod news {
 
     const GROUPS: u32 = (libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR) as u32;
 
-    /// Held as another kind of datagram socket: waiting and reading are the same, and tokio has none
-    /// for netlink.
+    /// Netlink socket, held as another kind of datagram socket: waiting and reading are the same, and
+    /// tokio has none for netlink.
     #[derive(Debug)]
     pub(super) struct Socket(Datagrams);
 

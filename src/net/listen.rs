@@ -10,6 +10,7 @@ use super::host::beyond;
 use super::mailbox::Listening;
 use super::tcp_sockets::Acceptor;
 use crate::config::Config;
+use crate::problem::Problem;
 
 /// Listening sockets that were bound.
 pub(super) struct Listeners {
@@ -61,14 +62,14 @@ pub(super) fn change(
     })
 }
 
-fn kinds(config: &Config) -> &'static [Kind] {
+fn kinds(config: &Config) -> &'static [SocketKind] {
     let transports = &config.transports;
     let datagrams = transports.udp || transports.dtls;
     let streams = transports.tcp || transports.tls;
     match (datagrams, streams) {
-        (true, true) => &[Kind::Udp, Kind::Tcp],
-        (true, false) => &[Kind::Udp],
-        (false, _) => &[Kind::Tcp],
+        (true, true) => &[SocketKind::Udp, SocketKind::Tcp],
+        (true, false) => &[SocketKind::Udp],
+        (false, _) => &[SocketKind::Tcp],
     }
 }
 
@@ -104,11 +105,9 @@ fn addresses(
                     if error.kind() == io::ErrorKind::AddrInUse
                         && known.iter().any(|own| share(*own, addr)) =>
                 {
-                    return Err(StartError(format!(
-                        "{addr} is in the way of this server's own sockets, which serve clients: restart, or add it when the last of them have gone"
-                    )));
+                    return Err(StartError::ListenShared(addr));
                 }
-                Err((kind, error)) => return Err(explain(addr, kind, &error)),
+                Err((kind, error)) => return Err(StartError::Listen(addr, kind, error)),
             }
         }
     }
@@ -129,10 +128,10 @@ fn sockets(config: &Config, addresses: &[SocketAddr]) -> Result<Listening, Start
     for addr in addresses {
         for kind in kinds(config) {
             let bound = match kind {
-                Kind::Udp => UdpSocket::bind_shared(*addr).map(|s| listening.udp.push(s)),
-                Kind::Tcp => Acceptor::bind(*addr).map(|a| listening.tcp.push(a)),
+                SocketKind::Udp => UdpSocket::bind_shared(*addr).map(|s| listening.udp.push(s)),
+                SocketKind::Tcp => Acceptor::bind(*addr).map(|a| listening.tcp.push(a)),
             };
-            bound.map_err(|error| explain(*addr, *kind, &error))?;
+            bound.map_err(|error| StartError::Listen(*addr, *kind, error))?;
         }
     }
     Ok(listening)
@@ -141,23 +140,38 @@ fn sockets(config: &Config, addresses: &[SocketAddr]) -> Result<Listening, Start
 /// Fails if this host does not have an address of `relay-ip`: no client would get a relay there.
 pub(super) fn check_relays(config: &Config) -> Result<(), StartError> {
     for ip in &config.server.relay.ips {
-        if let Err(error) = turnd_udp::check_free(SocketAddr::new(*ip, 0)) {
-            return Err(StartError(format!(
-                "relay-ip {ip} cannot be bound: {error}; `ip address` lists what this host has, and external-ip is for the rest"
-            )));
-        }
+        turnd_udp::check_free(SocketAddr::new(*ip, 0))
+            .map_err(|error| StartError::Relay(*ip, error))?;
     }
     Ok(())
 }
 
-/// A kind of listening socket.
-#[derive(Clone, Copy)]
-enum Kind {
+/// Kind of a listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketKind {
+    /// Datagrams.
     Udp,
+    /// Connections.
     Tcp,
 }
 
-impl Kind {
+impl SocketKind {
+    /// Name behind an address, as in "0.0.0.0:3478/udp".
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+
+    /// Command that shows the program that has a port.
+    #[must_use]
+    pub fn who_has(self, port: u16) -> String {
+        let flag = &self.name()[..1];
+        format!("`ss -l{flag}np 'sport = :{port}'`")
+    }
+
     fn check_free(self, addr: SocketAddr) -> Result<(), (Self, io::Error)> {
         match self {
             Self::Udp => turnd_udp::check_free(addr),
@@ -186,22 +200,40 @@ fn is_unsupported(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
-fn explain(addr: SocketAddr, kind: Kind, error: &io::Error) -> StartError {
-    let port = addr.port();
-    let (name, flag) = match kind {
-        Kind::Udp => ("udp", 'u'),
-        Kind::Tcp => ("tcp", 't'),
-    };
-    StartError(match error.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "{addr}/{name} is in use by another program: `ss -l{flag}np 'sport = :{port}'` shows which; stop it, or choose another listening-port or tls-listening-port"
+/// Problem of a listening socket that cannot be bound.
+#[must_use]
+pub fn explain(addr: SocketAddr, kind: SocketKind, error: &io::Error) -> Problem {
+    let name = kind.name();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => Problem::new(
+            format!(
+                "{addr}/{name} is in use by another program: {} shows which",
+                kind.who_has(addr.port())
+            ),
+            "stop it, or choose another listening-port or tls-listening-port",
         ),
-        io::ErrorKind::PermissionDenied => format!(
-            "{addr}/{name} may not be bound: ports below 1024 need root or CAP_NET_BIND_SERVICE (`setcap cap_net_bind_service=+ep turnd`), and a process that was root until it became proc-user needs a restart"
+        io::ErrorKind::PermissionDenied => Problem::new(
+            format!(
+                "{addr}/{name} may not be bound: ports below 1024 need root or CAP_NET_BIND_SERVICE"
+            ),
+            "`setcap cap_net_bind_service=+ep turnd` lets it, and so does turnd's unit; a process that was root until it became proc-user needs a restart",
         ),
-        io::ErrorKind::AddrNotAvailable => format!(
-            "{addr}/{name} cannot be bound: this host does not have the address; `ip address` lists those for listening-ip"
+        io::ErrorKind::AddrNotAvailable => Problem::new(
+            format!("{addr}/{name} cannot be bound: this host does not have the address"),
+            "`ip address` lists those for listening-ip",
         ),
-        _ => format!("{addr}/{name} cannot be bound: {error}"),
-    })
+        _ => Problem::new(
+            format!("{addr}/{name} cannot be bound: {error}"),
+            "choose another listening-ip or listening-port",
+        ),
+    }
+}
+
+/// Problem of an address of `relay-ip` that cannot be bound.
+#[must_use]
+pub fn explain_relay(ip: IpAddr, error: &io::Error) -> Problem {
+    Problem::new(
+        format!("relay-ip {ip} cannot be bound: {error}"),
+        "`ip address` lists what this host has, and external-ip is for the rest",
+    )
 }

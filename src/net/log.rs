@@ -1,12 +1,17 @@
 //! The server's events as lines of the log.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::Level;
 use turnd_proto::Now;
-use turnd_proto::server::output::{EndReason, Event, Session};
+use turnd_proto::server::five_tuple::FiveTuple;
+use turnd_proto::server::output::{DropReason, EndReason, Event, Session};
+
+use super::handshake::Failure;
+use super::refusals::Refusals;
 
 /// Interval at which the log tells how many lines were suppressed.
 const TELL_INTERVAL: Duration = Duration::from_secs(5);
@@ -23,14 +28,26 @@ enum Kind {
     Unproven,
     /// A system call failed.
     Failure,
+    /// A client has refused the certificate.
+    Certificate,
+    /// A handshake failed for another reason.
+    Handshake,
+    /// Something happened that is told at debug level.
+    Detail,
+    /// A packet went nowhere.
+    Packet,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 8] = [
         Self::Allocation,
         Self::Refusal,
         Self::Unproven,
         Self::Failure,
+        Self::Certificate,
+        Self::Handshake,
+        Self::Detail,
+        Self::Packet,
     ];
 
     /// The name in the log.
@@ -40,18 +57,22 @@ impl Kind {
             Self::Refusal => "refusals",
             Self::Unproven => "unproven refusals",
             Self::Failure => "failures",
+            Self::Certificate => "refused certificates",
+            Self::Handshake => "failed handshakes",
+            Self::Detail => "details",
+            Self::Packet => "dropped packets",
         }
     }
 
     /// Lines at once of one worker, and lines a second of all workers together.
     ///
     /// A line has some 300 bytes: without a pause it is 10 GB a day of allocations, as many as a
-    /// server writes that makes 200 in every second, and 4 GB of the others.
+    /// server writes that makes 200 in every second, and 5 GB of the others at the default level.
     fn budget(self) -> (u32, u32) {
         match self {
-            Self::Allocation => (1000, 400),
-            Self::Refusal => (200, 100),
-            Self::Unproven | Self::Failure => (100, 20),
+            Self::Allocation | Self::Detail => (1000, 400),
+            Self::Refusal | Self::Packet => (200, 100),
+            Self::Unproven | Self::Failure | Self::Certificate | Self::Handshake => (100, 20),
         }
     }
 }
@@ -96,7 +117,7 @@ impl Budget {
 
 /// A line on an allocation that lives for so long; each level has a macro of its own.
 macro_rules! lifetime_line {
-    ($level:ident, $session:expr, $lifetime:expr, $text:literal) => {{
+    ($level:ident, $session:expr, $lifetime:expr, $text:literal $(, $field:ident)*) => {{
         let Fields {
             session,
             client,
@@ -106,7 +127,7 @@ macro_rules! lifetime_line {
             relayed,
         } = Fields::of($session);
         let lifetime = $lifetime.as_secs();
-        tracing::$level!(session, %client, %server, transport, user, %relayed, lifetime, $text);
+        tracing::$level!(session, %client, %server, transport, user, %relayed, $($field,)* lifetime, $text);
     }};
 }
 
@@ -117,6 +138,8 @@ pub(super) struct EventLog {
     budgets: [Budget; Kind::ALL.len()],
     /// The time to tell what was suppressed; `None`: nothing was.
     tell_at: Option<Instant>,
+    /// The last refusals and failures, written or suppressed.
+    refusals: Refusals,
 }
 
 impl EventLog {
@@ -125,13 +148,20 @@ impl EventLog {
         Self {
             budgets: Kind::ALL.map(|kind| Budget::new(kind, workers)),
             tell_at: None,
+            refusals: Refusals::default(),
         }
     }
 
+    /// The last refusals and failures, written or suppressed.
+    pub(super) fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
     pub(super) fn write(&mut self, now: Now, event: &Event) {
+        self.refusals.note(now, event);
         let kind = match event {
             // A refresh costs nothing while nobody wants to see it.
-            Event::Refreshed { .. } if !tracing::enabled!(tracing::Level::DEBUG) => return,
+            Event::Refreshed { .. } if !Self::wants_details() => return,
             Event::Created { .. } | Event::Refreshed { .. } => Kind::Allocation,
             // Nobody makes a server stop, and these are as many as there are allocations.
             Event::Ended {
@@ -141,6 +171,10 @@ impl EventLog {
             Event::Ended { .. } => Kind::Allocation,
             Event::Refused { proven: false, .. } => Kind::Unproven,
             Event::Refused { .. } | Event::PeerDenied { .. } => Kind::Refusal,
+            Event::Challenged { .. }
+            | Event::Binding { .. }
+            | Event::Permitted { .. }
+            | Event::ChannelBound { .. } => Kind::Detail,
         };
         if self.allow(now, kind) {
             Self::show(event);
@@ -208,11 +242,121 @@ impl EventLog {
                     "peer refused"
                 );
             }
+            Event::Challenged {
+                tuple,
+                user,
+                method,
+                code,
+                reason,
+            } => {
+                let transport = tuple.transport.name();
+                let (client, server, user) = (tuple.client, tuple.server, escape(user.as_ref()));
+                tracing::debug!(%client, %server, transport, user, %method, code, reason, "challenged");
+            }
+            Event::Binding { tuple, code } => {
+                let (client, server, transport) =
+                    (tuple.client, tuple.server, tuple.transport.name());
+                tracing::debug!(%client, %server, transport, code, "binding answered");
+            }
+            Event::Permitted {
+                session,
+                peers,
+                lifetime,
+            } => {
+                let peers = joined(peers);
+                lifetime_line!(debug, session, lifetime, "permission installed", peers);
+            }
+            Event::ChannelBound {
+                session,
+                number,
+                peer,
+                lifetime,
+            } => {
+                let (channel, peer) = (format!("{number:#06x}"), peer.to_string());
+                lifetime_line!(debug, session, lifetime, "channel bound", channel, peer);
+            }
+        }
+    }
+
+    /// Whether lines at debug level are written.
+    pub(super) fn wants_details() -> bool {
+        tracing::enabled!(Level::DEBUG)
+    }
+
+    /// Whether a line is written for each packet that goes nowhere.
+    pub(super) fn wants_packets() -> bool {
+        tracing::enabled!(Level::TRACE)
+    }
+
+    /// A packet of a client went nowhere.
+    pub(super) fn client_packet_dropped(
+        &mut self,
+        now: Now,
+        tuple: &FiveTuple,
+        reason: DropReason,
+    ) {
+        if self.allow(now, Kind::Packet) {
+            let (client, server, transport) = (tuple.client, tuple.server, tuple.transport.name());
+            let reason = reason.as_str();
+            tracing::trace!(%client, %server, transport, reason, "client's packet dropped");
+        }
+    }
+
+    /// A packet of a peer went nowhere.
+    pub(super) fn peer_packet_dropped(&mut self, now: Now, peer: SocketAddr, reason: DropReason) {
+        if self.allow(now, Kind::Packet) {
+            tracing::trace!(%peer, reason = reason.as_str(), "peer's packet dropped");
+        }
+    }
+
+    /// A client's connection is closed; `dropped`: messages for it that did not leave.
+    pub(super) fn connection_closed(
+        &mut self,
+        now: Now,
+        tuple: &FiveTuple,
+        reason: &str,
+        dropped: u64,
+    ) {
+        if Self::wants_details() && self.allow(now, Kind::Detail) {
+            let (client, server, transport) = (tuple.client, tuple.server, tuple.transport.name());
+            tracing::debug!(%client, %server, transport, reason, dropped, "connection closed");
+        }
+    }
+
+    /// A handshake has failed; `name`: the one that the client asked for.
+    pub(super) fn handshake_failed(
+        &mut self,
+        now: Now,
+        tuple: &FiveTuple,
+        name: Option<&str>,
+        failure: Failure,
+    ) {
+        self.refusals.handshake_failed(now, tuple, failure.reason);
+        let Failure { reason, alert } = failure;
+        let blames_certificate = reason.blames_certificate();
+        let kind = if blames_certificate {
+            Kind::Certificate
+        } else {
+            Kind::Handshake
+        };
+        if !self.allow(now, kind) {
+            return;
+        }
+        let (client, server, transport) = (tuple.client, tuple.server, tuple.transport.name());
+        let name = name.map(escape_name);
+        let alert = alert.and_then(|alert| alert.as_str());
+        let (reason, why) = (reason.as_str(), reason.explanation());
+        // Scanners cause most of the others.
+        if blames_certificate {
+            tracing::warn!(%client, %server, transport, name, reason, alert, why, "TLS handshake failed");
+        } else {
+            tracing::info!(%client, %server, transport, name, reason, alert, why, "TLS handshake failed");
         }
     }
 
     /// A system call on a socket failed in a way that is not the client's business.
     pub(super) fn socket_failed(&mut self, now: Now, addr: SocketAddr, error: &io::Error) {
+        self.refusals.socket_failed(now, addr, error);
         if self.allow(now, Kind::Failure) {
             tracing::warn!(%addr, %error, "socket failed");
         }
@@ -271,6 +415,16 @@ impl Fields {
             relayed: session.relayed,
         }
     }
+}
+
+/// Some of the addresses, and how many more there are.
+fn joined(peers: &[IpAddr]) -> String {
+    const SHOWN: usize = 8;
+    let mut shown: Vec<_> = peers.iter().take(SHOWN).map(IpAddr::to_string).collect();
+    if peers.len() > SHOWN {
+        shown.push(format!("and {} more", peers.len() - SHOWN));
+    }
+    shown.join(", ")
 }
 
 /// A user's name as [`escape_name`] shows it; `-` for none.

@@ -1,11 +1,11 @@
-//! Messages between threads: commands to workers from any thread, and the workers' own to the
-//! runtime.
+//! Commands to workers, from any thread.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 
 use mio::Waker;
+use tokio::sync::oneshot;
 use turnd_proto::Now;
 use turnd_proto::server::Server;
 use turnd_proto::server::connections::ConnectionId;
@@ -14,6 +14,7 @@ use turnd_udp::UdpSocket;
 use super::admission::Displaced;
 use super::counters::NetCounters;
 use super::poll::Poller;
+use super::refusals::Refusals;
 use super::tcp_relay::DataStream;
 use super::tcp_sockets::Acceptor;
 
@@ -26,6 +27,8 @@ pub(super) enum Command {
     Stop,
     /// Look at the server, or change it.
     Ask(Ask),
+    /// Tell the last refusals.
+    Refusals(oneshot::Sender<Refusals>),
     /// Listen on more addresses, and take no new clients on others.
     Listen(Listening, Vec<SocketAddr>),
     /// Take a data connection whose peer connection is here.
@@ -74,30 +77,6 @@ impl Mailbox {
     }
 }
 
-/// Sending end of the workers' messages to the runtime, for work that a worker has no time for.
-#[derive(Clone, Debug)]
-pub(super) struct Outbox<T>(tokio::sync::mpsc::Sender<T>);
-
-#[cfg_attr(not(test), expect(dead_code, reason = "no message is sent yet"))]
-impl<T> Outbox<T> {
-    /// Makes an outbox in which so many messages can wait, and the end that the runtime awaits.
-    pub(super) fn new(room: usize) -> (Self, tokio::sync::mpsc::Receiver<T>) {
-        let (sender, messages) = tokio::sync::mpsc::channel(room);
-        (Self(sender), messages)
-    }
-
-    /// Hands a message over without waiting.
-    ///
-    /// # Errors
-    /// The message, which is counted, when too many wait or nobody takes them.
-    pub(super) fn send(&self, counters: &mut NetCounters, message: T) -> Result<(), T> {
-        self.0.try_send(message).map_err(|error| {
-            counters.unsent_messages += 1;
-            error.into_inner()
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
@@ -121,41 +100,5 @@ mod tests {
         });
         assert_eq!(worker.join().unwrap(), (Source::Commands, true));
         mailbox.send(Command::Stop);
-    }
-
-    #[test]
-    fn a_worker_never_waits_for_the_runtime_and_counts_what_it_cannot_tell() {
-        const ROOM: u32 = 4;
-        let (outbox, mut messages) = Outbox::new(ROOM as usize);
-        let mut counters = NetCounters::default();
-        // Nobody takes anything: a send that waited would never return.
-        for message in 0..ROOM {
-            assert_eq!(outbox.send(&mut counters, message), Ok(()));
-        }
-        assert_eq!(counters.unsent_messages, 0);
-        assert_eq!(outbox.send(&mut counters, 9), Err(9));
-        assert_eq!(counters.unsent_messages, 1);
-        // From here on the runtime takes what a worker on a thread of its own sends.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        let worker = std::thread::spawn({
-            let outbox = outbox.clone();
-            move || {
-                let mut counters = NetCounters::default();
-                while outbox.send(&mut counters, ROOM).is_err() {
-                    std::thread::yield_now();
-                }
-            }
-        });
-        for expected in 0..=ROOM {
-            assert_eq!(runtime.block_on(messages.recv()), Some(expected));
-        }
-        worker.join().unwrap();
-        drop(messages);
-        assert_eq!(outbox.send(&mut counters, 9), Err(9));
-        let mut all = counters;
-        all.add(&counters);
-        assert_eq!(all.unsent_messages, 4);
     }
 }

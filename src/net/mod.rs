@@ -9,12 +9,15 @@ mod dtls;
 mod egress;
 #[cfg(debug_assertions)]
 mod fault;
+mod handshake;
 pub mod host;
-mod listen;
+pub mod listen;
 pub(crate) mod log;
 mod mailbox;
 mod poll;
 mod proxy;
+pub mod refusals;
+mod start_error;
 mod tcp;
 mod tcp_relay;
 mod tcp_sockets;
@@ -26,7 +29,6 @@ mod udp_sockets;
 mod worker;
 
 use std::any::Any;
-use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -39,9 +41,10 @@ use self::control::{Control, Settings};
 use self::listen::Listeners;
 use self::mailbox::{Inbox, Listening, mailbox};
 use self::proxy::TrustedProxies;
+pub use self::start_error::StartError;
 use self::tcp::TcpOptions;
 use self::udp_clients::UdpOptions;
-use self::worker::{Options, Worker};
+use self::worker::{Worker, WorkerOptions};
 use crate::config::Config;
 use turnd_proto::Now;
 use turnd_proto::policy::unallocated::Unallocated;
@@ -90,7 +93,7 @@ impl Service {
         let bound = listeners.addresses.clone();
         let host = host::addresses_or_none();
         let settings = Settings::new(config, bound, host, never, None)?;
-        let certificates = Certificates::new(config).map_err(StartError)?;
+        let certificates = Certificates::new(config).map_err(StartError::Certificates)?;
         let transports = &config.transports;
         let admission = AdmissionOptions {
             all: Arc::new(Unallocated::new(transports.unallocated)),
@@ -100,9 +103,7 @@ impl Service {
                 .map(|rate| Arc::new(HandshakeRates::new(rate, Instant::now()))),
         };
         let proxies = Arc::new(TrustedProxies::new(transports.proxies.clone()));
-        let not_started = |index: usize| {
-            move |error| StartError(format!("worker {index} does not start: {error}"))
-        };
+        let not_started = |index| move |error| StartError::Worker(index, error);
         let made =
             (0..listeners.by_worker.len()).map(|index| mailbox().map_err(not_started(index)));
         let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
@@ -111,7 +112,7 @@ impl Service {
         let mut threads = Vec::new();
         let workers = listeners.by_worker.into_iter().zip(inboxes);
         for (index, (listening, inbox)) in workers.enumerate() {
-            let options = Options {
+            let options = WorkerOptions {
                 tcp: TcpOptions {
                     plain: transports.tcp,
                     certificates: certificates.clone().filter(|_| transports.tls),
@@ -167,7 +168,7 @@ fn start_worker(
     shared: Arc<Shared>,
     inbox: Inbox,
     listening: Listening,
-    options: Options,
+    options: WorkerOptions,
     ended: WorkerEnded,
 ) -> std::io::Result<JoinHandle<()>> {
     let index = options.index;
@@ -197,18 +198,6 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let string = || panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(string).unwrap_or("no message")
 }
-
-/// Why the service did not start. Its text is for the operator and holds the remedy.
-#[derive(Debug)]
-pub struct StartError(String);
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for StartError {}
 
 /// Reads both clocks.
 fn now() -> Now {

@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that the kernel holds until they are taken.
 const BACKLOG: i32 = 1024;
-/// How long to leave the kernel alone when no descriptor is left.
+/// Pause between two attempts to accept when no descriptor is left.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A listening socket of one worker.

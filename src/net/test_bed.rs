@@ -87,6 +87,11 @@ impl TestBed {
         }
     }
 
+    /// Datagrams for clients and peers since the last call: destinations and bytes.
+    pub(super) fn sent(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+        self.egress.take_datagrams(&self.receiver)
+    }
+
     pub(super) fn sleep(&mut self, time: Duration) {
         self.now.mono += time;
     }
@@ -130,6 +135,19 @@ impl Write for MemorySocket {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Header of PROXY version 2 for a datagram of an IPv4 client.
+pub(super) fn proxy_header(client: SocketAddr, server: SocketAddr) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0C".to_vec();
+    for addr in [client, server] {
+        if let SocketAddr::V4(addr) = addr {
+            header.extend(addr.ip().octets());
+        }
+    }
+    header.extend(client.port().to_be_bytes());
+    header.extend(server.port().to_be_bytes());
+    header
 }
 
 const COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];

@@ -3,11 +3,12 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use rustls::ServerConnection;
 use rustls::server::{AcceptedAlert, Acceptor};
+use rustls::{Error, ServerConnection};
 
 use super::certs::Material;
 use super::egress::WriteQueue;
+use super::handshake::{Failure, Reason};
 use turnd_proto::wire::framing::{self, Next, Rules};
 
 /// Bytes that are encrypted before they are written, but for the last frame of them.
@@ -19,6 +20,10 @@ const MAX_HELLO: usize = 16 << 10;
 pub(super) struct Tls {
     state: State,
     material: Arc<Material>,
+    /// Name that the client asks for.
+    server_name: Option<Box<str>>,
+    /// The handshake is done.
+    is_established: bool,
 }
 
 enum State {
@@ -42,10 +47,16 @@ impl std::fmt::Debug for Tls {
 /// Reason why TLS cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
-    /// The bytes are not TLS, or none that can be agreed on.
-    Tls,
-    /// The client may not begin a handshake now.
-    Rate,
+    /// The handshake has failed, or the client has refused the certificate right behind it.
+    Handshake(Failure),
+    /// The bytes are none of an established connection.
+    Record,
+}
+
+impl From<Reason> for Broken {
+    fn from(reason: Reason) -> Self {
+        Self::Handshake(reason.into())
+    }
 }
 
 /// Plain text of some bytes.
@@ -53,8 +64,10 @@ pub(super) enum Broken {
 pub(super) struct Opened {
     /// Bytes of plain text.
     pub(super) len: usize,
-    /// The client has said goodbye behind them.
+    /// The client has sent close_notify.
     pub(super) closed: bool,
+    /// They have ended the handshake.
+    pub(super) established: bool,
 }
 
 impl Tls {
@@ -65,7 +78,19 @@ impl Tls {
                 room: MAX_HELLO,
             },
             material,
+            server_name: None,
+            is_established: false,
         }
+    }
+
+    /// Whether the handshake is done.
+    pub(super) fn is_established(&self) -> bool {
+        self.is_established
+    }
+
+    /// Name that the client has asked for.
+    pub(super) fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
     }
 
     /// Takes what came from the network and puts what it says into `out`, which has room for it.
@@ -80,9 +105,11 @@ impl Tls {
         while !cipher.is_empty() {
             if let State::Hello { acceptor, room } = &mut self.state {
                 let mut next = &cipher[..cipher.len().min(*room)];
-                let taken = acceptor.read_tls(&mut next).map_err(|_| Broken::Tls)?;
+                let taken = acceptor
+                    .read_tls(&mut next)
+                    .map_err(|_| Reason::ProtocolError)?;
                 if taken == 0 {
-                    return Err(Broken::Tls);
+                    return Err(Reason::ProtocolError.into());
                 }
                 *room -= taken;
                 cipher = &cipher[taken..];
@@ -90,15 +117,21 @@ impl Tls {
                 continue;
             }
             let State::Open(tls) = &mut self.state else {
-                return Err(Broken::Tls);
+                return Err(Broken::Record);
             };
-            tls.read_tls(&mut cipher).map_err(|_| Broken::Tls)?;
-            let state = tls.process_new_packets().map_err(|_| Broken::Tls)?;
+            tls.read_tls(&mut cipher).map_err(|_| Broken::Record)?;
+            let state = tls
+                .process_new_packets()
+                .map_err(|error| broken(self.is_established, &error))?;
             opened.closed = state.peer_has_closed();
+            if !self.is_established && !tls.is_handshaking() {
+                self.is_established = true;
+                opened.established = true;
+            }
             match tls.reader().read(&mut out[opened.len..]) {
                 Ok(count) => opened.len += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Err(Broken::Tls),
+                Err(_) => return Err(Broken::Record),
             }
             if opened.closed {
                 break;
@@ -113,8 +146,9 @@ impl Tls {
         };
         let made = match acceptor.accept() {
             Ok(None) => return Ok(()),
-            Ok(Some(_)) if !may_begin() => return Err(Broken::Rate),
+            Ok(Some(_)) if !may_begin() => return Err(Reason::Rate.into()),
             Ok(Some(accepted)) => {
+                self.server_name = accepted.client_hello().server_name().map(Into::into);
                 let config = self.material.tls.choose(&accepted.client_hello());
                 accepted.into_connection(config)
             }
@@ -127,9 +161,9 @@ impl Tls {
                 self.state = State::Open(Box::new(tls));
                 Ok(())
             }
-            Err((_, alert)) => {
+            Err((error, alert)) => {
                 self.state = State::Refused(Box::new(alert));
-                Err(Broken::Tls)
+                Err(Broken::Handshake(Failure::of(&error)))
             }
         }
     }
@@ -181,10 +215,21 @@ impl Tls {
         }
     }
 
-    /// Says goodbye, with the next [`Self::write`].
+    /// Queues close_notify for the next [`Self::write`].
     pub(super) fn close(&mut self) {
         if let State::Open(tls) = &mut self.state {
             tls.send_close_notify();
         }
+    }
+}
+
+/// Reason behind an error; `established`: of a connection whose handshake is done.
+fn broken(established: bool, error: &Error) -> Broken {
+    let failure = Failure::of(error);
+    // In TLS 1.3 the client may look at the certificate when the server takes the handshake for done.
+    if established && !failure.reason.blames_certificate() {
+        Broken::Record
+    } else {
+        Broken::Handshake(failure)
     }
 }

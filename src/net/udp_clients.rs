@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::wire::proxy::Addresses;
+use turnd_udp::Datagram;
 
 use super::admission::{Displaced, Watch};
 use super::certs::Certificates;
@@ -59,46 +60,44 @@ impl UdpClients {
         let receiver = ctx.receiver;
         let retired = ctx.egress.sockets.is_retired(listener);
         for datagram in receiver.datagrams() {
+            ctx.counters.received_datagrams += 1;
             let local = SocketAddr::new(datagram.local.unwrap_or(addr.ip()), addr.port());
             let flow = UdpFlow {
                 listener,
                 server: local,
                 client: datagram.source,
             };
-            let mut path = Path {
-                tuple: FiveTuple {
-                    transport: Transport::Udp,
-                    client: flow.client,
-                    server: flow.server,
-                },
-                socket: ClientSocket::Listener(listener),
-                proxied: false,
-            };
-            if retired && !ctx.server.has_allocation(&path) && !self.knows(&flow) {
-                continue;
+            let path = Path::udp(listener, flow.client, flow.server);
+            if !retired || ctx.server.has_allocation(&path) || self.knows(&flow) {
+                self.on_datagram(ctx, flow, path, &datagram);
             }
-            let (mut named, mut bytes) = (flow.addresses(), datagram.bytes);
-            let proxied = self.proxies.trusts(flow.client.ip());
-            if proxied {
-                match proxy::read_datagram(bytes, named, || self.addresses(&flow)) {
-                    Some(client) => (named, bytes) = client,
-                    None => {
-                        ctx.counters.drop(DropReason::Proxy, 1);
-                        continue;
-                    }
-                }
+        }
+    }
+
+    /// Handles one datagram; `path` is that of a client of plain UDP without a proxy.
+    pub(super) fn on_datagram(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        flow: UdpFlow,
+        mut path: Path,
+        datagram: &Datagram<'_>,
+    ) {
+        let (mut named, mut bytes) = (flow.addresses(), datagram.bytes);
+        let proxied = self.proxies.trusts(flow.client.ip());
+        if proxied {
+            match proxy::read_datagram(bytes, named, || self.addresses(&flow)) {
+                Some(client) => (named, bytes) = client,
+                None => return ctx.counters.drop(DropReason::Proxy, 1),
             }
-            if is_dtls(bytes) {
-                self.dtls.on_datagram(ctx, flow, named, proxied, bytes);
-                continue;
-            }
-            if !self.plain {
-                continue;
-            }
+        }
+        if is_dtls(bytes) {
+            return self.dtls.on_datagram(ctx, flow, named, proxied, bytes);
+        }
+        if self.plain {
             if proxied {
                 path = self.proxied_path(ctx, flow, named);
             }
-            ctx.client_packet(&path, bytes, Some(&datagram));
+            ctx.client_packet(&path, bytes, Some(datagram));
         }
     }
 
@@ -214,3 +213,6 @@ fn addresses(path: &Path) -> Addresses {
 fn charge(path: &Path) -> (std::net::IpAddr, usize) {
     (path.tuple.client.ip(), PROXIED_BYTES)
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,7 @@ const RETIRED_CHECK: Duration = Duration::from_secs(1);
 
 /// The part of the configuration that a worker needs.
 #[derive(Debug)]
-pub(super) struct Options {
+pub(super) struct WorkerOptions {
     pub(super) tcp: TcpOptions,
     pub(super) udp: UdpOptions,
     pub(super) admission: AdmissionOptions,
@@ -89,9 +89,9 @@ impl Parts {
 /// Something that has happened to a client without a packet of its own.
 #[derive(Clone, Copy, Debug)]
 enum Occasion {
-    /// Its deadline has come.
+    /// The client's deadline has come.
     Due,
-    /// Its allocation has ended.
+    /// The client's allocation has ended.
     AllocationEnded,
     /// The client has to end, as another needs its place.
     Displaced(Displaced),
@@ -102,7 +102,7 @@ impl Worker {
         shared: Arc<Shared>,
         inbox: Inbox,
         listening: Listening,
-        options: Options,
+        options: WorkerOptions,
     ) -> io::Result<Self> {
         let Inbox { poller, commands } = inbox;
         let registry = poller.registry()?;
@@ -146,6 +146,7 @@ impl Worker {
                 self.on_due(time);
             }
             self.poller.end_pauses(time.mono);
+            self.parts.server.tell_details(EventLog::wants_details());
             if self.round(time).is_break() {
                 break;
             }
@@ -220,15 +221,19 @@ impl Worker {
                 return Turn::Drained;
             }
         };
+        let before = self.parts.counters.received_datagrams;
         let mut ctx = self.parts.ctx(now, &self.receiver);
         match id {
             UdpSocketId::Listener(id) => self.udp.on_datagrams(&mut ctx, id, addr),
             UdpSocketId::Relay(relay) => {
                 for datagram in self.receiver.datagrams() {
+                    ctx.counters.received_datagrams += 1;
                     ctx.peer_packet(relay, &datagram);
                 }
             }
         }
+        let counters = &mut self.parts.counters;
+        counters.receive_calls += u64::from(counters.received_datagrams > before);
         Turn::more(more)
     }
 
@@ -277,6 +282,10 @@ impl Worker {
                     counters.sent = ctx.egress.counters();
                     ask(now, ctx.server, counters);
                     ctx.apply_outputs();
+                }
+                Command::Refusals(answer) => {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(ctx.log.refusals().clone());
                 }
                 Command::Listen(added, removed) => self.listen(now, added, &removed),
                 Command::Join(connection, data) => {
@@ -379,3 +388,6 @@ impl Worker {
         self.after_turn(now);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@ try {
   await page.locator('#ice-verdict.bad').waitFor();
   const refused = await page.locator('#ice-verdict').textContent();
   await page.locator('#ice-run:enabled').waitFor();
+  await page.fill('#ice-host', '127.0.0.1');
   await page.fill('#ice-user', user);
   await page.fill('#ice-password', password);
   await page.click('#ice-run');

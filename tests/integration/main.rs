@@ -5,6 +5,7 @@
 mod admin;
 mod client;
 mod conformance;
+mod details;
 mod fairness;
 mod faults;
 mod import;

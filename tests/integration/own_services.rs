@@ -11,11 +11,18 @@ use turnd_proto::server::five_tuple::Transport;
 use turnd_proto::server::output::{DropReason, Event, Output};
 
 use crate::support::messages::{addr, peer, relayed_address, status};
+use crate::support::settings::Settings;
 use crate::support::world::{CLIENT, Caller, Incoming, World};
 use crate::support::{Extras, PASSWORD, Peer, StreamClient, StunClient, Turnd, USER};
 
 /// Everything that the lists can open.
-const OPEN: &str = "allowed-peer-ip = ['0.0.0.0/0', '::/0']\nallow-loopback-peers = true\nuser = ['alice:secret', 'bob:secret']";
+/// Every peer is allowed that the lists can allow.
+fn open(settings: &mut Settings) {
+    settings.users(&["alice:secret", "bob:secret"]);
+    settings.allow(&["0.0.0.0/0", "::/0"]);
+    settings.peers.allow_loopback = true;
+}
+
 const ADMIN: &str = "127.0.0.1:9641";
 /// The host of [`World`] by every name that leads there from IPv4.
 const NAMES: [&str; 6] = [
@@ -62,7 +69,7 @@ fn connects(world: &mut World, caller: &Caller, to: &str) -> bool {
 
 #[test]
 fn a_service_is_no_peer_by_any_name_and_way() {
-    let mut world = World::beside(OPEN, &[ADMIN]);
+    let mut world = World::beside(open, &[ADMIN]);
     let (caller, relayed) = world.allocated(CLIENT);
     let streams = streams(&mut world);
     let drops = |world: &World| world.server.counters().drops[DropReason::OwnAddress as usize];
@@ -96,7 +103,10 @@ fn a_service_is_no_peer_by_any_name_and_way() {
 fn a_relay_with_the_port_of_a_service_is_a_relay() {
     // Another relayed address of this server has the number, over UDP.
     let mut world = World::beside(
-        &format!("{OPEN}\nmin-port = 9641\nmax-port = 9642"),
+        |s| {
+            open(s);
+            s.ports(9641, 9642);
+        },
         &["0.0.0.0:9641", "0.0.0.0:9642"],
     );
     let (alice, alices) = world.allocated(CLIENT);
@@ -112,7 +122,7 @@ fn a_relay_with_the_port_of_a_service_is_a_relay() {
 
 #[test]
 fn a_service_that_a_reload_brings_is_cut_off() {
-    let mut world = World::new(OPEN);
+    let mut world = World::new(open);
     let (caller, relayed) = world.allocated(CLIENT);
     let streams = streams(&mut world);
     let service = "198.51.100.1:6379";
@@ -122,7 +132,7 @@ fn a_service_that_a_reload_brings_is_cut_off() {
     assert_eq!(world.send_on(&caller, 0x4000, "x"), Some(addr(service)));
     assert!(connects(&mut world, &streams, service));
 
-    let shared = World::beside(OPEN, &["0.0.0.0:6379"]).shared;
+    let shared = World::beside(open, &["0.0.0.0:6379"]).shared;
     world.after(|server, now| server.handle_reload(now, shared));
     let closed = world.peer_outputs.iter();
     let closed = closed.filter(|output| matches!(output, Output::CloseConnection { .. }));

@@ -170,7 +170,7 @@ fn expect_nothing_passes(world: &mut World, pair: &Pair, to: &str) {
 
 #[test]
 fn no_way_and_no_disguise_reaches_a_refused_peer() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let pairs = [false, true].map(|v6| Pair::new(&mut world, v6));
     let refused = every_refused();
     assert!(refused.len() > 500, "{}", refused.len());
@@ -189,12 +189,14 @@ fn no_way_and_no_disguise_reaches_a_refused_peer() {
 #[test]
 fn a_reload_takes_away_whatever_it_refuses_however_it_was_granted() {
     for ip in every_refused() {
-        let mut world =
-            World::new("allowed-peer-ip = ['0.0.0.0/0', '::/0']\nallow-loopback-peers = true");
+        let mut world = World::new(|s| {
+            s.allow(&["0.0.0.0/0", "::/0"]);
+            s.peers.allow_loopback = true;
+        });
         let pair = Pair::new(&mut world, is_v6(ip));
         let to = SocketAddr::new(ip, 22).to_string();
         // The server's own network is not in the way of this one.
-        let shared = World::new("").shared;
+        let shared = World::usual().shared;
         assert_eq!(world.bind_channel(&pair.udp, 0x4000, &to), 200, "{to}");
         assert!(world.send(&pair.udp, &to, "x"), "{to}");
         let connect = pair.tcp.login.sign(METHOD_CONNECT, vec![peer(&to)]);

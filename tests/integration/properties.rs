@@ -16,18 +16,19 @@ use turnd_proto::random::Seed;
 use turnd_proto::server::OpenError;
 
 use crate::support::messages::{Login, channel_data, decode, peer, raw, request, send, status};
+use crate::support::settings::Settings;
 use crate::support::world::{Caller, World, path};
 use crate::support::{PASSWORD, USER};
 
-const CONFIG: &str = "min-port = 50000
-max-port = 50030
-user-quota = 6
-total-quota = 8
-max-permissions = 4
-max-channels = 3
-max-bps = 5000
-rfc3489-compatibility = true
-user = ['alice:secret', 'bob:hidden']";
+fn few(settings: &mut Settings) {
+    settings.users(&["alice:secret", "bob:hidden"]);
+    settings.ports(50000, 50030);
+    settings.protocol.rfc3489 = true;
+    let limits = &mut settings.server.limits;
+    (limits.user_quota, limits.total_quota) = (Some(6), Some(8));
+    (limits.permissions, limits.channels) = (4, 3);
+    limits.max_bps = Some(5000);
+}
 
 const CLIENTS: [(&str, &str, &str); 5] = [
     ("192.0.2.10:1000", USER, PASSWORD),
@@ -215,7 +216,7 @@ struct Run {
 
 impl Run {
     fn new(seed: Seed) -> Self {
-        let mut world = World::seeded(CONFIG, seed);
+        let mut world = World::seeded(few, seed);
         // Some ports are another program's, and on some the system gives up.
         world.bind = |addr| match addr.port() {
             port if port % 5 == 0 => Err(OpenError::InUse),
@@ -400,7 +401,7 @@ proptest! {
 
     #[test]
     fn no_datagram_panics_or_leaves_anything(bytes in vec(any::<u8>(), 0..200), stun: bool) {
-        let mut world = World::new(CONFIG);
+        let mut world = World::new(few);
         let mut bytes = bytes;
         if stun && bytes.len() >= 20 {
             let length = (bytes.len() as u16 - 20) & !3;

@@ -5,10 +5,9 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use stun::attributes::ATTR_XORMAPPED_ADDRESS;
-use stun::message::{METHOD_BINDING, METHOD_CHANNEL_BIND};
-use turn::proto::channum::ChannelNumber;
+use stun::message::METHOD_BINDING;
 
-use crate::support::messages::{decode, peer, request, status, xor_address};
+use crate::support::messages::{decode, request, xor_address};
 use crate::support::{Peer, Ports, StunClient, Turnd};
 
 /// conformance.md, S4: `StunClient` takes no datagram from another address than it asked.
@@ -50,15 +49,6 @@ fn s4_a_burst_of_requests_is_answered_one_by_one_and_in_order() {
     }
 }
 
-fn bind_channel(client: &StunClient, to: SocketAddr) {
-    let to = peer(&to.to_string());
-    let reply = client.ask_signed(
-        METHOD_CHANNEL_BIND,
-        vec![Box::new(ChannelNumber(0x4000)), to],
-    );
-    assert_eq!(status(&reply), 200);
-}
-
 const MANY: u16 = 3000;
 /// Ports beside those, should another program have some.
 const SPARE: u16 = 32;
@@ -95,7 +85,7 @@ fn l12_three_thousand_allocations_have_ports_of_their_own_and_give_them_back() {
         let (clients, relayed): (Vec<_>, HashSet<_>) = (0..MANY)
             .map(|_| {
                 let (client, relayed) = StunClient::allocated(turnd.address());
-                bind_channel(&client, echo.address());
+                client.bind_channel(echo.address());
                 (client, relayed)
             })
             .unzip();

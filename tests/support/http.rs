@@ -14,14 +14,14 @@ const JSON: &str = "Content-Type: application/json";
 pub(crate) trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
-enum Place {
+enum Endpoint {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
 
 /// A client that opens a connection for each request.
 pub(crate) struct Http {
-    place: Place,
+    endpoint: Endpoint,
     headers: Vec<String>,
 }
 
@@ -53,14 +53,14 @@ impl Answer {
 impl Http {
     pub(crate) fn tcp(address: SocketAddr) -> Self {
         Self {
-            place: Place::Tcp(address),
+            endpoint: Endpoint::Tcp(address),
             headers: vec![format!("Host: {address}")],
         }
     }
 
     pub(crate) fn unix(path: &Path) -> Self {
         Self {
-            place: Place::Unix(path.to_owned()),
+            endpoint: Endpoint::Unix(path.to_owned()),
             headers: vec!["Host: localhost".to_owned()],
         }
     }
@@ -71,13 +71,13 @@ impl Http {
     }
 
     pub(crate) fn connect(&self) -> Box<dyn Stream> {
-        match &self.place {
-            Place::Tcp(address) => {
+        match &self.endpoint {
+            Endpoint::Tcp(address) => {
                 let stream = TcpStream::connect(address).unwrap();
                 stream.set_read_timeout(Some(LIMIT)).unwrap();
                 Box::new(stream)
             }
-            Place::Unix(path) => {
+            Endpoint::Unix(path) => {
                 let stream = UnixStream::connect(path).unwrap();
                 stream.set_read_timeout(Some(LIMIT)).unwrap();
                 Box::new(stream)

@@ -10,6 +10,7 @@ use stun::message::{
     Setter,
 };
 use stun::textattrs::TextAttribute;
+use turn::proto::channum::ChannelNumber;
 use turnd_client::turn::message;
 
 pub(crate) use turnd_client::turn::message::{
@@ -111,6 +112,11 @@ pub(crate) fn relayed_address(reply: &Message) -> SocketAddr {
 
 pub(crate) fn lifetime(seconds: u32) -> Box<dyn Setter> {
     message::lifetime(Duration::from_secs(seconds.into()))
+}
+
+/// Channel 0x4000, for ChannelBind to this peer.
+pub(crate) fn channel_to(to: SocketAddr) -> Attributes {
+    vec![Box::new(ChannelNumber(0x4000)), peer(&to.to_string())]
 }
 
 /// XOR-PEER-ADDRESS.

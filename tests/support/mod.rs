@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 mod asking;
 mod authority;
+pub(crate) mod command_line;
 mod coturn;
 #[cfg(feature = "dtls")]
 pub(crate) mod half_open;
@@ -15,6 +16,7 @@ mod peer;
 mod ports;
 pub(crate) mod probe;
 mod process;
+pub(crate) mod settings;
 mod stream_client;
 mod stun_client;
 pub(crate) mod transports;

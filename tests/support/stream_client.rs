@@ -10,11 +10,12 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, Message, Method};
+use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND, Message, Method};
 use turnd_client::turn::{Framing, split};
 
 use super::asking::Asking;
-use super::messages::{Attributes, Login, request};
+use super::messages::{Attributes, Login, channel_to, request, status, transport};
+use super::{PASSWORD, USER};
 
 /// Time that a reply may take. Long, since it costs a passing test nothing.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -133,5 +134,14 @@ impl<S: Read + Write> StreamClient<S> {
     pub(crate) fn ask_signed(&mut self, method: Method, attributes: Attributes) -> Message {
         let request = self.signed(method, attributes);
         self.ask(&request)
+    }
+
+    /// Makes an allocation for `USER`, and binds channel 0x4000 to a peer.
+    pub(crate) fn bind_channel(&mut self, to: SocketAddr) {
+        self.log_in(USER, PASSWORD);
+        let reply = self.ask_signed(METHOD_ALLOCATE, vec![transport()]);
+        assert_eq!(status(&reply), 200);
+        let reply = self.ask_signed(METHOD_CHANNEL_BIND, channel_to(to));
+        assert_eq!(status(&reply), 200);
     }
 }

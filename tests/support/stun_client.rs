@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 use stun::attributes::{ATTR_DATA, ATTR_MESSAGE_INTEGRITY};
 use stun::message::{
-    METHOD_ALLOCATE, METHOD_BINDING, METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message, Method,
+    METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION, METHOD_REFRESH,
+    Message, Method,
 };
 
 use turnd_client::turn::Framing;
 
 use super::asking::Asking;
 use super::messages::{
-    Attributes, Login, decode, error_code, lifetime, peer, relayed_address, request, send, status,
-    transport,
+    Attributes, Login, channel_to, decode, error_code, lifetime, peer, relayed_address, request,
+    send, status, transport,
 };
 use super::{PASSWORD, Peer, USER};
 
@@ -139,6 +140,12 @@ impl StunClient {
 
     pub(crate) fn try_allocate(&self) -> Message {
         self.ask_signed(METHOD_ALLOCATE, vec![transport()])
+    }
+
+    /// Binds channel 0x4000 to a peer.
+    pub(crate) fn bind_channel(&self, to: SocketAddr) {
+        let reply = self.ask_signed(METHOD_CHANNEL_BIND, channel_to(to));
+        assert_eq!(status(&reply), 200);
     }
 
     /// Deletes the allocation.

@@ -14,7 +14,6 @@ use stun::message::{
     METHOD_REFRESH, Message, Method,
 };
 use turn::proto::channum::ChannelNumber;
-use turnd::config::Config;
 use turnd_proto::Now;
 use turnd_proto::auth::{Authenticator, nonce::NonceKey};
 use turnd_proto::random::Seed;
@@ -28,7 +27,8 @@ use super::messages::{
     Attributes, Login, addr, channel_data, decode, error_code, indication, lifetime, peer,
     relayed_address, request, send, status, transport, xor_address,
 };
-use super::{PASSWORD, REALM, USER};
+use super::settings::Settings;
+use super::{PASSWORD, USER};
 
 pub(crate) const SERVER_V4: &str = "198.51.100.1:3478";
 pub(crate) const SERVER_V6: &str = "[2001:db8::1]:3478";
@@ -93,47 +93,52 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A server at `SERVER_V4` and `SERVER_V6` that knows `USER`, unless `toml` says who may come.
-    pub(crate) fn new(toml: &str) -> Self {
-        Self::at(toml, &[SERVER_V4, SERVER_V6], &[])
+    /// A server at `SERVER_V4` and `SERVER_V6` that knows `USER`.
+    pub(crate) fn usual() -> Self {
+        Self::new(|_| ())
     }
 
-    /// The same, reachable at these addresses, on a host that has more.
-    pub(crate) fn at(toml: &str, reachable: &[&str], others: &[IpAddr]) -> Self {
-        Self::with(&config(toml), &ips(reachable), others)
+    /// The usual server with other settings.
+    pub(crate) fn new(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::seeded(change, SEED)
     }
 
-    /// The same as [`Self::new`], beside services that are never peers.
-    pub(crate) fn beside(toml: &str, never: &[&str]) -> Self {
+    /// A server reachable at these addresses, on a host that has more.
+    pub(crate) fn at(
+        change: impl FnOnce(&mut Settings),
+        reachable: &[&str],
+        others: &[IpAddr],
+    ) -> Self {
+        Self::made(change, &ips(reachable), others, &[], SEED)
+    }
+
+    /// The server of [`Self::new`], beside services that are never peers.
+    pub(crate) fn beside(change: impl FnOnce(&mut Settings), never: &[&str]) -> Self {
         let never: Vec<_> = never.iter().copied().map(addr).collect();
         let reachable = ips(&[SERVER_V4, SERVER_V6]);
-        Self::made(&config(toml), &reachable, &[], &never, SEED)
+        Self::made(change, &reachable, &[], &never, SEED)
     }
 
-    /// The same as [`Self::new`], with all that is random from `seed`.
-    pub(crate) fn seeded(toml: &str, seed: Seed) -> Self {
+    /// The server of [`Self::new`], with all that is random from `seed`.
+    pub(crate) fn seeded(change: impl FnOnce(&mut Settings), seed: Seed) -> Self {
         let reachable = ips(&[SERVER_V4, SERVER_V6]);
-        Self::made(&config(toml), &reachable, &[], &[], seed)
-    }
-
-    /// The same with a configuration that was checked before.
-    pub(crate) fn with(config: &Config, reachable: &[IpAddr], others: &[IpAddr]) -> Self {
-        Self::made(config, reachable, others, &[], SEED)
+        Self::made(change, &reachable, &[], &[], seed)
     }
 
     fn made(
-        config: &Config,
+        change: impl FnOnce(&mut Settings),
         reachable: &[IpAddr],
         others: &[IpAddr],
         never: &[SocketAddr],
         seed: Seed,
     ) -> Self {
-        let nonces = match &config.auth.nonce_secret {
+        let settings = changed(change);
+        let nonces = match &settings.auth.nonce_secret {
             Some(secret) => NonceKey::from_secret(secret),
             None => NonceKey::new(&seed),
         };
-        let auth = Authenticator::new(&config.auth, nonces.clone()).unwrap();
-        let shared = Shared::new(&config.server, auth, reachable, others).with_never(never);
+        let auth = Authenticator::new(&settings.auth, nonces.clone()).unwrap();
+        let shared = Shared::new(&settings.server, auth, reachable, others).with_never(never);
         let shared = Arc::new(shared);
         let start = Instant::now();
         let now = Now {
@@ -178,12 +183,12 @@ impl World {
         }
     }
 
-    /// Goes on with another configuration, as after a HUP.
-    pub(crate) fn reload(&mut self, toml: &str) {
-        let config = config(toml);
-        let auth = Authenticator::new(&config.auth, self.nonces.clone()).unwrap();
+    /// Goes on with other settings, as after a HUP.
+    pub(crate) fn reload(&mut self, change: impl FnOnce(&mut Settings)) {
+        let settings = changed(change);
+        let auth = Authenticator::new(&settings.auth, self.nonces.clone()).unwrap();
         let (reachable, others) = &self.hosts;
-        let shared = self.shared.renew(&config.server, auth, reachable, others);
+        let shared = self.shared.renew(&settings.server, auth, reachable, others);
         self.shared = Arc::new(shared);
         self.server
             .handle_reload(self.now, Arc::clone(&self.shared));
@@ -484,23 +489,14 @@ fn ips(addresses: &[&str]) -> Vec<IpAddr> {
     addresses.iter().map(|text| addr(text).ip()).collect()
 }
 
-/// A configuration whose realm and user are the usual ones unless `toml` says otherwise.
-fn config(toml: &str) -> Config {
-    let mut text = toml.to_owned();
-    let says = |key: &str| toml.lines().any(|line| line.starts_with(key));
-    if !says("realm") {
-        text += &format!("\nrealm = '{REALM}'");
-    }
-    if !["user =", "static-auth-secret", "no-auth"]
-        .iter()
-        .any(|key| says(key))
-    {
-        text += &format!("\nuser = '{USER}:{PASSWORD}'");
-    }
-    Config::from_toml(&text).unwrap_or_else(|errors| panic!("{errors:?}"))
+/// The usual settings after a change.
+fn changed(change: impl FnOnce(&mut Settings)) -> Settings {
+    let mut settings = Settings::default();
+    change(&mut settings);
+    settings
 }
 
-/// The way from `client` to the server's address of the same family.
+/// Path from `client` to the server's address of the same family.
 pub(crate) fn path(client: &str) -> Path {
     let client = addr(client);
     let server = if client.is_ipv4() {
@@ -515,7 +511,7 @@ pub(crate) fn path_to(client: SocketAddr, server: SocketAddr) -> Path {
     Path::udp(0, client, server)
 }
 
-/// The same by another transport.
+/// Path from `client` by another transport.
 pub(crate) fn path_by(transport: Transport, client: &str) -> Path {
     let mut path = path(client);
     path.tuple.transport = transport;

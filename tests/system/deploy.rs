@@ -189,7 +189,7 @@ fn fetch(socket: &Path, path: &str) -> String {
 fn metrics(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let ours = |word: &&str| {
-        ["turn_", "turnd_", "stun_"]
+        ["turn_", "turnd_", "stun_", "process_"]
             .iter()
             .any(|prefix| word.starts_with(prefix))
     };
@@ -230,6 +230,47 @@ fn alerts_and_dashboard_use_metrics_that_there_are() {
         shown.contains("code!~\"0|401|438\""),
         "challenges are no errors: {shown}"
     );
+}
+
+/// A query of the dashboard that no version of Prometheus understands is an empty panel.
+#[test]
+fn the_queries_of_the_dashboard_are_valid() {
+    let dashboard: Value = serde_json::from_str(&text("deploy/grafana/turnd.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    for title in [
+        "Version",
+        "Uptime",
+        "Configuration",
+        "Certificates end in",
+        "CPU",
+        "Memory",
+        "Open files",
+    ] {
+        assert!(
+            panels.iter().any(|panel| panel["title"] == title),
+            "no panel {title}"
+        );
+    }
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap());
+    let queries = targets.map(|target| &target["expr"]);
+    let annotations = dashboard["annotations"]["list"].as_array().unwrap();
+    let queries = queries.chain(annotations.iter().map(|annotation| &annotation["expr"]));
+    let rules: Vec<Value> = queries
+        .enumerate()
+        .map(|(number, query)| {
+            let query = query.as_str().unwrap().replace("$__rate_interval", "5m");
+            serde_json::json!({ "record": format!("query:{number}"), "expr": query })
+        })
+        .collect();
+    assert!(rules.len() > panels.len());
+    let scratch = Scratch::new();
+    let file = scratch.path().join("rules.yml");
+    // JSON is YAML.
+    let rules = serde_json::json!({ "groups": [{ "name": "queries", "rules": rules }] });
+    fs::write(&file, rules.to_string()).unwrap();
+    tool(&["promtool", "check", "rules", file.to_str().unwrap()]);
 }
 
 /// Passes `turnd check`, where the secret, the certificate and the user that it names exist.
@@ -440,8 +481,8 @@ fn provoke(turnd: &Turnd) {
     assert_eq!(error_code(&reply), Some(401), "{reply}");
 }
 
-/// The addresses that the filter finds in turnd's log, in the order of the lines.
-fn found(format: &str) -> Vec<String> {
+/// The addresses that the filter finds in turnd's log, in the order of the lines, each of which `change` may change.
+fn found(format: &str, change: impl Fn(&str) -> String) -> Vec<String> {
     let scratch = Scratch::new();
     let log = scratch.path().join("turnd.log");
     let turnd = Turnd::start(&format!(
@@ -465,18 +506,37 @@ fn found(format: &str) -> Vec<String> {
         .lines()
         .filter(|line| line.contains("unproven") && line.contains(&VICTIM.to_string()));
     assert_eq!(unproven.count(), 2, "{lines}");
+    let changed: String = lines.lines().map(change).collect();
+    fs::write(log, changed).unwrap();
     let found = tool(&["fail2ban-regex", "-o", "ip", log, filter]);
     found.lines().map(str::to_owned).collect()
 }
 
 #[test]
 fn fail2ban_finds_wrong_credentials_in_text() {
-    assert_eq!(found("text"), CULPRITS);
+    assert_eq!(found("text", |line| format!("{line}\n")), CULPRITS);
 }
 
 #[test]
 fn fail2ban_finds_wrong_credentials_in_json() {
-    assert_eq!(found("json"), CULPRITS);
+    assert_eq!(found("json", |line| format!("{line}\n")), CULPRITS);
+}
+
+/// A line as a syslog daemon writes it to a file, and as fail2ban has it from the journal: host and program in front.
+fn by_a_daemon(line: &str) -> String {
+    let time = "2026-11-24T14:03:11.204518+00:00";
+    let said = match line.split_once("Z ") {
+        Some((_, said)) if !line.starts_with('{') => said.trim_start(),
+        _ => line,
+    };
+    format!("{time} relay-1 turnd[4711]: {said}\n")
+}
+
+#[test]
+fn fail2ban_finds_wrong_credentials_behind_the_names_of_host_and_program() {
+    for format in ["text", "json"] {
+        assert_eq!(found(format, by_a_daemon), CULPRITS, "{format}");
+    }
 }
 
 /// The Markdown files of the repository's root and of docs/.
@@ -510,6 +570,29 @@ fn links_in_documents_lead_somewhere() {
             }
         }
     }
+}
+
+#[test]
+fn scrape_jobs_in_documents_are_valid() {
+    let scratch = Scratch::new();
+    let file = scratch.path().join("prometheus.yml");
+    let mut jobs = 0;
+    for document in documents() {
+        let document = fs::read_to_string(document).unwrap();
+        for block in document.split("```yaml\n").skip(1) {
+            let (yaml, _) = block.split_once("```").unwrap();
+            if yaml.contains("scrape_configs:") {
+                // Debian's Prometheus is built without Kubernetes.
+                let there = "kubernetes_sd_configs: [{ role: node }]";
+                let yaml = yaml.replace(there, "static_configs: [{ targets: [a] }]");
+                fs::write(&file, yaml).unwrap();
+                let words = ["promtool", "check", "config", "--syntax-only"];
+                tool(&[&words[..], &[file.to_str().unwrap()]].concat());
+                jobs += 1;
+            }
+        }
+    }
+    assert!(jobs >= 2, "{jobs}");
 }
 
 #[test]

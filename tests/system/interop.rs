@@ -281,6 +281,36 @@ fn what_rfc_8489_added_is_passed_over() {
 }
 
 #[test]
+fn a_client_goes_where_alternate_server_sends_it() {
+    let other = Turnd::start("");
+    let first = Turnd::start(&format!("alternate-server = '{}'", other.address()));
+    passes(&first, &format!("-w {PASSWORD} -e 127.0.0.1 -s"), 10, 1000);
+    first.log_with("sent on to an alternate server");
+    other.log_with("allocation created");
+    assert!(!first.log().contains("allocation created"));
+}
+
+#[test]
+fn a_client_on_tls_goes_where_tls_alternate_server_sends_it() {
+    let authority = Authority::new();
+    authority.issue("server", "localhost", Key::Ecdsa, 2);
+    let toml = authority.toml(&["server"]);
+    let other = Turnd::start(&toml);
+    let servers = format!(
+        "alternate-server = '127.0.0.1:9'\ntls-alternate-server = '{}'",
+        other.address()
+    );
+    let first = Turnd::start(&format!("{toml}\n{servers}"));
+    passes(
+        &first,
+        &format!("-w {PASSWORD} -t -S -e 127.0.0.1 -s -l 171"),
+        10,
+        1710,
+    );
+    other.log_with("allocation created");
+}
+
+#[test]
 fn negative_tests_leave_the_server_serving() {
     let mut turnd = Turnd::start(OLD_CHANNELS);
     {

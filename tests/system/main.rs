@@ -26,3 +26,4 @@ mod sockets;
 )]
 mod support;
 mod transports;
+mod udp;

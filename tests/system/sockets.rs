@@ -7,22 +7,12 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use stun::attributes::{ATTR_DONT_FRAGMENT, ATTR_REQUESTED_ADDRESS_FAMILY};
-use stun::message::{METHOD_ALLOCATE, METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION};
-use turn::proto::channum::ChannelNumber;
+use stun::message::{METHOD_ALLOCATE, METHOD_CREATE_PERMISSION};
 
 use crate::support::messages::{channel_data, peer, raw, relayed_address, send, status, transport};
 use crate::support::{PASSWORD, Peer, Running, StreamClient, StunClient, Turnd, USER, mark};
 
 const LIMIT: Duration = Duration::from_secs(20);
-
-fn bind_channel(client: &StunClient, to: SocketAddr) {
-    let to = peer(&to.to_string());
-    let reply = client.ask_signed(
-        METHOD_CHANNEL_BIND,
-        vec![Box::new(ChannelNumber(0x4000)), to],
-    );
-    assert_eq!(status(&reply), 200);
-}
 
 /// A packet capture on the loopback interface.
 struct Capture(Running);
@@ -65,7 +55,7 @@ fn i2_l13_dont_fragment_is_on_the_wire_for_that_datagram_only() {
     let echo = Peer::echo(Ipv4Addr::LOCALHOST);
     let (client, relayed) = StunClient::allocated(turnd.address());
     let to = echo.address().to_string();
-    bind_channel(&client, echo.address());
+    client.bind_channel(echo.address());
 
     let filter = format!(
         "udp and src port {} and dst port {}",
@@ -133,7 +123,7 @@ fn relayed_marks(server: SocketAddr, relay_ip: &str) -> [Vec<String>; 2] {
         assert!(client.receive().is_some());
     };
     echo(&send(&address.to_string(), b"indication").raw);
-    bind_channel(&client, address);
+    client.bind_channel(address);
     echo(&channel_data(0x4000, b"channel"));
     captures.map(|(capture, from)| match from {
         SocketAddr::V4(_) => capture.values("(tos ", &[',', ' ']),

@@ -15,7 +15,7 @@ pub struct Now {
 }
 
 impl Now {
-    /// The same reading `by` later, on both clocks; for virtual time in tests.
+    /// A reading `by` later, on both clocks; for virtual time in tests.
     #[must_use]
     pub fn after(self, by: Duration) -> Self {
         Self {

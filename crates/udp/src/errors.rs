@@ -165,7 +165,6 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::tests::in_namespace;
     use crate::{Outgoing, Receiver, SendQueue};
 
     const LOCALHOSTS: [IpAddr; 2] = [
@@ -284,25 +283,5 @@ mod tests {
         assert_eq!(receiver.datagrams().count(), 0);
         assert!(!receiver.receive(&socket).unwrap());
         assert!(socket.read_error().unwrap().is_some());
-    }
-
-    #[test]
-    fn a_datagram_that_is_too_long_for_the_interface_is_a_local_error() {
-        in_namespace(&["ip link set lo mtu 1500 up"], || {
-            for ip in LOCALHOSTS {
-                let (socket, peer) = (with_errors(ip), bind(ip));
-                let (receiver, mut queue) = (Receiver::new(), SendQueue::new());
-                queue.push_copy(&Outgoing {
-                    dont_fragment: true,
-                    ..Outgoing::plain((), peer.addr(), None, &[0; 2000])
-                });
-                queue.flush(&receiver, |()| Some(&socket));
-                assert_eq!(queue.counters().dropped, 1);
-                let error = socket.read_error().unwrap().unwrap();
-                let told = (error.to.ip(), error.origin, error.info, error.offender);
-                assert_eq!(told, (ip, ErrorOrigin::Local, 1500, None));
-                assert_eq!(error.cause.raw_os_error(), Some(libc::EMSGSIZE));
-            }
-        });
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::buffers::RecvBuffers;
 use crate::run::{MAX_SEGMENTS, Payloads, Position, Queued, Span, runs};
-use crate::sender::Sender;
+use crate::sender::{Sender, Sent};
 use crate::{Header, Receiver, UdpSocket};
 
 /// Number of latest runs that a datagram may join: flows interleave, but a longer search costs more
@@ -62,13 +62,17 @@ impl<'a, S: Copy> Outgoing<'a, S> {
     }
 }
 
-/// Numbers of sent and of dropped datagrams since the queue was made.
+/// Numbers of datagrams and of flushes since the queue was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SendCounters {
     /// Datagrams that the kernel took.
     pub sent: u64,
     /// Datagrams that the kernel refused: send buffer full, destination unreachable, too long.
     pub dropped: u64,
+    /// Datagrams among those sent that left with others in one segmented message.
+    pub segmented: u64,
+    /// Flushes of a queue that was not empty.
+    pub flushes: u64,
 }
 
 /// Datagrams that wait to be sent, by names `S` of sockets; those to one destination leave together
@@ -139,6 +143,23 @@ impl<S: Copy + Eq + Debug> SendQueue<S> {
         self.items.is_empty()
     }
 
+    /// Socket, destination and bytes of every datagram that waits, in their order; `receiver` holds the
+    /// payloads.
+    pub fn waiting<'a>(
+        &'a self,
+        receiver: &'a Receiver,
+    ) -> impl Iterator<Item = (S, SocketAddr, Vec<u8>)> + use<'a, S> {
+        let payloads = Payloads {
+            received: receiver.buffers(),
+            copied: &self.copied,
+        };
+        self.items.iter().map(move |item| {
+            let header = &item.header;
+            let bytes = [header.as_bytes(), payloads.of(item), header.padding()].concat();
+            (item.socket, item.to, bytes)
+        })
+    }
+
     /// Sends all datagrams; `receiver` holds the payloads, `socket` finds a socket by name. A datagram
     /// that the kernel refuses is dropped and counted, as waiting would add delay that media cannot
     /// use.
@@ -147,11 +168,17 @@ impl<S: Copy + Eq + Debug> SendQueue<S> {
             received: receiver.buffers(),
             copied: &self.copied,
         };
+        self.counters.flushes += u64::from(!self.items.is_empty());
         for run in runs(&self.items, &self.spans) {
             let sent = socket(run.first().socket)
-                .map_or(0, |socket| self.sender.send(socket, run, payloads));
-            self.counters.sent += sent as u64;
-            self.counters.dropped += (run.len() - sent) as u64;
+                .map_or(Sent::NONE, |socket| self.sender.send(socket, run, payloads));
+            self.counters.sent += sent.datagrams as u64;
+            self.counters.dropped += (run.len() - sent.datagrams) as u64;
+            self.counters.segmented += if sent.segmented {
+                sent.datagrams as u64
+            } else {
+                0
+            };
         }
         self.items.clear();
         self.spans.clear();

@@ -34,6 +34,27 @@ pub(crate) struct Sender {
     joined: Vec<u8>,
 }
 
+/// Outcome of sending a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    /// Datagrams that the kernel took.
+    pub(crate) datagrams: usize,
+    /// Whether they left in one segmented message.
+    pub(crate) segmented: bool,
+}
+
+impl Sent {
+    /// Nothing was sent.
+    pub(crate) const NONE: Self = Self::singly(0);
+
+    const fn singly(datagrams: usize) -> Self {
+        Self {
+            datagrams,
+            segmented: false,
+        }
+    }
+}
+
 impl Sender {
     pub(crate) fn new() -> Self {
         Self {
@@ -47,25 +68,28 @@ impl Sender {
         if self.segmentation { usize::MAX } else { 1 }
     }
 
-    /// Sends a run and returns the number of datagrams that the kernel took.
+    /// Sends a run.
     pub(crate) fn send<S: Copy + Eq>(
         &mut self,
         socket: &UdpSocket,
         run: Run<'_, S>,
         payloads: Payloads<'_>,
-    ) -> usize {
+    ) -> Sent {
         if run.first().dont_fragment {
             let sent = with_dont_fragment(&socket.socket, socket.addr, || {
                 self.send_run(socket, run, payloads).is_ok()
             });
-            return usize::from(sent);
+            return Sent::singly(usize::from(sent));
         }
         match self.send_run(socket, run, payloads) {
-            Ok(()) => run.len(),
+            Ok(()) => Sent {
+                datagrams: run.len(),
+                segmented: run.len() > 1,
+            },
             Err(error) if run.len() > 1 && error.kind() != io::ErrorKind::WouldBlock => {
-                self.send_singly(socket, run, payloads, &error)
+                Sent::singly(self.send_singly(socket, run, payloads, &error))
             }
-            Err(_) => 0,
+            Err(_) => Sent::NONE,
         }
     }
 

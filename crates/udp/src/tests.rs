@@ -2,15 +2,11 @@
 //! out.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use crate::run::{Payloads, Position};
-use crate::sender::Sender;
 use crate::*;
 
 /// Datagrams that are sent together: of one size, but for the last one.
@@ -340,6 +336,7 @@ fn what_the_kernel_refuses_is_counted_as_dropped() {
     queue.flush(&receiver, |_| Some(&socket));
     let counters = queue.counters();
     assert_eq!((counters.sent, counters.dropped), (20, 20));
+    assert_eq!((counters.segmented, counters.flushes), (0, 1));
     assert!(queue.is_empty());
 }
 
@@ -365,7 +362,12 @@ fn what_the_receiver_does_not_hold_leaves_with_what_it_holds() {
         }
         assert!(queue.runs().count() <= 10, "nothing left together");
         queue.flush(&receiver, |_| Some(&socket));
-        assert_eq!(queue.counters().sent, 15 * (round + 1));
+        let counters = queue.counters();
+        assert_eq!(
+            (counters.sent, counters.flushes),
+            (15 * (round + 1), round + 1)
+        );
+        assert!(counters.segmented >= 10 * (round + 1), "{counters:?}");
     }
     socket.send(MARK, to, None).unwrap();
     let expected = (0..5).flat_map(|number| {
@@ -376,92 +378,6 @@ fn what_the_receiver_does_not_hold_leaves_with_what_it_holds() {
     let expected: Vec<_> = expected.collect();
     let got = collect(&sink).remove(&socket.addr()).unwrap();
     assert_eq!(got, [expected.clone(), expected].concat());
-}
-
-/// Runs `test` in a network namespace of its own, which needs root.
-#[allow(unsafe_code, reason = "the standard library has no namespaces")]
-pub(crate) fn in_namespace(setup: &[&str], test: impl FnOnce() + Send) {
-    let run = || {
-        // SAFETY: it takes no pointer; this thread alone changes its namespace, and ends.
-        let left = unsafe { libc::unshare(libc::CLONE_NEWNET) };
-        assert_eq!(left, 0, "needs root: {}", io::Error::last_os_error());
-        for line in setup {
-            // A child has the namespace of the thread that starts it.
-            let status = Command::new("sh").args(["-ec", line]).status().unwrap();
-            assert!(status.success(), "{line}");
-        }
-        test();
-    };
-    std::thread::scope(|scope| scope.spawn(run).join().unwrap());
-}
-
-/// Twelve datagrams of two flows in turn: one whose socket is full after the first few, and one
-/// that must not mind.
-fn full_in_the_middle() {
-    let on = |ip: [u8; 4]| UdpSocket::bind((ip, 0).into()).unwrap();
-    let (source, entry, sink) = (loopback(), loopback(), plain());
-    let (full, free) = (on([10, 9, 0, 1]), loopback());
-    let small = socket2::SockRef::from(&full.socket);
-    small.set_send_buffer_size(1).unwrap();
-    // Nobody answers there, and what is sent waits for an answer, in the buffer of its socket.
-    let nobody = SocketAddr::from(([10, 9, 0, 2], 9));
-    let datagrams: Vec<_> = (0..12).map(|n| vec![n; 1000]).collect();
-    source
-        .send_burst(&datagrams.concat(), 1000, entry.addr(), Burst::Batched)
-        .unwrap();
-
-    let (mut receiver, mut sender) = (Receiver::new(), Sender::new());
-    let (mut seen, mut taken) = (0, [0, 0]);
-    while seen < datagrams.len() {
-        receive(&mut receiver, &entry);
-        let mut queue = SendQueue::new();
-        for datagram in receiver.datagrams() {
-            let flow = seen % 2;
-            seen += 1;
-            let outgoing = Outgoing {
-                socket: flow,
-                to: [nobody, addr(&sink)][flow],
-                from: None,
-                header: Header::new(&frame_header(0x4000, 1000), 0),
-                payload: datagram.bytes,
-                dont_fragment: false,
-                traffic_class: 0,
-            };
-            let start = receiver.buffers().offset_of(datagram.bytes).unwrap();
-            queue.add(outgoing.at(Position::Received(start)), 1);
-        }
-        for run in queue.runs() {
-            let flow = run.first().socket;
-            let payloads = Payloads {
-                received: receiver.buffers(),
-                copied: &[],
-            };
-            taken[flow] += sender.send([&full, &free][flow], run, payloads);
-        }
-    }
-    assert!((1..6).contains(&taken[0]), "{taken:?}");
-    assert_eq!(taken[1], 6);
-    assert_eq!(sender.max_segments(), Sender::new().max_segments());
-
-    free.send(MARK, addr(&sink), None).unwrap();
-    let got = collect(&sink).remove(&free.addr()).unwrap();
-    let odd = (1..12).step_by(2).map(|n| {
-        let header = frame_header(0x4000, 1000);
-        [&header[..], &datagrams[n]].concat()
-    });
-    assert_eq!(got, odd.collect::<Vec<_>>());
-}
-
-#[test]
-fn a_socket_that_is_full_in_the_middle_of_a_batch() {
-    let setup = [
-        "ip link set lo up",
-        "ip link add v0 type veth peer name v1",
-        "ip link set v1 up",
-        "ip address add 10.9.0.1/24 dev v0",
-        "ip link set v0 up",
-    ];
-    in_namespace(&setup, full_in_the_middle);
 }
 
 #[test]

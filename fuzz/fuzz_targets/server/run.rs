@@ -1,7 +1,6 @@
 //! The server, its clients and what they have seen so far.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, LazyLock};
+use std::net::SocketAddr;
 
 use stun::attributes::{
     ATTR_CHANNEL_NUMBER, ATTR_CONNECTION_ID, ATTR_NONCE, ATTR_REQUESTED_TRANSPORT,
@@ -12,64 +11,76 @@ use stun::message::{
     METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND, METHOD_CONNECT, METHOD_CONNECTION_BIND,
     METHOD_CREATE_PERMISSION, METHOD_REFRESH, Method, Setter,
 };
-use turnd::config::{Config, Secret};
-use turnd_proto::auth::nonce::NonceKey;
-use turnd_proto::auth::{Authenticator, rest};
+use turnd_proto::auth::rest;
+use turnd_proto::auth::secret::Secret;
 use turnd_proto::server::Filter;
 use turnd_proto::server::OpenError;
 use turnd_proto::server::connections::ConnectionId;
 use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::server::output::{Output, PeerVerdict, RelayId};
+use turnd_proto::server::settings::DefaultFamily;
 
 use crate::messages::{
     Attributes, Login, addr, channel_data, decode, peer, raw, request, send, status,
 };
+use crate::settings::Settings;
 use crate::step::{Attribute, Step};
 use crate::world::{SERVER_V4, SERVER_V6, UNIX, World};
-use crate::{PASSWORD, REALM, USER};
+use crate::{PASSWORD, USER};
 
-/// The tables of the rate limits are large: making them would take most of the time.
-const COMMON: &str = "nonce-secret = 'a secret for tests, and long enough'
-binding-rate = 0
-min-port = 50000
-max-port = 50019
-user-quota = 3
-total-quota = 5";
+/// Settings by number: the usual ones, some that take much away, some without credentials.
+fn change(number: usize) -> fn(&mut Settings) {
+    [usual, strict, open][number % 3]
+}
 
-/// The usual one, one that takes much away, one without credentials.
-const CONFIGS: [&str; 3] = [
-    "user = ['alice:secret', 'bob:hidden']
-static-auth-secret = 'a secret of the application'
-max-permissions = 4
-max-channels = 3
-max-peer-connections = 3
-max-bps = 5000
-unauthenticated-rate = 0
-rfc3489-compatibility = true",
-    "user = 'bob:changed'
-denied-peer-ip = ['45.0.0.7', '2a00::7']
-max-permissions = 1
-max-channels = 1
-max-peer-connections = 1
-unauthenticated-rate = 3
-fingerprint = true
-software-attribute = true
-rfc5766-channel-numbers = true
-alternate-server = '192.0.2.99'",
-    "no-auth = true
-unauthenticated-rate = 0
-allow-loopback-peers = true
-no-tcp-relay = true
-secure-stun = true
-allocation-default-address-family = 'keep'",
-];
+fn common(settings: &mut Settings) {
+    settings.auth.nonce_secret = Some(Secret::new("a secret for tests, and long enough"));
+    settings.ports(50000, 50019);
+    let limits = &mut settings.server.limits;
+    // The tables of the rate limits are large: making them would take most of the time.
+    limits.binding_rate = None;
+    limits.user_quota = Some(3);
+    limits.total_quota = Some(5);
+}
 
-static CHECKED: LazyLock<[Config; 3]> = LazyLock::new(|| {
-    CONFIGS.map(|text| {
-        let text = format!("realm = '{REALM}'\n{COMMON}\n{text}");
-        Config::from_toml(&text).unwrap_or_else(|errors| panic!("{errors:?}"))
-    })
-});
+fn usual(settings: &mut Settings) {
+    common(settings);
+    settings.secrets(&["a secret of the application"]);
+    settings.users(&["alice:secret", "bob:hidden"]);
+    settings.protocol.rfc3489 = true;
+    let limits = &mut settings.server.limits;
+    limits.permissions = 4;
+    limits.channels = 3;
+    limits.peer_connections = 3;
+    limits.max_bps = Some(5000);
+    limits.unauthenticated_rate = None;
+}
+
+fn strict(settings: &mut Settings) {
+    common(settings);
+    settings.users(&["bob:changed"]);
+    settings.deny(&["45.0.0.7", "2a00::7"]);
+    settings.protocol.fingerprint = true;
+    settings.protocol.software = Some("turnd".to_owned());
+    settings.protocol.rfc5766_channels = true;
+    settings.alternate_servers.drain = vec![addr("192.0.2.99:3478")];
+    let limits = &mut settings.server.limits;
+    limits.permissions = 1;
+    limits.channels = 1;
+    limits.peer_connections = 1;
+    limits.unauthenticated_rate = Some(3);
+}
+
+fn open(settings: &mut Settings) {
+    common(settings);
+    settings.users(&[]);
+    settings.auth.no_auth = true;
+    settings.peers.allow_loopback = true;
+    settings.tcp_relay = false;
+    settings.protocol.secure_stun = true;
+    settings.protocol.default_family = DefaultFamily::Client;
+    settings.server.limits.unauthenticated_rate = None;
+}
 
 const PEERS: [&str; 10] = [
     "45.0.0.7:7000",
@@ -158,7 +169,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn new() -> Self {
-        let mut world = World::with(&CHECKED[0], &own(), &[]);
+        let mut world = World::new(usual);
         // Some ports are another program's, and on some the system gives up.
         world.bind = |addr| match addr.port() {
             port if port % 5 == 0 => Err(OpenError::InUse),
@@ -289,7 +300,7 @@ impl Run {
             "{deadlines} deadlines"
         );
         let counters = self.world.server.counters();
-        assert_eq!(counters.created - counters.ended, allocations as u64);
+        assert_eq!(counters.created - counters.ended_in_all(), allocations as u64);
         assert_eq!(
             counters.active.as_flattened().iter().sum::<u64>(),
             allocations as u64
@@ -406,19 +417,8 @@ impl Run {
     }
 
     fn reload(&mut self, which: usize) {
-        let config = &CHECKED[which % CHECKED.len()];
-        let nonces = NonceKey::from_secret(
-            config
-                .auth
-                .nonce_secret
-                .as_ref()
-                .unwrap_or(&Secret::new("")),
-        );
-        let auth = Authenticator::new(&config.auth, nonces).expect("users that may be");
-        let shared = Arc::new(self.world.shared.renew(&config.server, auth, &own(), &[]));
-        self.world.shared = Arc::clone(&shared);
-        self.world
-            .after(|server, now| server.handle_reload(now, shared));
+        self.world.reload(change(which));
+        self.world.after(|_, _| ());
     }
 
     /// Everything ends, and all of the quotas can be used again.
@@ -443,9 +443,4 @@ impl Run {
             [200, 200, 486]
         );
     }
-}
-
-/// The addresses at which clients reach the server.
-fn own() -> [IpAddr; 2] {
-    [SERVER_V4, SERVER_V6].map(|text| addr(text).ip())
 }

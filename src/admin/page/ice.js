@@ -1,6 +1,7 @@
 // Gathers candidates as Trickle ICE does, and sends a round trip through the relay, from this very browser.
 import { call } from './api.js';
 import { $, Tiles, el, milliseconds, visible } from './dom.js';
+import { fillHost } from './host.js';
 import { Dots } from './plot.js';
 
 const GATHER_LIMIT = 20_000;
@@ -26,10 +27,20 @@ const MEANINGS = {
   701: 'No answer. A firewall may drop the packets, or the host is wrong.',
 };
 
+/** The meaning of 701 for a URL, whose TLS the browser does not talk about. */
+function unanswered(url) {
+  const [, scheme, host] = /^(\w+):(\[[^\]]*\]|[^:?]*)/.exec(url ?? '') ?? [];
+  return scheme === 'turns'
+    ? `No answer. The browser may not trust the certificate, the certificate may be for another name than ${host}, or a firewall drops the packets.`
+    : MEANINGS[701];
+}
+
+const meaning = (code, url) => (code === 701 ? unanswered(url) : MEANINGS[code] ?? '');
+
 const pause = (duration) => new Promise((resolve) => { setTimeout(resolve, duration); });
 
 export function startIceTest() {
-  $('ice-host').value = location.hostname;
+  fillHost($('ice-host'));
   $('ice-form').addEventListener('submit', async (event) => {
     event.preventDefault();
     if ($('ice-run').disabled) {
@@ -50,7 +61,7 @@ function reset() {
   for (const id of ['ice-verdict', 'trip-verdict', 'ice-results', 'ice-errors', 'trip']) {
     $(id).hidden = true;
   }
-  for (const id of ['candidates', 'candidate-errors']) {
+  for (const id of ['ice-urls', 'candidates', 'candidate-errors']) {
     for (const body of [...$(id).tBodies]) {
       body.remove();
     }
@@ -58,7 +69,6 @@ function reset() {
   }
   $('candidates-empty').hidden = false;
   $('candidates-empty').textContent = 'None yet.';
-  $('ice-server').textContent = '';
 }
 
 async function test() {
@@ -80,7 +90,6 @@ async function test() {
   const answer = await call('POST', '/api/v1/credentials', request);
   const own = password === '' ? {} : { username: name, credential: password };
   const iceServers = answer.iceServers.map((server) => ({ ...server, ...own }));
-  $('ice-server').textContent = visible(iceServers.flatMap(({ urls }) => urls).join(', '));
   $('ice-results').hidden = false;
   const relays = await gather(iceServers);
   if (relays > 0) {
@@ -94,58 +103,107 @@ function verdict(id, kind, text) {
   $(id).hidden = false;
 }
 
-/** Gathers, shows what comes, and returns how many relay candidates there are. */
+/** Tries every URL by itself, shows what comes, and returns how many relay candidates there are. */
 async function gather(iceServers) {
   verdict('ice-verdict', 'busy', 'Gathering candidates…');
-  const connection = new RTCPeerConnection({ iceServers });
   const start = performance.now();
+  const all = iceServers.flatMap(({ urls, ...login }) => urls.map((url) => ({ url, login })));
+  const tried = await Promise.all(all.map((one, index) => tryUrl(one, index === 0)));
+  $('candidates-empty').textContent = 'None.';
+  const ended = tried.every(({ complete }) => complete);
+  const took = ended ? `after ${milliseconds(performance.now() - start)}` : `gave up after ${GATHER_LIMIT / 1000} s`;
   const found = {};
-  const codes = new Set();
+  for (const type of tried.flatMap(({ types }) => types)) {
+    found[type] = (found[type] ?? 0) + 1;
+  }
+  const counts = Object.entries(found).map(([type, count]) => `${count} ${type}`).join(', ') || 'no candidates';
+  const failed = tried.filter(({ works }) => !works).map(({ url }) => url);
+  if (found.relay > 0) {
+    const but = failed.length > 0 ? ` But not by ${failed.join(', ')}.` : '';
+    verdict('ice-verdict', 'good', `The relay can be used: ${counts}, ${took}.${but}`);
+  } else {
+    const hint = tried.map(({ hint: text }) => text).find((text) => text !== '') ?? '';
+    verdict('ice-verdict', 'bad', `No relay candidate: ${counts}, ${took}. ${hint}`);
+  }
+  return found.relay ?? 0;
+}
+
+/** Gathers with one URL alone. Host candidates are the same for all, so that one tells them. */
+async function tryUrl({ url, login }, tellsHosts) {
+  const row = new UrlRow(url);
+  const types = [];
+  const codes = [];
+  let connection;
+  try {
+    connection = new RTCPeerConnection({ iceServers: [{ urls: url, ...login }] });
+  } catch (problem) {
+    row.end('bad', problem.message);
+    return { url, types, works: false, complete: true, hint: problem.message };
+  }
+  const start = performance.now();
   connection.onicecandidateerror = (event) => {
-    codes.add(event.errorCode);
+    codes.push(event.errorCode);
     showError(event);
   };
-  const complete = new Promise((resolve) => {
+  const got = {};
+  const ended = new Promise((resolve) => {
     setTimeout(() => resolve(false), GATHER_LIMIT);
     connection.onicecandidate = ({ candidate }) => {
       if (candidate === null) {
         resolve(true);
-      } else if (candidate.candidate !== '') {
-        found[candidate.type] = (found[candidate.type] ?? 0) + 1;
-        showCandidate(candidate, performance.now() - start);
+      } else if (candidate.candidate !== '' && (candidate.type !== 'host' || tellsHosts)) {
+        const after = performance.now() - start;
+        types.push(candidate.type);
+        got[candidate.type] ??= `${hostPort(candidate.address, candidate.port)}, ${milliseconds(after)}`;
+        showCandidate(candidate, url, after);
       }
     };
   });
   connection.createDataChannel('gather');
   await connection.setLocalDescription();
-  const ended = await complete;
+  const complete = await ended;
   connection.close();
-  $('candidates-empty').textContent = 'None.';
-  const took = ended ? `after ${milliseconds(performance.now() - start)}` : `gave up after ${GATHER_LIMIT / 1000} s`;
-  const counts = Object.entries(found).map(([type, count]) => `${count} ${type}`).join(', ') || 'no candidates';
-  const relays = found.relay ?? 0;
-  if (relays > 0) {
-    verdict('ice-verdict', 'good', `The relay can be used: ${counts}, ${took}.`);
+  const hint = codes.map((code) => meaning(code, url)).find((text) => text !== '') ?? '';
+  const turn = url.startsWith('turn');
+  const works = turn ? got.relay !== undefined : got.srflx !== undefined || (complete && codes.length === 0);
+  if (works) {
+    const stun = got.srflx ? `This browser is seen as ${got.srflx}` : 'Answered: no NAT is between';
+    row.end('good', turn ? `Relay ${got.relay}` : stun);
   } else {
-    const hint = [...codes].map((code) => MEANINGS[code]).find((text) => text !== undefined);
-    verdict('ice-verdict', 'bad', `No relay candidate: ${counts}, ${took}. ${hint ?? ''}`);
+    const code = codes.length > 0 ? `${codes[0]}: ` : '';
+    row.end('bad', `${code}${hint || (complete ? 'No candidate.' : 'No answer in time.')}`);
   }
-  return relays;
+  return { url, types, works, complete, hint };
+}
+
+/** The verdict on one URL. */
+class UrlRow {
+  constructor(url) {
+    this.result = el('td', { 'data-label': 'Result', className: 'wide' }, '…');
+    this.row = el('tr', { 'data-url': url }, el('td', { 'data-label': 'URL', className: 'address wide' }, visible(url)), this.result);
+    $('ice-urls').tBodies[0].append(this.row);
+  }
+
+  end(kind, text) {
+    this.row.dataset.verdict = kind;
+    this.result.replaceChildren(el('span', { className: `mark ${kind}` }, kind === 'good' ? '✓ ' : '✗ '), visible(text));
+  }
 }
 
 // Some browsers give IPv6 addresses with their brackets.
 const hostPort = (address, port) => (/^[^[].*:/.test(address ?? '') ? `[${address}]:${port}` : `${address}:${port}`);
 
-function showCandidate(candidate, after) {
+function showCandidate(candidate, asked, after) {
   $('candidates-empty').hidden = true;
-  const { type, protocol, address, port, relatedAddress, relatedPort, relayProtocol, url } = candidate;
+  const { type, protocol, address, port, relatedAddress, relatedPort, relayProtocol } = candidate;
+  const url = type === 'host' ? '' : asked;
   const related = relatedAddress && relatedPort ? hostPort(relatedAddress, relatedPort) : '';
   const over = relayProtocol && relayProtocol !== protocol ? `${protocol}, to the relay over ${relayProtocol}` : protocol;
   const cell = (label, text, className = '') => el('td', { 'data-label': label, className }, text);
   $('candidates').tBodies[0].append(el('tr', { 'data-type': type ?? '' },
     el('td', { 'data-label': 'Type', className: 'key' }, el('span', { className: `tag ${type}` }, type ?? '?')),
     cell('Protocol', over ?? ''), cell('Address', hostPort(address, port), 'address wide'),
-    cell('Related', related, 'address'), cell('From', url ?? '', 'address wide'), cell('After', milliseconds(after), 'number')));
+    cell('Related', related, 'address'), cell('From', url, 'address wide'), cell('After', milliseconds(after), 'number')));
 }
 
 function showError({ errorCode, errorText, url }) {
@@ -153,7 +211,7 @@ function showError({ errorCode, errorText, url }) {
   const cell = (label, text, className = '') => el('td', { 'data-label': label, className }, text);
   $('candidate-errors').tBodies[0].append(el('tr', {},
     cell('Code', String(errorCode), 'number key'), cell('URL', url ?? '', 'address wide'),
-    cell('Text', visible(errorText ?? ''), 'wide'), cell('Meaning', MEANINGS[errorCode] ?? '', 'wide')));
+    cell('Text', visible(errorText ?? ''), 'wide'), cell('Meaning', meaning(errorCode, url), 'wide')));
 }
 
 /** Two peer connections that may use nothing but the relay; every message is sent back. */

@@ -1,9 +1,13 @@
-// The overview: what the server does, second by second, and what can be done to it.
+// The overview: what the server does, second by second and over the day, and what can be done to it.
 import { call } from './api.js';
+import { configChanged, showPending, startConfig } from './config.js';
+import { startCredentials } from './credentials.js';
 import { $, Tiles, confirm, notify, scaled, time, visible, whole } from './dom.js';
 import { startIceTest } from './ice.js';
 import { Plot } from './plot.js';
+import { startRefusals } from './refusals.js';
 import { startSessions } from './sessions.js';
+import { Timeline } from './timeline.js';
 
 const INTERVAL = 1000;
 
@@ -16,37 +20,63 @@ const tiles = new Tiles($('tiles'), {
   quota: 'Quota refusals',
 });
 
-const plots = $('plots');
 const both = [{ name: 'received', style: 'one' }, { name: 'sent', style: 'two' }];
-const allocations = new Plot(plots, 'Allocations', [{ name: 'live', style: 'one' }]);
-const packets = ['clients', 'peers'].map((side) => new Plot(plots, `Packets/s, ${side}`, both, { least: 10 }));
-const errors = new Plot(plots, 'Errors/s', [
-  { name: 'drops', style: 'two' }, { name: 'auth', style: 'bad' }, { name: 'quota', style: 'three' },
-], { least: 2 });
-const bits = ['clients', 'peers'].map((side) => new Plot(plots, `Bits/s, ${side}`, both, { least: 1000 }));
+const sides = ['clients', 'peers'];
+const bits = (value) => (value === null ? null : value * 8);
+/** Plots, each with the values that it shows of a sample. */
+const plots = [
+  [new Plot($('plots'), 'Allocations', [{ name: 'live', style: 'one' }]), (sample) => [sample.allocations]],
+  ...sides.map((side) => [
+    new Plot($('plots'), `Packets/s, ${side}`, both, { least: 10 }),
+    (sample) => [sample[`${side}_received_packets`], sample[`${side}_sent_packets`]],
+  ]),
+  [
+    new Plot($('plots'), 'Errors/s', [
+      { name: 'drops', style: 'two' }, { name: 'auth', style: 'bad' }, { name: 'quota', style: 'three' },
+    ], { least: 2 }),
+    (sample) => [sample.packets_dropped, sample.auth_failures, sample.quota_refusals],
+  ],
+  ...sides.map((side) => [
+    new Plot($('plots'), `Bits/s, ${side}`, both, { least: 1000 }),
+    (sample) => [bits(sample[`${side}_received_bytes`]), bits(sample[`${side}_sent_bytes`])],
+  ]),
+];
 
-let previous = null;
+const timeline = new Timeline(() => draw());
+let range = 'minutes';
 let draining = false;
+let reloads = null;
 
-/** The rate of a counter between two answers; null when there is none. */
-function rates(status, now) {
-  const seconds = previous && now - previous.now;
-  // A server that was started anew counts from zero.
-  const usable = previous !== null && seconds < 10 && status.uptime_seconds >= previous.status.uptime_seconds;
-  return (pick, factor = 1) =>
-    (usable ? Math.max(0, ((pick(status) - pick(previous.status)) / seconds) * factor) : null);
+function draw() {
+  const samples = timeline.samples(range);
+  const enough = samples.length > 0;
+  $('plots').hidden = !enough;
+  $('plots-empty').hidden = enough;
+  $('plots-empty').textContent = range === 'day' ? 'The first minute of the history is not over yet.' : 'The first seconds are not over yet.';
+  if (enough) {
+    for (const [plot, values] of plots) {
+      plot.show(samples.map((sample) => ({ now: sample.now, values: values(sample) })));
+    }
+  }
 }
 
-function show(status, now) {
-  const rate = rates(status, now);
-  allocations.push(now, [status.allocations]);
-  ['clients', 'peers'].forEach((side, index) => {
-    packets[index].push(now, [rate((s) => s[side].received_packets), rate((s) => s[side].sent_packets)]);
-    bits[index].push(now, [rate((s) => s[side].received_bytes, 8), rate((s) => s[side].sent_bytes, 8)]);
-  });
-  errors.push(now, [rate((s) => s.packets_dropped), rate((s) => s.auth_failures), rate((s) => s.quota_refusals)]);
+function choose(chosen) {
+  range = chosen;
+  for (const name of ['minutes', 'day']) {
+    $(`range-${name}`).setAttribute('aria-pressed', String(name === chosen));
+  }
+  draw();
+  if (chosen === 'day') {
+    timeline.loadDay();
+  }
+}
 
-  tiles.set('live', whole(status.allocations), `${whole(status.allocations_created)} made, ${whole(status.allocations_ended)} ended`);
+function show(status) {
+  timeline.add(status);
+  if (range === 'minutes') {
+    draw();
+  }
+  tiles.set('live', whole(status.allocations), `${scaled(status.allocations_created)} since the start`);
   const used = status.relay_ports_total > 0 ? (100 * status.relay_ports_used) / status.relay_ports_total : 0;
   tiles.set('ports', whole(status.relay_ports_used), `of ${whole(status.relay_ports_total)}, ${used.toFixed(used < 10 ? 1 : 0)}\u00a0%`);
   const relayed = status.clients.sent_packets + status.peers.sent_packets;
@@ -62,7 +92,12 @@ function show(status, now) {
   $('drain').textContent = draining ? 'Stop draining' : 'Drain…';
   $('drain').disabled = $('reload').disabled = false;
   document.title = `turnd: ${whole(status.allocations)} live${draining ? ', draining' : ''}`;
-  previous = { status, now };
+  showPending(status.pending ?? []);
+  const now = `${status.uptime_seconds < 5} ${status.reloads}`;
+  if (reloads !== null && reloads !== now) {
+    configChanged();
+  }
+  reloads = now;
 }
 
 function setState(state) {
@@ -76,8 +111,7 @@ function setState(state) {
 async function poll() {
   if (!document.hidden) {
     try {
-      const status = await call('GET', '/api/v1/status');
-      show(status, performance.now() / 1000);
+      show(await call('GET', '/api/v1/status'));
     } catch (problem) {
       setState(problem.status === 0 ? 'no answer' : 'error');
       $('state').title = problem.message;
@@ -111,15 +145,23 @@ action($('drain'), async () => {
 });
 
 action($('reload'), async () => {
-  const { changes } = await call('POST', '/api/v1/reload', {});
-  const lines = changes.map(({ key, old, new: now }) => `${key}: ${old || 'absent'} → ${now || 'absent'}`);
+  const { changes, pending = [] } = await call('POST', '/api/v1/reload', {});
+  const line = ({ key, old, new: now }) => `${key}: ${old || 'absent'} → ${now || 'absent'}`;
+  const lines = [...changes.map(line), ...pending.map((change) => `${line(change)}, from the next restart on`)];
   notify('good', lines.length > 0 ? 'Reloaded.' : 'Reloaded, nothing has changed.', lines);
 });
 
 $('notice-close').addEventListener('click', () => {
   $('notice').hidden = true;
 });
+for (const name of ['minutes', 'day']) {
+  $(`range-${name}`).addEventListener('click', () => choose(name));
+}
 
 poll();
+timeline.followDay(() => range === 'day');
 startSessions();
+startRefusals();
+startCredentials();
 startIceTest();
+startConfig();

@@ -1,15 +1,14 @@
-// Lines over the last minutes, and a scatter of delays, as SVG.
-import { el, scaled } from './dom.js';
+// Lines over the last minutes or the last day, and a scatter of delays, as SVG.
+import { el, scaled, time } from './dom.js';
 
-/** Seconds that are kept; less is shown until there are so many. */
-const SPAN = 300;
 const MINUTE = 60;
+const HOUR = 3600;
 const HEIGHT = 132;
 const LEFT = 46;
 const TOP = 8;
 const BOTTOM = 18;
 
-function svg(tag, attributes = {}) {
+export function svg(tag, attributes = {}) {
   const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
   for (const [name, value] of Object.entries(attributes)) {
     element.setAttribute(name, value);
@@ -17,10 +16,10 @@ function svg(tag, attributes = {}) {
   return element;
 }
 
-/** The next larger one of 1, 2, 5, 10, 20, 50, … */
+/** The next larger one of 1, 2, 3, 4, 6, 8, 10, 20, 30, … */
 function round(value) {
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999);
+  return [1, 2, 3, 4, 6, 8, 10].map((step) => step * power).find((step) => step >= value * 0.999);
 }
 
 /** A frame with a title, a legend, and a drawing as wide as there is room. */
@@ -79,19 +78,18 @@ export class Plot extends Frame {
     this.mark = svg('line', { class: 'cursor', y1: TOP, y2: HEIGHT - BOTTOM, visibility: 'hidden' });
     this.svg.append(this.area, ...this.lines, this.mark);
     this.when = el('span', { className: 'when' });
-    this.head.firstChild.append(this.when);
+    this.head.firstChild.after(this.when);
     this.svg.addEventListener('pointermove', (event) => this.#point(event.offsetX));
     this.svg.addEventListener('pointerleave', () => this.#select(null));
     this.svg.addEventListener('blur', () => this.#select(null));
     this.svg.addEventListener('keydown', (event) => this.#key(event));
   }
 
-  /** Adds values that hold at `now` (seconds); null where there is none. */
-  push(now, values) {
-    this.#points.push({ now, values });
-    while (this.#points[0].now < now - SPAN) {
-      this.#points.shift();
-      this.#cursor = this.#cursor && Math.max(0, this.#cursor - 1);
+  /** Shows points {now, values}: seconds, in their order, and numbers, null where there is none. */
+  show(points) {
+    this.#points = points;
+    if (this.#cursor !== null) {
+      this.#cursor = Math.min(this.#cursor, points.length - 1);
     }
     this.draw();
   }
@@ -100,22 +98,29 @@ export class Plot extends Frame {
     if (this.width === 0 || this.#points.length === 0) {
       return;
     }
-    const largest = Math.max(this.least, ...this.#points.flatMap((point) => point.values));
+    const largest = this.#points.reduce((most, point) => Math.max(most, ...point.values), this.least);
     const max = round(largest);
-    this.drawGrid(max, `${this.#span() / MINUTE} min ago`, 'now');
-    this.lines.forEach((line, index) => line.setAttribute('d', this.#path(index, max, false)));
+    const span = this.#span();
+    this.drawGrid(max, span > HOUR ? `${span / HOUR} h ago` : `${span / MINUTE} min ago`, 'now');
+    this.lines.forEach((line, index) => {
+      line.setAttribute('d', this.#path(index, max, false));
+      line.classList.toggle('dense', this.#points.length > this.width);
+    });
     this.area.setAttribute('d', this.#path(0, max, true));
     this.#legend();
   }
 
+  /** Whole minutes or hours, at least as many as there are points for. */
   #span() {
     const seconds = this.#points.at(-1).now - this.#points[0].now;
-    return Math.min(SPAN, Math.max(1, Math.ceil(seconds / MINUTE)) * MINUTE);
+    const step = seconds > HOUR ? HOUR : MINUTE;
+    return Math.max(1, Math.ceil((seconds - 5) / step)) * step;
   }
 
   #x(now) {
     const { now: last } = this.#points.at(-1);
-    return Math.round((this.width - 1 - ((last - now) / this.#span()) * (this.width - 1 - LEFT)) * 10) / 10;
+    const room = this.width - 1 - LEFT;
+    return Math.round((this.width - 1 - Math.min(1, (last - now) / this.#span()) * room) * 10) / 10;
   }
 
   /** A line, or the area under it; it breaks where there is no value. */
@@ -183,7 +188,7 @@ export class Plot extends Frame {
     this.mark.setAttribute('visibility', chosen ? 'visible' : 'hidden');
     this.mark.setAttribute('x1', this.#x(point.now));
     this.mark.setAttribute('x2', this.#x(point.now));
-    this.when.textContent = chosen ? ` ${Math.round(this.#points.at(-1).now - point.now)}\u00a0s ago` : '';
+    this.when.textContent = chosen ? `${time(Math.round(this.#points.at(-1).now - point.now))} ago` : '';
   }
 }
 

@@ -1,40 +1,58 @@
-// The table of sessions.
+// The table of sessions, sorted and searched by the server.
 import { call } from './api.js';
 import { $, confirm, el, notify, scaled, time, visible, whole } from './dom.js';
 
 const INTERVAL = 2000;
-const LIMIT = 50;
+/** Sessions on one page; a telephone shows each as a card. */
+const LIMIT = matchMedia('(max-width: 760px)').matches ? 10 : 25;
+/** Milliseconds of silence after which a search begins while somebody types. */
+const PAUSE = 300;
 
-/** What is shown: exact names, and where each page up to this one began. */
-const view = { user: '', client: '', pages: [0], next: null };
+/** Shown sessions; `user` is an exact name. */
+const view = { search: '', user: null, sort: 'rate', page: 0 };
 /** Rows by id, kept so that a focused button stays focused. */
 const rows = new Map();
+let total = 0;
 
 export function startSessions() {
+  let typing = null;
   $('filter').addEventListener('submit', (event) => {
     event.preventDefault();
-    // A name that the field cannot hold as it is came from a click on it.
-    const user = $('filter-user').value;
-    filter(user === visible(view.user) ? view.user : user, $('filter-client').value.trim());
+    clearTimeout(typing);
+    change({ search: $('search').value.trim() });
   });
-  $('filter-clear').addEventListener('click', () => filter('', ''));
-  $('page-back').addEventListener('click', () => {
-    view.pages.pop();
-    load();
+  $('search').addEventListener('input', () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => change({ search: $('search').value.trim() }), PAUSE);
   });
-  $('page-next').addEventListener('click', () => {
-    view.pages.push(view.next);
-    load();
+  $('sort').addEventListener('change', () => change({ sort: $('sort').value }));
+  $('filter-clear').addEventListener('click', () => {
+    $('search').value = '';
+    change({ search: '', user: null });
+    $('search').focus();
   });
+  $('page-back').addEventListener('click', () => turn(view.page - 1));
+  $('page-next').addEventListener('click', () => turn(view.page + 1));
+  view.sort = $('sort').value;
   poll();
 }
 
-function filter(user, client) {
-  Object.assign(view, { user, client, pages: [0] });
-  $('filter-user').value = visible(user);
-  $('filter-client').value = client;
-  $('filter-clear').hidden = user === '' && client === '';
+function change(what) {
+  Object.assign(view, { page: 0 }, what);
+  // Another order is wanted than the one that is held.
+  forget();
   load();
+}
+
+function turn(page) {
+  view.page = page;
+  forget();
+  load();
+}
+
+function forget() {
+  rows.forEach((row) => row.body.remove());
+  rows.clear();
 }
 
 async function poll() {
@@ -47,11 +65,12 @@ async function poll() {
 let latest = 0;
 
 async function load() {
-  const query = new URLSearchParams({ limit: LIMIT, after: view.pages.at(-1) });
-  for (const key of ['user', 'client']) {
-    if (view[key] !== '') {
-      query.set(key, view[key]);
-    }
+  const query = new URLSearchParams({ limit: LIMIT, offset: view.page * LIMIT, sort: view.sort });
+  if (view.search !== '') {
+    query.set('search', view.search);
+  }
+  if (view.user !== null) {
+    query.set('user', view.user);
   }
   latest += 1;
   const mine = latest;
@@ -60,7 +79,7 @@ async function load() {
   try {
     answer = await call('GET', `/api/v1/sessions?${query}`);
   } catch (refused) {
-    problem = refused.status === 400 ? `Client is no address: ${refused.message}` : refused.message;
+    problem = refused.message;
   }
   // A later question has been asked meanwhile.
   if (mine !== latest) {
@@ -73,25 +92,45 @@ async function load() {
   }
 }
 
-function show({ total, next, sessions }) {
-  view.next = next;
+function show(answer) {
+  ({ total } = answer);
+  const { sessions } = answer;
+  const pages = Math.max(1, Math.ceil(total / LIMIT));
   // The last session of a page may have ended.
-  if (sessions.length === 0 && view.pages.length > 1) {
-    view.pages.pop();
-    load();
+  if (view.page >= pages) {
+    turn(pages - 1);
     return;
   }
-  const filtered = view.user !== '' || view.client !== '';
+  const filtered = view.search !== '' || view.user !== null;
   $('sessions-count').textContent = `${whole(total)} ${filtered ? 'match' : 'live'}`;
+  $('filter-user').hidden = view.user === null;
+  $('filter-user').textContent = view.user === null ? '' : `User ${short(visible(view.user))}`;
+  $('filter-clear').hidden = !filtered;
   $('sessions-empty').hidden = sessions.length > 0;
   $('sessions-empty').textContent = filtered ? 'No session matches.' : 'No sessions.';
   $('session-table').hidden = sessions.length === 0;
-  $('page-back').disabled = view.pages.length === 1;
-  $('page-next').disabled = next === null;
-  $('page-number').textContent = view.pages.length > 1 || next !== null ? `Page ${view.pages.length}` : '';
-  document.querySelector('.pager').hidden = view.pages.length === 1 && next === null;
+  $('page-back').disabled = view.page === 0;
+  $('page-next').disabled = view.page >= pages - 1;
+  $('page-number').textContent = `Page ${whole(view.page + 1)} of ${whole(pages)}`;
+  $('pager').hidden = pages === 1;
+  fill(inOrder(sessions));
+}
 
+/** Sessions in their order; rows keep their places while somebody is at them, so that no button moves away under a finger. */
+function inOrder(sessions) {
   const table = $('session-table');
+  if (!table.matches(':hover') && !table.contains(document.activeElement)) {
+    return sessions;
+  }
+  const places = [...table.tBodies].map((body) => body.dataset.session);
+  const place = ({ id }) => {
+    const at = places.indexOf(String(id));
+    return at === -1 ? places.length : at;
+  };
+  return [...sessions].sort((one, two) => place(one) - place(two));
+}
+
+function fill(sessions) {
   const here = new Set(sessions.map(({ id }) => id));
   for (const [id, row] of rows) {
     if (!here.has(id)) {
@@ -99,7 +138,7 @@ function show({ total, next, sessions }) {
       rows.delete(id);
     }
   }
-  let before = table.tHead;
+  let before = $('session-table').tHead;
   for (const session of sessions) {
     if (!rows.has(session.id)) {
       rows.set(session.id, new Row(session));
@@ -113,15 +152,19 @@ function show({ total, next, sessions }) {
   }
 }
 
-const traffic = (packets, bytes) => [scaled(bytes, 'B'), el('small', {}, `${scaled(packets)} packets`)];
+/** Bits a second above what there was in all. */
+const traffic = (rate, packets, bytes) => [
+  el('span', { className: rate > 0 ? 'rate' : 'rate muted' }, rate === null ? '–' : scaled(rate * 8, 'bit/s')),
+  el('small', {}, scaled(bytes, 'B'), el('span', { className: 'packets' }, `, ${scaled(packets)} packets`)),
+];
 
 class Row {
   constructor(session) {
     const { id, user } = session;
     const name = user === null ? 'nobody' : visible(user);
     const cell = (label, className = '') => el('td', { 'data-label': label, className });
-    this.age = cell('Age', 'number');
-    this.left = cell('Left', 'number');
+    this.age = cell('Age', 'number more');
+    this.left = cell('Left', 'number more');
     this.toPeers = cell('To peers', 'number');
     this.toClient = cell('To client', 'number');
     this.details = el('td', { colSpan: 9 });
@@ -129,12 +172,13 @@ class Row {
     const more = el('button', { type: 'button', className: 'plain id', 'aria-expanded': 'false', title: 'Peers and channels' }, String(id));
     more.addEventListener('click', () => {
       this.detailRow.hidden = !this.detailRow.hidden;
+      this.body.classList.toggle('open', !this.detailRow.hidden);
       more.setAttribute('aria-expanded', String(!this.detailRow.hidden));
     });
     const by = user === null
       ? el('span', { className: 'muted' }, name)
       : el('button', { type: 'button', className: 'plain user', title: 'Show the sessions of this user' }, el('bdi', {}, name));
-    by.addEventListener('click', () => user !== null && filter(user, ''));
+    by.addEventListener('click', () => user !== null && change({ user }));
     const kill = el('button', { type: 'button', className: 'danger small', 'aria-label': `End session ${id}` }, 'End');
     kill.addEventListener('click', () => end(session));
     this.body = el('tbody', { 'data-session': String(id) },
@@ -142,7 +186,7 @@ class Row {
         el('td', { 'data-label': 'ID', className: 'key' }, more),
         el('td', { 'data-label': 'User', className: 'name' }, by),
         el('td', { 'data-label': 'Client', className: 'address' }, session.client, el('small', {}, session.transport)),
-        el('td', { 'data-label': 'Relayed', className: 'address' }, session.relayed),
+        el('td', { 'data-label': 'Relayed', className: 'address more' }, session.relayed),
         this.age, this.left, this.toPeers, this.toClient,
         el('td', { className: 'action' }, kill)),
       this.detailRow);
@@ -151,12 +195,14 @@ class Row {
   update(session) {
     this.age.textContent = time(session.age_seconds);
     this.left.textContent = time(session.remaining_seconds);
-    this.toPeers.replaceChildren(...traffic(session.packets_to_peers, session.bytes_to_peers));
-    this.toClient.replaceChildren(...traffic(session.packets_to_client, session.bytes_to_client));
+    const rate = session.per_second;
+    this.toPeers.replaceChildren(...traffic(rate?.bytes_to_peers ?? null, session.packets_to_peers, session.bytes_to_peers));
+    this.toClient.replaceChildren(...traffic(rate?.bytes_to_client ?? null, session.packets_to_client, session.bytes_to_client));
     const list = (texts) => (texts.length > 0 ? texts.join(', ') : 'none');
     const channels = session.channels.map(({ number, peer }) => `0x${number.toString(16)} ${peer}`);
+    const packets = rate === null ? 'not known yet' : `${whole(rate.packets_to_peers)} to peers, ${whole(rate.packets_to_client)} to the client`;
     const lines = [
-      ['Server address', session.server], ['Permissions', list(session.permissions)], ['Channels', list(channels)],
+      ['Server address', session.server], ['Packets/s', packets], ['Permissions', list(session.permissions)], ['Channels', list(channels)],
     ];
     this.details.replaceChildren(el('dl', {}, ...lines.flatMap(([what, text]) => [el('dt', {}, what), el('dd', {}, text)])));
   }

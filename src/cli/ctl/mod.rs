@@ -1,24 +1,30 @@
 //! `turnd ctl`: questions and orders to the running server.
 
 mod client;
+mod config;
+mod log;
 mod place;
+mod screen;
+mod sessions;
 mod show;
 
+use std::io::{self, IsTerminal};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use hyper::Method;
 use serde_json::{Value, json};
 
-use self::client::{Client, encode};
+use self::client::Client;
 use self::place::Reach;
+use self::screen::{Event, Screen};
 use super::{Failure, complain, credentials, say};
 
 /// Interval between two looks at a drain.
 const WAIT: Duration = Duration::from_millis(500);
 
-/// Most sessions in one answer of the server.
-const PAGE: usize = 1000;
+/// Interval between two rounds of what is shown anew.
+const ROUND: Duration = Duration::from_secs(2);
 
 /// Talk to the running server.
 #[derive(clap::Args)]
@@ -36,13 +42,16 @@ pub(super) struct Ctl {
 #[derive(clap::Subcommand)]
 enum Command {
     /// Show the state of the server.
-    #[command(after_help = "Example:\n  turnd ctl status --json")]
-    Status,
-    /// List the sessions (allocations), the oldest first.
-    #[command(after_help = "Examples:\n  turnd ctl sessions --user alice
-  turnd ctl sessions --client 192.0.2.1 --json
-  turnd ctl sessions --all")]
-    Sessions(Sessions),
+    #[command(after_help = "Examples:\n  turnd ctl status --json\n  turnd ctl status --watch")]
+    Status(Status),
+    /// List the sessions (allocations).
+    #[command(after_help = "Examples:\n  turnd ctl sessions --user alice --peers
+  turnd ctl sessions --sort rate --limit 10
+  turnd ctl sessions --client 192.0.2.1 --all --json")]
+    Sessions(sessions::Sessions),
+    /// Watch the sessions that carry most.
+    #[command(after_help = "Examples:\n  turnd ctl top\n  turnd ctl top --user alice --once")]
+    Top(sessions::Top),
     /// End sessions.
     #[command(after_help = "Examples:\n  turnd ctl kill --id 17
   turnd ctl kill --user alice
@@ -54,6 +63,13 @@ enum Command {
     /// Read the configuration again; sessions go on.
     #[command(after_help = "Example:\n  turnd ctl reload")]
     Reload,
+    /// Print the configuration in force, without secrets: the keys that differ from their defaults.
+    #[command(after_help = "Examples:\n  turnd ctl config\n  turnd ctl config --all")]
+    Config(config::Config),
+    /// Show the latest lines of the log, and those to come.
+    #[command(after_help = "Examples:\n  turnd ctl log --level warn
+  turnd ctl log -n 1000 --once | grep alice")]
+    Log(log::Log),
     /// Set the log level until the next reload or restart.
     #[command(after_help = "Example:\n  turnd ctl log-level debug")]
     LogLevel(LogLevel),
@@ -65,19 +81,10 @@ enum Command {
 }
 
 #[derive(clap::Args)]
-struct Sessions {
-    /// Sessions of this user only.
+struct Status {
+    /// Show it anew every two seconds, until q or Ctrl-C.
     #[arg(long)]
-    user: Option<String>,
-    /// Sessions from this client address only.
-    #[arg(long)]
-    client: Option<IpAddr>,
-    /// Most sessions to list.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
-    /// List all sessions.
-    #[arg(long, conflicts_with = "limit")]
-    all: bool,
+    watch: bool,
 }
 
 #[derive(clap::Args)]
@@ -107,7 +114,7 @@ struct Drain {
 #[derive(clap::Args)]
 struct LogLevel {
     /// Least severe level to log.
-    #[arg(value_parser = ["error", "warn", "info", "debug", "trace"])]
+    #[arg(value_parser = log::LEVELS)]
     level: String,
 }
 
@@ -147,14 +154,23 @@ struct Caller {
 impl Caller {
     async fn run(&self, command: Command) -> Result<(), Failure> {
         match command {
-            Command::Status => self.show(&self.status().await?, show::status),
-            Command::Sessions(which) => self.show(&self.sessions(which).await?, show::sessions),
+            Command::Status(how) => {
+                let round = async || Ok(show::status(&self.status().await?));
+                if how.watch && !self.json {
+                    return watch(ROUND, round).await;
+                }
+                self.show(&self.status().await?, show::status)
+            }
+            Command::Sessions(how) => how.run(self).await,
+            Command::Top(how) => how.run(self).await,
+            Command::Config(how) => how.run(self).await,
             Command::Kill(which) => self.show(&self.kill(which).await?, show::killed),
             Command::Drain(how) => self.drain(&how).await,
             Command::Reload => {
                 let answer = self.post("/api/v1/reload", json!({})).await?;
                 self.show(&answer, show::reloaded)
             }
+            Command::Log(how) => how.run(self).await,
             Command::LogLevel(LogLevel { level }) => {
                 let body = Some(json!({ "level": level }));
                 let path = "/api/v1/log-level";
@@ -189,44 +205,18 @@ impl Caller {
         self.get("/api/v1/status").await
     }
 
-    /// All pages of the list as one.
-    async fn sessions(&self, which: Sessions) -> Result<Value, Failure> {
-        let mut filter = String::new();
-        if let Some(user) = &which.user {
-            filter += &format!("&user={}", encode(user));
-        }
-        if let Some(client) = &which.client {
-            filter += &format!("&client={}", encode(&client.to_string()));
-        }
-        let wanted = if which.all {
-            usize::MAX
-        } else {
-            which.limit as usize
-        };
-        let mut sessions: Vec<Value> = Vec::new();
-        let mut after = json!(0);
-        loop {
-            let limit = PAGE.min(wanted - sessions.len());
-            let path = format!("/api/v1/sessions?limit={limit}&after={after}{filter}");
-            let mut page = self.get(&path).await?;
-            if let Some(more) = page["sessions"].as_array_mut() {
-                sessions.append(more);
-            }
-            after = page["next"].take();
-            if after.is_null() || sessions.len() >= wanted {
-                let total = page["total"].take();
-                return Ok(json!({ "total": total, "next": after, "sessions": sessions }));
-            }
-        }
-    }
-
     async fn kill(&self, which: Kill) -> Result<Value, Failure> {
         if let Some(id) = which.id {
             let path = format!("/api/v1/sessions/{id}");
             return self.client.ask(Method::DELETE, &path, None).await;
         }
         let body = json!({ "user": which.user, "client": which.client });
-        self.post("/api/v1/kill", body).await
+        let answer = self.post("/api/v1/kill", body).await?;
+        match answer["killed"].as_u64() {
+            // The server's word for a number that no session has.
+            Some(0) => Err(Failure::Run("no such session".to_owned())),
+            _ => Ok(answer),
+        }
     }
 
     async fn drain(&self, how: &Drain) -> Result<(), Failure> {
@@ -250,6 +240,33 @@ impl Caller {
                 complain(format_args!("draining, {left} left"));
             }
             tokio::time::sleep(WAIT).await;
+        }
+    }
+}
+
+/// Shows what `round` says, again after each `period`, until a key or a signal; once where nobody looks on.
+async fn watch(
+    period: Duration,
+    round: impl AsyncFn() -> Result<String, Failure>,
+) -> Result<(), Failure> {
+    let mut text = round().await?;
+    if !io::stdout().is_terminal() {
+        return say(text);
+    }
+    let no_screen = |error| Failure::Run(format!("the terminal cannot be used: {error}"));
+    let mut screen = Screen::open().map_err(no_screen)?;
+    loop {
+        screen.draw(&text).map_err(no_screen)?;
+        let next = async {
+            tokio::time::sleep(period).await;
+            round().await
+        };
+        tokio::select! {
+            event = screen.event() => match event {
+                Event::Quit => return Ok(()),
+                Event::Resized => {}
+            },
+            next = next => text = next?,
         }
     }
 }

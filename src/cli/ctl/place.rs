@@ -12,14 +12,28 @@ use crate::cli::{Failure, complain, secret};
 use crate::config::file::FileConfig;
 use crate::config::{self, AdminAddr, AdminListen, Secret};
 
+/// Heading of these flags in the help of every command.
+const CONNECTION: &str = "Connection";
+
 /// Flags that say how to reach the server.
 #[derive(clap::Args)]
 pub(super) struct Reach {
     /// Admin listener of the server: 127.0.0.1:9641 or the path of a unix socket.
-    #[arg(long, global = true, value_name = "ADDRESS|PATH")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESS|PATH",
+        help_heading = CONNECTION
+    )]
     admin: Option<String>,
     /// Configuration file of the server; otherwise turnd.toml here, then /etc/turnd/turnd.toml.
-    #[arg(short, long, global = true, value_name = "FILE")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = CONNECTION
+    )]
     config: Option<PathBuf>,
     /// Token of the admin listener, or - to read it from standard input. Others on this machine can read it here;
     /// --token-file or the variable TURND_TOKEN hides it.
@@ -27,11 +41,17 @@ pub(super) struct Reach {
         long,
         global = true,
         value_name = "TOKEN",
-        conflicts_with = "token_file"
+        conflicts_with = "token_file",
+        help_heading = CONNECTION
     )]
     token: Option<Secret>,
     /// File with the token on one line, or - for standard input.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = CONNECTION
+    )]
     token_file: Option<PathBuf>,
     /// Print JSON for programs.
     #[arg(long, global = true)]

@@ -204,6 +204,10 @@ fn choices() {
         "1: allocation-default-address-family: \"ipv5\" is not known; \
          write \"ipv4\" or \"ipv6\" or \"keep\""
     );
+    assert_eq!(
+        errors("log-min-level = 'notice'"),
+        "1: log-min-level: \"notice\" is not known; write \"error\" or \"warning\" or \"info\" or \"debug\" or \"trace\" or \"warn\""
+    );
     let config = config("log-format = 'json'\nallocation-default-address-family = 'keep'");
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.server.protocol.default_family, DefaultFamily::Client);
@@ -288,4 +292,32 @@ fn software_names_the_version() {
         .software
         .unwrap();
     assert!(software.starts_with("turnd ") && software.len() <= 509);
+}
+
+#[test]
+fn the_least_level_of_lines_comes_before_verbose() {
+    for (text, level) in [
+        ("", LevelFilter::INFO),
+        ("verbose = true", LevelFilter::DEBUG),
+        ("log-min-level = 'warning'", LevelFilter::WARN),
+        ("log-min-level = 'warn'", LevelFilter::WARN),
+        ("log-min-level = 'trace'", LevelFilter::TRACE),
+        ("verbose = true\nlog-min-level = 'info'", LevelFilter::INFO),
+    ] {
+        assert_eq!(config(text).log.level, level, "{text}");
+    }
+}
+
+#[test]
+fn the_syslog_daemon_gets_the_log_and_no_file() {
+    let log = config("syslog = true\nlog-file = '/var/log/turnd.log'").log;
+    assert_eq!((log.syslog, log.file), (true, None));
+    let text = "no-auth = true\nsyslog = true\nlog-file = '/var/log/turnd.log'";
+    let warnings = crate::config::warnings(text).unwrap();
+    let said = warnings.iter().any(|line| {
+        line.starts_with(
+            "log-file: /var/log/turnd.log stays empty, as the log goes to the syslog daemon",
+        )
+    });
+    assert!(said, "{warnings:?}");
 }

@@ -31,7 +31,7 @@ const OLD_TLS: &str = "TLS 1.2 is the oldest that is spoken";
 const NO_DATABASE: &str = "there is no database to ask";
 const BATCHES: &str = "used whenever the kernel has it";
 const OWN_PORT: &str = "each allocation has a port of its own: widen min-port to max-port";
-const ONE_LIST: &str = "name the servers in alternate-server, which is for every transport";
+const ONE_LIST: &str = "name the servers in alternate-server, which is for UDP and TCP";
 const TIMESTAMP: &str = "time stamps are always those of RFC 3339";
 const DROPPED: &str = "always dropped, and counted";
 
@@ -138,7 +138,7 @@ const OPTIONS: &[CoturnOption] = &[
     flag("include-reason-string", Nothing("errors always have their reason phrase")),
     flag("respond-http-unsupported", Refused("HTTP on a TURN port is closed without an answer")),
     value("alternate-server", Keep),
-    value("tls-alternate-server", Refused(ONE_LIST)),
+    value("tls-alternate-server", Keep),
     value("udp-alternate-server", Refused(ONE_LIST)),
     value("tcp-alternate-server", Refused(ONE_LIST)),
     value("drain-min-allocations", Refused("a drain ends with the last allocation, or after drain-timeout")),
@@ -167,13 +167,13 @@ const OPTIONS: &[CoturnOption] = &[
     flag("Verbose", As("verbose")).or('V'),
     value("log-file", By(to::log_file)).or('l'),
     flag("no-stdout-log", Nothing("with log-file everything goes there, without it to standard error")),
-    flag("syslog", Nothing("without log-file the log goes to standard error, where systemd takes it")),
-    value("syslog-facility", Nothing("the journal keeps the unit's name with each line")),
+    flag("syslog", Keep),
+    value("syslog-facility", Refused("the facility is daemon; sort lines by the program's name, turnd")),
     flag("simple-log", Nothing("log-file is always taken as it is; HUP opens it anew")),
-    value("log-min-level", Refused("there are two levels; verbose chooses")),
+    value("log-min-level", By(to::log_min_level)),
     flag("new-log-timestamp", Nothing(TIMESTAMP)),
     value("new-log-timestamp-format", Nothing(TIMESTAMP)),
-    flag("log-binding", Nothing("Binding requests are counted in the metrics")),
+    flag("log-binding", Nothing("Binding requests are counted in the metrics, and logged at debug level")),
     // Metrics and administration.
     flag("prometheus", Nothing("metrics are always there, on admin-listen")),
     value("prometheus-port", Refused("name the port in admin-listen")),

@@ -188,7 +188,21 @@ pub(super) fn log_file(given: &Given) -> Outcome {
     let path = given.value.clone().unwrap_or_default();
     match path.as_str() {
         "stdout" | "-" => nothing("without log-file the log goes to standard error"),
-        "syslog" => nothing("the log goes to standard error, where systemd takes it"),
+        "syslog" => mapped("syslog", Value::Switch(true), "syslog = true"),
         _ => kept("log-file", Value::Text(path)),
+    }
+}
+
+pub(super) fn log_min_level(given: &Given) -> Outcome {
+    const KEY: &str = "log-min-level";
+    let given = given.value.as_deref().unwrap_or_default();
+    let level = given.to_lowercase();
+    match level.as_str() {
+        "error" | "warning" | "info" | "debug" if level == given => kept(KEY, Value::Text(level)),
+        "error" | "warning" | "info" | "debug" => {
+            let text = format!("{KEY} = \"{level}\"");
+            mapped(KEY, Value::Text(level), text)
+        }
+        _ => refused("is no level: write error, warning, info or debug"),
     }
 }

@@ -288,6 +288,10 @@ fn values_beyond_turnds_limits_are_brought_within() {
         ("unauthorized-ratelimit=off", "unauthenticated-rate = 0"),
         ("unauthorized-ratelimit-rps=10", "unauthenticated-rate = 10"),
         ("stateless-nonce-secret=s", "nonce-secret = \"s\""),
+        ("syslog", "syslog = true"),
+        ("log-file=syslog", "syslog = true"),
+        ("log-min-level=WARNING", "log-min-level = \"warning\""),
+        ("log-min-level=debug", "log-min-level = \"debug\""),
     ] {
         assert_eq!(toml(text), line);
     }

@@ -9,6 +9,9 @@ use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::journal;
+use super::syslog::{Sent, Syslog};
+
 /// Most lines that wait.
 const MAX_LINES: usize = 8192;
 
@@ -91,8 +94,7 @@ impl LogQueue {
     }
 
     /// Queues a line, or loses it when there is no room.
-    pub(super) fn line(&self, line: &[u8]) {
-        let line = line.to_vec();
+    pub(super) fn line(&self, line: Vec<u8>) {
         let mut state = self.locked();
         if state.is_full()
             && let Some(until) = state.waits_until
@@ -255,20 +257,48 @@ impl Drop for FlushAtEnd {
 /// The place where lines go.
 #[derive(Debug)]
 pub(super) struct Sink {
-    /// `None`: standard error.
-    file: Option<File>,
+    place: Place,
     /// The last line was written in part.
     torn: bool,
+}
+
+#[derive(Debug)]
+enum Place {
+    Stderr,
+    File(File),
+    Syslog(Syslog),
 }
 
 impl Sink {
     /// A file, or standard error.
     pub(super) fn new(file: Option<File>) -> Self {
-        Self { file, torn: false }
+        Self {
+            place: file.map_or(Place::Stderr, Place::File),
+            torn: false,
+        }
+    }
+
+    /// The syslog daemon, whose lines begin with a priority.
+    pub(super) fn syslog(syslog: Syslog) -> Self {
+        Self {
+            place: Place::Syslog(syslog),
+            torn: false,
+        }
     }
 
     /// Whether the whole line is written.
     fn write(&mut self, line: &[u8]) -> bool {
+        if let Place::Syslog(syslog) = &mut self.place {
+            return match syslog.send(line) {
+                Sent::Yes => true,
+                Sent::Lost => false,
+                Sent::Away => {
+                    let (_, bare) = journal::split(line);
+                    let line = if journal::reads_stderr() { line } else { bare };
+                    io::stderr().write_all(line).is_ok()
+                }
+            };
+        }
         if self.torn && self.write_part(b"\n") == 0 {
             return false;
         }
@@ -282,9 +312,9 @@ impl Sink {
         let mut written = 0;
         while written < bytes.len() {
             let rest = &bytes[written..];
-            let wrote = match self.file.as_mut() {
-                Some(file) => file.write(rest),
-                None => io::stderr().write(rest),
+            let wrote = match &mut self.place {
+                Place::File(file) => file.write(rest),
+                Place::Stderr | Place::Syslog(_) => io::stderr().write(rest),
             };
             match wrote {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -314,7 +344,7 @@ mod tests {
         let line = vec![b'x'; len];
         let mut count = 0;
         while queue.dropped() == 0 {
-            queue.line(&line);
+            queue.line(line.clone());
             count += 1;
         }
         count - 1
@@ -332,7 +362,7 @@ mod tests {
                 "{kept} of {len}"
             );
             for _ in 0..1000 {
-                queue.line(&vec![b'x'; len]);
+                queue.line(vec![b'x'; len]);
             }
             assert!(queue.dropped() >= 900, "{}", queue.dropped());
             drop(reader);
@@ -347,7 +377,7 @@ mod tests {
         // These return, or the test never ends.
         queue.prepare_exit();
         for _ in 0..10_000 {
-            queue.line(b"one too many\n");
+            queue.line(b"one too many\n".to_vec());
         }
         queue.flush();
     }
@@ -363,7 +393,7 @@ mod tests {
             text
         });
         for n in 0..count {
-            queue.line(format!("{n}\n").as_bytes());
+            queue.line(format!("{n}\n").into_bytes());
         }
         // Closes the pipe.
         queue.switch(Sink::new(None));
@@ -377,10 +407,8 @@ mod tests {
     fn a_line_that_was_cut_short_does_not_spoil_the_next() {
         let (mut reader, writer) = io::pipe().unwrap();
         let file = File::from(std::os::fd::OwnedFd::from(writer));
-        let mut sink = Sink {
-            file: Some(file),
-            torn: true,
-        };
+        let mut sink = Sink::new(Some(file));
+        sink.torn = true;
         assert!(sink.write(b"whole\n"));
         assert!(sink.write(b"whole\n"));
         drop(sink);

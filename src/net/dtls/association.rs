@@ -3,12 +3,14 @@
 use std::fmt;
 
 use openssl::error::ErrorStack;
-use openssl::ssl::{ErrorCode, Ssl, SslContext, SslStream};
+use openssl::ssl::{self, ErrorCode, NameType, Ssl, SslContext, SslStream};
+use rustls::AlertDescription;
 
 use turnd_proto::wire::dtls_hello::first_hello;
 use turnd_proto::wire::dtls_record::{Clear, Record};
 
 use super::wire::Wire;
+use crate::net::handshake::{Failure, Reason};
 
 /// Size of datagrams that fit every path in use, so that handshake messages are not fragmented by IP.
 const MTU: u32 = 1200;
@@ -28,7 +30,10 @@ pub(super) struct Association {
     stage: Stage,
     /// Encrypted records that came too early.
     early: Vec<u8>,
-    failed: bool,
+    failure: Option<Failure>,
+    /// Alert that came in the clear. Its sender is not known, so it ends nothing; it is the best
+    /// guess when the handshake ends otherwise.
+    alert: Option<u8>,
 }
 
 impl fmt::Debug for Association {
@@ -53,9 +58,9 @@ enum Stage {
     Established,
 }
 
-/// The association cannot go on.
+/// The association cannot go on, for this reason if the handshake is not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ended;
+pub(super) struct Ended(pub(super) Failure);
 
 impl Association {
     /// Begins with the datagram that holds the first fragment of a ClientHello whose cookie is good.
@@ -73,18 +78,32 @@ impl Association {
             ssl: made().ok()?,
             stage: Stage::Hello,
             early: Vec::new(),
-            failed: false,
+            failure: None,
+            alert: None,
         };
         association.take(wire, &first_hello()).ok()?;
         wire.clear_outgoing();
         association.stage = Stage::Hello;
         // A client that cannot be served gets to know why: an alert waits to be sent.
-        association.failed = association.receive(wire, datagram).is_err();
+        let received = association.receive(wire, datagram);
+        association.failure = received.err().map(|Ended(failure)| failure);
         Some(association)
     }
 
-    pub(super) fn has_failed(&self) -> bool {
-        self.failed
+    /// Failure of the handshake at its very beginning.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.failure
+    }
+
+    /// Failure that an alert in the clear tells of, if one has come.
+    pub(super) fn alert(&self) -> Option<Failure> {
+        let alert = AlertDescription::from(self.alert?);
+        Some(Failure::by_alert(alert))
+    }
+
+    /// Name that the client asks for.
+    pub(super) fn server_name(&self) -> Option<&str> {
+        self.ssl.ssl().servername(NameType::HOST_NAME)
     }
 
     pub(super) fn is_established(&self) -> bool {
@@ -125,7 +144,11 @@ impl Association {
                 Ok(())
             }
             // Its sender is not known; a client that gives up is silent as well.
-            (None | Some(Clear::Alert), _) => Ok(()),
+            (Some(Clear::Alert), _) => {
+                self.alert = record.payload().and_then(fatal_alert).or(self.alert);
+                Ok(())
+            }
+            (None, _) => Ok(()),
             // OpenSSL would keep a share of a key until it has the whole hello.
             (Some(Clear::KeyExchange), Stage::Hello) => Ok(()),
             (Some(Clear::KeyExchange), Stage::KeyExchange) => {
@@ -166,7 +189,7 @@ impl Association {
         match self.on(wire, |ssl| ssl.ssl_read(plain)) {
             Ok(len) => Ok(Some(len)),
             Err(error) if error.code() == ErrorCode::WANT_READ => Ok(None),
-            Err(_) => Err(Ended),
+            Err(error) => Err(Ended(failure(&error))),
         }
     }
 
@@ -178,7 +201,7 @@ impl Association {
                 Ok(())
             }
             Err(error) if error.code() == ErrorCode::WANT_READ => Ok(()),
-            Err(_) => Err(Ended),
+            Err(error) => Err(Ended(failure(&error))),
         }
     }
 
@@ -188,7 +211,7 @@ impl Association {
         let _ = self.on(wire, |ssl| ssl.ssl_write(message));
     }
 
-    /// Says goodbye.
+    /// Sends close_notify.
     pub(super) fn close(&mut self, wire: &mut Wire) {
         let _ = self.on(wire, SslStream::shutdown);
     }
@@ -199,6 +222,33 @@ impl Association {
         let done = act(&mut self.ssl);
         std::mem::swap(self.ssl.get_mut(), wire);
         done
+    }
+}
+
+/// Description of an alert that ends a connection (RFC 5246 §7.2).
+fn fatal_alert(payload: &[u8]) -> Option<u8> {
+    match payload {
+        [2, description] => Some(*description),
+        _ => None,
+    }
+}
+
+/// The failure behind OpenSSL's error, by the numbers of <openssl/sslerr.h>.
+fn failure(error: &ssl::Error) -> Failure {
+    /// Alerts of the client have this number and their own.
+    const ALERT: i32 = 1000;
+    let errors = error.ssl_error().map(ErrorStack::errors);
+    let code = errors.and_then(|errors| errors.last());
+    match code.map_or(0, |error| error.reason_code()) {
+        // WRONG_VERSION_NUMBER, UNSUPPORTED_PROTOCOL, VERSION_TOO_LOW.
+        267 | 258 | 396 => Reason::ProtocolVersion.into(),
+        // NO_SUITABLE_SIGNATURE_ALGORITHM, NO_SHARED_CIPHER, NO_SHARED_SIGNATURE_ALGORITHMS, NO_SHARED_GROUPS.
+        118 | 193 | 376 | 410 => Reason::NoSharedCipher.into(),
+        code @ ALERT..=1255 => match u8::try_from(code - ALERT) {
+            Ok(alert) => Failure::by_alert(alert.into()),
+            Err(_) => Reason::GaveUp.into(),
+        },
+        _ => Reason::ProtocolError.into(),
     }
 }
 

@@ -9,6 +9,13 @@ mod cookie;
 )]
 mod wire;
 
+#[cfg(test)]
+#[cfg(feature = "dtls")]
+mod test_client;
+#[cfg(test)]
+#[cfg(feature = "dtls")]
+mod tests;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,6 +34,7 @@ use super::certs::Certificates;
 use super::context::Ctx;
 use super::counters::DropReason;
 use super::egress::UdpFlow;
+use super::handshake::{Failure, Reason};
 
 /// Interval at which a handshake is looked at; OpenSSL sends a flight again after a second.
 const RETRANSMIT: Duration = Duration::from_millis(1100);
@@ -87,8 +95,9 @@ impl DtlsClients {
             && let Some(client) = self.slab.get_mut(id)
             && hello.is_none_or(|hello| client.random == hello.random())
         {
-            if client.receive(ctx, datagram, &mut self.wire, &mut self.plain) == Err(Ended) {
-                self.end(ctx, id);
+            let received = client.receive(ctx, datagram, &mut self.wire, &mut self.plain);
+            if let Err(Ended(failure)) = received {
+                self.end(ctx, id, failure);
             }
             return;
         }
@@ -98,7 +107,7 @@ impl DtlsClients {
         {
             // The client has begun anew on the same port (RFC 6347 §4.2.8).
             if let Some(before) = known {
-                self.end(ctx, before);
+                self.end(ctx, before, Reason::CutOff.into());
             }
             let tuple = FiveTuple {
                 transport: Transport::Dtls,
@@ -163,7 +172,7 @@ impl DtlsClients {
         let Some(association) = Association::new(context, &mut self.wire, datagram) else {
             return self.wire.clear_outgoing();
         };
-        let failed = association.has_failed();
+        let failure = association.failure();
         let entry = self.slab.vacant_entry();
         let id = entry.key();
         let socket = ClientSocket::Dtls(id as u32);
@@ -186,7 +195,8 @@ impl DtlsClients {
         });
         client.send(ctx, &mut self.wire);
         self.by_flow.insert(flow, id);
-        if failed {
+        if let Some(failure) = failure {
+            self.tell_failure(ctx, id, failure);
             self.remove(ctx, id);
         }
     }
@@ -236,14 +246,17 @@ impl DtlsClients {
             let (charge, watch) = (client.charge(), &mut client.watch);
             ctx.admission.is_over(now, watch, has_allocation, charge)
         } else {
-            let failed = client.association.advance(&mut self.wire).is_err();
+            let advanced = client.association.advance(&mut self.wire);
             client.send(ctx, &mut self.wire);
             let watch = &mut client.watch;
             ctx.admission.arm(watch, now.mono + RETRANSMIT);
-            failed || now.mono >= client.begun + HANDSHAKE
+            if let Err(Ended(failure)) = advanced {
+                return self.end(ctx, id, failure);
+            }
+            now.mono >= client.begun + HANDSHAKE
         };
         if over {
-            self.end(ctx, id);
+            self.end(ctx, id, Reason::TimedOut.into());
         }
     }
 
@@ -260,17 +273,30 @@ impl DtlsClients {
         let client = self.slab.get(id as usize);
         if client.is_some_and(|client| client.watch.is(displaced)) {
             ctx.counters.drop(DropReason::TooManyStreams, 1);
-            self.end(ctx, id as usize);
+            self.end(ctx, id as usize, Reason::Displaced.into());
         }
     }
 
-    fn end(&mut self, ctx: &mut Ctx<'_>, id: usize) {
+    /// Ends a client; `failure`: the reason if its handshake is not done.
+    fn end(&mut self, ctx: &mut Ctx<'_>, id: usize, failure: Failure) {
+        self.tell_failure(ctx, id, failure);
         // The last answer may say why.
         self.flush(ctx);
         if let Some(mut client) = self.remove(ctx, id) {
             client.association.close(&mut self.wire);
             client.send(ctx, &mut self.wire);
             ctx.disconnect(&client.path);
+        }
+    }
+
+    /// Counts and logs a handshake that ends before it is done.
+    fn tell_failure(&self, ctx: &mut Ctx<'_>, id: usize, failure: Failure) {
+        let client = self.slab.get(id);
+        if let Some(client) = client.filter(|client| !client.association.is_established()) {
+            let association = &client.association;
+            let failure = association.alert().unwrap_or(failure);
+            let name = association.server_name();
+            ctx.handshake_failed(&client.path.tuple, name, failure);
         }
     }
 
@@ -312,6 +338,7 @@ impl DtlsClient {
         let before = self.association.is_established();
         self.association.receive(wire, datagram)?;
         if self.association.is_established() && !before {
+            ctx.counters.handshakes += 1;
             ctx.admission.restart(ctx.now, &mut self.watch);
         }
         let mut heard = false;

@@ -75,7 +75,7 @@ pub(super) struct Egress {
     pub(super) streams: WriteQueues,
     /// Messages for DTLS clients, to be encrypted.
     pub(super) dtls: PendingMessages,
-    /// Where clients behind proxies are reached, by [`ClientSocket::Proxied`].
+    /// Flows of the clients behind proxies, by [`ClientSocket::Proxied`].
     pub(super) proxied: Slab<UdpFlow>,
 }
 
@@ -181,6 +181,15 @@ impl Egress {
     pub(super) fn flush(&mut self, receiver: &Receiver) {
         let sockets = &self.sockets;
         self.queue.flush(receiver, |id| sockets.get(id));
+    }
+
+    /// Takes the datagrams that wait instead of sending them: destinations and bytes.
+    #[cfg(test)]
+    pub(super) fn take_datagrams(&mut self, receiver: &Receiver) -> Vec<(SocketAddr, Vec<u8>)> {
+        let waiting = self.queue.waiting(receiver);
+        let taken = waiting.map(|(_, to, bytes)| (to, bytes)).collect();
+        self.queue.flush(receiver, |_| None);
+        taken
     }
 
     /// Datagrams sent and dropped since the start.

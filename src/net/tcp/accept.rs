@@ -83,7 +83,7 @@ impl Acceptors {
         Turn::More
     }
 
-    /// When to call [`Self::on_due`].
+    /// Time of the next [`Self::on_due`].
     pub(in crate::net) fn next_due(&self) -> Option<Instant> {
         self.filter.next_due()
     }

@@ -13,6 +13,7 @@ use crate::net::certs::Certificates;
 use crate::net::context::{Ctx, HandOver};
 use crate::net::counters::DropReason;
 use crate::net::egress::WriteQueue;
+use crate::net::handshake::{Failure, Reason, is_http};
 use crate::net::proxy::{TrustedProxies, is_untrusted};
 use crate::net::tls::{Broken, Tls};
 
@@ -39,6 +40,20 @@ pub(in crate::net) struct TcpOptions {
     /// TLS, with these certificates.
     pub(in crate::net) certificates: Option<Arc<Certificates>>,
     pub(in crate::net) proxies: Arc<TrustedProxies>,
+}
+
+impl TcpOptions {
+    /// Reason to refuse a client whose first bytes are these, and not those of TLS that is served.
+    fn refuses(&self, first: &[u8]) -> Option<Reason> {
+        match first {
+            [TLS_HANDSHAKE, ..] => Some(Reason::NoCertificate),
+            _ if self.certificates.is_some() && is_http(first) => Some(Reason::Http),
+            _ if self.plain => None,
+            // RFC 7983 §7.
+            [0..=3, ..] => Some(Reason::PlainStun),
+            _ => Some(Reason::NotTls),
+        }
+    }
 }
 
 /// Buffers that all clients of a worker share, each during its turn.
@@ -104,8 +119,8 @@ pub(super) enum End {
     Closed,
     /// The bytes are of no protocol that is served.
     Garbage,
-    /// The source network begins too many handshakes.
-    Refused,
+    /// There is no TLS with this client.
+    Handshake(Failure),
     /// The client does not read what it asks for.
     Unread,
     /// No allocation in time.
@@ -114,6 +129,21 @@ pub(super) enum End {
     Displaced,
     /// The stream is a data connection from now on.
     Bound(HandOver),
+}
+
+impl End {
+    /// The word for the log.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Garbage => "garbage",
+            Self::Handshake(failure) => failure.reason.as_str(),
+            Self::Unread => "unread",
+            Self::Idle => "idle",
+            Self::Displaced => "too-many-streams",
+            Self::Bound(_) => "bound",
+        }
+    }
 }
 
 impl<S> TcpClient<S> {
@@ -145,6 +175,27 @@ impl<S> TcpClient<S> {
             Some(Layer::Plain) | None => 0,
         };
         STREAM_BYTES + layer + self.partial.capacity()
+    }
+
+    /// The failure of a handshake that the end of the client is, if it is one.
+    pub(super) fn handshake_failure(&self, end: End) -> Option<Failure> {
+        let within = matches!(&self.layer, Some(Layer::Tls(tls)) if !tls.is_established());
+        match end {
+            End::Handshake(failure) => Some(failure),
+            _ if !within => None,
+            End::Idle => Some(Reason::TimedOut.into()),
+            End::Displaced => Some(Reason::Displaced.into()),
+            End::Closed | End::Garbage | End::Unread => Some(Reason::CutOff.into()),
+            End::Bound(_) => None,
+        }
+    }
+
+    /// Name of the server that the client has asked for by TLS.
+    pub(super) fn server_name(&self) -> Option<&str> {
+        match &self.layer {
+            Some(Layer::Tls(tls)) => tls.server_name(),
+            Some(Layer::Plain) | None => None,
+        }
     }
 
     /// The socket, its TLS and the bytes that have come already, for a data connection.
@@ -256,8 +307,9 @@ impl<S: Read + Write> TcpClient<S> {
                 buffers.cipher[..len].copy_from_slice(&buffers.plain[..len]);
                 return self.on_records(ctx, buffers, len);
             }
-            if !options.plain {
-                return Err(End::Garbage);
+            if let Some(reason) = options.refuses(&buffers.plain[..len]) {
+                ctx.counters.drop(DropReason::Malformed, 1);
+                return Err(End::Handshake(reason.into()));
             }
             self.layer = Some(Layer::Plain);
         }
@@ -285,12 +337,15 @@ impl<S: Read + Write> TcpClient<S> {
         self.flush(ctx);
         let opened = match opened {
             Ok(opened) => opened,
-            Err(Broken::Tls) => return Err(End::Garbage),
-            Err(Broken::Rate) => {
-                ctx.counters.drop(DropReason::HandshakeRate, 1);
-                return Err(End::Refused);
+            Err(Broken::Record) => return Err(End::Garbage),
+            Err(Broken::Handshake(failure)) => {
+                if failure.reason == Reason::Rate {
+                    ctx.counters.drop(DropReason::HandshakeRate, 1);
+                }
+                return Err(End::Handshake(failure));
             }
         };
+        ctx.counters.handshakes += u64::from(opened.established);
         if opened.len > 0 {
             self.on_frames(ctx, &plain[..kept + opened.len])?;
         }
@@ -375,7 +430,7 @@ impl<S: Read + Write> TcpClient<S> {
         }
     }
 
-    /// Says goodbye, where TLS has a word for it.
+    /// Sends close_notify, where there is TLS.
     pub(super) fn say_goodbye(&mut self, ctx: &mut Ctx<'_>) {
         if let Some(Layer::Tls(tls)) = &mut self.layer {
             tls.close();

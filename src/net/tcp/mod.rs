@@ -173,11 +173,11 @@ impl<S: Read + Write> TcpClients<S> {
         let queue = ctx.egress.streams.close(id);
         let dropped = queue.map_or(0, |queue| queue.dropped());
         let tuple = client.path.tuple;
-        tracing::debug!(
-            client = %tuple.client, server = %tuple.server, transport = tuple.transport.name(),
-            reason = ?end, dropped, open = self.slab.len(),
-            "connection closed"
-        );
+        if let Some(failure) = client.handshake_failure(end) {
+            ctx.handshake_failed(&tuple, client.server_name(), failure);
+        }
+        ctx.log
+            .connection_closed(ctx.now, &tuple, end.name(), dropped);
         ctx.counters.drop(DropReason::SlowClient, dropped);
         if end == End::Displaced {
             ctx.counters.drop(DropReason::TooManyStreams, 1);

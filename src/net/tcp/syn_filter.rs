@@ -130,7 +130,7 @@ impl SynFilter {
         }
     }
 
-    /// When to call [`Self::expire`].
+    /// Time of the next [`Self::expire`].
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.refused.iter().filter_map(|of| of.dropped_until).min()
     }

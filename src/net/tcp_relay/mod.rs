@@ -26,7 +26,7 @@ use turnd_proto::server::output::RelayId;
 const BACKLOG: i32 = 64;
 /// Connections that one turn takes at the most.
 const AT_ONCE: usize = 16;
-/// How soon the limits are asked again at the latest, as a reload may have raised them.
+/// Longest time until the limits are asked again, as a reload may have raised them.
 const HELD_PAUSE: Duration = Duration::from_secs(1);
 
 /// The peer connections of one worker.

@@ -47,7 +47,7 @@ impl std::fmt::Debug for Buffers {
     }
 }
 
-/// One of the two connections.
+/// A connection of a splice.
 #[derive(Debug)]
 struct End<S> {
     tcp: S,
@@ -139,7 +139,7 @@ pub(super) enum Progress {
     More,
     /// A direction may not carry more yet.
     Held,
-    /// One side has closed, and what it had sent before has left.
+    /// A connection has closed, and all that had come by it has left.
     Done,
 }
 

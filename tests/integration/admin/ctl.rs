@@ -79,7 +79,16 @@ fn more_sessions_than_a_page_come_whole() {
 #[test]
 fn exit_codes_tell_usage_from_failure() {
     let turnd = start("");
-    assert_eq!(ctl(&turnd, &["kill", "--id", "77"]).code, Some(1));
+    for nobody in [
+        ["--id", "77"],
+        ["--user", "nobody"],
+        ["--client", "192.0.2.1"],
+    ] {
+        let outcome = ctl(&turnd, &[&["kill"], &nobody[..]].concat());
+        assert_eq!(outcome.code, Some(1), "{nobody:?}");
+        assert_eq!(outcome.err, "error: no such session\n");
+        assert_eq!(outcome.out, "");
+    }
     for wrong in [
         &["kill"][..],
         &["kill", "--id", "1", "--user", "alice"],

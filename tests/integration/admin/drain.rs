@@ -46,8 +46,8 @@ fn a_drain_keeps_the_old_and_refuses_the_new() {
 }
 
 #[test]
-fn a_drain_names_the_alternate_server() {
-    let turnd = start("alternate-server = ['192.0.2.7:3479', '[2001:db8::7]:3479']");
+fn s14_a_drain_names_the_servers_that_take_the_clients() {
+    let turnd = start("drain-alternate-server = ['192.0.2.7:3479', '[2001:db8::7]:3479']");
     let body = json!({ "drain": true });
     assert_eq!(api(&turnd).post("/api/v1/drain", &body).json(), body);
     for server in [turnd.address(), turnd.address_v6()] {

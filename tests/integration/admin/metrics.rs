@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use stun::message::{CLASS_SUCCESS_RESPONSE, METHOD_CHANNEL_BIND};
@@ -11,7 +12,7 @@ use turn::proto::peeraddr::PeerAddress;
 
 use super::{allocate, api, refresh, session, start, usual_session};
 use crate::support::admin::{of, samples};
-use crate::support::{PASSWORD, Peer, StunClient, Turnd, USER, error_code};
+use crate::support::{Authority, Key, PASSWORD, Peer, StunClient, Turnd, USER, error_code};
 
 /// Binds a channel to `peer` and sends this many messages of 100 bytes, each sent back.
 fn exchange(client: &StunClient, peer: &Peer, messages: usize) {
@@ -70,7 +71,21 @@ fn they_move_while_a_session_runs() {
     assert_eq!(refresh(&client, 0), None);
     let after = samples(&turnd);
     assert_eq!(of(&after, live), 0.0);
-    assert_eq!(of(&after, "turnd_allocations_ended_total"), 1.0);
+    let ended = |reason: &str| {
+        let name = format!("turnd_allocations_ended_total{{reason=\"{reason}\"}}");
+        of(&after, &name)
+    };
+    assert_eq!(ended("deleted"), 1.0);
+    for other in [
+        "expired",
+        "shutdown",
+        "killed",
+        "disconnected",
+        "revoked",
+        "credentials-expired",
+    ] {
+        assert_eq!(ended(other), 0.0, "{other}");
+    }
     assert_eq!(of(&after, "turnd_relay_ports_used"), 0.0);
 }
 
@@ -132,5 +147,105 @@ fn no_client_can_multiply_them() {
         assert_eq!(refresh(client, 0), None);
     }
     assert_eq!(names(&turnd), before);
-    assert!(before.len() < 120, "{}", before.len());
+    assert!(before.len() < 150, "{}", before.len());
+}
+
+/// Dashboards for coturn's releases up to 4.17 find what they ask for.
+#[test]
+fn each_name_of_coturn_is_there() {
+    let turnd = start("");
+    let names: BTreeSet<String> = samples(&turnd)
+        .into_keys()
+        .map(|sample| sample.split('{').next().unwrap_or_default().to_owned())
+        .collect();
+    let traffic = ["turn_traffic", "turn_total_traffic"].into_iter();
+    let traffic = traffic.flat_map(|prefix| {
+        ["rcvp", "rcvb", "sentp", "sentb"]
+            .into_iter()
+            .flat_map(move |flow| [format!("{prefix}_{flow}"), format!("{prefix}_peer_{flow}")])
+    });
+    let others = [
+        "stun_binding_request",
+        "stun_binding_response",
+        "stun_binding_error",
+        "turn_unauthenticated_401_requests",
+        "turn_unauthenticated_401_responses",
+        "turn_unauthenticated_401_dropped_responses",
+        "turn_ratelimit_hash_collisions",
+        "turn_ratelimit_occupied_buckets",
+        "turn_ratelimit_total_buckets",
+        "turn_total_allocations",
+        "turn_packet_processed",
+        "turn_packet_dropped",
+        "turn_udp_recvmmsg_calls",
+        "turn_udp_recvmmsg_packets",
+        "turn_udp_sendmmsg_flushes",
+        "turn_udp_sendmmsg_datagrams",
+        "turn_udp_sendmmsg_gso_datagrams",
+    ];
+    let missing: Vec<_> = traffic
+        .chain(others.map(str::to_owned))
+        .filter(|name| !names.contains(name))
+        .collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+#[test]
+fn every_metric_is_documented() {
+    let documented = include_str!("../../../docs/metrics.md");
+    let words: BTreeSet<&str> = documented
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .collect();
+    let authority = Authority::new();
+    authority.issue("one", "localhost", Key::Ecdsa, 2);
+    let turnd = start(&authority.toml(&["one"]));
+    let missing: BTreeSet<String> = samples(&turnd)
+        .into_keys()
+        .map(|sample| sample.split('{').next().unwrap_or_default().to_owned())
+        .filter(|name| !words.contains(name.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "not in docs/metrics.md: {missing:?}");
+}
+
+#[test]
+fn batches_are_counted_by_call_and_by_datagram() {
+    let turnd = start("");
+    let peer = Peer::echo(Ipv4Addr::LOCALHOST);
+    let client = usual_session(&turnd);
+    exchange(&client, &peer, 10);
+    let now = samples(&turnd);
+    // Ten messages, each once from the client and once from the peer.
+    let received = of(&now, "turn_udp_recvmmsg_packets");
+    let calls = of(&now, "turn_udp_recvmmsg_calls");
+    assert!(received >= 20.0, "{received}");
+    assert!(calls > 0.0 && calls <= received, "{calls} of {received}");
+    let sent = of(&now, "turn_udp_sendmmsg_datagrams");
+    let flushes = of(&now, "turn_udp_sendmmsg_flushes");
+    assert!(sent >= 20.0, "{sent}");
+    assert!(flushes > 0.0 && flushes <= sent, "{flushes} of {sent}");
+}
+
+#[test]
+fn the_process_itself_is_measured() {
+    let turnd = start("");
+    let before = samples(&turnd);
+    let _clients = [0; 20].map(|_| usual_session(&turnd));
+    let after = samples(&turnd);
+    for name in [
+        "process_cpu_seconds_total",
+        "process_resident_memory_bytes",
+        "process_virtual_memory_bytes",
+        "process_max_fds",
+    ] {
+        assert!(of(&after, name) > 0.0, "{name}");
+    }
+    // Each allocation has a socket.
+    let open = |samples| of(samples, "process_open_fds");
+    assert!(open(&after) >= open(&before) + 20.0, "{}", open(&after));
+    assert!(of(&after, "process_cpu_seconds_total") >= of(&before, "process_cpu_seconds_total"));
+    let started = of(&after, "process_start_time_seconds");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let age = now.as_secs_f64() - started;
+    assert!((0.0..600.0).contains(&age), "{age}");
+    assert_eq!(of(&before, "process_start_time_seconds"), started);
 }

@@ -109,6 +109,7 @@ fn body(path: &str) -> Value {
         "/api/v1/drain" => json!({ "drain": false }),
         "/api/v1/log-level" => json!({ "level": "info" }),
         "/api/v1/credentials" => json!({ "host": "127.0.0.1", "ttl_seconds": 60 }),
+        "/api/v1/qr" => json!({ "text": "turn:192.0.2.1:3478" }),
         _ => json!({}),
     }
 }
@@ -152,7 +153,7 @@ fn every_documented_operation_answers_as_documented_and_no_other_does() {
             }
         }
     }
-    assert_eq!(operations, 13);
+    assert_eq!(operations, 18);
 }
 
 #[test]
@@ -204,6 +205,25 @@ fn refusals_are_as_documented_too() {
     }
     let answer = http.get("/api/v1/sessions?client=nowhere");
     check(&document, "get", "/api/v1/sessions", &answer);
+    let problem = answer.any_json();
+    assert_eq!(
+        problem["error"],
+        "client: \"nowhere\" is not an IP address; write one as 192.0.2.1"
+    );
+    for (path, query) in [("sessions", "sort=size"), ("history", "range=week")] {
+        let path = format!("/api/v1/{path}");
+        let answer = http.get(&format!("{path}?{query}"));
+        assert_eq!(answer.status, 400, "{query}");
+        check(&document, "get", &path, &answer);
+    }
+    let answer = http.post("/api/v1/qr", &json!({ "text": "x".repeat(2954) }));
+    assert_eq!(answer.status, 422);
+    check(&document, "post", "/api/v1/qr", &answer);
+    for (query, status) in [("level=loud", 422), ("lines=-1", 400), ("lien=1", 400)] {
+        let answer = http.get(&format!("/api/v1/log?{query}"));
+        assert_eq!(answer.status, status, "{query}");
+        check(&document, "get", "/api/v1/log", &answer);
+    }
     turnd.configure_raw("broken");
     let answer = http.post("/api/v1/reload", &json!({}));
     assert_eq!(answer.status, 422);

@@ -1,5 +1,7 @@
 //! Allocate (RFC 8656 §7.2).
 
+use std::time::Duration;
+
 use stun::attributes::{
     ATTR_DONT_FRAGMENT, ATTR_EVEN_PORT, ATTR_LIFETIME, ATTR_MESSAGE_INTEGRITY,
     ATTR_REQUESTED_ADDRESS_FAMILY, ATTR_REQUESTED_TRANSPORT, ATTR_RESERVATION_TOKEN, ATTR_SOFTWARE,
@@ -7,6 +9,8 @@ use stun::attributes::{
 };
 use stun::message::{METHOD_ALLOCATE, Message, Setter};
 use turn::proto::reqfamily::{REQUESTED_FAMILY_IPV4, REQUESTED_FAMILY_IPV6};
+
+use turnd_proto::server::settings::DefaultFamily;
 
 use crate::support::messages::{
     Attributes, addr, lifetime, raw, relayed_address, request, status, transport,
@@ -44,7 +48,7 @@ pub(super) fn allocate(world: &mut World, n: u16, attributes: Attributes) -> Mes
 
 #[test]
 fn l1_authentication_comes_before_everything_else() {
-    let mut world = World::new("total-quota = 1");
+    let mut world = World::new(|s| s.limits.total_quota = Some(1));
     world.allocated(CLIENT);
     let all: Attributes = vec![
         raw(AttrType(0x7FFF), b""),
@@ -62,7 +66,7 @@ fn l1_authentication_comes_before_everything_else() {
 
 #[test]
 fn l2_a_five_tuple_has_one_allocation() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let caller = world.caller(CLIENT);
     let first = caller.login.sign(METHOD_ALLOCATE, vec![transport()]).raw;
     let reply = world.answer(&caller.path, &first);
@@ -82,7 +86,7 @@ fn l2_a_five_tuple_has_one_allocation() {
 
 #[test]
 fn l2_comes_before_what_else_is_wrong() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, _) = world.allocated(CLIENT);
     for attributes in [vec![], vec![raw(ATTR_REQUESTED_TRANSPORT, &[6, 0, 0, 0])]] {
         assert_eq!(
@@ -94,7 +98,7 @@ fn l2_comes_before_what_else_is_wrong() {
 
 #[test]
 fn l3_requested_transport() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let with = |value: &[u8]| vec![raw(ATTR_REQUESTED_TRANSPORT, value)];
     for (attributes, expected) in [
         (vec![], 400),
@@ -115,7 +119,7 @@ fn l3_requested_transport() {
 
 #[test]
 fn l3_comes_before_l4() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let attributes = vec![
         raw(ATTR_REQUESTED_TRANSPORT, &[9, 0, 0, 0]),
         token(&[0; 8]),
@@ -127,7 +131,7 @@ fn l3_comes_before_l4() {
 
 #[test]
 fn l5_requested_beside_additional_address_family_is_400() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     for families in [[1, 2], [2, 2]] {
         let attributes = vec![transport(), family(families[0]), additional(families[1])];
         let reply = allocate(&mut world, 1, attributes);
@@ -139,7 +143,7 @@ fn l5_requested_beside_additional_address_family_is_400() {
 
 #[test]
 fn l6_requested_address_family() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     for (value, expected) in [
         (&[1, 0, 0, 0][..], Ok(SERVER_V4)),
         (&[2, 0, 0, 0], Ok(SERVER_V6)),
@@ -172,14 +176,14 @@ fn l6_requested_address_family() {
 
 #[test]
 fn l6_a_family_that_the_server_does_not_have_is_440() {
-    let mut world = World::at("", &[SERVER_V4], &[]);
+    let mut world = World::at(|_| (), &[SERVER_V4], &[]);
     let v6 = allocate(
         &mut world,
         0,
         vec![transport(), Box::new(REQUESTED_FAMILY_IPV6)],
     );
     assert_eq!(status(&v6), 440);
-    let mut world = World::at("", &[SERVER_V6], &[]);
+    let mut world = World::at(|_| (), &[SERVER_V6], &[]);
     let v4 = allocate(
         &mut world,
         0,
@@ -197,14 +201,18 @@ fn l6_a_family_that_the_server_does_not_have_is_440() {
 #[test]
 fn l6_the_family_when_the_client_names_none() {
     for (setting, for_v4, for_v6) in [
-        ("ipv4", SERVER_V4, SERVER_V4),
-        ("ipv6", SERVER_V6, SERVER_V6),
-        ("keep", SERVER_V4, SERVER_V6),
+        (DefaultFamily::Ipv4, SERVER_V4, SERVER_V4),
+        (DefaultFamily::Ipv6, SERVER_V6, SERVER_V6),
+        (DefaultFamily::Client, SERVER_V4, SERVER_V6),
     ] {
-        let mut world = World::new(&format!("allocation-default-address-family = '{setting}'"));
+        let mut world = World::new(|s| s.protocol.default_family = setting);
         for (client, expected) in [(CLIENT, for_v4), (CLIENT_V6, for_v6)] {
             let (_, relayed) = world.allocated(client);
-            assert_eq!(relayed.ip(), addr(expected).ip(), "{setting} for {client}");
+            assert_eq!(
+                relayed.ip(),
+                addr(expected).ip(),
+                "{setting:?} for {client}"
+            );
         }
     }
 }
@@ -223,7 +231,7 @@ fn l10_lifetime() {
         (Some(86_400), 3600),
         (Some(u32::MAX), 3600),
     ] {
-        let mut world = World::new("");
+        let mut world = World::usual();
         let reply = allocate(
             &mut world,
             0,
@@ -243,7 +251,7 @@ fn l10_lifetime() {
         world.at_second(granted.into());
         world.expect_empty();
     }
-    let mut world = World::new("max-allocate-lifetime = 1000");
+    let mut world = World::new(|s| s.lifetimes.max_allocate = Duration::from_secs(1000));
     let reply = allocate(&mut world, 0, vec![transport(), lifetime(3600)]);
     assert_eq!(reply.get(ATTR_LIFETIME).unwrap(), 1000u32.to_be_bytes());
     for length in [0, 3, 8] {
@@ -258,7 +266,7 @@ fn l10_lifetime() {
 
 #[test]
 fn l11_what_a_success_holds() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let reply = allocate(&mut world, 0, vec![transport()]);
     let types: Vec<_> = reply.attributes.0.iter().map(|a| a.typ).collect();
     assert_eq!(
@@ -278,21 +286,22 @@ fn l11_what_a_success_holds() {
     assert_eq!(relayed.ip(), addr(SERVER_V4).ip());
     assert_eq!(world.open.values().collect::<Vec<_>>(), [&relayed]);
 
-    let mut world = World::new("software-attribute = true");
+    let mut world = World::new(|s| s.protocol.software = Some("turnd 1".to_owned()));
     let reply = allocate(&mut world, 0, vec![transport(), even(true)]);
     assert!(reply.contains(ATTR_SOFTWARE) && reply.contains(ATTR_RESERVATION_TOKEN));
 }
 
 #[test]
 fn l11_the_relayed_address_is_the_external_one() {
-    for (external, expected) in [
-        ("'203.0.113.5'", "203.0.113.5"),
+    let cases: [(&[&str], &str); 2] = [
+        (&["203.0.113.5"], "203.0.113.5"),
         (
-            "['203.0.113.6/198.51.100.1', '203.0.113.7/198.51.100.2']",
+            &["203.0.113.6/198.51.100.1", "203.0.113.7/198.51.100.2"],
             "203.0.113.6",
         ),
-    ] {
-        let mut world = World::new(&format!("external-ip = {external}"));
+    ];
+    for (external, expected) in cases {
+        let mut world = World::new(|s| s.external(external));
         let reply = allocate(&mut world, 0, vec![transport()]);
         let relayed = relayed_address(&reply);
         assert_eq!(relayed.ip().to_string(), expected);
@@ -304,7 +313,7 @@ fn l11_the_relayed_address_is_the_external_one() {
 
 #[test]
 fn l13_dont_fragment_is_supported() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let attributes = vec![transport(), raw(ATTR_DONT_FRAGMENT, b"")];
     assert_eq!(status(&allocate(&mut world, 0, attributes)), 200);
 }
@@ -312,7 +321,7 @@ fn l13_dont_fragment_is_supported() {
 #[test]
 fn an_event_tells_of_every_beginning_end_and_refusal() {
     use turnd_proto::server::output::Event;
-    let mut world = World::new("user-quota = 1");
+    let mut world = World::new(|s| s.limits.user_quota = Some(1));
     let (caller, relayed) = world.allocated(CLIENT);
     assert_eq!(status(&allocate(&mut world, 0, vec![transport()])), 486);
     world.permit(&caller, &[PEER]);

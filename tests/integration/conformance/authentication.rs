@@ -1,5 +1,7 @@
 //! Long-term credentials (RFC 8489 §9.2), through the whole server.
 
+use std::time::Duration;
+
 use std::collections::HashSet;
 
 use stun::attributes::{
@@ -9,15 +11,19 @@ use stun::message::{
     METHOD_ALLOCATE, METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message,
     Setter as _,
 };
+use turnd_proto::auth::secret::Secret;
 
 use crate::support::messages::{
     Login, addr, lifetime, peer, raw, relayed_address, request, status, transport,
 };
+use crate::support::settings::Settings;
 use crate::support::world::{CLIENT, CLIENT_V6, PEER, World, path, path_to};
 use crate::support::{PASSWORD, REALM, USER};
 
 const MESSAGE_INTEGRITY_SHA256: AttrType = AttrType(0x001C);
-const TWO_USERS: &str = "user = ['alice:secret', 'bob:hidden']";
+fn two_users(settings: &mut Settings) {
+    settings.users(&["alice:secret", "bob:hidden"]);
+}
 
 /// 401 as A1 and A3 want it.
 fn expect_challenge(reply: &Message) {
@@ -35,7 +41,7 @@ fn expect_challenge(reply: &Message) {
 
 #[test]
 fn a1_a_request_without_integrity_is_challenged() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     for method in [
         METHOD_ALLOCATE,
         METHOD_REFRESH,
@@ -51,7 +57,7 @@ fn a1_a_request_without_integrity_is_challenged() {
 
 #[test]
 fn a2_integrity_with_something_missing_is_a_bare_400() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let caller = world.caller(CLIENT);
     for missing in [ATTR_USERNAME, ATTR_REALM, ATTR_NONCE] {
         let mut ask = request(METHOD_ALLOCATE, vec![transport()]);
@@ -74,7 +80,7 @@ fn a2_integrity_with_something_missing_is_a_bare_400() {
 
 #[test]
 fn a3_an_unknown_user_and_a_wrong_password_look_the_same() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let answers: Vec<Vec<_>> = [(USER, "wrong"), ("nobody", PASSWORD), ("nobody", "")]
         .into_iter()
         .map(|(user, password)| {
@@ -103,7 +109,7 @@ fn a3_an_unknown_user_and_a_wrong_password_look_the_same() {
 
 #[test]
 fn a3_a_changed_bit_is_refused_wherever_it_is() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let caller = world.caller(CLIENT);
     let good = caller
         .login
@@ -120,7 +126,7 @@ fn a3_a_changed_bit_is_refused_wherever_it_is() {
 
 #[test]
 fn a4_an_expired_or_forged_nonce_gets_a_fresh_one() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let caller = world.caller(CLIENT);
     let mut forged = caller.login.clone();
     forged.nonce = format!("{}AAAA", &forged.nonce[..forged.nonce.len() - 4]);
@@ -143,7 +149,7 @@ fn a4_an_expired_or_forged_nonce_gets_a_fresh_one() {
 
 #[test]
 fn a5_a_nonce_is_good_only_where_it_was_given_to() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let login = world.caller(CLIENT).login;
     let mut from = |client: &str| {
         let ask = login.sign(METHOD_REFRESH, vec![]);
@@ -161,19 +167,16 @@ fn a5_a_nonce_is_good_only_where_it_was_given_to() {
 
 #[test]
 fn a5_a_nonce_lives_as_long_as_stale_nonce_says() {
-    for (toml, lifetime) in [
-        ("", 600),
-        ("stale-nonce = 60", 60),
-        ("stale-nonce = 3600", 3600),
-    ] {
-        let mut world = World::new(toml);
+    assert_eq!(Settings::default().auth.stale_nonce.as_secs(), 600);
+    for lifetime in [60, 600, 3600] {
+        let mut world = World::new(|s| s.auth.stale_nonce = Duration::from_secs(lifetime));
         let caller = world.caller(CLIENT);
         for (second, expected) in [(lifetime - 1, 437), (lifetime, 437), (lifetime + 1, 438)] {
             world.at_second(second);
             assert_eq!(
                 status(&world.refresh(&caller, None)),
                 expected,
-                "{toml} at {second}"
+                "{lifetime} at {second}"
             );
         }
     }
@@ -181,22 +184,23 @@ fn a5_a_nonce_lives_as_long_as_stale_nonce_says() {
 
 #[test]
 fn a5_a_nonce_outlives_a_restart_and_serves_another_node() {
-    let toml = "nonce-secret = 'the same on every node'";
-    let caller = World::new(toml).caller(CLIENT);
-    let mut node = World::at(toml, &["198.51.100.2:3478"], &[]);
+    let change =
+        |s: &mut Settings| s.auth.nonce_secret = Some(Secret::new("the same on every node"));
+    let caller = World::new(change).caller(CLIENT);
+    let mut node = World::at(change, &["198.51.100.2:3478"], &[]);
     let ask = caller.login.sign(METHOD_ALLOCATE, vec![transport()]);
     let there = path_to(addr(CLIENT), addr("198.51.100.2:3478"));
     assert_eq!(status(&node.reply(&there, &ask)), 200);
     // Without the secret each start has nonces of its own.
-    let caller = World::new("").caller(CLIENT);
+    let caller = World::usual().caller(CLIENT);
     let ask = caller.login.sign(METHOD_ALLOCATE, vec![transport()]);
-    let mut restarted = World::seeded("", [9; 32]);
+    let mut restarted = World::seeded(|_| (), [9; 32]);
     assert_eq!(status(&restarted.reply(&caller.path, &ask)), 438);
 }
 
 #[test]
 fn a5_nonces_need_no_memory() {
-    let mut world = World::new("unauthenticated-rate = 0");
+    let mut world = World::new(|s| s.limits.unauthenticated_rate = None);
     let nonces: HashSet<_> = (0..10_000u16)
         .map(|n| {
             let [a, b] = n.to_be_bytes();
@@ -215,20 +219,20 @@ fn a5_nonces_need_no_memory() {
 fn a8_key_is_the_md5_of_the_prepared_parts() {
     // The same text in another normal form, with a non-ASCII space.
     let mut world =
-        World::new("user = ['José:pass word', 'bob:0x00112233445566778899aabbccddeeff']");
+        World::new(|s| s.users(&["José:pass word", "bob:0x00112233445566778899aabbccddeeff"]));
     let caller = world.log_in(CLIENT, "José", "pass word");
     assert_eq!(status(&world.try_allocate(&caller, vec![])), 200);
     let mut caller = world.log_in(CLIENT_V6, "bob", "");
     caller.login.integrity.0 = (0..16).map(|n| n * 0x11).collect();
     assert_eq!(status(&world.try_allocate(&caller, vec![])), 200);
-    let mut world = World::new("user = 'Jose\u{301}:pass\u{a0}word'");
+    let mut world = World::new(|s| s.users(&["Jose\u{301}:pass\u{a0}word"]));
     let caller = world.log_in(CLIENT, "Jos\u{e9}", "pass word");
     assert_eq!(status(&world.try_allocate(&caller, vec![])), 200);
 }
 
 #[test]
 fn a9_a_reply_is_never_signed_with_sha256_unasked() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let caller = world.caller(CLIENT);
     let reply = world.try_allocate(&caller, vec![]);
     assert!(!reply.contains(MESSAGE_INTEGRITY_SHA256));
@@ -236,7 +240,7 @@ fn a9_a_reply_is_never_signed_with_sha256_unasked() {
 
 #[test]
 fn a11_another_user_on_the_five_tuple_is_441_and_437_for_allocate() {
-    let mut world = World::new(TWO_USERS);
+    let mut world = World::new(two_users);
     let (alice, relayed) = world.allocated(CLIENT);
     assert_eq!(world.permit(&alice, &[PEER]), 200);
     let bob = world.log_in(CLIENT, "bob", "hidden");
@@ -256,7 +260,7 @@ fn a11_another_user_on_the_five_tuple_is_441_and_437_for_allocate() {
 
 #[test]
 fn a11_another_user_does_not_get_the_answer_to_a_repeated_allocate() {
-    let mut world = World::new(TWO_USERS);
+    let mut world = World::new(two_users);
     let alice = world.caller(CLIENT);
     let ask = alice.login.sign(METHOD_ALLOCATE, vec![transport()]);
     assert_eq!(status(&world.reply(&alice.path, &ask)), 200);
@@ -276,7 +280,7 @@ fn a11_another_user_does_not_get_the_answer_to_a_repeated_allocate() {
 
 #[test]
 fn a12_nonces_ports_and_tokens_cannot_be_foretold() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (mut nonces, mut tokens, mut ports) = (HashSet::new(), HashSet::new(), Vec::new());
     for port in 1000..1100 {
         let caller = world.caller(&format!("192.0.2.10:{port}"));

@@ -13,7 +13,7 @@ const OTHER: &str = "45.0.0.8:7000";
 
 #[test]
 fn c1_what_is_wrong_with_a_request() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, _) = world.allocated(CLIENT);
     let number = || raw(ATTR_CHANNEL_NUMBER, &[0x40, 0, 0, 0]);
     let mut ask = |attributes| status(&world.ask(&caller, METHOD_CHANNEL_BIND, attributes));
@@ -41,19 +41,19 @@ fn c1_what_is_wrong_with_a_request() {
 
 #[test]
 fn c1_numbers() {
-    for (toml, good, bad) in [
+    for (rfc5766, good, bad) in [
         (
-            "",
+            false,
             vec![0x4000, 0x4FFF],
             vec![0, 1, 0x3FFF, 0x5000, 0x7FFF, 0x8000, 0xFFFF],
         ),
         (
-            "rfc5766-channel-numbers = true",
+            true,
             vec![0x4000, 0x4FFF, 0x5000, 0x7FFF],
             vec![0, 0x3FFF, 0x8000, 0xFFFF],
         ),
     ] {
-        let mut world = World::new(toml);
+        let mut world = World::new(|s| s.protocol.rfc5766_channels = rfc5766);
         let (caller, relayed) = world.allocated(CLIENT);
         for number in bad {
             assert_eq!(
@@ -78,7 +78,7 @@ fn c1_numbers() {
 
 #[test]
 fn c2_a_number_has_one_peer_and_a_peer_one_number() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, _) = world.allocated(CLIENT);
     assert_eq!(world.bind_channel(&caller, 0x4000, PEER), 200);
     assert_eq!(world.bind_channel(&caller, 0x4000, OTHER), 400);
@@ -94,7 +94,7 @@ fn c2_a_number_has_one_peer_and_a_peer_one_number() {
 
 #[test]
 fn c2_binding_again_begins_channel_and_permission_anew() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, relayed) = world.allocated(CLIENT);
     assert_eq!(world.bind_channel(&caller, 0x4000, PEER), 200);
     world.at_second(299);
@@ -122,7 +122,7 @@ fn c2_binding_again_begins_channel_and_permission_anew() {
 
 #[test]
 fn c2_a_refused_binding_begins_nothing_anew() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, relayed) = world.allocated(CLIENT);
     assert_eq!(world.bind_channel(&caller, 0x4000, PEER), 200);
     world.at_second(200);
@@ -133,7 +133,7 @@ fn c2_a_refused_binding_begins_nothing_anew() {
 
 #[test]
 fn c3_another_port_gets_its_own_channel() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, relayed) = world.allocated(CLIENT);
     assert_eq!(world.bind_channel(&caller, 0x4000, PEER), 200);
     let arrived = Incoming::Data(addr(PEER_PORT), b"x".into());
@@ -152,7 +152,7 @@ fn c3_another_port_gets_its_own_channel() {
 
 #[test]
 fn c3_numbers_are_each_allocations_own() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (one, relayed_one) = world.allocated(CLIENT);
     let (two, relayed_two) = world.allocated("192.0.2.10:1");
     assert_eq!(world.bind_channel(&one, 0x4000, PEER), 200);
@@ -170,7 +170,7 @@ fn c3_numbers_are_each_allocations_own() {
 
 #[test]
 fn c3_after_expiry_both_can_be_bound_anew() {
-    let mut world = World::new("max-channels = 1");
+    let mut world = World::new(|s| s.limits.channels = 1);
     let (caller, _) = world.allocated(CLIENT);
     world.refresh(&caller, Some(3600));
     assert_eq!(world.bind_channel(&caller, 0x4000, PEER), 200);
@@ -191,7 +191,7 @@ fn c3_after_expiry_both_can_be_bound_anew() {
 
 #[test]
 fn c4_channel_data() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, _) = world.allocated(CLIENT);
     assert_eq!(world.bind_channel(&caller, 0x4000, PEER), 200);
     let mut payload = |bytes: &[u8]| {
@@ -230,7 +230,7 @@ fn c4_channel_data() {
 
 #[test]
 fn c6_once_bound_data_comes_on_the_channel_and_refreshes_nothing() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, relayed) = world.allocated(CLIENT);
     assert_eq!(world.permit(&caller, &[PEER]), 200);
     assert!(matches!(
@@ -260,7 +260,7 @@ fn c6_once_bound_data_comes_on_the_channel_and_refreshes_nothing() {
 
 #[test]
 fn c7_permission_expired_and_channel_alive() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, relayed) = world.allocated(CLIENT);
     assert_eq!(world.bind_channel(&caller, 0x4000, PEER), 200);
     world.at_second(301);
@@ -276,7 +276,7 @@ fn c7_permission_expired_and_channel_alive() {
 #[test]
 fn channels_go_up_and_down_exactly() {
     // The world itself refuses a second down, and a close that leaves a channel up.
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, _) = world.allocated(CLIENT);
     assert_eq!(world.bind_channel(&caller, 0x4000, PEER), 200);
     assert_eq!(world.bind_channel(&caller, 0x4001, OTHER), 200);

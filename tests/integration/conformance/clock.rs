@@ -36,7 +36,7 @@ fn renewed(world: &mut World, caller: Caller) -> Caller {
 #[test]
 fn when_the_clock_is_set_no_call_ends_and_none_lives_longer() {
     for step in STEPS {
-        let mut world = World::new("");
+        let mut world = World::usual();
         let (caller, relayed) = world.allocated(CLIENT);
         assert_eq!(world.permit(&caller, &[PEER]), 200);
         assert_eq!(world.bind_channel(&caller, 0x4000, PEER), 200);
@@ -60,7 +60,7 @@ fn when_the_clock_is_set_no_call_ends_and_none_lives_longer() {
 #[test]
 fn when_the_clock_is_set_a_client_goes_on_after_one_retry_at_the_most() {
     for step in STEPS {
-        let mut world = World::new("");
+        let mut world = World::usual();
         let (caller, _) = world.allocated(CLIENT);
         world.set_calendar(step);
         let caller = renewed(&mut world, caller);

@@ -1,9 +1,10 @@
-//! Decisions where the texts disagree or leave it open. D3 and D5 are about messages that are not sent yet.
+//! Decisions where the texts disagree or leave it open. D5 is about a message that is not sent yet.
 
 use std::net::SocketAddr;
 
 use stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_XORMAPPED_ADDRESS, AttrType};
 use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, METHOD_REFRESH};
+use turnd_proto::server::settings::DefaultFamily;
 
 use crate::support::messages::{Login, addr, request, status, transport};
 use crate::support::world::{CLIENT, Incoming, PEER, World, path_to};
@@ -13,7 +14,7 @@ const PASSWORD_ALGORITHMS: AttrType = AttrType(0x8002);
 
 #[test]
 fn d1_a6_the_nonce_says_that_no_security_feature_is_on() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let caller = world.caller(CLIENT);
     let (cookie, rest) = caller.login.nonce.split_at(13);
     assert_eq!(cookie, "obMatJos2AAAA");
@@ -26,7 +27,7 @@ fn d1_a6_the_nonce_says_that_no_security_feature_is_on() {
 
 #[test]
 fn d2_wrong_credentials_come_before_a_stale_nonce() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let wrong = world.log_in(CLIENT, USER, "not the password");
     let unknown = world.log_in(CLIENT, "nobody", PASSWORD);
     world.at_second(601);
@@ -38,7 +39,7 @@ fn d2_wrong_credentials_come_before_a_stale_nonce() {
 
 #[test]
 fn d4_password_algorithms_are_not_sent_while_the_nonce_does_not_announce_them() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let caller = world.caller(CLIENT);
     let challenge = world.reply(&caller.path, &request(METHOD_ALLOCATE, vec![]));
     assert_eq!(status(&challenge), 401);
@@ -51,7 +52,7 @@ fn d4_password_algorithms_are_not_sent_while_the_nonce_does_not_announce_them() 
 
 #[test]
 fn d6_another_realm_is_answered_with_ours() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let caller = world.caller(CLIENT);
     let mut login = caller.login.clone();
     login.realm = "example.com".into();
@@ -81,7 +82,7 @@ fn mapped(text: &str) -> SocketAddr {
 
 #[test]
 fn d7_a_mapped_source_is_the_ipv4_address_inside() {
-    let mut world = World::new("allocation-default-address-family = 'keep'");
+    let mut world = World::new(|s| s.protocol.default_family = DefaultFamily::Client);
     let path = path_to(mapped(CLIENT), mapped(crate::support::world::SERVER_V4));
     let reply = world.reply(&path, &request(METHOD_BINDING, vec![]));
     assert_eq!(
@@ -108,7 +109,7 @@ fn d7_a_mapped_source_is_the_ipv4_address_inside() {
 
 #[test]
 fn d7_a_mapped_peer_is_the_ipv4_address_inside() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, relayed) = world.allocated(CLIENT);
     let peer = mapped(PEER).to_string();
     assert_eq!(world.permit(&caller, &[&peer]), 200);

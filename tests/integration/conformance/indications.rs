@@ -10,7 +10,7 @@ use crate::support::world::{CLIENT, Incoming, PEER, PEER_V6, Relayed, World};
 
 #[test]
 fn i1_send_needs_peer_and_data() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, from) = world.allocated(CLIENT);
     assert_eq!(world.permit(&caller, &[PEER]), 200);
     let data = || raw(ATTR_DATA, b"data");
@@ -59,7 +59,7 @@ fn i1_send_needs_peer_and_data() {
 
 #[test]
 fn i1_send_to_whom_it_may_not_is_silence() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, _) = world.allocated(CLIENT);
     assert!(!world.send(&caller, PEER, "x"), "no permission");
     assert!(!world.send(&caller, "10.0.0.1:1", "x"), "denied");
@@ -78,7 +78,7 @@ fn i1_send_to_whom_it_may_not_is_silence() {
 
 #[test]
 fn i2_dont_fragment_is_for_one_datagram() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, _) = world.allocated(CLIENT);
     assert_eq!(world.bind_channel(&caller, 0x4000, PEER), 200);
     let mut fragment = |with: bool| {
@@ -96,7 +96,7 @@ fn i2_dont_fragment_is_for_one_datagram() {
 
 #[test]
 fn i3_data_comes_as_indication_without_channel() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, relayed) = world.allocated(CLIENT);
     assert_eq!(world.permit(&caller, &[PEER]), 200);
     // The world looks at type, padding and the missing signature.
@@ -112,7 +112,7 @@ fn i3_transaction_ids_of_data_indications_do_not_repeat() {
     use turnd_proto::server::output::{PeerVerdict, RelayId};
     let mut ids = HashSet::new();
     for start in 0..2 {
-        let mut world = World::seeded("", [start; 32]);
+        let mut world = World::seeded(|_| (), [start; 32]);
         let (caller, _) = world.allocated(CLIENT);
         assert_eq!(world.permit(&caller, &[PEER]), 200);
         for _ in 0..100 {

@@ -1,5 +1,7 @@
 //! Every lifetime, one millisecond before its end and at it. The nonce's and the REST credentials' are with authentication.
 
+use std::time::Duration;
+
 use stun::attributes::{ATTR_EVEN_PORT, ATTR_RESERVATION_TOKEN};
 use stun::message::METHOD_ALLOCATE;
 
@@ -16,12 +18,8 @@ fn ends_at(world: &mut World, seconds: u64, mut probe: impl FnMut(&mut World) ->
 
 #[test]
 fn permission_300_seconds_or_as_configured() {
-    for (toml, seconds) in [
-        ("", 300),
-        ("permission-lifetime = 120", 120),
-        ("permission-lifetime = 500", 500),
-    ] {
-        let mut world = World::new(toml);
+    for seconds in [300, 120, 500] {
+        let mut world = World::new(|s| s.lifetimes.permission = Duration::from_secs(seconds));
         let (caller, relayed) = world.allocated(CLIENT);
         assert_eq!(world.permit(&caller, &[PEER]), 200);
         ends_at(&mut world, seconds, |world| {
@@ -34,12 +32,8 @@ fn permission_300_seconds_or_as_configured() {
 
 #[test]
 fn channel_600_seconds_or_as_configured() {
-    for (toml, seconds) in [
-        ("", 600),
-        ("channel-lifetime = 400", 400),
-        ("channel-lifetime = 1200", 1200),
-    ] {
-        let mut world = World::new(toml);
+    for seconds in [600, 400, 1200] {
+        let mut world = World::new(|s| s.lifetimes.channel = Duration::from_secs(seconds));
         let (caller, _) = world.allocated(CLIENT);
         world.refresh(&caller, Some(3600));
         assert_eq!(world.bind_channel(&caller, 0x4000, PEER), 200);
@@ -53,7 +47,7 @@ fn channel_600_seconds_or_as_configured() {
 
 #[test]
 fn a_channel_brings_a_permission_of_300_seconds() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, relayed) = world.allocated(CLIENT);
     assert_eq!(world.bind_channel(&caller, 0x4000, PEER), 200);
     ends_at(&mut world, 300, |world| {
@@ -64,7 +58,7 @@ fn a_channel_brings_a_permission_of_300_seconds() {
 #[test]
 fn allocation_600_seconds_or_as_asked() {
     for (asked, seconds) in [(None, 600), (Some(700), 700), (Some(9999), 3600)] {
-        let mut world = World::new("");
+        let mut world = World::usual();
         let caller = world.caller(CLIENT);
         let asked = asked.map(crate::support::messages::lifetime);
         assert_eq!(
@@ -83,7 +77,7 @@ fn allocation_600_seconds_or_as_asked() {
 
 #[test]
 fn reservation_30_seconds() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let caller = world.caller(CLIENT);
     let even = raw(ATTR_EVEN_PORT, &[0x80]);
     let reply = world.try_allocate(&caller, vec![even]);
@@ -92,7 +86,7 @@ fn reservation_30_seconds() {
 
     // The token is good until then, with or without its timer.
     for (milli, expected) in [(29_999, 200), (30_000, 508)] {
-        let mut world = World::new("");
+        let mut world = World::usual();
         let caller = world.caller(CLIENT);
         let even = raw(ATTR_EVEN_PORT, &[0x80]);
         let token = world
@@ -109,7 +103,7 @@ fn reservation_30_seconds() {
 
 #[test]
 fn retransmission_40_seconds() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let caller = world.caller(CLIENT);
     let ask = caller.login.sign(METHOD_ALLOCATE, vec![transport()]);
     assert_eq!(status(&world.reply(&caller.path, &ask)), 200);
@@ -125,7 +119,7 @@ fn retransmission_40_seconds() {
 
 #[test]
 fn a_wall_clock_that_steps_ends_no_lifetime() {
-    let mut world = World::new("stale-nonce = 3600");
+    let mut world = World::new(|s| s.auth.stale_nonce = Duration::from_secs(3600));
     let (caller, relayed) = world.allocated(CLIENT);
     assert_eq!(world.permit(&caller, &[PEER]), 200);
     for step in [-1_000_000_000i64, 1_000_000_000] {
@@ -138,7 +132,7 @@ fn a_wall_clock_that_steps_ends_no_lifetime() {
 
 #[test]
 fn nothing_is_due_when_nothing_is_there() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     assert_eq!(world.server.poll_timeout(), None);
     let (caller, _) = world.allocated(CLIENT);
     world.permit(&caller, &[PEER]);

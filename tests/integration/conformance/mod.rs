@@ -12,6 +12,7 @@ mod offload;
 mod paths;
 mod permissions;
 mod ports;
+mod redirection;
 mod refresh;
 mod rest;
 mod rfc8489;

@@ -12,8 +12,8 @@ use crate::support::world::{CLIENT, Caller, PEER, World, path};
 const SAME_IP: &str = "45.0.0.7:7001";
 
 /// A world with an allocation of an hour and a channel.
-fn bound(toml: &str) -> (World, Caller) {
-    let mut world = World::new(toml);
+fn bound(rate: Option<u64>) -> (World, Caller) {
+    let mut world = World::new(|s| s.limits.max_bps = rate);
     let (caller, _) = world.allocated(CLIENT);
     assert_eq!(status(&world.refresh(&caller, Some(3600))), 200);
     assert_eq!(world.bind_channel(&caller, 0x4000, PEER), 200);
@@ -34,7 +34,7 @@ fn ends(world: &World) -> Vec<(u16, u64, Option<u64>)> {
 
 #[test]
 fn a_channel_is_told_with_all_that_relaying_it_takes() {
-    let (world, caller) = bound("max-bps = 1000");
+    let (world, caller) = bound(Some(1000));
     let relayed = *world.open.values().next().unwrap();
     let expected = Channel {
         relay: RelayId(0),
@@ -53,7 +53,7 @@ fn a_channel_is_told_with_all_that_relaying_it_takes() {
 
 #[test]
 fn every_change_of_a_lifetime_is_told() {
-    let (mut world, caller) = bound("");
+    let (mut world, caller) = bound(None);
     assert_eq!(ends(&world), [(0x4000, 600, Some(300))]);
     world.at_second(100);
     assert_eq!(world.permit(&caller, &[SAME_IP]), 200);
@@ -79,34 +79,34 @@ fn every_change_of_a_lifetime_is_told() {
 
 #[test]
 fn the_end_of_an_allocation_ends_its_channels() {
-    let (mut world, caller) = bound("");
+    let (mut world, caller) = bound(None);
     assert_eq!(status(&world.refresh(&caller, Some(0))), 200);
     assert_eq!(world.channels, []);
 
-    let (mut world, _) = bound("");
+    let (mut world, _) = bound(None);
     world.after(|server, now| server.handle_kill(now, &Filter::default()));
     assert_eq!(world.channels, []);
 
-    let (mut world, _) = bound("");
+    let (mut world, _) = bound(None);
     world.after(|server, now| server.handle_shutdown(now));
     assert_eq!(world.channels, []);
 }
 
 #[test]
 fn a_reload_tells_other_rates_and_denied_peers() {
-    let (mut world, _) = bound("max-bps = 1000");
-    world.reload("max-bps = 2000");
+    let (mut world, _) = bound(Some(1000));
+    world.reload(|s| s.limits.max_bps = Some(2000));
     assert_eq!(world.channels[0].rate, Some(2000));
     assert_eq!(ends(&world), [(0x4000, 600, Some(300))]);
-    world.reload("");
+    world.reload(|_| ());
     assert_eq!(world.channels[0].rate, None);
-    world.reload("denied-peer-ip = ['45.0.0.7']");
+    world.reload(|s| s.deny(&["45.0.0.7"]));
     assert_eq!(world.channels, []);
 }
 
 #[test]
 fn a_client_that_moves_is_told_to_whoever_relays_its_data() {
-    let (mut world, mut caller) = bound("");
+    let (mut world, mut caller) = bound(None);
     caller.path.socket = ClientSocket::Listener(1);
     assert_eq!(status(&world.refresh(&caller, Some(3600))), 200);
     assert_eq!(world.channels[0].socket, caller.path.socket);
@@ -114,7 +114,7 @@ fn a_client_that_moves_is_told_to_whoever_relays_its_data() {
 
 #[test]
 fn data_that_was_relayed_elsewhere_counts_everywhere() {
-    let (mut world, caller) = bound("max-bps = 1000");
+    let (mut world, caller) = bound(Some(1000));
     let traffic = Traffic {
         to_peers: 3,
         to_peers_bytes: 900,

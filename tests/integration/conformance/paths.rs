@@ -19,7 +19,7 @@ fn answered_by(world: &mut World) -> ClientSocket {
 
 #[test]
 fn a_client_that_comes_by_another_way_is_answered_there_and_not_ended_with_the_old_one() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (mut caller, _) = world.allocated_on(Path {
         proxied: true,
         ..path(CLIENT)
@@ -47,7 +47,7 @@ fn a_client_that_comes_by_another_way_is_answered_there_and_not_ended_with_the_o
 #[test]
 fn nobody_without_the_clients_key_takes_over_what_its_peers_send() {
     for proxied in [false, true] {
-        let mut world = World::new("user = ['alice:secret', 'mallory:other']\n");
+        let mut world = World::new(|s| s.users(&["alice:secret", "mallory:other"]));
         let own = Path {
             proxied,
             ..path(CLIENT)
@@ -82,7 +82,7 @@ fn nobody_without_the_clients_key_takes_over_what_its_peers_send() {
 #[test]
 fn between_a_client_and_one_that_a_proxy_speaks_of_not_even_the_key_moves_anything() {
     for proxied in [false, true] {
-        let mut world = World::new("");
+        let mut world = World::usual();
         let own = Path {
             proxied,
             ..path(CLIENT)
@@ -108,7 +108,7 @@ fn between_a_client_and_one_that_a_proxy_speaks_of_not_even_the_key_moves_anythi
 
 #[test]
 fn a_client_that_leaves_before_its_relay_is_open_is_counted_nowhere() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let caller = world.log_in_on(path_by(Transport::Tcp, CLIENT), USER, PASSWORD);
     let allocate = caller.login.sign(METHOD_ALLOCATE, vec![transport()]);
     world.after(|server, now| {
@@ -119,7 +119,7 @@ fn a_client_that_leaves_before_its_relay_is_open_is_counted_nowhere() {
     assert!(world.events.is_empty(), "{:?}", world.events);
     let counters = world.server.counters();
     assert_eq!(counters.active, [[0; 2]; Transport::COUNT]);
-    assert_eq!((counters.created, counters.ended), (0, 0));
+    assert_eq!((counters.created, counters.ended_in_all()), (0, 0));
     // The next one is counted as ever.
     world.allocate(&caller);
     assert_eq!(

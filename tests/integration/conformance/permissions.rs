@@ -2,6 +2,7 @@
 
 use stun::attributes::ATTR_XOR_PEER_ADDRESS;
 use stun::message::METHOD_CREATE_PERMISSION;
+use turnd_proto::server::settings::DefaultFamily;
 
 use crate::support::messages::{addr, peer, raw, status};
 use crate::support::world::{CLIENT, Incoming, PEER, PEER_V6, World};
@@ -13,7 +14,7 @@ const DENIED: &str = "10.0.0.1:7000";
 
 #[test]
 fn p1_a_permission_is_for_an_address_whatever_the_port() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, relayed) = world.allocated(CLIENT);
     assert_eq!(world.permit(&caller, &["45.0.0.7:0"]), 200);
     for peer in [PEER, PEER_PORT, "45.0.0.7:65535"] {
@@ -27,7 +28,7 @@ fn p1_a_permission_is_for_an_address_whatever_the_port() {
 
 #[test]
 fn p1_no_traffic_keeps_a_permission() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, relayed) = world.allocated(CLIENT);
     assert_eq!(world.permit(&caller, &[PEER]), 200);
     for second in (0..300).step_by(20) {
@@ -45,7 +46,7 @@ fn p1_no_traffic_keeps_a_permission() {
 
 #[test]
 fn p1_another_request_begins_its_lifetime_anew() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, relayed) = world.allocated(CLIENT);
     assert_eq!(world.permit(&caller, &[PEER, OTHER]), 200);
     world.at_second(200);
@@ -63,7 +64,7 @@ fn p1_another_request_begins_its_lifetime_anew() {
 
 #[test]
 fn p2_one_request_makes_as_many_as_it_names() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, _) = world.allocated(CLIENT);
     let peers: Vec<_> = (1..=40).map(|n| format!("45.0.1.{n}:9")).collect();
     let names: Vec<_> = peers.iter().map(String::as_str).collect();
@@ -78,7 +79,7 @@ fn p2_one_request_makes_as_many_as_it_names() {
 
 #[test]
 fn p2_what_is_wrong_with_a_request() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, _) = world.allocated(CLIENT);
     let mut ask = |attributes| status(&world.ask(&caller, METHOD_CREATE_PERMISSION, attributes));
     assert_eq!(ask(vec![]), 400, "none");
@@ -108,7 +109,7 @@ fn p2_what_is_wrong_with_a_request() {
 
 #[test]
 fn p2_families_of_an_ipv6_allocation() {
-    let mut world = World::new("allocation-default-address-family = 'ipv6'");
+    let mut world = World::new(|s| s.protocol.default_family = DefaultFamily::Ipv6);
     let (caller, relayed) = world.allocated(CLIENT);
     assert_eq!(world.permit(&caller, &[PEER]), 443);
     assert_eq!(
@@ -124,7 +125,7 @@ fn p2_families_of_an_ipv6_allocation() {
 
 #[test]
 fn p3_all_or_nothing() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, relayed) = world.allocated(CLIENT);
     for (bad, code) in [(DENIED, 403), (PEER_V6, 443)] {
         for peers in [[PEER, bad], [bad, PEER]] {
@@ -143,7 +144,7 @@ fn p3_all_or_nothing() {
 
 #[test]
 fn p4_a_peer_without_permission_gets_silence() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, relayed) = world.allocated(CLIENT);
     assert_eq!(world.peer_sends(relayed, PEER, b"x"), None);
     assert_eq!(world.permit(&caller, &[PEER]), 200);

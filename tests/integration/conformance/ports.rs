@@ -7,13 +7,16 @@ use turnd_proto::server::OpenError;
 
 use super::allocate::{additional, allocate, client, even, family, token};
 use crate::support::messages::{addr, raw, relayed_address, status, transport};
+use crate::support::settings::{Change, Settings};
 use crate::support::world::{CLIENT, CLIENT_V6, SERVER_V4, World};
 
-const FEW_PORTS: &str = "min-port = 50000\nmax-port = 50003";
+fn few_ports(settings: &mut Settings) {
+    settings.ports(50000, 50003);
+}
 
 #[test]
 fn l4_a_token_beside_what_it_decides_or_of_another_length_is_400() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let reply = allocate(&mut world, 0, vec![transport(), even(true)]);
     let good = reply.get(ATTR_RESERVATION_TOKEN).unwrap();
     let held = world.holds();
@@ -37,7 +40,7 @@ fn l4_a_token_beside_what_it_decides_or_of_another_length_is_400() {
 
 #[test]
 fn l4_an_unknown_used_or_expired_token_is_508() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     assert_eq!(
         status(&allocate(&mut world, 0, vec![transport(), token(&[7; 8])])),
         508
@@ -65,7 +68,7 @@ fn l4_an_unknown_used_or_expired_token_is_508() {
 
 #[test]
 fn l7_even_port_alone_reserves_nothing() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     for n in 0..50 {
         let reply = allocate(&mut world, n, vec![transport(), even(false)]);
         assert_eq!(relayed_address(&reply).port() % 2, 0);
@@ -76,7 +79,7 @@ fn l7_even_port_alone_reserves_nothing() {
 
 #[test]
 fn l7_even_port_pairs_reserve_the_next_port() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     for n in 0..20 {
         let reply = allocate(&mut world, n, vec![transport(), even(true)]);
         let relayed = relayed_address(&reply);
@@ -99,7 +102,7 @@ fn l7_even_port_pairs_reserve_the_next_port() {
 
 #[test]
 fn l7_a_reserved_port_is_given_to_nobody_else() {
-    let mut world = World::new(FEW_PORTS);
+    let mut world = World::new(few_ports);
     allocate(&mut world, 0, vec![transport(), even(true)]);
     for n in 1..3 {
         assert_eq!(status(&allocate(&mut world, n, vec![transport()])), 200);
@@ -112,7 +115,7 @@ fn l7_a_reserved_port_is_given_to_nobody_else() {
 
 #[test]
 fn l7_r_beside_an_additional_family_is_400() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let attributes = vec![transport(), even(true), additional(2)];
     assert_eq!(status(&allocate(&mut world, 0, attributes)), 400);
     for length in [0, 2, 4] {
@@ -129,7 +132,7 @@ fn l7_r_beside_an_additional_family_is_400() {
 #[test]
 fn l7_what_cannot_be_satisfied_is_508_and_leaks_nothing() {
     // Two ports, and the even one is the last: no pair.
-    let mut world = World::new("min-port = 50001\nmax-port = 50002");
+    let mut world = World::new(|s| s.ports(50001, 50002));
     let pair = || vec![transport(), even(true)];
     assert_eq!(status(&allocate(&mut world, 0, pair())), 508);
     world.expect_empty();
@@ -149,7 +152,7 @@ fn l7_what_cannot_be_satisfied_is_508_and_leaks_nothing() {
     );
 
     // The pair's even port cannot be bound.
-    let mut world = World::new(FEW_PORTS);
+    let mut world = World::new(few_ports);
     for failure in [|_| Err(OpenError::Failed), |_| Err(OpenError::InUse)] {
         world.bind = failure;
         assert_eq!(status(&allocate(&mut world, 0, pair())), 508);
@@ -157,9 +160,13 @@ fn l7_what_cannot_be_satisfied_is_508_and_leaks_nothing() {
     }
     world.bind = |_| Ok(());
     // The quota holds the one but not the pair.
-    for toml in ["user-quota = 1", "total-quota = 1"] {
-        let mut world = World::new(toml);
-        assert_eq!(status(&allocate(&mut world, 0, pair())), 486, "{toml}");
+    let quotas: [Change; 2] = [
+        |s| s.limits.user_quota = Some(1),
+        |s| s.limits.total_quota = Some(1),
+    ];
+    for quota in quotas {
+        let mut world = World::new(quota);
+        assert_eq!(status(&allocate(&mut world, 0, pair())), 486);
         world.expect_empty();
         assert_eq!(status(&allocate(&mut world, 0, vec![transport()])), 200);
     }
@@ -180,7 +187,10 @@ fn l7_what_cannot_be_satisfied_is_508_and_leaks_nothing() {
 
 #[test]
 fn l9_quota_is_486_and_comes_before_ports() {
-    let mut world = World::new(&format!("{FEW_PORTS}\ntotal-quota = 4"));
+    let mut world = World::new(|s| {
+        few_ports(s);
+        s.limits.total_quota = Some(4);
+    });
     for n in 0..4 {
         assert_eq!(status(&allocate(&mut world, n, vec![transport()])), 200);
     }
@@ -199,7 +209,7 @@ fn l9_quota_is_486_and_comes_before_ports() {
 
 #[test]
 fn l9_no_port_is_508() {
-    let mut world = World::new("min-port = 50000\nmax-port = 50000");
+    let mut world = World::new(|s| s.ports(50000, 50000));
     let (caller, _) = world.allocated(CLIENT);
     assert_eq!(status(&allocate(&mut world, 0, vec![transport()])), 508);
     // The other family has ports of its own.
@@ -213,7 +223,7 @@ fn l9_no_port_is_508() {
 
 #[test]
 fn l9_ports_that_cannot_be_bound_are_passed_over() {
-    let mut world = World::new("min-port = 50000\nmax-port = 50059");
+    let mut world = World::new(|s| s.ports(50000, 50059));
     world.bind = |addr| match addr.port() {
         50_042 => Ok(()),
         _ => Err(OpenError::InUse),
@@ -230,7 +240,7 @@ fn l9_ports_that_cannot_be_bound_are_passed_over() {
     }
     world.expect_empty();
 
-    let mut world = World::new("");
+    let mut world = World::usual();
     world.bind = |_| Err(OpenError::InUse);
     assert_eq!(status(&allocate(&mut world, 0, vec![transport()])), 508);
     assert_eq!(world.binds.len(), 64, "not every port of a large range");
@@ -242,7 +252,10 @@ fn l9_ports_that_cannot_be_bound_are_passed_over() {
 
 #[test]
 fn l12_no_port_is_handed_out_twice_and_none_is_lost() {
-    let mut world = World::new("min-port = 50000\nmax-port = 50099\nuser-quota = 0");
+    let mut world = World::new(|s| {
+        s.ports(50000, 50099);
+        s.limits.user_quota = None;
+    });
     let mut second = 0;
     for round in 0..5 {
         let mut ports = HashSet::new();
@@ -267,8 +280,10 @@ fn l12_no_port_is_handed_out_twice_and_none_is_lost() {
 
 #[test]
 fn l12_a_full_relay_address_gives_way_to_the_next_and_none_stays_idle() {
-    let ips = "relay-ip = ['198.51.100.1', '198.51.100.2', '198.51.100.3']\n";
-    let mut world = World::new(&format!("{ips}min-port = 50000\nmax-port = 50009"));
+    let mut world = World::new(|s| {
+        s.relay_ips(&["198.51.100.1", "198.51.100.2", "198.51.100.3"]);
+        s.ports(50000, 50009);
+    });
     let mut counts = HashMap::new();
     for n in 0..30 {
         let (_, relayed) = world.allocated(&client(n));

@@ -1,5 +1,7 @@
 //! Refresh (RFC 8656 §8.2), and what there is where there is no allocation.
 
+use std::time::Duration;
+
 use stun::attributes::{ATTR_LIFETIME, ATTR_REQUESTED_ADDRESS_FAMILY};
 use stun::message::{METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION, METHOD_REFRESH};
 use turn::proto::channum::ChannelNumber;
@@ -9,7 +11,7 @@ use crate::support::world::{CLIENT, PEER, World};
 
 #[test]
 fn r1_without_an_allocation_requests_are_437_and_data_is_silence() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let caller = world.caller(CLIENT);
     // An allocation of the same user elsewhere does not help.
     world.allocated("192.0.2.10:1");
@@ -38,7 +40,7 @@ fn r1_without_an_allocation_requests_are_437_and_data_is_silence() {
 
 #[test]
 fn r2_lifetime_zero_deletes() {
-    let mut world = World::new("min-port = 50000\nmax-port = 50000");
+    let mut world = World::new(|s| s.ports(50000, 50000));
     let (caller, relayed) = world.allocated(CLIENT);
     assert_eq!(world.permit(&caller, &[PEER]), 200);
     assert_eq!(world.bind_channel(&caller, 0x4000, PEER), 200);
@@ -64,7 +66,7 @@ fn r2_lifetime_zero_deletes() {
 
 #[test]
 fn r2_lifetimes_are_granted_as_by_allocate() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, _) = world.allocated(CLIENT);
     for (asked, granted) in [
         (None, 600u32),
@@ -95,7 +97,7 @@ fn r2_lifetimes_are_granted_as_by_allocate() {
 
 #[test]
 fn r3_another_family_than_the_allocations_is_443() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, _) = world.allocated(CLIENT);
     for (family, expected) in [(1, 200), (2, 443), (0, 443), (5, 443)] {
         let family = raw(ATTR_REQUESTED_ADDRESS_FAMILY, &[family, 0, 0, 0]);
@@ -112,7 +114,7 @@ fn r3_another_family_than_the_allocations_is_443() {
 
 #[test]
 fn r4_only_refresh_extends_an_allocation() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, relayed) = world.allocated(CLIENT);
     for second in (0..600).step_by(60) {
         world.at_second(second);
@@ -136,7 +138,7 @@ fn r4_only_refresh_extends_an_allocation() {
 
 #[test]
 fn r4_a_refresh_counts_from_when_it_comes() {
-    let mut world = World::new("stale-nonce = 3600");
+    let mut world = World::new(|s| s.auth.stale_nonce = Duration::from_secs(3600));
     let (caller, relayed) = world.allocated(CLIENT);
     for second in [599, 1198, 1797] {
         world.at_second(second);

@@ -4,9 +4,12 @@ use stun::message::METHOD_ALLOCATE;
 use turnd_proto::auth::rest::{password, username};
 
 use crate::support::messages::{Login, status, transport};
+use crate::support::settings::Settings;
 use crate::support::world::{CLIENT, Caller, UNIX, World};
 
-const SECRETS: &str = "use-auth-secret = true\nstatic-auth-secret = ['north', 'south']";
+fn secrets(settings: &mut Settings) {
+    settings.secrets(&["north", "south"]);
+}
 
 fn caller(world: &mut World, client: &str, secret: &str, name: &str) -> Caller {
     world.log_in(client, name, &password(secret, name))
@@ -22,7 +25,7 @@ fn allocate(world: &mut World, caller: &Caller) -> u16 {
 fn u1_credentials_are_good_until_the_second_that_they_name() {
     let name = username(UNIX + 100, Some("carol"), ':');
     for (second, expected) in [(0, 200), (99, 200), (100, 200), (101, 401)] {
-        let mut world = World::new(SECRETS);
+        let mut world = World::new(secrets);
         world.at_second(second);
         let caller = caller(&mut world, CLIENT, "north", &name);
         assert_eq!(allocate(&mut world, &caller), expected, "at {second} s");
@@ -31,7 +34,7 @@ fn u1_credentials_are_good_until_the_second_that_they_name() {
 
 #[test]
 fn u1_names_of_every_shape() {
-    let mut world = World::new(SECRETS);
+    let mut world = World::new(secrets);
     let soon = UNIX + 60;
     for (port, (name, expected)) in [
         (format!("{soon}"), 200),
@@ -58,7 +61,7 @@ fn u1_names_of_every_shape() {
 fn u1_every_secret_is_good_and_no_other() {
     let name = username(UNIX + 60, Some("carol"), ':');
     for (secret, expected) in [("north", 200), ("south", 200), ("west", 401), ("", 401)] {
-        let mut world = World::new(SECRETS);
+        let mut world = World::new(secrets);
         let caller = caller(&mut world, CLIENT, secret, &name);
         assert_eq!(allocate(&mut world, &caller), expected, "{secret}");
     }
@@ -66,7 +69,10 @@ fn u1_every_secret_is_good_and_no_other() {
 
 #[test]
 fn u1_static_users_and_secrets_work_together() {
-    let mut world = World::new(&format!("{SECRETS}\nuser = ['alice:secret']"));
+    let mut world = World::new(|s| {
+        secrets(s);
+        s.users(&["alice:secret"]);
+    });
     let alice = world.caller("192.0.2.10:1");
     assert_eq!(allocate(&mut world, &alice), 200);
     let name = username(UNIX + 60, Some("alice"), ':');
@@ -78,7 +84,7 @@ fn u1_static_users_and_secrets_work_together() {
 
 #[test]
 fn u1_a_call_outlives_its_credentials_and_nobody_begins_with_them() {
-    let mut world = World::new(SECRETS);
+    let mut world = World::new(secrets);
     let name = username(UNIX + 100, Some("carol"), ':');
     let mut carol = caller(&mut world, CLIENT, "north", &name);
     assert_eq!(allocate(&mut world, &carol), 200);
@@ -103,7 +109,10 @@ fn u1_a_call_outlives_its_credentials_and_nobody_begins_with_them() {
 
 #[test]
 fn u1_the_quota_goes_by_the_name_behind_the_time() {
-    let mut world = World::new(&format!("{SECRETS}\nuser-quota = 2"));
+    let mut world = World::new(|s| {
+        secrets(s);
+        s.limits.user_quota = Some(2);
+    });
     for (port, (time, name, expected)) in [
         (60, "carol", 200),
         (61, "carol", 200),

@@ -9,15 +9,28 @@ use stun_types::message::{
     MessageWriteExt, MessageWriteVec, Method, TransactionId,
 };
 use stun_types::prelude::{Attribute, AttributeFromRaw, AttributeStaticType, AttributeWrite};
-use turnd_proto::auth;
+use turnd_proto::auth::{self, Features};
 use turnd_proto::server::five_tuple::{Path, Transport};
 use turnd_proto::server::output::Output;
 use turnd_proto::wire;
 
+use crate::support::settings::Settings;
 use crate::support::world::{CLIENT, PEER, World, path, path_by};
 use crate::support::{PASSWORD, REALM, USER};
 
-const BOTH: &str = "password-algorithms = true\nusername-anonymity = true";
+/// The usual server, which announces these features.
+fn announcing(password_algorithms: bool, username_anonymity: bool) -> impl Fn(&mut Settings) {
+    move |settings| {
+        settings.auth.features = Features {
+            password_algorithms,
+            username_anonymity,
+        };
+    }
+}
+
+fn both(settings: &mut Settings) {
+    announcing(true, true)(settings);
+}
 
 const ALLOCATE: Method = Method::new(3);
 const REFRESH: Method = Method::new(4);
@@ -162,22 +175,22 @@ fn client(world: &mut World) -> Client {
 
 #[test]
 fn a7_a9_a10_another_library_logs_in_as_the_nonce_says() {
-    for (toml, hashed, algorithms, signed) in [
-        ("", false, false, SIGNED_SHA1),
-        ("password-algorithms = true", false, true, SIGNED_SHA256),
-        ("username-anonymity = true", true, false, SIGNED_SHA1),
-        (BOTH, true, true, SIGNED_SHA256),
+    for (hashed, algorithms, signed) in [
+        (false, false, SIGNED_SHA1),
+        (false, true, SIGNED_SHA256),
+        (true, false, SIGNED_SHA1),
+        (true, true, SIGNED_SHA256),
     ] {
-        let mut world = World::new(toml);
+        let mut world = World::new(announcing(algorithms, hashed));
         let client = client(&mut world);
         assert_eq!(client.hashed, hashed);
         let offered = client.algorithms.clone().map(|(offered, _)| offered);
-        assert_eq!(offered, algorithms.then(|| vec![SHA256, MD5]), "{toml}");
-        assert_eq!(client.ask(&mut world, ALLOCATE, &[UDP]), signed, "{toml}");
-        assert_eq!(client.ask(&mut world, REFRESH, &[]), signed, "{toml}");
+        assert_eq!(offered, algorithms.then(|| vec![SHA256, MD5]));
+        assert_eq!(client.ask(&mut world, ALLOCATE, &[UDP]), signed);
+        assert_eq!(client.ask(&mut world, REFRESH, &[]), signed);
         let peer: &[u8] = &[0, 1, 0x21, 0x13, 0x0c, 0x12, 0xa4, 0x43];
         let permit = client.ask(&mut world, CREATE_PERMISSION, &[(0x0012, peer)]);
-        assert_eq!(permit, signed, "{toml}");
+        assert_eq!(permit, signed);
         // An error response after authentication is signed likewise.
         let (code, by) = client.ask(&mut world, ALLOCATE, &[UDP]);
         assert_eq!((code, by), (437, signed.1));
@@ -191,7 +204,7 @@ fn a7_a9_a10_another_library_logs_in_as_the_nonce_says() {
 
 #[test]
 fn a9_d8_the_reply_is_signed_as_the_request_is() {
-    let mut world = World::new(BOTH);
+    let mut world = World::new(both);
     let right = client(&mut world);
     let reply_to = |world: &mut World, client: &Client| client.ask(world, REFRESH, &[]);
     // 437: there is no allocation, which whoever is authenticated hears.
@@ -217,7 +230,7 @@ fn a9_d8_the_reply_is_signed_as_the_request_is() {
         };
         assert_eq!(reply_to(&mut world, &neither), by(integrity));
         // Also where nothing is announced.
-        let mut plain = World::new("");
+        let mut plain = World::usual();
         let plain_client = Client {
             integrity,
             ..client(&mut plain)
@@ -228,7 +241,7 @@ fn a9_d8_the_reply_is_signed_as_the_request_is() {
 
 #[test]
 fn a7_d4_what_was_not_offered_is_400_and_a_stale_nonce_brings_the_list_again() {
-    let mut world = World::new(BOTH);
+    let mut world = World::new(both);
     let right = client(&mut world);
     for algorithms in [
         (vec![MD5], MD5),
@@ -257,7 +270,7 @@ fn a7_d4_what_was_not_offered_is_400_and_a_stale_nonce_brings_the_list_again() {
 
 #[test]
 fn a3_a10_the_hash_of_nobody_and_a_wrong_password_look_the_same() {
-    let mut world = World::new(BOTH);
+    let mut world = World::new(both);
     let mut shapes = Vec::new();
     for (user, password) in [(USER, "wrong"), ("nobody", PASSWORD), ("nobody", "wrong")] {
         let client = Client::new(&mut world, &path(CLIENT), user, password);
@@ -272,7 +285,10 @@ fn a3_a10_the_hash_of_nobody_and_a_wrong_password_look_the_same() {
 
 #[test]
 fn a11_the_user_of_a_hash_owns_what_the_name_made() {
-    let mut world = World::new(&format!("{BOTH}\nuser = ['alice:secret', 'bob:hidden']"));
+    let mut world = World::new(|settings| {
+        both(settings);
+        settings.users(&["alice:secret", "bob:hidden"]);
+    });
     let hashed = client(&mut world);
     let named = Client {
         hashed: false,
@@ -302,7 +318,7 @@ fn a11_the_user_of_a_hash_owns_what_the_name_made() {
 /// A Connect is answered later, with the key of its request and not that of the allocation's.
 #[test]
 fn a9_a_late_reply_is_signed_with_the_key_of_its_request() {
-    let mut world = World::new(BOTH);
+    let mut world = World::new(both);
     let path = path_by(Transport::Tcp, CLIENT);
     let sha256 = Client::new(&mut world, &path, USER, PASSWORD);
     let old = Client {
@@ -337,15 +353,15 @@ fn a9_a_late_reply_is_signed_with_the_key_of_its_request() {
 /// A reload changes what new nonces announce; calls go on with the nonces that they have.
 #[test]
 fn a7_d9_a_reload_announces_and_calls_go_on() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let before = client(&mut world);
     assert_eq!(before.ask(&mut world, ALLOCATE, &[UDP]), SIGNED_SHA1);
-    world.reload(BOTH);
+    world.reload(both);
     assert_eq!(before.ask(&mut world, REFRESH, &[]), SIGNED_SHA1);
     let after = client(&mut world);
     assert!(after.hashed && after.algorithms.is_some());
     assert_eq!(after.ask(&mut world, REFRESH, &[]), SIGNED_SHA256);
-    world.reload("");
+    world.reload(|_| ());
     assert_eq!(after.ask(&mut world, REFRESH, &[]), SIGNED_SHA256);
     assert!(!client(&mut world).hashed);
 }

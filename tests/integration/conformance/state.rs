@@ -1,10 +1,12 @@
 //! An allocation that is written out and read back.
 
+use turnd_proto::auth::secret::Secret;
 use turnd_proto::server::five_tuple::ClientSocket;
 use turnd_proto::server::output::RelayId;
 use turnd_proto::server::{AllocationState, ImportError};
 
 use crate::support::messages::{addr, status};
+use crate::support::settings::Settings;
 use crate::support::world::{CLIENT, PEER, World};
 
 /// Another address with a permission, and no channel.
@@ -18,8 +20,8 @@ fn through_json(state: &AllocationState) -> AllocationState {
 
 #[test]
 fn a_call_goes_on_in_another_process() {
-    let toml = "nonce-secret = 'both have it'";
-    let mut before = World::seeded(toml, [1; 32]);
+    let change = |s: &mut Settings| s.auth.nonce_secret = Some(Secret::new("both have it"));
+    let mut before = World::seeded(change, [1; 32]);
     let (caller, relayed) = before.allocated(CLIENT);
     assert_eq!(before.bind_channel(&caller, 0x4000, PEER), 200);
     before.at_second(100);
@@ -38,7 +40,7 @@ fn a_call_goes_on_in_another_process() {
     );
     assert_eq!(before.server.export(before.now, RelayId(1)), None);
 
-    let mut after = World::seeded(toml, [2; 32]);
+    let mut after = World::seeded(change, [2; 32]);
     let state = through_json(&exported);
     assert_eq!(state, exported);
     // The driver has the socket before it says so.
@@ -75,7 +77,7 @@ fn a_call_goes_on_in_another_process() {
 
 #[test]
 fn what_another_process_does_not_allow_does_not_go_on() {
-    let mut before = World::seeded("", [1; 32]);
+    let mut before = World::seeded(|_| (), [1; 32]);
     let (caller, _) = before.allocated(CLIENT);
     assert_eq!(before.bind_channel(&caller, 0x4000, PEER), 200);
     let state = before.server.export(before.now, RelayId(0)).unwrap();
@@ -91,13 +93,13 @@ fn what_another_process_does_not_allow_does_not_go_on() {
     elsewhere.client = addr("192.0.2.11:1");
     assert_eq!(import(&mut before, &elsewhere), Err(ImportError::Port));
 
-    let mut stricter = World::seeded("denied-peer-ip = ['45.0.0.7']", [2; 32]);
+    let mut stricter = World::seeded(|s| s.deny(&["45.0.0.7"]), [2; 32]);
     stricter.open.insert(0, state.relayed);
     let relay = import(&mut stricter, &state).unwrap();
     let there = stricter.server.export(stricter.now, relay).unwrap();
     assert_eq!((there.permissions.len(), there.channels.len()), (0, 0));
 
-    let mut full = World::seeded("total-quota = 1", [3; 32]);
+    let mut full = World::seeded(|s| s.limits.total_quota = Some(1), [3; 32]);
     let _ = full.allocated("192.0.2.99:1");
     assert_eq!(import(&mut full, &state), Err(ImportError::Quota));
     assert_eq!(full.server.allocations(), 1);

@@ -18,6 +18,7 @@ use turnd_proto::server::five_tuple::Transport;
 use turnd_proto::server::output::{Output, PeerVerdict, RelayId};
 
 use crate::support::messages::{Attributes, addr, lifetime, peer, raw, relayed_address, status};
+use crate::support::settings::Change;
 use crate::support::world::{CLIENT, Caller, PEER, World};
 
 const DATA_CLIENT: &str = "192.0.2.10:40001";
@@ -84,7 +85,7 @@ fn closed(world: &mut World) -> Vec<ConnectionId> {
 
 #[test]
 fn t1_tcp_relays_need_a_stream_and_no_attribute_of_udp() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     for transport in [Transport::Udp, Transport::Dtls] {
         let caller = over(&mut world, CLIENT, transport);
         let reply = world.ask(&caller, METHOD_ALLOCATE, protocol(6));
@@ -113,7 +114,7 @@ fn t1_tcp_relays_need_a_stream_and_no_attribute_of_udp() {
         200
     );
 
-    let mut world = World::new("no-tcp-relay = true");
+    let mut world = World::new(|s| s.tcp_relay = false);
     let caller = over(&mut world, CLIENT, Transport::Tcp);
     assert_eq!(
         status(&world.ask(&caller, METHOD_ALLOCATE, protocol(6))),
@@ -127,7 +128,7 @@ fn t1_tcp_relays_need_a_stream_and_no_attribute_of_udp() {
 
 #[test]
 fn r1_t2_connect_needs_a_tcp_allocation() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let caller = over(&mut world, CLIENT, Transport::Tcp);
     let ask = |world: &mut World| status(&world.ask(&caller, METHOD_CONNECT, vec![peer(PEER)]));
     assert_eq!(ask(&mut world), 437);
@@ -137,7 +138,7 @@ fn r1_t2_connect_needs_a_tcp_allocation() {
 
 #[test]
 fn t2_connect_from_the_relayed_address_and_its_refusals() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, relayed) = allocated(&mut world);
     let refused =
         |world: &mut World, attributes| status(&world.ask(&caller, METHOD_CONNECT, attributes));
@@ -174,7 +175,7 @@ fn t2_connect_from_the_relayed_address_and_its_refusals() {
 
 #[test]
 fn t2_a_connection_that_fails_or_takes_30_seconds_is_447() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, _) = allocated(&mut world);
     let connection = begin(&mut world, &caller, PEER);
     let ((), replies) = world.after(|server, now| server.handle_connected(now, connection, false));
@@ -194,7 +195,7 @@ fn t2_a_connection_that_fails_or_takes_30_seconds_is_447() {
 
 #[test]
 fn t3_a_connection_that_nobody_comes_for_is_closed_after_30_seconds() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, _) = allocated(&mut world);
     let (connection, id) = connected(&mut world, &caller, PEER);
     world.at_second(29);
@@ -208,7 +209,7 @@ fn t3_a_connection_that_nobody_comes_for_is_closed_after_30_seconds() {
 
 #[test]
 fn t4_a_peer_with_a_permission_is_announced_and_others_are_closed() {
-    let mut world = World::new("max-peer-connections = 2");
+    let mut world = World::new(|s| s.limits.peer_connections = 2);
     let (caller, _) = allocated(&mut world);
     let inbound = |world: &mut World, peer: &str| {
         world.after(|server, now| server.handle_inbound(now, RelayId(0), addr(peer)))
@@ -239,7 +240,7 @@ fn t4_a_peer_with_a_permission_is_announced_and_others_are_closed() {
 
 #[test]
 fn t5_connection_bind() {
-    let mut world = World::new("user = ['alice:secret', 'bob:secret']");
+    let mut world = World::new(|s| s.users(&["alice:secret", "bob:secret"]));
     let (caller, _) = allocated(&mut world);
     let (connection, id) = connected(&mut world, &caller, PEER);
     let by_udp = world.caller(DATA_CLIENT);
@@ -283,7 +284,7 @@ fn t5_connection_bind() {
 
 #[test]
 fn t6_an_end_closes_everything_and_leaves_nothing() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, _) = allocated(&mut world);
     let (joined, id) = connected(&mut world, &caller, PEER);
     let data = over(&mut world, DATA_CLIENT, Transport::Tcp);
@@ -312,12 +313,13 @@ fn t6_an_end_closes_everything_and_leaves_nothing() {
 
 #[test]
 fn t6_connections_of_one_user_and_of_all_share_what_they_may_carry() {
-    for (limit, shared) in [
-        ("user-bps", true),
-        ("bps-capacity", true),
-        ("max-bps", false),
-    ] {
-        let mut world = World::new(&format!("{limit} = 1000"));
+    let limits: [(Change, bool); 3] = [
+        (|s| s.limits.user_bps = Some(1000), true),
+        (|s| s.limits.bps_capacity = Some(1000), true),
+        (|s| s.limits.max_bps = Some(1000), false),
+    ];
+    for (limit, shared) in limits {
+        let mut world = World::new(limit);
         let calls = [CLIENT, "192.0.2.10:40009"].map(|client| {
             let caller = over(&mut world, client, Transport::Tcp);
             let reply = world.ask(&caller, METHOD_ALLOCATE, protocol(PROTO_TCP.0));
@@ -328,7 +330,7 @@ fn t6_connections_of_one_user_and_of_all_share_what_they_may_carry() {
         for to_peer in [true, false] {
             server.handle_connection_data(now, calls[0], to_peer, 1500);
             let other = server.may_carry(now, calls[1], to_peer);
-            assert_eq!(other.is_err(), shared, "{limit}");
+            assert_eq!(other.is_err(), shared);
         }
         world.at_milli(510);
         let now = world.now;
@@ -342,7 +344,7 @@ fn t6_connections_of_one_user_and_of_all_share_what_they_may_carry() {
 
 #[test]
 fn t6_expiry_closes_all_and_bandwidth_holds_for_connections() {
-    let mut world = World::new("max-bps = 1000");
+    let mut world = World::new(|s| s.limits.max_bps = Some(1000));
     let (caller, _) = allocated(&mut world);
     let (connection, id) = connected(&mut world, &caller, PEER);
     let data = over(&mut world, DATA_CLIENT, Transport::Tcp);
@@ -372,7 +374,7 @@ fn t6_expiry_closes_all_and_bandwidth_holds_for_connections() {
 
 #[test]
 fn r3_t1_families_and_channels_of_tcp_allocations() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, _) = allocated(&mut world);
     let v6 = || {
         raw(
@@ -402,7 +404,7 @@ fn r3_t1_families_and_channels_of_tcp_allocations() {
 
 #[test]
 fn c5_channel_data_to_a_stream_is_padded() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let caller = over(&mut world, CLIENT, Transport::Tcp);
     world.allocate(&caller);
     assert_eq!(world.bind_channel(&caller, 0x4000, PEER), 200);
@@ -420,7 +422,7 @@ fn c5_channel_data_to_a_stream_is_padded() {
 
 #[test]
 fn connections_with_peers_that_a_reload_denies_are_closed() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (caller, _) = allocated(&mut world);
     let (stays, id) = connected(&mut world, &caller, "45.0.0.1:1");
     let data = over(&mut world, DATA_CLIENT, Transport::Tcp);
@@ -434,7 +436,7 @@ fn connections_with_peers_that_a_reload_denies_are_closed() {
     let connecting = begin(&mut world, &caller, "45.0.0.2:3");
     closed(&mut world);
 
-    let denied = World::new("denied-peer-ip = '45.0.0.2'").shared;
+    let denied = World::new(|s| s.deny(&["45.0.0.2"])).shared;
     let ((), mut replies) = world.after(|server, now| server.handle_reload(now, denied));
     let mut all = closed(&mut world);
     all.sort();
@@ -450,7 +452,7 @@ fn connections_with_peers_that_a_reload_denies_are_closed() {
 /// as UDP and TCP have ports of their own, and a reserved port has no socket yet.
 #[test]
 fn relay_addresses_are_reached_by_what_they_relay_alone() {
-    let mut world = World::new("");
+    let mut world = World::usual();
     let (streams, streaming) = allocated(&mut world);
     let (packets, packeting) = world.allocated("192.0.2.30:7");
     let even = vec![raw(ATTR_EVEN_PORT, &[0x80])];

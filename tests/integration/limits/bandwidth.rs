@@ -5,10 +5,37 @@ use std::net::SocketAddr;
 use turnd_proto::server::output::DropReason;
 
 use crate::support::messages::status;
+use crate::support::settings::Settings;
 use crate::support::world::{Caller, PEER, World};
 
-const USERS: &str = "user = ['alice:secret', 'bob:hidden']";
+const USERS: [&str; 2] = ["alice:secret", "bob:hidden"];
 const PASSWORDS: [(&str, &str); 2] = [("alice", "secret"), ("bob", "hidden")];
+
+/// A limit on bytes per second.
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    One,
+    User,
+    All,
+}
+
+impl Limit {
+    fn set(self, settings: &mut Settings, rate: u64) {
+        settings.users(&USERS);
+        let limits = &mut settings.server.limits;
+        let limit = match self {
+            Self::One => &mut limits.max_bps,
+            Self::User => &mut limits.user_bps,
+            Self::All => &mut limits.bps_capacity,
+        };
+        *limit = Some(rate).filter(|rate| *rate > 0);
+    }
+}
+
+/// A world with this limit; 0: none.
+fn limited(limit: Limit, rate: u64) -> World {
+    World::new(|s| limit.set(s, rate))
+}
 
 /// A call with a channel.
 struct Call {
@@ -40,7 +67,10 @@ fn passed(world: &mut World, call: &Call) -> (usize, usize) {
 
 #[test]
 fn the_allocations_of_a_user_share_user_bps() {
-    let mut world = World::new(&format!("{USERS}\nuser-bps = 1000"));
+    let mut world = World::new(|s| {
+        s.users(&USERS);
+        s.limits.user_bps = Some(1000);
+    });
     let [alice, bob] = PASSWORDS;
     let (one, two) = (call(&mut world, 1, alice), call(&mut world, 2, alice));
     let other = call(&mut world, 3, bob);
@@ -63,7 +93,11 @@ fn the_allocations_of_a_user_share_user_bps() {
 
 #[test]
 fn all_allocations_share_bps_capacity() {
-    let mut world = World::new(&format!("{USERS}\nbps-capacity = 2000\nmax-bps = 1500"));
+    let mut world = World::new(|s| {
+        s.users(&USERS);
+        s.limits.bps_capacity = Some(2000);
+        s.limits.max_bps = Some(1500);
+    });
     let [alice, bob] = PASSWORDS;
     let (one, two) = (call(&mut world, 1, alice), call(&mut world, 2, bob));
     for second in 1..4 {
@@ -76,8 +110,12 @@ fn all_allocations_share_bps_capacity() {
 /// A packet that one limit refuses is not charged to another.
 #[test]
 fn a_packet_that_is_dropped_costs_nobody_anything() {
-    let toml = "bps-capacity = 1500\nuser-bps = 1400\nmax-bps = 1000";
-    let mut world = World::new(&format!("{USERS}\n{toml}"));
+    let mut world = World::new(|s| {
+        s.users(&USERS);
+        s.limits.bps_capacity = Some(1500);
+        s.limits.user_bps = Some(1400);
+        s.limits.max_bps = Some(1000);
+    });
     let [alice, bob] = PASSWORDS;
     let (one, two) = (call(&mut world, 1, alice), call(&mut world, 2, alice));
     let other = call(&mut world, 3, bob);
@@ -91,35 +129,34 @@ fn a_packet_that_is_dropped_costs_nobody_anything() {
 
 #[test]
 fn workers_share_what_a_user_and_all_may_carry() {
-    for (toml, second_user, left) in [
-        ("user-bps = 1000", 0, 0),
-        ("user-bps = 1000", 1, 10),
-        ("bps-capacity = 1000", 1, 0),
-        ("max-bps = 1000", 0, 10),
+    for (limit, second_user, left) in [
+        (Limit::User, 0, 0),
+        (Limit::User, 1, 10),
+        (Limit::All, 1, 0),
+        (Limit::One, 0, 10),
     ] {
-        let mut one = World::new(&format!("{USERS}\n{toml}"));
+        let mut one = limited(limit, 1000);
         let mut two = World::sharing(&one);
         let first = call(&mut one, 1, PASSWORDS[0]);
         let second = call(&mut two, 2, PASSWORDS[second_user]);
-        assert_eq!(passed(&mut one, &first), (10, 10), "{toml}");
-        assert_eq!(passed(&mut two, &second), (left, left), "{toml}");
+        assert_eq!(passed(&mut one, &first), (10, 10), "{limit:?}");
+        assert_eq!(passed(&mut two, &second), (left, left), "{limit:?}");
     }
 }
 
 #[test]
 fn a_reload_changes_what_live_allocations_may_carry() {
-    for limit in ["max-bps", "user-bps", "bps-capacity"] {
-        let with = |rate| format!("{USERS}\n{limit} = {rate}");
-        let mut world = World::new(&with(0));
+    for limit in [Limit::One, Limit::User, Limit::All] {
+        let mut world = limited(limit, 0);
         let one = call(&mut world, 1, PASSWORDS[0]);
-        assert_eq!(passed(&mut world, &one), (40, 40), "{limit}: no limit");
-        world.reload(&with(1000));
-        assert_eq!(passed(&mut world, &one), (10, 10), "{limit}");
+        assert_eq!(passed(&mut world, &one), (40, 40), "{limit:?}: no limit");
+        world.reload(|s| limit.set(s, 1000));
+        assert_eq!(passed(&mut world, &one), (10, 10), "{limit:?}");
         world.at_second(1);
-        world.reload(&with(3000));
-        assert_eq!(passed(&mut world, &one), (30, 30), "{limit}");
-        world.reload(&with(0));
-        assert_eq!(passed(&mut world, &one), (40, 40), "{limit}");
+        world.reload(|s| limit.set(s, 3000));
+        assert_eq!(passed(&mut world, &one), (30, 30), "{limit:?}");
+        world.reload(|s| limit.set(s, 0));
+        assert_eq!(passed(&mut world, &one), (40, 40), "{limit:?}");
         assert_eq!(status(&world.refresh(&one.caller, None)), 200);
     }
 }

@@ -5,6 +5,7 @@ use turnd::config::Config;
 use turnd_proto::server::counters::Limit;
 
 use crate::support::messages::{raw, request, status, transport};
+use crate::support::settings::Settings;
 use crate::support::world::{Caller, World, path};
 use crate::support::{PASSWORD, USER};
 
@@ -37,9 +38,11 @@ fn nobody_has_all_the_ports_unless_told_so() {
     assert_eq!(quota("user-quota = 0"), None);
     assert_eq!(quota("user-quota = 7"), Some(7));
 
-    let toml = "min-port = 50000\nmax-port = 51999\nuser-allocate-rate = 0\n\
-                user = ['alice:secret', 'bob:hidden']\nrelay-ip = '198.51.100.1'";
-    let mut world = World::new(toml);
+    let mut world = World::new(|s| {
+        s.users(&["alice:secret", "bob:hidden"]);
+        s.limits.user_allocate_rate = None;
+        s.limits.user_quota = quota("min-port = 50000\nmax-port = 51999");
+    });
     for n in 0..200 {
         assert_eq!(allocate(&mut world, n, USER, PASSWORD), 200);
     }
@@ -50,7 +53,10 @@ fn nobody_has_all_the_ports_unless_told_so() {
 
 #[test]
 fn without_authentication_an_ipv6_host_is_its_64() {
-    let mut world = World::new("no-auth = true\nuser-quota = 1");
+    let mut world = World::new(|s| {
+        s.auth.no_auth = true;
+        s.limits.user_quota = Some(1);
+    });
     let family = || {
         raw(
             stun::attributes::ATTR_REQUESTED_ADDRESS_FAMILY,
@@ -68,7 +74,10 @@ fn without_authentication_an_ipv6_host_is_its_64() {
 
 #[test]
 fn a_user_who_allocates_without_pause_is_slowed_down() {
-    let mut world = World::new("user-allocate-rate = 2\nuser = ['alice:secret', 'bob:hidden']");
+    let mut world = World::new(|s| {
+        s.limits.user_allocate_rate = Some(2);
+        s.users(&["alice:secret", "bob:hidden"]);
+    });
     let caller = world.caller(&client(0));
     let again = |world: &mut World| {
         let code = status(&world.try_allocate(&caller, vec![]));
@@ -88,13 +97,19 @@ fn a_user_who_allocates_without_pause_is_slowed_down() {
     // All workers count together.
     let mut other = World::sharing(&world);
     assert_eq!(allocate(&mut other, 2, USER, PASSWORD), 486);
-    world.reload("user-allocate-rate = 0\nuser = ['alice:secret', 'bob:hidden']");
+    world.reload(|s| {
+        s.limits.user_allocate_rate = None;
+        s.users(&["alice:secret", "bob:hidden"]);
+    });
     assert_eq!((0..50).filter(|_| again(&mut world) == 200).count(), 50);
 }
 
 #[test]
 fn the_usual_rate_lets_a_site_come_back_at_once() {
-    let mut world = World::new("user-quota = 0\nunauthenticated-rate = 0");
+    let mut world = World::new(|s| {
+        s.limits.user_quota = None;
+        s.limits.unauthenticated_rate = None;
+    });
     for n in 0..1000 {
         assert_eq!(allocate(&mut world, n, USER, PASSWORD), 200);
     }
@@ -106,8 +121,13 @@ fn the_usual_rate_lets_a_site_come_back_at_once() {
     assert_eq!(allocate(&mut world, 1100, USER, PASSWORD), 486);
 }
 
-const CAPS: &str = "total-permissions = 30\ntotal-channels = 20\nmax-permissions = 2\nmax-channels = 2\n\
-                    user = ['alice:secret', 'bob:hidden']";
+/// Few permissions and channels, for two users.
+fn caps(settings: &mut Settings) {
+    settings.users(&["alice:secret", "bob:hidden"]);
+    let limits = &mut settings.server.limits;
+    (limits.total_permissions, limits.total_channels) = (Some(30), Some(20));
+    (limits.permissions, limits.channels) = (2, 2);
+}
 
 fn call(world: &mut World, n: u16, user: &str, password: &str) -> Caller {
     let caller = world.log_in(&client(n), user, password);
@@ -121,8 +141,7 @@ fn peer(n: u16) -> String {
 
 #[test]
 fn all_allocations_have_no_more_permissions_and_channels_than_there_are() {
-    let toml = format!("{CAPS}\nuser-quota = 0");
-    let mut world = World::new(&toml);
+    let mut world = World::new(caps);
     let mut other = World::sharing(&world);
     for n in 0..7 {
         let caller = call(&mut world, n, USER, PASSWORD);
@@ -154,9 +173,10 @@ fn all_allocations_have_no_more_permissions_and_channels_than_there_are() {
     assert!(world.shared.accounts.is_empty());
 
     // Channels, and what a reload takes away.
-    let mut world = World::new(
-        &format!("{toml}\ntotal-permissions = 0").replace("total-permissions = 30\n", ""),
-    );
+    let mut world = World::new(|s| {
+        caps(s);
+        s.limits.total_permissions = None;
+    });
     for n in 0..10 {
         let caller = call(&mut world, n, USER, PASSWORD);
         assert_eq!(world.bind_channel(&caller, 0x4000, &peer(1)), 200);
@@ -166,15 +186,21 @@ fn all_allocations_have_no_more_permissions_and_channels_than_there_are() {
     assert_eq!(world.bind_channel(&beyond, 0x4000, &peer(1)), 508);
     assert_eq!(refused(&world, Limit::Channels), 1);
     assert_eq!(world.permit(&beyond, &[&peer(1)]), 200);
-    let denied = format!("{toml}\ndenied-peer-ip = '45.0.2.0/24'");
-    world.reload(&denied.replace("total-permissions = 30\n", ""));
+    world.reload(|s| {
+        caps(s);
+        s.limits.total_permissions = None;
+        s.deny(&["45.0.2.0/24"]);
+    });
     assert_eq!(world.shared.total.channels.count(), 10);
     assert_eq!(world.bind_channel(&beyond, 0x4000, &peer(1)), 200);
 }
 
 #[test]
 fn one_user_has_a_tenth_of_the_permissions_and_channels() {
-    let mut world = World::new(CAPS);
+    let mut world = World::new(|s| {
+        caps(s);
+        s.limits.user_quota = Some(100);
+    });
     // A tenth of 30 permissions, but never less than an allocation may have.
     let one = call(&mut world, 0, USER, PASSWORD);
     let two = call(&mut world, 1, USER, PASSWORD);

@@ -1,5 +1,7 @@
 //! Which replies are limited, and for whom.
 
+use std::time::Duration;
+
 use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, METHOD_REFRESH, Message};
 use turnd_proto::server::five_tuple::Transport;
 use turnd_proto::server::output::DropReason;
@@ -35,8 +37,11 @@ fn sign(world: &mut World, caller: &Caller, password: &str) -> u16 {
 #[test]
 fn a_flood_over_udp_costs_the_streams_of_its_network_no_reply() {
     for transport in STREAMS {
-        let mut world =
-            World::new("unauthenticated-rate = 10\nbinding-rate = 10\nstale-nonce = 60");
+        let mut world = World::new(|s| {
+            s.limits.unauthenticated_rate = Some(10);
+            s.limits.binding_rate = Some(10);
+            s.auth.stale_nonce = Duration::from_secs(60);
+        });
         flood(&mut world);
         for port in 1000..1050 {
             let path = path_by(transport, &format!("192.0.2.10:{port}"));
@@ -59,7 +64,11 @@ fn a_flood_over_udp_costs_the_streams_of_its_network_no_reply() {
 
 #[test]
 fn a_flood_costs_no_udp_client_a_reply_whose_key_is_right() {
-    let mut world = World::new("unauthenticated-rate = 10\nbinding-rate = 10\nstale-nonce = 60");
+    let mut world = World::new(|s| {
+        s.limits.unauthenticated_rate = Some(10);
+        s.limits.binding_rate = Some(10);
+        s.auth.stale_nonce = Duration::from_secs(60);
+    });
     let (caller, _) = world.allocated("192.0.2.10:1");
     world.at_second(61);
     flood(&mut world);
@@ -70,7 +79,10 @@ fn a_flood_costs_no_udp_client_a_reply_whose_key_is_right() {
 
 #[test]
 fn whoever_has_a_genuine_nonce_is_limited_apart_from_whoever_has_none() {
-    let mut world = World::new("unauthenticated-rate = 10\nbinding-rate = 10");
+    let mut world = World::new(|s| {
+        s.limits.unauthenticated_rate = Some(10);
+        s.limits.binding_rate = Some(10);
+    });
     let caller = world.caller("192.0.2.10:1");
     flood(&mut world);
     let guess = caller.login.clone().with_password("guess");
@@ -97,9 +109,10 @@ fn unchecked_names(world: &World) -> u64 {
 #[test]
 fn a_network_has_so_many_long_user_names_checked_and_its_calls_go_on() {
     let long = "a".repeat(400);
-    let mut world = World::new(&format!(
-        "unauthenticated-rate = 0\nuser = ['alice:x', '{long}:{PASSWORD}']"
-    ));
+    let mut world = World::new(|s| {
+        s.limits.unauthenticated_rate = None;
+        s.users(&["alice:x", &format!("{long}:{PASSWORD}")]);
+    });
     let caller = world.log_in("192.0.2.10:1", &long, PASSWORD);
     world.allocate(&caller);
     let late = world.log_in("192.0.2.11:1", &long, PASSWORD);

@@ -1,13 +1,16 @@
 //! Allocations whose credentials are gone.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use stun::attributes::ATTR_LIFETIME;
 use stun::message::{METHOD_ALLOCATE, METHOD_CREATE_PERMISSION, METHOD_REFRESH, Message};
-use turnd_proto::auth::rest;
+use turnd_proto::auth::key::Key;
+use turnd_proto::auth::{Credential, RestExpiry, User, rest};
 use turnd_proto::server::output::Event;
 
 use crate::support::messages::{peer, raw, relayed_address, request, status, transport};
+use crate::support::settings::{Change, Settings};
 use crate::support::world::{Caller, PEER, UNIX, World, path};
 use crate::support::{PASSWORD, USER};
 
@@ -46,90 +49,123 @@ fn lifetime_of(reply: &Message) -> u32 {
 
 /// Allocates for `user`, reloads, and expects that the allocation lives, or that it is revoked and
 /// nothing is left of it.
-fn reloaded(before: &str, user: &str, password: &str, after: &str, lives: bool) {
-    let mut world = World::new(&format!("{before}\nuser-quota = 1"));
+#[track_caller]
+fn reloaded(before: Change, user: &str, password: &str, after: Change, lives: bool) {
+    let change = |change: Change| {
+        move |s: &mut Settings| {
+            s.limits.user_quota = Some(1);
+            change(s);
+        }
+    };
+    let mut world = World::new(change(before));
     let (caller, relayed) = call(&mut world, 0, user, password);
     world.events.clear();
-    world.reload(&format!("{after}\nuser-quota = 1"));
+    world.reload(change(after));
     if lives {
-        assert_eq!(ended(&mut world), [""; 0], "{after}");
-        assert_eq!(refresh(&mut world, &caller), 200, "{after}");
+        assert_eq!(ended(&mut world), [""; 0]);
+        assert_eq!(refresh(&mut world, &caller), 200);
         assert!(world.peer_sends(relayed, PEER, b"x").is_some());
         return;
     }
-    assert_eq!(ended(&mut world), ["revoked"], "{after}");
+    assert_eq!(ended(&mut world), ["revoked"]);
     world.expect_empty();
     assert!(world.peer_sends(relayed, PEER, b"x").is_none());
-    assert_ne!(refresh(&mut world, &caller), 200, "{after}");
+    assert_ne!(refresh(&mut world, &caller), 200);
     // The place in the quota is free again.
-    world.reload(&format!("{before}\nuser-quota = 1"));
+    world.reload(change(before));
     call(&mut world, 0, user, password);
 }
 
-const USERS: &str = "user = ['alice:secret', 'bob:hidden']";
+fn users(settings: &mut Settings) {
+    settings.users(&["alice:secret", "bob:hidden"]);
+}
 
 #[test]
 fn a_user_who_is_deleted_or_has_another_key_loses_the_call() {
-    for (after, lives) in [
-        (USERS, true),
-        ("user = ['bob:hidden', 'alice:secret', 'carol:x']", true),
-        ("user = ['bob:hidden']", false),
-        ("user = ['alice:other', 'bob:hidden']", false),
+    let cases: [(Change, bool); 7] = [
+        (users, true),
         (
-            "user = ['alice:secret', 'bob:hidden']\nrealm = 'example.net'",
-            false,
-        ),
-        ("static-auth-secret = 'north'", false),
-        (
-            "user = ['alice:secret']\nstatic-auth-secret = 'north'",
+            |s| s.users(&["bob:hidden", "alice:secret", "carol:x"]),
             true,
         ),
-    ] {
-        reloaded(USERS, USER, PASSWORD, after, lives);
+        (|s| s.users(&["bob:hidden"]), false),
+        (|s| s.users(&["alice:other", "bob:hidden"]), false),
+        (
+            |s| {
+                users(s);
+                s.auth.realm = "example.net".to_owned();
+            },
+            false,
+        ),
+        (|s| s.secrets(&["north"]), false),
+        (
+            |s| {
+                s.secrets(&["north"]);
+                s.users(&["alice:secret"]);
+            },
+            true,
+        ),
+    ];
+    for (after, lives) in cases {
+        reloaded(users, USER, PASSWORD, after, lives);
     }
 }
 
 #[test]
 fn a_stored_key_is_good_for_its_realm_alone() {
-    let key = turnd_proto::auth::key::Key::from_password(USER, "example.org", PASSWORD).unwrap();
-    let user = format!("user = '{USER}:{}'", key.to_hex());
-    let [before, after] =
-        ["example.org", "example.net"].map(|realm| format!("{user}\nrealm = '{realm}'"));
-    reloaded(&before, USER, PASSWORD, &before, true);
-    reloaded(&before, USER, PASSWORD, &after, false);
+    fn stored(settings: &mut Settings) {
+        let key = Key::from_password(USER, "example.org", PASSWORD).unwrap();
+        settings.auth.users = vec![User {
+            name: USER.to_owned(),
+            credential: Credential::Keys(key.into()),
+        }];
+    }
+    reloaded(stored, USER, PASSWORD, stored, true);
+    let elsewhere: Change = |s| {
+        stored(s);
+        s.auth.realm = "example.net".to_owned();
+    };
+    reloaded(stored, USER, PASSWORD, elsewhere, false);
 }
 
 #[test]
 fn a_secret_that_is_removed_takes_its_calls_along() {
-    let both = "static-auth-secret = ['north', 'south']";
+    let both: Change = |s| s.secrets(&["north", "south"]);
     let name = rest::username(UNIX + 1000, Some("carol"), ':');
-    for (secret, after, lives) in [
+    let cases: [(&str, Change, bool); 7] = [
         ("north", both, true),
         ("south", both, true),
-        ("north", "static-auth-secret = ['west', 'north']", true),
-        ("south", "static-auth-secret = ['north']", false),
-        ("north", "static-auth-secret = ['south']", false),
-        ("north", USERS, false),
+        ("north", |s| s.secrets(&["west", "north"]), true),
+        ("south", |s| s.secrets(&["north"]), false),
+        ("north", |s| s.secrets(&["south"]), false),
+        ("north", users, false),
         (
             "north",
-            "static-auth-secret = ['north']\nrest-api-separator = '|'",
+            |s| {
+                s.secrets(&["north"]);
+                s.auth.rest_separator = '|';
+            },
             false,
         ),
-    ] {
+    ];
+    for (secret, after, lives) in cases {
         reloaded(both, &name, &rest::password(secret, &name), after, lives);
     }
 }
 
 #[test]
 fn without_no_auth_nobody_in_particular_has_no_call() {
-    let mut world = World::new("no-auth = true");
+    let mut world = World::new(|s| s.auth.no_auth = true);
     let allocate = request(METHOD_ALLOCATE, vec![transport()]);
     let reply = world.reply(&path(&client(0)), &allocate);
     let relayed = relayed_address(&reply);
     world.events.clear();
-    world.reload("no-auth = true\nmax-bps = 1000");
+    world.reload(|s| {
+        s.auth.no_auth = true;
+        s.limits.max_bps = Some(1000);
+    });
     assert_eq!(ended(&mut world), [""; 0]);
-    world.reload(USERS);
+    world.reload(users);
     assert_eq!(ended(&mut world), ["revoked"]);
     assert!(world.peer_sends(relayed, PEER, b"x").is_none());
     world.expect_empty();
@@ -137,13 +173,13 @@ fn without_no_auth_nobody_in_particular_has_no_call() {
 
 #[test]
 fn only_the_calls_of_those_who_are_gone_end() {
-    let mut world = World::new(USERS);
+    let mut world = World::new(users);
     for n in 0..6 {
         let (user, password) = [(USER, PASSWORD), ("bob", "hidden")][n % 2];
         call(&mut world, n, user, password);
     }
     world.events.clear();
-    world.reload("user = ['bob:hidden']");
+    world.reload(|s| s.users(&["bob:hidden"]));
     assert_eq!(ended(&mut world), ["revoked"; 3]);
     assert_eq!(world.server.allocations(), 3);
     world.at_second(600);
@@ -151,7 +187,15 @@ fn only_the_calls_of_those_who_are_gone_end() {
     world.expect_empty();
 }
 
-const SECRET: &str = "static-auth-secret = 'north'";
+fn secret(settings: &mut Settings) {
+    settings.secrets(&["north"]);
+}
+
+/// Calls end with their credentials.
+fn end(settings: &mut Settings) {
+    secret(settings);
+    settings.auth.rest_expiry = RestExpiry::End;
+}
 
 /// A call with REST credentials that are good for 100 seconds.
 fn rest_call(world: &mut World) -> (Caller, SocketAddr) {
@@ -161,8 +205,12 @@ fn rest_call(world: &mut World) -> (Caller, SocketAddr) {
 
 #[test]
 fn a_call_goes_on_without_its_credentials_as_long_as_it_is_to() {
-    for toml in [SECRET.to_owned(), format!("{SECRET}\nrest-expiry = 'keep'")] {
-        let mut world = World::new(&toml);
+    let keep: Change = |s| {
+        secret(s);
+        s.auth.rest_expiry = RestExpiry::Keep;
+    };
+    for change in [secret, keep] {
+        let mut world = World::new(change);
         let (caller, relayed) = rest_call(&mut world);
         for second in [101, 400, 600] {
             world.at_second(second);
@@ -176,9 +224,10 @@ fn a_call_goes_on_without_its_credentials_as_long_as_it_is_to() {
 
 #[test]
 fn a_call_ends_with_its_credentials_if_it_is_to() {
-    let mut world = World::new(&format!(
-        "{SECRET}\nrest-expiry = 'end'\nmax-allocate-lifetime = 900"
-    ));
+    let mut world = World::new(|s| {
+        end(s);
+        s.lifetimes.max_allocate = Duration::from_secs(900);
+    });
     let name = rest::username(UNIX + 100, Some("carol"), ':');
     let caller = world.log_in(&client(0), &name, &rest::password("north", &name));
     // Every lifetime that is granted ends there.
@@ -205,7 +254,10 @@ fn a_call_ends_with_its_credentials_if_it_is_to() {
         assert_eq!(status(&world.reply(&caller.path, &ask)), 401, "{method}");
     }
     // A static user has no such end, and a Refresh with 0 is what it always was.
-    let mut world = World::new(&format!("{USERS}\n{SECRET}\nrest-expiry = 'end'"));
+    let mut world = World::new(|s| {
+        end(s);
+        users(s);
+    });
     let (caller, _) = call(&mut world, 1, USER, PASSWORD);
     assert_eq!(lifetime_of(&world.refresh(&caller, Some(3600))), 3600);
     let (caller, _) = rest_call(&mut world);
@@ -215,30 +267,29 @@ fn a_call_ends_with_its_credentials_if_it_is_to() {
 
 #[test]
 fn a_reload_changes_what_becomes_of_calls_whose_credentials_run_out() {
-    let end = format!("{SECRET}\nrest-expiry = 'end'");
     // Their time is over already.
-    let mut world = World::new(SECRET);
+    let mut world = World::new(secret);
     rest_call(&mut world);
     world.at_second(300);
     world.events.clear();
-    world.reload(&end);
+    world.reload(end);
     assert_eq!(ended(&mut world), ["credentials-expired"]);
     world.expect_empty();
     // It is still to come.
-    let mut world = World::new(SECRET);
+    let mut world = World::new(secret);
     rest_call(&mut world);
     world.at_second(50);
     world.events.clear();
-    world.reload(&end);
+    world.reload(end);
     world.at_milli(100_999);
     assert_eq!(ended(&mut world), [""; 0]);
     world.at_second(101);
     assert_eq!(ended(&mut world), ["credentials-expired"]);
     world.expect_empty();
     // And the other way round: the next Refresh is granted as long a lifetime as any.
-    let mut world = World::new(&end);
+    let mut world = World::new(end);
     let (caller, _) = rest_call(&mut world);
-    world.reload(SECRET);
+    world.reload(secret);
     world.at_second(100);
     assert_eq!(lifetime_of(&world.refresh(&caller, None)), 600);
 }

@@ -1,5 +1,6 @@
-//! The process that serves: how it is told a secret.
+//! The process that serves: how it is told a secret, and what it writes.
 
+mod lines;
 mod told;
 mod weak;
 

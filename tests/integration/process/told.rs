@@ -1,56 +1,14 @@
 //! Every way to tell a command a secret but its command line, which other users can read.
 
-use std::fs;
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
-
+use crate::support::command_line::{file, refused, succeeds, turnd};
 use crate::support::{Extras, Scratch, Turnd};
 
-const TURND: &str = env!("CARGO_BIN_EXE_turnd");
 const SECRET: &str = "a1f09c3de85b42761a3c5e7f9b2d4860";
 /// The example of RFC 5389 with this user and realm.
 const KEY: &str = "0x8493fbc53ba582fb4c044c456bdc40eb\n";
 
 /// Flags, standard input and variables.
-type Way<'a> = (&'a [&'a str], &'a str, &'a [(&'a str, &'a str)]);
-
-/// Runs turnd with this standard input and these variables, in a folder without a configuration.
-fn turnd(words: &[&str], input: &str, variables: &[(&str, &str)]) -> Output {
-    let scratch = Scratch::new();
-    let mut command = Command::new(TURND);
-    command.args(words).envs(variables.iter().copied());
-    let mut child = command
-        .current_dir(scratch.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // A command that does not want it may have ended.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    child.wait_with_output().unwrap()
-}
-
-#[track_caller]
-fn succeeds(output: &Output) -> String {
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-#[track_caller]
-fn refused(output: &Output, message: &str) {
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains(message), "{told}");
-}
-
-/// A file with `text`, and its path.
-fn file(scratch: &Scratch, name: &str, text: &str) -> String {
-    let path = scratch.path().join(name);
-    fs::write(&path, text).unwrap();
-    path.to_str().unwrap().to_owned()
-}
+type Given<'a> = (&'a [&'a str], &'a str, &'a [(&'a str, &'a str)]);
 
 #[test]
 fn a_key_is_made_of_what_standard_input_holds() {
@@ -117,7 +75,7 @@ fn a_client_is_told_a_password_or_secret_by_file_variable_and_standard_input() {
         "1",
     ];
     for command in [&["probe", &uri][..], &bench] {
-        let ways: [Way<'_>; 8] = [
+        let ways: [Given<'_>; 8] = [
             (&["--user", "alice", "--password-file", &password], "", &[]),
             (
                 &["--user", "alice", "--password-file", "-"],
@@ -161,7 +119,7 @@ fn a_client_is_told_a_password_or_secret_by_file_variable_and_standard_input() {
 fn credentials_are_made_of_a_secret_from_anywhere() {
     let scratch = Scratch::new();
     let secret = file(&scratch, "secret", SECRET);
-    let ways: [Way<'_>; 4] = [
+    let ways: [Given<'_>; 4] = [
         (&["--secret-file", &secret], "", &[]),
         (&["--secret-file", "-"], SECRET, &[]),
         (&["--secret", "-"], SECRET, &[]),
@@ -197,7 +155,7 @@ fn ctl_is_told_the_token_by_file_variable_and_standard_input() {
     let admin = server.admin().to_string();
     let scratch = Scratch::new();
     let token = file(&scratch, "token", SECRET);
-    let ways: [Way<'_>; 4] = [
+    let ways: [Given<'_>; 4] = [
         (&["--token-file", &token], "", &[]),
         (&["--token-file", "-"], SECRET, &[]),
         (&["--token", "-"], SECRET, &[]),

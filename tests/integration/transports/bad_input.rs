@@ -5,11 +5,10 @@ use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use stun::message::{METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND};
-use turn::proto::channum::ChannelNumber;
+use stun::message::{METHOD_ALLOCATE, METHOD_BINDING};
 
 use super::{memory, wait_until};
-use crate::support::messages::{Attributes, channel_data, peer, status, transport};
+use crate::support::messages::{channel_data, status, transport};
 use crate::support::{
     Authority, Key, PASSWORD, Peer, StreamClient, StunClient, Turnd, USER, connect, request,
     trusting,
@@ -171,17 +170,7 @@ fn a_client_that_never_reads_loses_data_and_costs_little() {
     let turnd = Turnd::start("");
     let echo = Peer::echo(Ipv4Addr::LOCALHOST);
     let mut client = StreamClient::new(turnd.address());
-    client.log_in(USER, PASSWORD);
-    assert_eq!(
-        status(&client.ask_signed(METHOD_ALLOCATE, vec![transport()])),
-        200
-    );
-    let to = echo.address().to_string();
-    let channel: Attributes = vec![Box::new(ChannelNumber(0x4000)), peer(&to)];
-    assert_eq!(
-        status(&client.ask_signed(METHOD_CHANNEL_BIND, channel)),
-        200
-    );
+    client.bind_channel(echo.address());
     let before = memory(&turnd);
     // Far more than the buffers of the kernel hold.
     let frame = channel_data(0x4000, &[7; 8000]);

@@ -9,13 +9,11 @@ use std::time::Duration;
 use rustix::process::Signal;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use stun::message::{METHOD_ALLOCATE, METHOD_CHANNEL_BIND};
-use turn::proto::channum::ChannelNumber;
 use turnd_proto::wire::channel_data;
 
 use super::wait_until;
-use crate::support::messages::{Attributes, channel_data as frame, peer, status, transport};
-use crate::support::{Authority, Key, PASSWORD, Peer, Running, Scratch, StreamClient, Turnd, USER};
+use crate::support::messages::channel_data as frame;
+use crate::support::{Authority, Key, Peer, Running, Scratch, StreamClient, Turnd};
 
 #[test]
 fn certificates_are_exchanged_under_a_call() {
@@ -26,17 +24,7 @@ fn certificates_are_exchanged_under_a_call() {
     let turnd = Turnd::start(&authority.toml(&["server"]));
     let echo = Peer::echo(Ipv4Addr::LOCALHOST);
     let mut client = StreamClient::secure(turnd.address(), &authority.certificate(), "localhost");
-    client.log_in(USER, PASSWORD);
-    assert_eq!(
-        status(&client.ask_signed(METHOD_ALLOCATE, vec![transport()])),
-        200
-    );
-    let to = echo.address().to_string();
-    let channel: Attributes = vec![Box::new(ChannelNumber(0x4000)), peer(&to)];
-    assert_eq!(
-        status(&client.ask_signed(METHOD_CHANNEL_BIND, channel)),
-        200
-    );
+    client.bind_channel(echo.address());
 
     let mut sent = 0u32;
     let mut goes_on = |client: &mut StreamClient<_>| {

@@ -7,6 +7,7 @@ mod certificates;
 mod data_connections;
 #[cfg(feature = "dtls")]
 mod dtls;
+mod handshakes;
 mod proxy;
 mod streams;
 mod unallocated;

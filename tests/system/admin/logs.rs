@@ -1,9 +1,10 @@
-//! The log under strain: nobody reads it, its disk is full, clients fill it.
+//! The log under strain: nobody reads it, its disk is full, clients fill it, its daemon comes and goes.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -262,6 +263,78 @@ fn a_full_disk_costs_lines_and_the_log_goes_on_when_there_is_room() {
         assert!(line.matches(" INFO ").count() <= 1, "{line}");
     }
     turnd.expect_alive();
+}
+
+/// A server in a mount namespace whose /dev holds nothing but `null` and a link to this socket.
+fn with_syslog(socket: &Path) -> Turnd {
+    let scratch = socket.parent().unwrap().display();
+    let before = format!(
+        "touch {scratch}/null && mount --bind /dev/null {scratch}/null && mount -t tmpfs none /dev && touch /dev/null && \
+         mount --bind {scratch}/null /dev/null && ln -s {} /dev/log",
+        socket.display()
+    );
+    let extras = Extras {
+        before: &before,
+        ..Extras::default()
+    };
+    Turnd::start_with("syslog = true", extras)
+}
+
+/// The messages of a syslog daemon's socket, until one has this text.
+fn messages_with(daemon: &UnixDatagram, text: &str) -> Vec<String> {
+    let mut messages: Vec<String> = Vec::new();
+    while !messages.last().is_some_and(|last| last.contains(text)) {
+        let mut bytes = vec![0; 1 << 14];
+        let received = daemon.recv(&mut bytes);
+        let len = received.unwrap_or_else(|error| panic!("{error}: no {text} in {messages:#?}"));
+        messages.push(String::from_utf8(bytes[..len].to_vec()).unwrap());
+    }
+    messages
+}
+
+#[test]
+fn the_syslog_daemon_gets_each_line_with_its_priority_and_may_come_and_go() {
+    let scratch = Scratch::new();
+    let socket = scratch.path().join("log");
+    let bind = || {
+        let daemon = UnixDatagram::bind(&socket).unwrap();
+        daemon.set_read_timeout(Some(LIMIT)).unwrap();
+        daemon
+    };
+    let daemon = bind();
+    let mut turnd = with_syslog(&socket);
+    let pid = turnd.pid();
+    let messages = messages_with(&daemon, "serving version=");
+    for message in &messages {
+        let head = [28, 30].map(|number| format!("<{number}>turnd[{pid}]: "));
+        let level = if message.starts_with(&head[0]) {
+            "WARN "
+        } else {
+            "INFO "
+        };
+        let head = head.iter().find_map(|head| message.strip_prefix(head));
+        let said = head.unwrap_or_else(|| panic!("{message}"));
+        assert!(said.starts_with(level), "{message}");
+        assert!(!message.ends_with('\n'), "{message:?}");
+    }
+    assert_eq!(turnd.log(), "");
+
+    drop(daemon);
+    fs::remove_file(&socket).unwrap();
+    let (client, _) = StunClient::allocated(turnd.address());
+    let log = turnd.log_with("INFO allocation created");
+    let told = "WARN syslog: /dev/log cannot be reached: ";
+    turnd.log_with(told);
+    client.deallocate();
+    turnd.log_with("INFO allocation ended");
+    assert_eq!(turnd.log().matches(told).count(), 1, "{log}");
+
+    let daemon = bind();
+    let (_client, _) = StunClient::allocated(turnd.address());
+    messages_with(&daemon, "the syslog daemon is back");
+    turnd.signal(Signal::TERM);
+    messages_with(&daemon, "INFO stopped");
+    assert_eq!(turnd.exit_code(LIMIT), Some(0));
 }
 
 /// Lines that the server says it has lost.

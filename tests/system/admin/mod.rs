@@ -8,5 +8,6 @@ mod metrics;
 mod names;
 mod page;
 mod places;
+mod terminal;
 
 use crate::support::admin::*;

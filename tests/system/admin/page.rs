@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use stun::message::{METHOD_ALLOCATE, Setter};
+use turn::proto::PROTO_UDP;
+use turn::proto::reqtrans::RequestedTransport;
 
 use super::{api, ctl, session, start, status, tcp};
-use crate::support::{PASSWORD, StunClient, Turnd, USER, node};
+use crate::support::{Authority, Key, PASSWORD, StunClient, Turnd, USER, error_code, node};
 
 const LIMIT: Duration = Duration::from_secs(240);
 const SECRET: &str = "north";
@@ -44,10 +47,21 @@ fn screenshots() -> Option<PathBuf> {
 
 #[test]
 fn an_operator_sees_sessions_tests_the_relay_and_ends_a_call() {
+    // No browser trusts this authority.
+    let authority = Authority::new();
+    authority.issue("one", "turn.example.org", Key::Ecdsa, 30);
     let turnd = start(&format!(
-        "static-auth-secret = '{SECRET}'\nadmin-token = 'token'"
+        "static-auth-secret = '{SECRET}'\nadmin-token = 'token'\n{}",
+        authority.toml(&["one"])
     ));
     let sessions = sessions(&turnd);
+    let mut stranger = StunClient::new(turnd.address());
+    stranger.log_in(NAMES[1], "wrong");
+    let request: Vec<Box<dyn Setter>> = vec![Box::new(RequestedTransport {
+        protocol: PROTO_UDP,
+    })];
+    let refused = stranger.ask(&stranger.signed(METHOD_ALLOCATE, request));
+    assert_eq!(error_code(&refused.unwrap()), Some(401));
     let http = tcp(&turnd).with_token("token");
     let listed = http.get("/api/v1/sessions").json();
     let kill = listed["sessions"][1]["id"].clone();
@@ -57,6 +71,7 @@ fn an_operator_sees_sessions_tests_the_relay_and_ends_a_call() {
         "wrongToken": "not the token",
         "sessions": sessions.len(),
         "kill": kill,
+        "host": "127.0.0.1",
         "folder": screenshots(),
         "messages": 50,
     });
@@ -78,7 +93,58 @@ fn an_operator_sees_sessions_tests_the_relay_and_ends_a_call() {
     let details = result["details"].as_str().unwrap();
     assert!(details.contains(&turnd.address().to_string()), "{details}");
 
+    let found = result["found"].as_array().unwrap();
+    assert_eq!(found.len(), 1, "{result}");
+    assert!(found[0].as_str().unwrap().ends_with(":alice"), "{result}");
+
+    let refusals = result["refusals"].as_str().unwrap();
+    for part in ["unknown-user", "401", NAMES[1], "Allocate"] {
+        assert!(refusals.contains(part), "{part} is not in {refusals}");
+    }
+
+    let credentials = &result["credentials"];
+    let made: Value = serde_json::from_str(credentials["copied"].as_str().unwrap()).unwrap();
+    let shown: Value = serde_json::from_str(credentials["shown"].as_str().unwrap()).unwrap();
+    assert_eq!(made, shown);
+    let server = &made["iceServers"][0];
+    let text = |key: &str| server[key].as_str().unwrap();
+    session(turnd.address(), text("username"), text("credential"));
+    let qr = credentials["qr"].as_str().unwrap();
+    assert!(qr.starts_with("M0 0h7v1h-7z"), "{qr}");
+
+    let config = result["config"].as_str().unwrap();
+    for part in [
+        "static-auth-secret",
+        "***",
+        "turn.example.org",
+        "days",
+        "descriptors",
+    ] {
+        assert!(config.contains(part), "{part} is not in {config}");
+    }
+    assert!(!config.contains(SECRET), "{config}");
+
+    // The page has come from loopback, where no client would find the server.
+    assert_eq!(result["prefilled"], "turn.example.org");
+    let urls = result["urls"].as_array().unwrap();
+    let verdicts: Vec<_> = urls
+        .iter()
+        .map(|u| u["verdict"].as_str().unwrap())
+        .collect();
+    assert_eq!(verdicts, ["good", "good", "good", "bad"], "{result}");
+    let hint = urls[3]["text"].as_str().unwrap();
+    assert!(hint.contains("may not trust the certificate"), "{hint}");
+    let oldest = result["history"][3].as_str().unwrap();
+    assert!(oldest.ends_with("min ago"), "{result}");
+
+    // The server knows as well that the browser did not like the certificate.
+    let told = http.get("/api/v1/refusals").json();
+    let is_handshake = |refusal: &Value| refusal["kind"] == "handshake";
+    let refused = told["refusals"].as_array().unwrap();
+    assert!(refused.iter().any(is_handshake), "{told}");
+
     let candidates = result["candidates"].as_array().unwrap();
+    let turns = urls[3]["url"].as_str().unwrap();
     let relays: Vec<&Value> = candidates.iter().filter(|c| c["type"] == "relay").collect();
     assert!(!relays.is_empty(), "{result}");
     for relay in relays {
@@ -93,6 +159,10 @@ fn an_operator_sees_sessions_tests_the_relay_and_ends_a_call() {
     }
     let verdict = result["verdict"].as_str().unwrap();
     assert!(verdict.starts_with("The relay can be used: "), "{verdict}");
+    assert!(
+        verdict.ends_with(&format!("But not by {turns}.")),
+        "{verdict}"
+    );
     let trip = result["trip"].as_str().unwrap();
     assert!(
         trip.starts_with("Round trip through the relay: 0\u{a0}% lost"),
@@ -113,6 +183,35 @@ fn an_operator_sees_sessions_tests_the_relay_and_ends_a_call() {
             .starts_with("Reloaded, nothing has changed.")
     );
     assert_eq!(http.get("/api/v1/status").json()["draining"], false);
+}
+
+#[test]
+fn many_sessions_are_sorted_and_searched_page_by_page() {
+    const SESSIONS: usize = 60;
+    let turnd = start("admin-token = 'token'\nuser-quota = 0\nuser-allocate-rate = 0");
+    let _sessions: Vec<_> = (0..SESSIONS)
+        .map(|_| super::usual_session(&turnd))
+        .collect();
+    let argument = json!({
+        "url": format!("http://{}/", turnd.admin()), "token": "token", "total": SESSIONS,
+        "folder": screenshots(), "milliseconds": 30_000,
+    });
+    let result = node(None, "page_many.mjs", &argument, LIMIT);
+    assert_eq!(result["pageErrors"], json!([]), "{result}");
+    assert_eq!(result["count"], "60 live");
+    let pages = result["pages"].as_array().unwrap();
+    let sizes: Vec<_> = pages.iter().map(|p| p.as_array().unwrap().len()).collect();
+    assert_eq!(sizes, [25, 25, 10], "{result}");
+    let mut shown: Vec<u64> = pages
+        .iter()
+        .flat_map(|page| page.as_array().unwrap())
+        .map(|id| id.as_u64().unwrap())
+        .collect();
+    // The oldest first; no number is on two pages.
+    assert!(shown.is_sorted(), "{shown:?}");
+    shown.dedup();
+    assert_eq!(shown.len(), SESSIONS);
+    assert_eq!(result["telephone"], 10);
 }
 
 #[test]

@@ -1,45 +1,12 @@
 //! Every way to tell a command a secret but its command line, which other users can read.
 
-use std::fs;
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
 use super::LIMIT;
+use crate::support::command_line::{TURND, file, succeeds, turnd};
 use crate::support::{Scratch, run};
 
-const TURND: &str = env!("CARGO_BIN_EXE_turnd");
 const SECRET: &str = "a1f09c3de85b42761a3c5e7f9b2d4860";
-
-/// Runs turnd with this standard input and these variables, in a folder without a configuration.
-fn turnd(words: &[&str], input: &str, variables: &[(&str, &str)]) -> Output {
-    let scratch = Scratch::new();
-    let mut command = Command::new(TURND);
-    command.args(words).envs(variables.iter().copied());
-    let mut child = command
-        .current_dir(scratch.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // A command that does not want it may have ended.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    child.wait_with_output().unwrap()
-}
-
-#[track_caller]
-fn succeeds(output: &Output) -> String {
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-/// A file with `text`, and its path.
-fn file(scratch: &Scratch, name: &str, text: &str) -> String {
-    let path = scratch.path().join(name);
-    fs::write(&path, text).unwrap();
-    path.to_str().unwrap().to_owned()
-}
 
 /// On a terminal the password is asked for twice and not shown.
 #[test]
@@ -97,9 +64,9 @@ fn the_server_is_told_by_file_standard_input_and_variable() {
         .arg(&certificate);
     run(&mut openssl, LIMIT);
     let (key, certificate) = (key.to_str().unwrap(), certificate.to_str().unwrap());
-    let file = file(&scratch, "secret", &format!("{SECRET}\n"));
-    let user = self::file(&scratch, "users", &format!("alice:{SECRET}\n"));
-    let config = self::file(
+    let secret = file(&scratch, "secret", &format!("{SECRET}\n"));
+    let user = file(&scratch, "users", &format!("alice:{SECRET}\n"));
+    let config = file(
         &scratch,
         "turnd.toml",
         "static-auth-secret = '${A}'\nuser = 'alice:${A}'\nnonce-secret = '${A}'\nadmin-token = '${A}'\npkey-pwd = '${A}'\n",
@@ -114,7 +81,7 @@ fn the_server_is_told_by_file_standard_input_and_variable() {
     ] {
         let (path, input) = match name {
             "user" => (&user, format!("alice:{SECRET}")),
-            _ => (&file, SECRET.to_owned()),
+            _ => (&secret, SECRET.to_owned()),
         };
         let flag = format!("--{name}-file");
         for path in [path, "/dev/stdin"] {

@@ -4,6 +4,7 @@ mod bad_input;
 mod certificates;
 #[cfg(feature = "dtls")]
 mod dtls;
+mod handshakes;
 mod unallocated;
 
 use crate::support::transports::*;

@@ -94,12 +94,12 @@ struct World {
 
 impl World {
     /// A server on these addresses.
-    fn new(nat: Nat, ips: [&str; 2], alternates: Option<AlternatePorts>) -> Self {
+    fn new(nat: Nat, ips: [&str; 2], alternate_ports: Option<AlternatePorts>) -> Self {
         let listen = Listen {
             ips: ips.map(|ip| ip.parse().unwrap()).to_vec(),
             port: 3478,
             tls_port: 5349,
-            alternates,
+            alternate_ports,
         };
         let bound: Vec<SocketAddr> = (listen.ips.iter())
             .flat_map(|ip| listen.ports(*ip).map(|p| SocketAddr::new(*ip, p)))

@@ -154,7 +154,8 @@ impl Authenticator {
         self.authenticate_with(now, source, msg, owner, None)
     }
 
-    /// As [`Self::authenticate`], with the key that a look-up of the user found.
+    /// Finds out who sent a request, as [`Self::authenticate`] does, with the key that a look-up of the
+    /// user found.
     ///
     /// # Errors
     /// The rejection says what the response looks like.
@@ -248,6 +249,12 @@ impl Authenticator {
         self.lookup
             .filter(|_| rejected.fresh_nonce && rejected.rejection == unknown)
             .filter(|_| msg.contains(AttributeType::USERNAME))
+    }
+
+    /// [`Lookup::rate`]; `None`: no limit.
+    #[must_use]
+    pub fn lookup_rate(&self) -> Option<u32> {
+        self.lookup?.rate
     }
 
     /// Whether users are looked up at all.
@@ -374,7 +381,7 @@ impl Authenticator {
         }
     }
 
-    /// How long an allocation of this identity may live at the most; `None`: as long as it likes.
+    /// Longest lifetime of an allocation of this identity; `None`: no bound.
     ///
     /// RFC 7635 §9 has the same of an access token.
     #[must_use]
@@ -401,7 +408,7 @@ pub enum BuildError {
     Realm(PrepareError),
     /// The name or password of this `user` cannot be used.
     User(String, PrepareError),
-    /// This `user` is there twice.
+    /// The configuration has this `user` twice.
     Duplicate(String),
 }
 

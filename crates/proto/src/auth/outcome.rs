@@ -137,7 +137,7 @@ impl Unauthorized {
         Self::WrongKey,
         Self::Expired,
     ];
-    /// How many reasons there are.
+    /// Number of reasons.
     pub const COUNT: usize = Self::Expired as usize + 1;
     /// The word for logs and metric labels.
     #[must_use]

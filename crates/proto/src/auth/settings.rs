@@ -43,7 +43,13 @@ pub struct Settings {
 pub struct Lookup {
     /// Requests that wait at a time, on each worker.
     pub pending: usize,
-    /// Time that each waits at the most; shorter than a client's patience (RFC 8489 §6.2: 39.5 s).
+    /// Requests among those of one IPv4 address or one IPv6 /64; a /48 has four times that.
+    pub per_source: u32,
+    /// Look-ups per second for one IPv4 /24 or IPv6 /56, those of all workers together; `None`: no
+    /// limit.
+    pub rate: Option<u32>,
+    /// Longest time that each waits; shorter than the 39.5 s after which a client gives up (RFC 8489
+    /// §6.2.1).
     pub timeout: Duration,
 }
 
@@ -61,7 +67,7 @@ pub enum RestExpiry {
 pub struct User {
     /// The name as configured.
     pub name: String,
-    /// How the user proves it.
+    /// Secret by which the user is known.
     pub credential: Credential,
 }
 

@@ -178,17 +178,17 @@ pub struct Holding {
     channels: u32,
 }
 
-/// How many permissions or channels a user, and all users, may have; `None`: no limit.
+/// Limits on the permissions, or channels, of a user and of all; `None`: no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cap {
-    /// One user.
+    /// Limit of each user.
     pub user: Option<u32>,
-    /// All together.
+    /// Limit of all users together.
     pub total: Option<u32>,
 }
 
 impl Holding {
-    /// Nothing yet.
+    /// A share that holds nothing yet.
     #[must_use]
     pub fn new(total: Arc<Account>, user: AccountGuard) -> Self {
         Self {

@@ -131,7 +131,7 @@ pub enum RangeProblem {
     Address,
     /// The prefix length does not parse, or is too long for the family.
     PrefixLength,
-    /// One end is IPv4 and the other IPv6.
+    /// The first address is IPv4 and the last IPv6, or the other way round.
     MixedFamilies,
     /// The first address comes after the last.
     Reversed,

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod ip_range;
+pub(crate) mod network;
 pub mod peer_filter;
 pub mod quota;
 pub mod rate;

@@ -72,7 +72,7 @@ impl fmt::Display for Reason {
 pub struct Denied {
     /// The configuration key with which an operator would admit the peer; `nothing`: there is none.
     pub option: &'static str,
-    /// Why.
+    /// Cause of the refusal.
     pub reason: Reason,
 }
 
@@ -127,15 +127,15 @@ impl PeerFilter {
         }
     }
 
-    /// The same policy on a server that has these addresses, public ones of a NAT included.
+    /// Refuses these addresses of the server besides, public ones of a NAT included.
     #[must_use]
     pub fn with_own(mut self, own: &[IpAddr]) -> Self {
         self.own = own.iter().copied().map(canonical_ip).collect();
         self
     }
 
-    /// The same policy beside services that no client may reach through a relay, whatever the
-    /// lists say: the addresses that they are bound to.
+    /// Refuses services that no client may reach through a relay, whatever the lists say, at the
+    /// addresses that they are bound to.
     ///
     /// A wildcard or loopback address stands for every own and every loopback address.
     #[must_use]

@@ -94,7 +94,7 @@ impl<K: Eq + Hash> Quota<K> {
     }
 }
 
-/// One that is counted; dropping it gives the place back.
+/// A place in the quota; dropping it gives the place back.
 #[derive(Debug)]
 #[must_use = "the place is given back as soon as this is dropped"]
 pub struct QuotaGuard<K: Eq + Hash = Arc<str>> {

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-pub use self::table::{PrefixLimiter, RateTable};
+pub use self::table::{PrefixLimiter, RateTable, TableUsage};
 
 const NANOS: u64 = 1_000_000_000;
 
@@ -54,7 +54,7 @@ impl Clock {
         Ticks(ticks.map_or(LAST, |ticks| ticks.min(LAST)))
     }
 
-    /// How long after `now` that is, rounded up.
+    /// Time from `now` until these ticks, rounded up.
     #[must_use]
     pub fn until(&self, now: Instant, Ticks(at): Ticks) -> Duration {
         let Ticks(now) = self.ticks(now);
@@ -67,7 +67,7 @@ impl Clock {
 /// The state is a time and no bytes, and every call tells the rate: another rate holds at once.
 #[derive(Debug, Default)]
 pub struct TokenBucket {
-    /// When all that was taken is paid back.
+    /// Time at which all that was taken is paid back.
     paid_until: AtomicU64,
     /// The first turn that was not given out.
     next_turn: AtomicU64,

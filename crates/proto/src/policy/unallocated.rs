@@ -7,13 +7,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::network::{Network, networks, share};
 use crate::ip::canonical_ip;
-
-/// Clients of an IPv6 /48 for each client that a /64 may have: a site has many hosts.
-const SITE_FACTOR: u32 = 4;
 
 /// Limits on clients without an allocation.
 #[derive(Clone, Copy, Debug)]
@@ -39,9 +37,6 @@ pub struct Displaced<C> {
 /// All clients without an allocation, by names of type `C`; shared between the workers.
 #[derive(Debug)]
 pub struct Unallocated<C>(Mutex<Table<C>>);
-
-/// A network: its first address and the length of its prefix.
-type Network = (IpAddr, u8);
 
 #[derive(Debug)]
 struct Table<C> {
@@ -187,10 +182,7 @@ impl<C> Drop for Place<C> {
 impl<C> Table<C> {
     fn make_room(&mut self, source: IpAddr, bytes: u64, displaced: &mut Vec<Displaced<C>>) {
         for network in networks(source) {
-            let limit = match network {
-                (IpAddr::V6(_), 48) => self.limits.per_source.saturating_mul(SITE_FACTOR),
-                _ => self.limits.per_source,
-            };
+            let limit = share(network, self.limits.per_source);
             while let Some(members) = self.networks.get(&network)
                 && members.by_age.len() >= limit as usize
                 && let Some((_, serial)) = members.by_age.first().copied()
@@ -277,19 +269,6 @@ impl Members {
         let (oldest, _) = self.by_age.first()?;
         Some((self.bytes, Reverse(*oldest), network))
     }
-}
-
-/// The networks that a client counts in: its IPv4 address, or its IPv6 /48 and /64.
-fn networks(source: IpAddr) -> impl Iterator<Item = Network> {
-    let cut = |ip: Ipv6Addr, len: u8| {
-        let mask = u128::MAX << (128 - u32::from(len));
-        (IpAddr::V6(Ipv6Addr::from(u128::from(ip) & mask)), len)
-    };
-    let (first, second) = match source {
-        IpAddr::V4(_) => ((source, 32), None),
-        IpAddr::V6(ip) => (cut(ip, 48), Some(cut(ip, 64))),
-    };
-    [first].into_iter().chain(second)
 }
 
 #[cfg(test)]

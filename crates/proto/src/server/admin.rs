@@ -70,6 +70,41 @@ impl SessionInfo {
     }
 }
 
+/// A live allocation in brief: everything that many of them are sorted and searched by.
+#[derive(Clone, Debug)]
+pub struct SessionBrief {
+    /// User and addresses.
+    pub session: Session,
+    /// Time since it was made.
+    pub age: Duration,
+    /// Data that it has carried.
+    pub traffic: Traffic,
+}
+
+/// Every live allocation in brief, in no order.
+pub(super) fn briefs(allocations: &Allocations, now: Now) -> Vec<SessionBrief> {
+    let live = allocations.iter().filter(|a| a.opening.is_none());
+    let brief = |allocation: &Allocation| SessionBrief {
+        session: allocation.session(),
+        age: now.mono.saturating_duration_since(allocation.created),
+        traffic: allocation.traffic,
+    };
+    live.map(brief).collect()
+}
+
+/// The live allocations with these serials, which are sorted; in no order.
+pub(super) fn by_serial(
+    allocations: &Allocations,
+    shared: &Shared,
+    now: Now,
+    serials: &[u64],
+) -> Vec<SessionInfo> {
+    let live = allocations.iter().filter(|a| a.opening.is_none());
+    live.filter(|a| serials.binary_search(&a.serial).is_ok())
+        .map(|a| SessionInfo::new(a, shared, now.mono))
+        .collect()
+}
+
 /// One page of the live allocations that a filter chooses, and how many there are in all; `after` is
 /// the last serial of the page before.
 pub(super) fn sessions(

@@ -56,7 +56,7 @@ pub(super) struct Opening {
     pub(super) port: PortRequest,
 }
 
-/// One allocation.
+/// Allocation of a client (RFC 8656 §3.2).
 #[derive(Debug)]
 pub(super) struct Allocation {
     /// Number that no other allocation of this process has had.
@@ -285,7 +285,7 @@ impl Allocation {
             duration: ctx.now.mono.saturating_duration_since(self.created),
             traffic: self.traffic,
         }));
-        ctx.counters.ended += 1;
+        ctx.counters.ended[reason as usize] += 1;
         *ctx.counters
             .active(self.path.tuple.transport, self.family()) -= 1;
     }

@@ -12,7 +12,7 @@ use crate::wire::message::Head;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u32);
 
-/// One connection with a peer.
+/// Connection of a TCP allocation with a peer.
 #[derive(Debug)]
 pub(super) struct PeerConnection {
     pub(super) peer: PeerAddr,

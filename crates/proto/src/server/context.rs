@@ -50,6 +50,8 @@ pub(super) struct Context {
     /// Index of this server among those of the process.
     pub(super) worker: usize,
     pub(super) draining: bool,
+    /// Whether events are told that only debugging needs.
+    pub(super) details: bool,
     /// Transaction id of the last Data indication; random at first, then incremented.
     indication_id: u128,
     /// Time of the last log line about each reason to refuse a peer.
@@ -71,6 +73,7 @@ impl Context {
             lookups: Lookups::new(hash_keys),
             worker: 0,
             draining: false,
+            details: false,
             indication_id: u128::from_ne_bytes(random.bytes()),
             denied_logged: Vec::new(),
             random,
@@ -135,7 +138,15 @@ impl Context {
             return ClientVerdict::Drop(DropReason::ReplyRate);
         }
         let (head, code) = (message.head(), rejection.code());
-        if let Some(reason) = logged(rejection) {
+        if let Some(reason) = challenge_reason(rejection) {
+            self.tell(|| Event::Challenged {
+                tuple: path.tuple,
+                user: claimed_user(message),
+                method: head.typ.method,
+                code: code.0,
+                reason,
+            });
+        } else if let Some(reason) = logged(rejection) {
             self.outputs.push_back(Output::Event(Event::Refused {
                 tuple: path.tuple,
                 user: claimed_user(message),
@@ -162,6 +173,13 @@ impl Context {
             self.shared.rates.sent_error(now.mono, source, proof, len);
         }
         ClientVerdict::Handled
+    }
+
+    /// Tells an event that only debugging needs, if it is wanted.
+    pub(super) fn tell(&mut self, event: impl FnOnce() -> Event) {
+        if self.details {
+            self.outputs.push_back(Output::Event(event()));
+        }
     }
 
     /// Logs a refusal and answers with it.
@@ -282,16 +300,22 @@ impl Context {
     }
 }
 
-/// The reason of a rejection that is worth a log line. The first request of every client, and the
-/// age of a nonce, are not.
+/// The reason of a rejection that every client meets: its first request, and the age of a nonce.
+fn challenge_reason(rejection: &Rejection) -> Option<&'static str> {
+    match rejection {
+        Rejection::Unauthorized(reason @ Unauthorized::NoIntegrity) => Some(reason.as_str()),
+        Rejection::StaleNonce(_) | Rejection::StaleNonceOfAnyone => Some("stale-nonce"),
+        Rejection::Unauthorized(_) | Rejection::BadRequest | Rejection::NotOffered => None,
+    }
+}
+
+/// The reason of a rejection that is worth a log line, for one that is no challenge.
 fn logged(rejection: &Rejection) -> Option<&'static str> {
     match rejection {
-        Rejection::Unauthorized(Unauthorized::NoIntegrity)
-        | Rejection::StaleNonce(_)
-        | Rejection::StaleNonceOfAnyone => None,
         Rejection::Unauthorized(reason) => Some(reason.as_str()),
         Rejection::BadRequest => Some("credentials are incomplete"),
         Rejection::NotOffered => Some("password algorithms are not those that were offered"),
+        Rejection::StaleNonce(_) | Rejection::StaleNonceOfAnyone => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Counters of one worker as plain numbers; others get a copy when they ask.
 
 use super::five_tuple::{Family, Transport};
-use super::output::DropReason;
+use super::output::{DropReason, EndReason};
 use crate::auth::Unauthorized;
 use crate::wire::numbers::Method;
 
@@ -92,8 +92,8 @@ pub struct Counters {
     pub created: u64,
     /// Refreshes that were granted.
     pub refreshed: u64,
-    /// Allocations ended.
-    pub ended: u64,
+    /// Allocations ended, by [`EndReason`].
+    pub ended: [u64; EndReason::ALL.len()],
     /// Live allocations by transport and family of the relay.
     pub active: [[u64; 2]; Transport::COUNT],
     /// Between clients and server.
@@ -131,6 +131,12 @@ impl Counters {
             .map_or(0, |(method, code)| self.responses[method][code])
     }
 
+    /// Allocations ended, for whatever reason.
+    #[must_use]
+    pub fn ended_in_all(&self) -> u64 {
+        self.ended.iter().sum()
+    }
+
     /// Adds another worker's numbers.
     pub fn add(&mut self, other: &Self) {
         let sum = |into: &mut u64, from: u64| *into += from;
@@ -139,7 +145,6 @@ impl Counters {
         sum(&mut self.unauthorized_dropped, other.unauthorized_dropped);
         sum(&mut self.created, other.created);
         sum(&mut self.refreshed, other.refreshed);
-        sum(&mut self.ended, other.ended);
         let pairs = |into: &mut [u64], from: &[u64]| {
             into.iter_mut()
                 .zip(from)
@@ -152,6 +157,7 @@ impl Counters {
         );
         pairs(&mut self.quota_refusals, &other.quota_refusals);
         pairs(self.active.as_flattened_mut(), other.active.as_flattened());
+        pairs(&mut self.ended, &other.ended);
         pairs(&mut self.drops, &other.drops);
         for (into, from) in [
             (&mut self.clients, other.clients),

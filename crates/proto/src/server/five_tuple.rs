@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// How a client reaches the server.
+/// Protocol by which a client reaches the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Transport {
@@ -20,7 +20,7 @@ pub enum Transport {
 impl Transport {
     /// Every transport, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [Self::Udp, Self::Tcp, Self::Tls, Self::Dtls];
-    /// How many transports there are.
+    /// Number of transports.
     pub const COUNT: usize = Self::Dtls as usize + 1;
 
     /// The name in logs.
@@ -53,9 +53,9 @@ impl Transport {
 pub struct FiveTuple {
     /// The protocol.
     pub transport: Transport,
-    /// Where the client's packets come from.
+    /// The client's transport address, as the server sees it.
     pub client: SocketAddr,
-    /// Where they were sent to, never a wildcard.
+    /// The server's transport address that the client uses; never a wildcard.
     pub server: SocketAddr,
 }
 

@@ -1,19 +1,25 @@
 //! Requests that wait until their users have been looked up.
 //!
 //! A request whose user is not found in the settings is parked, and the driver is asked for the
-//! user's key. Each transaction waits once, no more than [`Lookup::pending`](crate::auth::Lookup::pending) wait at a time, and
-//! none longer than [`Lookup::timeout`](crate::auth::Lookup::timeout). Only a nonce that was
-//! sent to the client has a request parked, so that a forged address takes no place.
+//! user's key. Each transaction waits once, no more than [`Lookup::pending`] wait at a time, and
+//! none longer than [`Lookup::timeout`]. Only a nonce that was sent to the client has a request
+//! parked, so that a forged address takes no place; and a source network has no more than its share
+//! of the places ([`Lookup::per_source`]) and of the look-ups ([`Lookup::rate`]).
 //!
 //! A request that is not served for want of an answer is dropped, and not refused: a 401 is the last
 //! word on a password (RFC 8489 §9.2.5), while a client that hears nothing sends the request
 //! again, and is looked up again, or gives this attempt up and may make another.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::five_tuple::{ClientSocket, FiveTuple, Path};
+use crate::auth::Lookup;
 use crate::auth::key::Key;
+use crate::ip::canonical_ip;
+use crate::policy::network::{Network, networks, share};
 use crate::random::HashKeys;
 use crate::wire::numbers::TransactionId;
 
@@ -50,6 +56,8 @@ pub(super) struct Parked {
 pub(super) struct Lookups {
     parked: BTreeMap<LookupId, Parked>,
     by_transaction: HashMap<(FiveTuple, TransactionId), LookupId, HashKeys>,
+    /// Requests of each source network.
+    by_network: HashMap<Network, u32, HashKeys>,
     last: LookupId,
 }
 
@@ -58,6 +66,7 @@ impl Lookups {
         Self {
             parked: BTreeMap::new(),
             by_transaction: HashMap::with_hasher(hash_keys),
+            by_network: HashMap::with_hasher(hash_keys),
             last: LookupId(0),
         }
     }
@@ -90,6 +99,15 @@ impl Lookups {
         self.by_transaction.contains_key(&(path.tuple, transaction))
     }
 
+    /// Whether one more request of `source` may be parked.
+    pub(super) fn has_room(&self, bounds: &Lookup, source: IpAddr) -> bool {
+        let has_share = |network: Network| {
+            let parked = self.by_network.get(&network);
+            parked.is_none_or(|parked| *parked < share(network, bounds.per_source))
+        };
+        self.parked.len() < bounds.pending && networks(canonical_ip(source)).all(has_share)
+    }
+
     /// Parks a request whose transaction is not parked yet.
     pub(super) fn park(
         &mut self,
@@ -108,6 +126,9 @@ impl Lookups {
         self.last = id;
         self.parked.insert(id, parked);
         self.by_transaction.insert((path.tuple, transaction), id);
+        for network in networks(canonical_ip(path.tuple.client.ip())) {
+            *self.by_network.entry(network).or_default() += 1;
+        }
         id
     }
 
@@ -116,6 +137,14 @@ impl Lookups {
         let parked = self.parked.remove(&id)?;
         let key = (parked.path.tuple, parked.transaction);
         self.by_transaction.remove(&key);
+        for network in networks(canonical_ip(parked.path.tuple.client.ip())) {
+            if let Entry::Occupied(mut count) = self.by_network.entry(network) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
         Some(parked)
     }
 }

@@ -17,6 +17,7 @@ mod owner;
 mod peer_table;
 mod ports;
 mod rates;
+mod redirection;
 mod refusal;
 mod relay_addresses;
 mod relaying;
@@ -32,7 +33,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use self::admin::{Filter, SessionInfo};
+pub use self::admin::{Filter, SessionBrief, SessionInfo};
 pub use self::lookups::{LookupId, UserAnswer};
 pub use self::methods::allocate::OpenError;
 pub use self::peer_table::Reach;
@@ -391,10 +392,16 @@ impl Server {
         chosen.len()
     }
 
-    /// Refuses new allocations from now on, or no longer: 300 where there is an alternate server,
-    /// else 508. Those that there are live on.
+    /// Refuses new allocations from now on, or no longer: 300 where another server takes them, else
+    /// 508. Those that there are live on.
     pub fn handle_drain(&mut self, draining: bool) {
         self.ctx.draining = draining;
+    }
+
+    /// Has events be told that only debugging needs, or no longer: [`Event::Challenged`](output::Event::Challenged),
+    /// [`Event::Binding`](output::Event::Binding), [`Event::Permitted`](output::Event::Permitted) and [`Event::ChannelBound`](output::Event::ChannelBound).
+    pub fn tell_details(&mut self, wanted: bool) {
+        self.ctx.details = wanted;
     }
 
     /// Goes on with other settings. Allocations live on, without the peers that are now denied and
@@ -464,6 +471,18 @@ impl Server {
             (filter, after),
             limit,
         )
+    }
+
+    /// Every live allocation in brief, in no order.
+    #[must_use]
+    pub fn session_briefs(&self, now: Now) -> Vec<SessionBrief> {
+        admin::briefs(&self.allocations, now)
+    }
+
+    /// The live allocations with these serials, which are sorted; in no order.
+    #[must_use]
+    pub fn sessions_by_serial(&self, now: Now, serials: &[u64]) -> Vec<SessionInfo> {
+        admin::by_serial(&self.allocations, &self.ctx.shared, now, serials)
     }
 
     /// The next thing to do for the driver; call until `None` after every `handle_*`.

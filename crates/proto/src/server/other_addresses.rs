@@ -20,7 +20,7 @@ impl OtherAddresses {
     #[must_use]
     pub fn new(listen: &Listen, bound: &[SocketAddr]) -> Option<Self> {
         let sockets = (0..).map(ClientSocket::Listener);
-        listen.alternates.map(|_| Self {
+        listen.alternate_ports.map(|_| Self {
             listen: listen.clone(),
             bound: bound.iter().copied().zip(sockets).collect(),
         })
@@ -30,7 +30,7 @@ impl OtherAddresses {
     #[must_use]
     pub fn other(&self, server: SocketAddr) -> Option<SocketAddr> {
         let ip = self.listen.other_ip(server.ip())?;
-        let (first, second) = (&self.listen, self.listen.alternates?);
+        let (first, second) = (&self.listen, self.listen.alternate_ports?);
         let pairs = [(first.port, second.port), (first.tls_port, second.tls_port)];
         let port = pairs
             .into_iter()

@@ -1,6 +1,6 @@
 //! Verdicts on packets, and the outputs that the driver is to do.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,16 +23,16 @@ pub enum ClientVerdict<'a> {
     Handled,
     /// Send `payload` from the relay socket.
     ToPeer {
-        /// From this relay.
+        /// Relay socket to send from.
         relay: RelayId,
-        /// To this address.
+        /// Destination.
         peer: PeerAddr,
-        /// A slice of the packet.
+        /// Part of the packet.
         payload: &'a [u8],
-        /// With the DF bit (RFC 8656 §15).
+        /// Whether to set the DF bit (RFC 8656 §15).
         dont_fragment: bool,
     },
-    /// Nothing; it is counted.
+    /// Drop the packet, which is counted.
     Drop(DropReason),
 }
 
@@ -41,12 +41,12 @@ pub enum ClientVerdict<'a> {
 pub enum PeerVerdict {
     /// Send header, payload and padding to the client.
     ToClient {
-        /// The client.
+        /// Path to the client.
         path: Path,
-        /// Before and behind the payload.
+        /// Bytes before the payload, and the padding behind it.
         header: Header,
     },
-    /// Nothing; it is counted.
+    /// Drop the packet, which is counted.
     Drop(DropReason),
 }
 
@@ -114,7 +114,7 @@ impl DropReason {
         }
     }
 
-    /// How many reasons there are.
+    /// Number of reasons.
     pub const COUNT: usize = Self::UserLookup as usize + 1;
 }
 
@@ -138,7 +138,7 @@ pub enum Output {
     OpenRelay {
         /// The relay's name from now on.
         relay: RelayId,
-        /// Where to bind.
+        /// Address to bind.
         addr: SocketAddr,
     },
     /// Listen for TCP connections of peers, then call
@@ -146,7 +146,7 @@ pub enum Output {
     OpenTcpRelay {
         /// The relay's name from now on.
         relay: RelayId,
-        /// Where to bind.
+        /// Address to bind.
         addr: SocketAddr,
     },
     /// Connect to a peer, then call
@@ -171,7 +171,7 @@ pub enum Output {
         path: Path,
         /// The peer connection.
         connection: ConnectionId,
-        /// Where that is.
+        /// Index of the worker that has it.
         worker: usize,
     },
     /// Close a relay socket.
@@ -251,9 +251,9 @@ pub enum Event {
     Ended {
         /// The allocation.
         session: Session,
-        /// Why.
+        /// Cause of the end.
         reason: EndReason,
-        /// How long it lived.
+        /// Time since it was made.
         duration: Duration,
         /// Data that it carried.
         traffic: Traffic,
@@ -271,7 +271,7 @@ pub enum Event {
         method: Method,
         /// The answer.
         code: u16,
-        /// Why, for people.
+        /// Cause, in words for people.
         reason: &'static str,
     },
     /// A peer was refused; at most one a minute for each reason.
@@ -282,8 +282,52 @@ pub enum Event {
         user: Option<Arc<str>>,
         /// The peer that the request names.
         peer: PeerAddr,
-        /// Why, and which option would allow it.
+        /// Cause, and the option that would allow the peer.
         denied: Denied,
+    },
+    /// A request was answered 401 or 438 with a nonce, as every client's first one is; told if
+    /// [`Server::tell_details`](super::Server::tell_details) wants that.
+    Challenged {
+        /// The client's side.
+        tuple: FiveTuple,
+        /// The user name as claimed; not escaped.
+        user: Option<Arc<str>>,
+        /// The method of the request.
+        method: Method,
+        /// The answer.
+        code: u16,
+        /// Why, for people.
+        reason: &'static str,
+    },
+    /// A Binding request was answered; told if
+    /// [`Server::tell_details`](super::Server::tell_details) wants that.
+    Binding {
+        /// The client's side.
+        tuple: FiveTuple,
+        /// The answer; 0: success.
+        code: u16,
+    },
+    /// Permissions were installed, or began anew; told if
+    /// [`Server::tell_details`](super::Server::tell_details) wants that.
+    Permitted {
+        /// The allocation.
+        session: Session,
+        /// Addresses of the peers.
+        peers: Vec<IpAddr>,
+        /// Lifetime of the permissions from now on.
+        lifetime: Duration,
+    },
+    /// A channel was bound, or began anew; told if
+    /// [`Server::tell_details`](super::Server::tell_details) wants that.
+    ChannelBound {
+        /// The allocation.
+        session: Session,
+        /// The channel number.
+        number: u16,
+        /// The peer.
+        peer: PeerAddr,
+        /// Lifetime of the channel from now on.
+        lifetime: Duration,
     },
 }
 
@@ -300,8 +344,9 @@ pub struct Session {
     pub relayed: SocketAddr,
 }
 
-/// Why an allocation ended.
+/// Why an allocation ended. The discriminant indexes [`Counters::ended`](super::counters::Counters::ended).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
 pub enum EndReason {
     /// Refresh with LIFETIME 0.
     Deleted,
@@ -320,7 +365,18 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    /// The name in logs.
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Self; 7] = [
+        Self::Deleted,
+        Self::Expired,
+        Self::Shutdown,
+        Self::Killed,
+        Self::Disconnected,
+        Self::Revoked,
+        Self::CredentialsExpired,
+    ];
+
+    /// The name in logs and metric labels.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -36,7 +36,7 @@ pub(super) struct Binding {
     pub(super) peer: PeerAddr,
     /// From then on it is void.
     pub(super) expires: Instant,
-    /// As the permission of the peer's address.
+    /// Reach of the permission for the peer's address.
     pub(super) reach: Reach,
 }
 
@@ -99,7 +99,7 @@ impl Channels {
             .map(|(number, binding)| (*number, binding))
     }
 
-    /// How many numbers are bound.
+    /// Number of channels.
     #[must_use]
     pub(super) fn count(&self) -> usize {
         self.by_number.len()
@@ -247,7 +247,7 @@ impl PeerTable {
         Some((last_peer.reach, last_peer.number))
     }
 
-    /// When each of them ends.
+    /// Ends of all permissions and channels.
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Instant> {
         let permissions = self.permissions.values();
         let channels = self.channels.iter();

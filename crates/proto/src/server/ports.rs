@@ -197,6 +197,12 @@ impl PortPool {
         ports * self.addresses.len() as u32
     }
 
+    /// Relay addresses, each with all ports.
+    #[must_use]
+    pub fn addresses(&self) -> u32 {
+        self.addresses.len() as u32
+    }
+
     /// Takes this port on `ip`, if it is free and one of the pool's.
     pub(super) fn claim(&self, ip: IpAddr, port: u16) -> Option<PortLease> {
         if !(self.min..=self.max).contains(&port) {

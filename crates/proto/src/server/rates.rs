@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::settings::Limits;
-use crate::policy::rate::{PrefixLimiter, RateTable};
+use crate::policy::rate::{PrefixLimiter, RateTable, TableUsage};
 use crate::random::Random;
 
 /// Replies per second to a port that a client of one source network names (N3).
@@ -34,6 +34,7 @@ pub struct Rates {
     unproven_names: Rate<PrefixLimiter>,
     proven_names: Rate<PrefixLimiter>,
     allocates: Rate<RateTable>,
+    lookups: Rate<PrefixLimiter>,
 }
 
 /// Proof of its address that the sender of a request has given.
@@ -46,9 +47,10 @@ pub enum Proof {
 }
 
 impl Rates {
-    /// The configured rates; `previous` ones that are the same go on as they are.
+    /// The configured rates, `lookups` among them; `previous` ones that are the same go on as they
+    /// are.
     #[must_use]
-    pub fn new(limits: &Limits, previous: Option<&Self>) -> Self {
+    pub fn new(limits: &Limits, lookups: Option<u32>, previous: Option<&Self>) -> Self {
         let replies = limits.unauthenticated_rate;
         Self {
             unproven: Rate::new(replies, previous.map(|p| &p.unproven)),
@@ -58,6 +60,7 @@ impl Rates {
             unproven_names: Rate::new(Some(LONG_NAME_RATE), previous.map(|p| &p.unproven_names)),
             proven_names: Rate::new(Some(LONG_NAME_RATE), previous.map(|p| &p.proven_names)),
             allocates: Rate::new(limits.user_allocate_rate, previous.map(|p| &p.allocates)),
+            lookups: Rate::new(lookups, previous.map(|p| &p.lookups)),
         }
     }
 
@@ -70,6 +73,7 @@ impl Rates {
             &self.redirects,
             &self.unproven_names,
             &self.proven_names,
+            &self.lookups,
         ] {
             rate.begin(|per_second| PrefixLimiter::new(per_second, random.hash_keys(), now));
         }
@@ -88,6 +92,17 @@ impl Rates {
     pub fn sent_error(&self, now: Instant, source: IpAddr, proof: Proof, len: usize) {
         let errors = self.errors(proof);
         errors.sent(now, source, len, ORDINARY_REPLY);
+    }
+
+    /// State of the tables of errors to clients that have not authenticated.
+    #[must_use]
+    pub fn error_tables(&self, now: Instant) -> TableUsage {
+        let tables = [&self.unproven, &self.challenged];
+        tables
+            .into_iter()
+            .filter_map(|rate| rate.table.get())
+            .map(|limiter| limiter.usage(now))
+            .fold(TableUsage::default(), TableUsage::with)
     }
 
     fn errors(&self, proof: Proof) -> &Rate<PrefixLimiter> {
@@ -122,6 +137,12 @@ impl Rates {
             Proof::Nonce => &self.proven_names,
         };
         names.allow(now, source)
+    }
+
+    /// Whether a user that a request of `source` names is looked up.
+    #[must_use]
+    pub fn allow_lookup(&self, now: Instant, source: IpAddr) -> bool {
+        self.lookups.allow(now, source)
     }
 
     /// Whether `holder` may make another allocation now.

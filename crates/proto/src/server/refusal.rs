@@ -1,20 +1,19 @@
 //! Refusals: why a request of an authenticated client gets an error response, one variant a cause.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::wire::message::Head;
 use crate::wire::numbers::{AttributeType, ErrorCode};
 use crate::wire::request::{BadAttribute, UnknownAttributes};
 use crate::wire::response::{ErrorResponse, Trailer};
 
-/// Alternate servers that a response names at the most, so that it stays below 548 bytes.
-const MAX_ALTERNATE_SERVERS: usize = 8;
-
 /// Cause of an error response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// 300: the server drains, and these take its clients.
+    /// 300: `alternate-server` or `tls-alternate-server`, the first choice first.
     Redirected(Vec<SocketAddr>),
+    /// 300: the server drains, and these take its clients.
+    DrainRedirected(Vec<SocketAddr>),
     /// 400: the value of an attribute is malformed.
     Malformed(AttributeType),
     /// 400: an attribute that the method needs is missing.
@@ -98,22 +97,10 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// The refusal of a server that drains: 300 with the servers that take its clients, those of
-    /// the client's family first; 508 where there are none.
-    pub(super) fn draining(servers: &[SocketAddr], client: IpAddr) -> Self {
-        if servers.is_empty() {
-            return Self::Draining;
-        }
-        let mut servers = servers.to_vec();
-        servers.sort_by_key(|server| server.is_ipv4() != client.is_ipv4());
-        servers.truncate(MAX_ALTERNATE_SERVERS);
-        Self::Redirected(servers)
-    }
-
     /// ERROR-CODE.
     pub(super) fn code(&self) -> ErrorCode {
         match self {
-            Self::Redirected(_) => ErrorCode::TRY_ALTERNATE,
+            Self::Redirected(_) | Self::DrainRedirected(_) => ErrorCode::TRY_ALTERNATE,
             Self::Malformed(_)
             | Self::Missing(_)
             | Self::TcpRelayOverUdp
@@ -159,7 +146,8 @@ impl Refusal {
     /// Cause in words, for the log.
     pub(super) fn reason(&self) -> &'static str {
         match self {
-            Self::Redirected(_) | Self::Draining => "draining",
+            Self::Redirected(_) => "sent on to an alternate server",
+            Self::DrainRedirected(_) | Self::Draining => "draining",
             Self::Malformed(typ) => malformed(*typ),
             Self::Missing(typ) => missing(*typ),
             Self::TcpRelayOverUdp => "a TCP relay needs TCP or TLS",
@@ -214,7 +202,7 @@ impl Refusal {
     pub(super) fn encode(&self, head: &Head, trailer: &Trailer<'_>, out: &mut Vec<u8>) {
         let response = ErrorResponse {
             alternate_servers: match self {
-                Self::Redirected(servers) => servers,
+                Self::Redirected(servers) | Self::DrainRedirected(servers) => servers,
                 _ => &[],
             },
             unknown_attributes: self.unknown_attributes(),

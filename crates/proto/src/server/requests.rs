@@ -60,12 +60,14 @@ fn park<'a>(
     if ctx.lookups.has(path, transaction) {
         return ClientVerdict::Handled;
     }
+    let (now, source) = (ctx.now.mono, path.tuple.client.ip());
     let name = message.get(AttributeType::USERNAME);
-    let fits = ctx.lookups.len() < bounds.pending && bytes.len() <= MAX_REQUEST;
-    let Some(user) = name.filter(|_| fits).and_then(lookup_name) else {
+    let fits = bytes.len() <= MAX_REQUEST && ctx.lookups.has_room(&bounds, source);
+    let user = name.filter(|_| fits).and_then(lookup_name);
+    let Some(user) = user.filter(|_| ctx.shared.rates.allow_lookup(now, source)) else {
         return ClientVerdict::Drop(DropReason::UserLookup);
     };
-    let until = ctx.now.mono + bounds.timeout;
+    let until = now + bounds.timeout;
     let id = ctx.lookups.park(path, transaction, bytes, until);
     ctx.deadlines.arm(until, Subject::Lookup(id));
     ctx.outputs.push_back(Output::LookupUser {

@@ -21,8 +21,19 @@ pub struct Settings {
     pub protocol: Protocol,
     /// TCP allocations (RFC 6062): not `no-tcp-relay`.
     pub tcp_relay: bool,
-    /// `alternate-server`: servers that clients are sent to while this one drains.
-    pub alternate_servers: Vec<SocketAddr>,
+    /// Servers that new clients are sent on to.
+    pub alternate_servers: AlternateServers,
+}
+
+/// Servers that take clients in place of this one (RFC 8489 §10).
+#[derive(Clone, Debug, Default)]
+pub struct AlternateServers {
+    /// `alternate-server`: for every client, in turn.
+    pub any: Vec<SocketAddr>,
+    /// `tls-alternate-server`: for clients on TLS and DTLS, in turn; empty: those of `any`.
+    pub tls: Vec<SocketAddr>,
+    /// `drain-alternate-server`: for every client while this server drains.
+    pub drain: Vec<SocketAddr>,
 }
 
 /// Listening addresses.
@@ -35,7 +46,7 @@ pub struct Listen {
     /// `tls-listening-port`; either one speaks everything.
     pub tls_port: u16,
     /// The other ports of `rfc5780`; `None`: `rfc5780` is off.
-    pub alternates: Option<AlternatePorts>,
+    pub alternate_ports: Option<AlternatePorts>,
 }
 
 impl Listen {
@@ -59,10 +70,12 @@ impl Listen {
 
     /// The ports to listen on at `ip`.
     pub fn ports(&self, ip: IpAddr) -> impl Iterator<Item = u16> {
-        let alternates = self.alternates.filter(|_| self.other_ip(ip).is_some());
-        [self.port, self.tls_port]
-            .into_iter()
-            .chain(alternates.into_iter().flat_map(|a| [a.port, a.tls_port]))
+        let others = self.alternate_ports.filter(|_| self.other_ip(ip).is_some());
+        [self.port, self.tls_port].into_iter().chain(
+            others
+                .into_iter()
+                .flat_map(|ports| [ports.port, ports.tls_port]),
+        )
     }
 }
 
@@ -211,7 +224,7 @@ impl Default for Settings {
             peers: PeerRules::default(),
             protocol: Protocol::default(),
             tcp_relay: true,
-            alternate_servers: Vec::new(),
+            alternate_servers: AlternateServers::default(),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::other_addresses::OtherAddresses;
 use super::peer_table::Reach;
 use super::ports::Relayed;
 use super::rates::Rates;
+use super::redirection::Redirection;
 use super::relay_addresses::RelayAddresses;
 use super::settings::{Limits, Listen, Protocol, Settings};
 use super::tokens::{Reservations, WaitingConnections};
@@ -44,8 +45,8 @@ pub struct Shared {
     pub tcp_relay: bool,
     /// Serial of the last allocation.
     serials: Arc<AtomicU64>,
-    /// Servers that clients are sent to while this one drains, IPv4 and IPv6.
-    pub alternate_servers: Vec<SocketAddr>,
+    /// Servers that new clients are sent on to.
+    pub(super) redirection: Redirection,
     /// Limits.
     pub limits: Limits,
     /// Rates of replies and requests.
@@ -69,7 +70,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Takes the configuration, the addresses at which clients reach the server, and all that
+    /// The state for these settings, the addresses at which clients reach the server, and all that
     /// the host has.
     #[must_use]
     pub fn new(
@@ -81,7 +82,8 @@ impl Shared {
         Self::build(settings, auth, reachable, host, None)
     }
 
-    /// As [`Self::new`] for a server that runs: ports, quotas and reservations in use stay so.
+    /// The state that follows this one while the server runs: ports, quotas and reservations in use
+    /// stay so.
     ///
     /// The quotas' new limits hold at once; everything else when a worker takes this over.
     #[must_use]
@@ -113,6 +115,11 @@ impl Shared {
             .all()
             .chain(reachable.iter().chain(host).copied())
             .collect();
+        let rates = Rates::new(
+            &settings.limits,
+            auth.lookup_rate(),
+            previous.map(|p| &p.rates),
+        );
         Self {
             auth,
             filter: PeerFilter::new(&settings.peers).with_own(&own),
@@ -126,9 +133,9 @@ impl Shared {
                 .unwrap_or_default(),
             tcp_relay: settings.tcp_relay,
             serials: previous.map(|p| Arc::clone(&p.serials)).unwrap_or_default(),
-            alternate_servers: settings.alternate_servers.clone(),
+            redirection: Redirection::new(&settings.alternate_servers),
             limits: settings.limits.clone(),
-            rates: Rates::new(&settings.limits, previous.map(|p| &p.rates)),
+            rates,
             clock: previous.map(|p| Arc::clone(&p.clock)).unwrap_or_default(),
             total: previous.map(|p| Arc::clone(&p.total)).unwrap_or_default(),
             accounts: previous

@@ -19,6 +19,9 @@ use crate::policy::account::Directions;
 /// Everything that is known of a UDP allocation, except for its sockets. Times are counted from
 /// the moment of the export, because no other process shares the clock.
 ///
+/// A TCP allocation (RFC 6062) is not written out: it is nothing without its peer and data
+/// connections, whose bytes under way belong to the splices of the driver. Its client begins anew.
+///
 /// The user's key is part of it, which is as secret as a password.
 #[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

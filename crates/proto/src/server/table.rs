@@ -9,7 +9,8 @@ use super::five_tuple::{FiveTuple, Path};
 use super::output::RelayId;
 use crate::random::HashKeys;
 
-/// Both lookups are O(1); the hash is keyed, because clients choose their ports.
+/// All allocations, by relay and by five-tuple in O(1); the hash is keyed, because clients choose
+/// their ports.
 #[derive(Debug)]
 pub(super) struct Allocations {
     slab: Slab<Allocation>,
@@ -94,7 +95,7 @@ impl Allocations {
             .collect()
     }
 
-    /// How many there are.
+    /// Number of allocations.
     #[must_use]
     pub(super) fn len(&self) -> usize {
         self.slab.len()

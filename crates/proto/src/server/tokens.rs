@@ -119,9 +119,9 @@ struct Waiting {
 /// Why a data connection gets no peer connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClaimError {
-    /// There is none, or it has its data connection.
+    /// No connection waits under the id, or it has its data connection.
     Unknown,
-    /// Another user owns it.
+    /// The connection is another user's.
     Foreign,
 }
 

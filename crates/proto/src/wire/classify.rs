@@ -24,7 +24,7 @@ pub fn classify(bytes: &[u8]) -> Class {
     }
 }
 
-/// As [`classify`], with the channel numbers of RFC 5766 (0x4000–0x7FFF) when `rfc5766_channels`.
+/// Class of a packet, with the channel numbers of RFC 5766 (0x4000–0x7FFF) when `rfc5766_channels`.
 #[must_use]
 pub fn classify_with(bytes: &[u8], rfc5766_channels: bool) -> Class {
     match bytes.first() {

@@ -14,7 +14,7 @@ pub enum Next<'a> {
     Frame {
         /// The frame without its padding.
         frame: &'a [u8],
-        /// How many bytes it takes on the stream.
+        /// Bytes that the frame takes on the stream.
         taken: usize,
     },
     /// Part of a frame, or nothing.

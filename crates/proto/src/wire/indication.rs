@@ -88,7 +88,7 @@ impl Header {
         header
     }
 
-    /// The same on a stream, where every frame is padded to four bytes (C5).
+    /// The header for a stream, where every frame is padded to four bytes (C5).
     #[must_use]
     pub fn padded(mut self, payload_len: u16) -> Self {
         self.padding = (payload_len.wrapping_neg() % 4) as u8;

@@ -2,6 +2,7 @@
 
 use super::wire::Wire;
 use crate::net::certs::dtls::Context;
+use crate::net::handshake::Failure;
 
 /// The longest plain text of a record.
 pub(super) const MAX_RECORD: usize = 1 << 14;
@@ -15,14 +16,22 @@ pub(super) enum Association {}
 
 /// The end of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ended;
+pub(super) struct Ended(pub(super) Failure);
 
 impl Association {
     pub(super) fn new(context: &Context, _: &mut Wire, _: &[u8]) -> Option<Self> {
         match *context {}
     }
 
-    pub(super) fn has_failed(&self) -> bool {
+    pub(super) fn failure(&self) -> Option<Failure> {
+        match *self {}
+    }
+
+    pub(super) fn alert(&self) -> Option<Failure> {
+        match *self {}
+    }
+
+    pub(super) fn server_name(&self) -> Option<&str> {
         match *self {}
     }
 

@@ -29,13 +29,42 @@ pub struct RateTable {
     started: Instant,
     hasher: HashKeys,
     pub(super) slots: Box<[Slot]>,
+    shared: SharedSlots,
+}
+
+/// Number of events that were counted in a slot of another holder, apart from what every event reads.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct SharedSlots(AtomicU64);
+
+/// State of a [`RateTable`], or the sum over several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableUsage {
+    /// Slots in all.
+    pub slots: usize,
+    /// Slots whose holders have not paid back all that they took.
+    pub busy: usize,
+    /// Events since the table was made that were counted in a busy slot of another holder.
+    pub shared: u64,
+}
+
+impl TableUsage {
+    /// Adds another table.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            slots: self.slots + other.slots,
+            busy: self.busy + other.busy,
+            shared: self.shared + other.shared,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     /// The hash of the holder that the slot was given to.
     pub(super) owner: AtomicU64,
-    /// When all that was taken is paid back, in nanoseconds since `started`.
+    /// Time at which all that was taken is paid back, in nanoseconds since `started`.
     pub(super) busy_until: AtomicU64,
 }
 
@@ -51,6 +80,19 @@ impl RateTable {
             started: now,
             hasher,
             slots: std::iter::repeat_with(Slot::default).take(SLOTS).collect(),
+            shared: SharedSlots::default(),
+        }
+    }
+
+    /// How full the table is.
+    #[must_use]
+    pub fn usage(&self, now: Instant) -> TableUsage {
+        let now = self.nanos(now);
+        let busy = |slot: &&Slot| slot.busy_until.load(Ordering::Relaxed) > now;
+        TableUsage {
+            slots: self.slots.len(),
+            busy: self.slots.iter().filter(busy).count(),
+            shared: self.shared.0.load(Ordering::Relaxed),
         }
     }
 
@@ -62,7 +104,11 @@ impl RateTable {
             let until = busy_until.max(now) + self.interval;
             (until <= now + self.burst).then_some(until)
         };
-        let slot = self.slot(self.hasher.hash_one(holder), now);
+        let hash = self.hasher.hash_one(holder);
+        let slot = self.slot(hash, now);
+        if slot.owner.load(Ordering::Relaxed) != hash {
+            self.shared.0.fetch_add(1, Ordering::Relaxed);
+        }
         slot.busy_until
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
             .is_ok()
@@ -118,10 +164,16 @@ impl PrefixLimiter {
         Self::with_burst(per_second, Duration::from_secs(1), hasher, now)
     }
 
-    /// The same, those of `burst` at once if need be.
+    /// A limiter that lets the events of `burst` pass at once.
     #[must_use]
     pub fn with_burst(per_second: u32, burst: Duration, hasher: HashKeys, now: Instant) -> Self {
         Self(RateTable::new(per_second, burst, hasher, now))
+    }
+
+    /// How full the table of networks is.
+    #[must_use]
+    pub fn usage(&self, now: Instant) -> TableUsage {
+        self.0.usage(now)
     }
 
     /// Whether a reply to `source` may be sent, and if so counts it.

@@ -290,6 +290,11 @@ fn a_flood_from_many_networks_grows_nothing_and_stops_nobody_for_long() {
     }
     assert_eq!(limiter.0.slots.len(), SLOTS);
     assert!(answered <= SLOTS * 10, "{answered} replies");
+    let usage = limiter.usage(start);
+    assert_eq!((usage.slots, usage.busy), (SLOTS, SLOTS));
+    // Each slot has one holder that did not share.
+    assert_eq!(usage.shared, 200_000 - SLOTS as u64);
+    assert_eq!(limiter.usage(start + Duration::from_secs(2)).busy, 0);
     assert!(limiter.allow(start + Duration::from_secs(1), ip("192.0.2.1")));
 }
 

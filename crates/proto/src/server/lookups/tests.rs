@@ -31,6 +31,8 @@ fn settings() -> auth::Settings {
         stale_nonce: STALE,
         lookup: Some(Lookup {
             pending: 2,
+            per_source: 10,
+            rate: None,
             timeout: TIMEOUT,
         }),
         ..auth::Settings::default()
@@ -57,7 +59,11 @@ fn found(user: &str, password: &str) -> UserAnswer {
 }
 
 fn path(port: u16) -> Path {
-    let client = SocketAddr::from(([192, 0, 2, 1], port));
+    path_from("192.0.2.1", port)
+}
+
+fn path_from(ip: &str, port: u16) -> Path {
+    let client = SocketAddr::new(ip.parse().unwrap(), port);
     Path::udp(0, client, "198.51.100.1:3478".parse().unwrap())
 }
 
@@ -278,6 +284,8 @@ fn a_retransmission_is_absorbed_and_other_transactions_and_clients_are_not() {
     let settings = auth::Settings {
         lookup: Some(Lookup {
             pending: 10,
+            per_source: 10,
+            rate: None,
             timeout: TIMEOUT,
         }),
         ..settings()
@@ -311,6 +319,83 @@ fn no_more_wait_than_the_bound_and_a_place_that_is_free_is_taken() {
     bench.replies.clear();
     bench.allocate(&path(4002), 1, ("bob", "tango"));
     assert_eq!((bench.asked.len(), bench.server.lookups()), (3, 2));
+}
+
+#[test]
+fn a_source_network_has_its_share_of_the_places_and_leaves_the_others_to_others() {
+    let mut bench = Bench::new(&auth::Settings {
+        lookup: Some(Lookup {
+            pending: 20,
+            per_source: 2,
+            rate: None,
+            timeout: TIMEOUT,
+        }),
+        ..settings()
+    });
+    for port in 4000..4010 {
+        bench.allocate(&path(port), 1, ("bob", "tango"));
+        // Written in another way, it is the same address.
+        let mapped = path_from("::ffff:192.0.2.1", port);
+        bench.allocate(&mapped, 2, ("bob", "tango"));
+    }
+    assert_eq!((bench.state(), bench.dropped()), ((2, 2, 2, 0), 18));
+    bench.allocate(&path_from("192.0.2.2", 4000), 1, ("bob", "tango"));
+    assert_eq!(bench.server.lookups(), 3);
+    // A /64 has as much, and its /48 four times that.
+    for subnet in 0..10 {
+        for host in 1..10 {
+            let ip = format!("2001:db8:1:{subnet}::{host}");
+            bench.allocate(&path_from(&ip, 4000), 1, ("bob", "tango"));
+            let most = 3 + (2 * subnet + host.min(2)).min(8);
+            assert_eq!(bench.server.lookups(), most, "{ip}");
+        }
+    }
+    bench.allocate(&path_from("2001:db8:2::1", 4000), 1, ("bob", "tango"));
+    assert_eq!(bench.server.lookups(), 12);
+    // Places come back, by an answer or at the deadline.
+    bench.answer(LookupId(1), UserAnswer::Failed);
+    bench.allocate(&path(5000), 1, ("bob", "tango"));
+    bench.allocate(&path(5001), 1, ("bob", "tango"));
+    assert_eq!(bench.server.lookups(), 12);
+    bench.wait(TIMEOUT);
+    assert_eq!(bench.server.lookups(), 0);
+    for port in 4000..4010 {
+        bench.allocate(&path(port), 3, ("bob", "tango"));
+    }
+    assert_eq!(bench.server.lookups(), 2);
+}
+
+#[test]
+fn a_source_network_has_so_many_look_ups_in_a_second() {
+    let settings = auth::Settings {
+        lookup: Some(Lookup {
+            pending: 100,
+            per_source: 100,
+            rate: Some(3),
+            timeout: TIMEOUT,
+        }),
+        ..settings()
+    };
+    let mut bench = Bench::new(&settings);
+    let asked = |bench: &mut Bench, ip: &str| {
+        let before = bench.asked.len();
+        for port in 4000..4010 {
+            bench.allocate(&path_from(ip, port), 1, ("bob", "tango"));
+            if let Some((id, ..)) = bench.asked.last() {
+                bench.answer(*id, UserAnswer::Unknown);
+            }
+        }
+        bench.replies.clear();
+        bench.asked.len() - before
+    };
+    assert_eq!(asked(&mut bench, "192.0.2.1"), 3);
+    assert_eq!(bench.dropped(), 7);
+    assert_eq!(asked(&mut bench, "203.0.113.1"), 3);
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(asked(&mut bench, "192.0.2.1"), 3);
+    // A reload that leaves the rate as it is gives nobody more.
+    bench.reload(&settings);
+    assert_eq!(asked(&mut bench, "192.0.2.1"), 0);
 }
 
 #[test]

@@ -63,9 +63,12 @@ pub(in crate::server) fn handle(
         };
     }
     // 11. Before anything is taken: a client that is sent elsewhere leaves nothing here.
-    if ctx.draining {
-        let servers = &ctx.shared.alternate_servers;
-        return Err(Refusal::draining(servers, path.tuple.client.ip()));
+    let public = ctx
+        .shared
+        .relays
+        .public(canonical_socket(path.tuple.server));
+    if let Some(refusal) = ctx.shared.redirection.refusal(path, public, ctx.draining) {
+        return Err(refusal);
     }
     // 3. REQUESTED-TRANSPORT is there, and is UDP, or TCP (RFC 6062 §5.1).
     let transport = request

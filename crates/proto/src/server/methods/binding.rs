@@ -8,7 +8,7 @@ use crate::server::claims;
 use crate::server::context::Context;
 use crate::server::five_tuple::{Path, Transport};
 use crate::server::other_addresses::OtherAddresses;
-use crate::server::output::{ClientVerdict, DropReason};
+use crate::server::output::{ClientVerdict, DropReason, Event};
 use crate::server::refusal::Refusal;
 use crate::wire::classic::ClassicBinding;
 use crate::wire::discovery::{ChangeRequest, ResponsePort};
@@ -44,12 +44,19 @@ pub(in crate::server) fn handle<'a>(
         return ClientVerdict::Drop(DropReason::ReplyRate);
     }
     let head = message.head();
-    let len = match respond(ctx, path, request::Binding::parse(message)) {
-        Ok((path, binding)) => ctx.send_success(&path, head, None, &Success::Binding(binding)),
-        Err(BindingError::With(refusal)) => ctx.send_refusal(path, head, None, &refusal),
+    let (len, code) = match respond(ctx, path, request::Binding::parse(message)) {
+        Ok((path, binding)) => {
+            let success = Success::Binding(binding);
+            (ctx.send_success(&path, head, None, &success), 0)
+        }
+        Err(BindingError::With(refusal)) => {
+            let len = ctx.send_refusal(path, head, None, &refusal);
+            (len, refusal.code().0)
+        }
         Err(BindingError::Rate) => return ClientVerdict::Drop(DropReason::ReplyRate),
     };
     answered(ctx, path, len);
+    tell(ctx, path, code);
     ClientVerdict::Handled
 }
 
@@ -123,18 +130,21 @@ pub(in crate::server) fn handle_secure<'a>(
     };
     let (head, key) = (message.head(), identity.key.as_ref());
     let request = request::Binding::parse(message);
-    match check_change(request.change_request, request.conditional, &[]) {
+    let code = match check_change(request.change_request, request.conditional, &[]) {
         Ok(_) => {
             let success = Success::Binding(response::Binding {
                 mapped: canonical_socket(path.tuple.client),
                 discovery: None,
             });
             ctx.send_success(path, head, key, &success);
+            0
         }
         Err(refusal) => {
             ctx.send_refusal(path, head, key, &refusal);
+            refusal.code().0
         }
-    }
+    };
+    tell(ctx, path, code);
     ClientVerdict::Handled
 }
 
@@ -166,6 +176,7 @@ pub(in crate::server) fn handle_classic<'a>(
     ctx.counters.response(Method::BINDING, code);
     answered(ctx, path, message.len());
     ctx.send_message(&to, message);
+    tell(ctx, path, code);
     ClientVerdict::Handled
 }
 
@@ -203,6 +214,11 @@ fn answered(ctx: &Context, path: &Path, len: usize) {
         let source = path.tuple.client.ip();
         ctx.shared.rates.sent_binding(ctx.now.mono, source, len);
     }
+}
+
+fn tell(ctx: &mut Context, path: &Path, code: u16) {
+    let tuple = path.tuple;
+    ctx.tell(|| Event::Binding { tuple, code });
 }
 
 /// The change that a request asks for, if all its attributes are understood or `known`; else 420.

@@ -3,6 +3,7 @@
 use crate::server::allocation::Allocation;
 use crate::server::context::Context;
 use crate::server::counters::Limit;
+use crate::server::output::Event;
 use crate::server::peer_table::Binding;
 use crate::server::ports::Relayed;
 use crate::server::refusal::Refusal;
@@ -73,5 +74,12 @@ pub(in crate::server) fn handle(
     allocation.settle();
     allocation.announce(ctx, |other| other.peer.ip() == peer.ip());
     allocation.arm_by(ctx, expires);
+    let lifetime = ctx.shared.channel_lifetime;
+    ctx.tell(|| Event::ChannelBound {
+        session: allocation.session(),
+        number,
+        peer,
+        lifetime,
+    });
     Ok(Success::Empty)
 }

@@ -3,6 +3,7 @@
 use crate::server::allocation::Allocation;
 use crate::server::context::Context;
 use crate::server::five_tuple::{Family, PeerAddr};
+use crate::server::output::Event;
 use crate::server::peer_table::Reach;
 use crate::server::ports::Relayed;
 use crate::server::refusal::Refusal;
@@ -29,6 +30,12 @@ pub(in crate::server) fn handle(
     allocation.permit(ctx, &permitted)?;
     let is_permitted = |peer: PeerAddr| permitted.iter().any(|(ip, _)| *ip == peer.ip());
     allocation.announce(ctx, |binding| is_permitted(binding.peer));
+    let lifetime = ctx.shared.permission_lifetime;
+    ctx.tell(|| Event::Permitted {
+        session: allocation.session(),
+        peers: permitted.iter().map(|(ip, _)| *ip).collect(),
+        lifetime,
+    });
     Ok(Success::Empty)
 }
 

@@ -35,7 +35,7 @@ fn external(public: &str, private: &str) -> ExternalIp {
 }
 
 fn rfc5780(listen: &mut Listen) {
-    listen.alternates = Some(AlternatePorts {
+    listen.alternate_ports = Some(AlternatePorts {
         port: 3479,
         tls_port: 5350,
     });
@@ -57,7 +57,7 @@ impl Bench {
             ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
             port: 3478,
             tls_port: 5349,
-            alternates: None,
+            alternate_ports: None,
         };
         adjust(&mut listen, &mut settings);
         let bound: Vec<SocketAddr> = (listen.ips.iter())
@@ -202,7 +202,7 @@ fn n1_the_world_hears_of_external_addresses() {
 #[test]
 fn n2_change_request_picks_the_socket() {
     let mut bench = Bench::paired(|listen, _| {
-        listen.alternates.as_mut().unwrap().port = 40000;
+        listen.alternate_ports.as_mut().unwrap().port = 40000;
     });
     let ips = ["198.51.100.1", "198.51.100.2"];
     let ports = [3478, 40000];

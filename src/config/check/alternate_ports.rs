@@ -9,7 +9,7 @@ const ADDRESSES: &str =
     "name two addresses of this machine of one family in listening-ip, neither of them a wildcard";
 
 /// Reads the other ports of RFC 5780 §6, and writes them into `file` too.
-pub(super) fn check_alternates(
+pub(super) fn check_alternate_ports(
     file: &mut FileConfig,
     listen: &Listen,
     problems: &mut Problems<'_>,
@@ -92,7 +92,7 @@ mod tests {
 
     fn ports(text: &str) -> Option<AlternatePorts> {
         let config = Config::from_toml(&format!("{TWO}{text}")).unwrap();
-        config.listen.alternates
+        config.listen.alternate_ports
     }
 
     fn errors(text: &str) -> String {
@@ -168,6 +168,9 @@ mod tests {
     #[test]
     fn without_the_key_the_ports_do_nothing() {
         let text = "no-auth = true\nalt-listening-port = 3478";
-        assert_eq!(Config::from_toml(text).unwrap().listen.alternates, None);
+        assert_eq!(
+            Config::from_toml(text).unwrap().listen.alternate_ports,
+            None
+        );
     }
 }
