@@ -10,7 +10,7 @@ use crate::support::{PASSWORD, REALM, Running, Turnd, USER};
 const LIMIT: Duration = Duration::from_secs(60);
 const BOTH: &str = "password-algorithms = true\nusername-anonymity = true";
 
-/// What `rfc8489.py` saw.
+/// Report of `rfc8489.py`.
 fn saw(turnd: &Turnd, what: &str, user: &str, tcp: bool) -> Value {
     let task = json!({
         "server": turnd.address().to_string(),

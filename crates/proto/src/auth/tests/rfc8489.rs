@@ -229,8 +229,7 @@ fn a7_a_list_that_was_altered_or_a_choice_outside_it_is_400() {
     assert!(outcome(&settings, &good, &sha256_key("alice", "secret")).is_ok());
 }
 
-/// What a client sends after somebody on the way took the features off the 401: it is told the
-/// truth in a 438 that is signed.
+/// A client to whom somebody on the way sent the 401 without its features is told the truth, in a 438 that is signed.
 #[test]
 fn a7_d9_a_downgraded_nonce_is_stale() {
     let settings = with(BOTH);
