@@ -1,14 +1,16 @@
-//! The `iceServers` that browsers take, and credentials for them.
+//! Credentials, and the places where they are good, for browsers and for applications that have browsers.
 
-use std::net::IpAddr;
+mod formats;
+mod places;
+
 use std::time::Duration;
-
-use serde::Serialize;
 
 use turnd_proto::auth::rest;
 use turnd_proto::auth::{Credential, Settings};
 
-use crate::config::{Config, Secret};
+pub use self::formats::{Access, Answer, Format, IceServer, Offer, Shown};
+pub use self::places::{Place, doubt, places};
+use crate::config::Secret;
 use crate::problem::Problem;
 
 /// User name and password of a browser.
@@ -115,112 +117,10 @@ fn rest_login(
     Ok(Login { name, password })
 }
 
-/// Configuration of an `RTCPeerConnection`.
-#[derive(Serialize)]
-pub struct IceServers {
-    #[serde(rename = "iceServers")]
-    servers: [IceServer; 1],
-}
-
-impl IceServers {
-    /// The URLs, those to be tried first in front.
-    pub fn urls(&self) -> impl Iterator<Item = &str> {
-        self.servers
-            .iter()
-            .flat_map(|s| &s.urls)
-            .map(String::as_str)
-    }
-}
-
-#[derive(Serialize)]
-struct IceServer {
-    urls: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    username: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    credential: Option<String>,
-}
-
-/// The URLs of the server that `config` describes, with `login` if there is one.
-pub fn ice_servers(
-    config: &Config,
-    host: Option<&str>,
-    login: Option<Login>,
-) -> Result<IceServers, Problem> {
-    let host = match host {
-        Some(host) => checked_host(host)?,
-        None => default_host(config),
-    };
-    let urls = urls(config, &host);
-    let (username, credential) = login.map(|l| (l.name, l.password)).unzip();
-    Ok(IceServers {
-        servers: [IceServer {
-            urls,
-            username,
-            credential,
-        }],
-    })
-}
-
-/// URLs of the transports that are served, the best for a browser first.
-fn urls(config: &Config, host: &str) -> Vec<String> {
-    let turn = !config.server.protocol.stun_only;
-    let (transports, port) = (&config.transports, config.listen.port);
-    // Browsers refuse a certificate that came from no file.
-    let secure = transports.tls && !config.tls.files.is_empty();
-    let tls_port = config.listen.tls_port;
-    let all = [
-        (transports.udp, format!("stun:{host}:{port}")),
-        (
-            transports.udp && turn,
-            format!("turn:{host}:{port}?transport=udp"),
-        ),
-        (
-            transports.tcp && turn,
-            format!("turn:{host}:{port}?transport=tcp"),
-        ),
-        (
-            secure && turn,
-            format!("turns:{host}:{tls_port}?transport=tcp"),
-        ),
-    ];
-    let served = all.into_iter().filter(|(served, _)| *served);
-    served.map(|(_, url)| url).collect()
-}
-
-fn default_host(config: &Config) -> String {
-    let external = config.server.relay.external.iter().map(|e| e.public);
-    let listening = config.listen.ips.iter().copied();
-    let known = external.chain(listening).find(|ip| !ip.is_unspecified());
-    bracketed(known.unwrap_or(IpAddr::from([127, 0, 0, 1])))
-}
-
-fn bracketed(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-    }
-}
-
-/// A host as it stands in a URL.
-fn checked_host(host: &str) -> Result<String, Problem> {
-    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-    if let Ok(ip) = bare.unwrap_or(host).parse() {
-        return Ok(bracketed(ip));
-    }
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    if host.is_empty() || !host.chars().all(fits) {
-        return Err(Problem::new(
-            format!("host: {host:?} is not a host name or an IP address"),
-            "write it without scheme and port",
-        ));
-    }
-    Ok(host.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     fn config(text: &str) -> Config {
         Config::from_toml(text).unwrap()
@@ -228,7 +128,20 @@ mod tests {
 
     fn json(config: &Config, host: Option<&str>, name: Option<&str>) -> serde_json::Value {
         let login = login(&config.auth, name, Duration::from_secs(1_700_000_000)).unwrap();
-        serde_json::to_value(ice_servers(config, host, Some(login)).unwrap()).unwrap()
+        ice_servers(config, host, Access::Login(login))
+    }
+
+    fn ice_servers(config: &Config, host: Option<&str>, access: Access) -> serde_json::Value {
+        let offer = Offer {
+            places: places(config, host.as_slice()).unwrap(),
+            access,
+            ttl: Duration::from_secs(60),
+            now: Duration::ZERO,
+        };
+        match offer.show(Format::IceServers).unwrap() {
+            Shown::Json(answer) => serde_json::to_value(answer).unwrap(),
+            Shown::Text(text) => panic!("{text}"),
+        }
     }
 
     fn refusal(outcome: Result<impl Sized, Problem>) -> String {
@@ -270,8 +183,7 @@ mod tests {
         assert_eq!(login.name, "7:bob");
         assert_eq!(login.password, rest::password("north", "7:bob"));
         // A client with a login needs the URLs only.
-        let servers = ice_servers(&only, Some("h"), None).unwrap();
-        let json = serde_json::to_value(&servers).unwrap();
+        let json = ice_servers(&only, Some("h"), Access::Free);
         assert_eq!(
             json["iceServers"][0]["urls"][1],
             "turn:h:3478?transport=udp"
@@ -312,44 +224,8 @@ mod tests {
     fn anyone_and_nobody() {
         let json = json(&config("no-auth = true"), None, None);
         assert_eq!(json["iceServers"][0]["username"], "any");
-        let stun = ice_servers(&config("stun-only = true"), None, None).unwrap();
-        let stun = serde_json::to_value(stun).unwrap();
+        let stun = ice_servers(&config("stun-only = true"), None, Access::Free);
         let expected = serde_json::json!({"iceServers": [{"urls": ["stun:127.0.0.1:3478"]}]});
         assert_eq!(stun, expected);
-    }
-
-    #[test]
-    fn only_what_is_served_is_listed() {
-        let listed = |text: &str| {
-            let mut config = config(&format!("no-auth = true\n{text}"));
-            config.transports.tls = text.contains("no-udp");
-            urls(&config, "h")
-        };
-        assert_eq!(
-            listed("no-tcp = true"),
-            ["stun:h:3478", "turn:h:3478?transport=udp"]
-        );
-        // A certificate without a file is the demonstration's.
-        assert_eq!(listed("no-udp = true"), ["turn:h:3478?transport=tcp"]);
-    }
-
-    #[test]
-    fn hosts() {
-        let host = |text: &str| default_host(&config(&format!("no-auth = true\n{text}")));
-        assert_eq!(host(""), "127.0.0.1");
-        assert_eq!(
-            host("listening-ip = ['::', '2001:db8::1']"),
-            "[2001:db8::1]"
-        );
-        assert_eq!(
-            host("listening-ip = '10.0.0.1'\nexternal-ip = '192.0.2.1/10.0.0.1'"),
-            "192.0.2.1"
-        );
-        assert_eq!(checked_host("::1").unwrap(), "[::1]");
-        assert_eq!(checked_host("[::1]").unwrap(), "[::1]");
-        assert_eq!(
-            refusal(checked_host("turn:x:1")),
-            "host: \"turn:x:1\" is not a host name or an IP address; write it without scheme and port"
-        );
     }
 }

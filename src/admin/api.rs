@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ApiError;
 use super::metrics;
-use crate::daemon::Daemon;
 use crate::daemon::audit::{Actor, audit};
-use crate::ice_servers::{IceServers, check_ttl, ice_servers, issue};
+use crate::daemon::{ChangedKey, Daemon, LastReload};
+use crate::ice_servers::{Access, Format, Offer, Shown, check_ttl, issue, places};
 use crate::net::log::escape_name;
 use crate::problem::Problem;
 
@@ -124,6 +124,10 @@ struct Status {
     packets_dropped: u64,
     reloads: u64,
     failed_reloads: u64,
+    last_reload_failed: bool,
+    last_reload_success_unix: u64,
+    pending: Vec<Change>,
+    certificates_unusable: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -148,6 +152,8 @@ impl From<turnd_proto::server::counters::Flow> for Flow {
 async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Status>, ApiError> {
     let status = daemon.control().status().await?;
     let (reloads, failed_reloads) = daemon.reloads();
+    let LastReload { failed, success } = daemon.last_reload();
+    let certificates = daemon.control().certificates();
     let counters = &status.counters;
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION"),
@@ -167,6 +173,10 @@ async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Status>, ApiEr
         packets_dropped: status.dropped(),
         reloads,
         failed_reloads,
+        last_reload_failed: failed,
+        last_reload_success_unix: success.as_secs(),
+        pending: Change::all(daemon.pending()),
+        certificates_unusable: certificates.and_then(|certificates| certificates.unusable()),
     }))
 }
 
@@ -196,6 +206,9 @@ async fn drain(
 #[derive(Serialize)]
 struct Reloaded {
     changes: Vec<Change>,
+    /// From the next restart on.
+    pending: Vec<Change>,
+    certificates_unusable: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -205,22 +218,26 @@ struct Change {
     new: String,
 }
 
+impl Change {
+    fn all(changed: Vec<ChangedKey>) -> Vec<Self> {
+        let change = |ChangedKey { key, old, new }| Self { key, old, new };
+        changed.into_iter().map(change).collect()
+    }
+}
+
 async fn reload(
     State(daemon): State<Arc<Daemon>>,
     Extension(by): Extension<Actor>,
 ) -> Result<Json<Reloaded>, ApiError> {
     let outcome = whole(async move { daemon.reload(by).await }).await?;
-    let changes = outcome.map_err(|details| {
+    let reloaded = outcome.map_err(|details| {
         let text = "not reloaded, the old configuration stays";
         ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, text).with(details)
     })?;
-    let changes = changes.into_iter().map(|c| Change {
-        key: c.key,
-        old: c.old,
-        new: c.new,
-    });
     Ok(Json(Reloaded {
-        changes: changes.collect(),
+        changes: Change::all(reloaded.changes),
+        pending: Change::all(reloaded.pending),
+        certificates_unusable: reloaded.certificates_unusable,
     }))
 }
 
@@ -244,36 +261,52 @@ struct CredentialsRequest {
     urls_only: bool,
 }
 
-/// Makes credentials that expire, or none: a user's own never leave the server.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CredentialsQuery {
+    #[serde(default)]
+    format: Format,
+}
+
+/// Makes credentials that expire, or none: a user's own, and the secret, never leave the server.
 async fn credentials(
     State(daemon): State<Arc<Daemon>>,
     Extension(by): Extension<Actor>,
+    Params(CredentialsQuery { format }): Params<CredentialsQuery>,
     Body(request): Body<CredentialsRequest>,
-) -> Result<Json<IceServers>, ApiError> {
+) -> Result<Response, ApiError> {
     let refused =
         |problem: Problem| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, problem.to_string());
     let config = daemon.config();
-    let login = if config.server.protocol.stun_only || request.urls_only {
-        None
+    let places = places(&config, request.host.as_deref().as_slice()).map_err(refused)?;
+    let max = config.operation.max_credential_ttl;
+    let ttl = match request.ttl_seconds {
+        Some(seconds) => Duration::from_secs(seconds.into()),
+        None => DEFAULT_TTL.min(max),
+    };
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let access = if config.server.protocol.stun_only || request.urls_only {
+        Access::Free
     } else {
-        let max = config.operation.max_credential_ttl;
-        let ttl = match request.ttl_seconds {
-            Some(seconds) => Duration::from_secs(seconds.into()),
-            None => DEFAULT_TTL.min(max),
-        };
         check_ttl(ttl, max).map_err(refused)?;
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
         let expiry = now.saturating_add(ttl);
         let login = issue(&config.auth, request.name.as_deref(), expiry).map_err(refused)?;
         let user = escape_name(&login.name);
         audit!(by, "credentials", user, ttl = ttl.as_secs());
-        Some(login)
+        Access::Login(login)
     };
-    ice_servers(&config, request.host.as_deref(), login)
-        .map(Json)
-        .map_err(refused)
+    let offer = Offer {
+        places,
+        access,
+        ttl,
+        now,
+    };
+    Ok(match offer.show(format).map_err(refused)? {
+        Shown::Json(answer) => Json(answer).into_response(),
+        Shown::Text(text) => text.into_response(),
+    })
 }
 
 #[cfg(test)]

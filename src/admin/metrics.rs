@@ -119,6 +119,22 @@ fn render(status: &Status, process: &Process, daemon: &Daemon) -> String {
     );
     page.sample("turnd_reloads_total", "{outcome=\"ok\"}", reloads);
     page.sample("turnd_reloads_total", "{outcome=\"failed\"}", failed);
+    let last = daemon.last_reload();
+    page.gauge(
+        "turnd_config_last_reload_success",
+        "0 after a reload that failed: the configuration before is in force.",
+        u8::from(!last.failed),
+    );
+    page.gauge(
+        "turnd_config_last_reload_success_timestamp_seconds",
+        "When the configuration was taken over last, since the Unix epoch.",
+        last.success.as_secs(),
+    );
+    page.gauge(
+        "turnd_config_pending_keys",
+        "Keys of the configuration whose values wait for a restart.",
+        daemon.pending().len(),
+    );
     page.gauge(
         "turnd_draining",
         "1 while new allocations are refused.",
@@ -163,6 +179,11 @@ fn certificates(page: &mut Page, daemon: &Daemon) {
     for (names, expiry) in certificates.expiries() {
         page.sample(name, &format!("{{names=\"{}\"}}", escape(&names)), expiry);
     }
+    page.gauge(
+        "turnd_certificates_last_reload_success",
+        "0 while the certificates' files cannot be used: the certificates of before are.",
+        u8::from(certificates.unusable().is_none()),
+    );
 }
 
 /// Metrics of the process under the names of Prometheus' own clients.

@@ -7,8 +7,9 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 
 use super::login::LoginArgs;
+use super::progress::Progress;
 use super::{Failure, complain, say};
-use turnd_client::bench::{self, LEAST_SIZE, Load, NAMES, Options, Pace, Target};
+use turnd_client::bench::{self, LEAST_SIZE, Load, NAMES, Options, Pace, Stage, Target};
 use turnd_client::turn::{Login, Proof};
 
 /// Lifetime of the REST credentials of a run, which is shorter.
@@ -16,20 +17,14 @@ const CREDENTIALS: Duration = Duration::from_secs(3600);
 /// Permissions last for five minutes (RFC 8656 §9), and nothing refreshes them.
 const LONGEST: u64 = 240;
 
-/// Put load on a server and measure what comes back.
-///
-/// Clients and peers are sockets of this process: the server has to reach this host, and to allow
-/// its address as a peer (on one host: allow-loopback-peers). Its limits hold for the load too: more
-/// than 1,000 allocations at once need user-quota = 0 and user-allocate-rate = 0. It keeps one processor busy for
-/// --duration seconds and then stops by itself.
-#[derive(clap::Args)]
-#[command(
-    after_help = "Examples:\n  turnd bench turn:192.0.2.1:3478 --user alice
+/// Examples of the short help.
+const EXAMPLES: &str = "Examples:\n  turnd bench turn:192.0.2.1:3478 --user alice
   turnd bench turn:127.0.0.1 --secret-file secret --load gso-max --pid $(pidof turnd) --json
   turnd bench turn:127.0.0.1 --user alice --password-file password --load allocate --allocations 10000
-  turnd bench turns:turn.example.org --secret-file secret --load video --allocations 4
+  turnd bench turns:turn.example.org --secret-file secret --load video --allocations 4";
 
-Loads:
+/// Loads of the long help.
+const LOADS: &str = "Loads:
   allocate   allocations, as many at once as --allocations says
   binding    Binding requests, 40,000 a second
   binding-max  the same, as fast as answers come back
@@ -39,8 +34,18 @@ Loads:
   gso        the same, each burst sent in one piece for the kernel to cut
   voice-max  voice, as fast as packets come back
   gso-max    gso, as fast as packets come back
-  echo       160 bytes to peers that send them back; the delay is that of both ways"
-)]
+  echo       160 bytes to peers that send them back; the delay is that of both ways
+
+The report says what ended the run: its time, Ctrl-C, or the server, which may have ended allocations before.";
+
+/// Put load on a server and measure what comes back.
+///
+/// Clients and peers are sockets of this process: the server has to reach this host, and to allow
+/// its address as a peer (on one host: allow-loopback-peers). Its limits hold for the load too: more
+/// than 1,000 allocations at once need user-quota = 0 and user-allocate-rate = 0. It keeps one processor busy for
+/// --duration seconds and then stops by itself.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{LOADS}"))]
 pub(super) struct Bench {
     /// URI of the server, as turn:HOST, turn:HOST?transport=tcp or turns:HOST; allocations take turns with
     /// several. The certificate is not checked.
@@ -48,7 +53,7 @@ pub(super) struct Bench {
     servers: Vec<Target>,
     #[command(flatten)]
     login: LoginArgs,
-    /// Load to put on the server; see below.
+    /// Load to put on the server; --help describes each.
     #[arg(long, default_value = "voice", value_parser = PossibleValuesParser::new(NAMES))]
     load: String,
     /// Seconds to measure.
@@ -96,7 +101,10 @@ impl Bench {
             ));
         }
         let stop = interrupted()?;
-        let report = bench::run(&options, &stop).map_err(Failure::run)?;
+        let mut progress = Progress::new();
+        let mut show = |stage| progress.show(stage_text(stage, options.duration));
+        let report = bench::run(&options, &stop, &mut show).map_err(Failure::run)?;
+        progress.clear();
         if self.json {
             let json = serde_json::to_string_pretty(&report);
             say(json.map_err(Failure::run)?)
@@ -126,6 +134,23 @@ impl Bench {
             user,
             proof: Proof::Password(password),
         }))
+    }
+}
+
+/// Words for a part of a run.
+fn stage_text(stage: Stage, duration: Duration) -> String {
+    match stage {
+        Stage::Allocating { done, wanted } => format!("{done} of {wanted} allocations"),
+        Stage::WarmingUp => "warming up".to_owned(),
+        Stage::Measuring {
+            elapsed,
+            sent,
+            received,
+        } => format!(
+            "{:.0} of {:.0} s, {sent} packets sent, {received} came through",
+            elapsed.as_secs_f64(),
+            duration.as_secs_f64()
+        ),
     }
 }
 

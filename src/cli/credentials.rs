@@ -1,4 +1,4 @@
-//! `turnd credentials`, and the `iceServers` that browsers take.
+//! `turnd credentials`.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,16 +7,18 @@ use super::secret::{self, SecretArgs};
 use super::{Failure, complain, say};
 use crate::config::file::FileConfig;
 use crate::config::{self, Config, Operation, SEARCH, quantity};
-use crate::ice_servers::{Login, check_ttl, ice_servers, login};
+use crate::ice_servers::{Access, Format, Offer, check_ttl, doubt, login, places};
 
 /// Lifetime of credentials without `--ttl`.
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Print credentials as iceServers JSON, ready for an RTCPeerConnection.
+/// Print credentials: iceServers for an RTCPeerConnection, or what another application takes.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  turnd credentials --host turn.example.org --name alice --ttl 1h
-  turnd credentials --secret-file secret --host 192.0.2.1"
+  turnd credentials --secret-file secret --host 192.0.2.1
+  turnd credentials --secret-file secret --host turn.example.org:443
+  turnd credentials --host turn.example.org --host 'turns:turn.example.org:443?transport=tcp' --format prosody"
 )]
 pub(super) struct Credentials {
     /// Configuration file; otherwise turnd.toml here, then /etc/turnd/turnd.toml.
@@ -30,9 +32,13 @@ pub(super) struct Credentials {
     /// Lifetime of the credentials, as 90 (seconds), 30m, 24h or 7d; otherwise 24h, or max-credential-ttl if that is less.
     #[arg(long, value_parser = duration)]
     ttl: Option<Duration>,
-    /// Host of the server; otherwise external-ip, listening-ip or 127.0.0.1.
+    /// Host of the server, with :PORT behind it where all comes by that port (443 and 5349 with turns:), or a whole URI. May
+    /// be given several times. Otherwise the certificate's name, external-ip, listening-ip, the realm, or 127.0.0.1.
     #[arg(long)]
-    host: Option<String>,
+    host: Vec<String>,
+    /// Form to print; for applications that make credentials themselves it holds the secret.
+    #[arg(long, value_enum, default_value = "iceservers")]
+    format: Format,
 }
 
 impl Credentials {
@@ -55,22 +61,34 @@ impl Credentials {
             complain(format_args!("warning: {warning}"));
         }
         let config = &loaded.config;
-        let login = if config.server.protocol.stun_only {
-            None
-        } else {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            let now = now.unwrap_or_default();
-            let expiry = now.saturating_add(self.ttl(&config.operation, bounded)?);
-            Some(login(&config.auth, self.name.as_deref(), expiry).map_err(Failure::usage)?)
-        };
-        let local = config.server.relay.external.is_empty()
-            && config.listen.ips.iter().all(|ip| ip.is_unspecified());
-        if self.host.is_none() && local {
-            complain(
-                "warning: 127.0.0.1 is for this machine alone; name the server with --host, external-ip or listening-ip",
-            );
+        let hosts: Vec<&str> = self.host.iter().map(String::as_str).collect();
+        let places = places(config, &hosts).map_err(Failure::usage)?;
+        if let Some(doubt) = doubt(&places) {
+            complain(format_args!("warning: {doubt}"));
         }
-        say(pretty(config, self.host.as_deref(), login)?)
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default();
+        let ttl = self.ttl(&config.operation, bounded)?;
+        let offer = Offer {
+            places,
+            access: self.access(config, now.saturating_add(ttl))?,
+            ttl,
+            now,
+        };
+        say(offer.show(self.format).map_err(Failure::usage)?)
+    }
+
+    fn access(&self, config: &Config, expiry: Duration) -> Result<Access, Failure> {
+        if config.server.protocol.stun_only {
+            return Ok(Access::Free);
+        }
+        let secret = config.auth.secrets.first();
+        match secret.filter(|_| self.format.is_configuration() && self.name.is_none()) {
+            Some(secret) => Ok(Access::Secret(secret.clone())),
+            None => login(&config.auth, self.name.as_deref(), expiry)
+                .map(Access::Login)
+                .map_err(Failure::usage),
+        }
     }
 
     fn ttl(&self, operation: &Operation, bounded: bool) -> Result<Duration, Failure> {
@@ -84,16 +102,6 @@ impl Credentials {
             ttl => Ok(ttl.unwrap_or(DAY)),
         }
     }
-}
-
-/// The `iceServers` JSON, indented for people.
-pub(super) fn pretty(
-    config: &Config,
-    host: Option<&str>,
-    login: Option<Login>,
-) -> Result<String, Failure> {
-    let servers = ice_servers(config, host, login).map_err(Failure::usage)?;
-    serde_json::to_string_pretty(&servers).map_err(Failure::run)
 }
 
 fn none() -> Failure {

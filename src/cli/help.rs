@@ -1,6 +1,7 @@
 //! The command line as clap has it, and how its help reads.
 
-use clap::{Arg, ArgAction, Command, CommandFactory};
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, Command, CommandFactory, ValueHint};
 
 use super::Cli;
 use crate::config;
@@ -37,6 +38,20 @@ const SHORT: [&str; 16] = [
 /// Flags of `check` that `-h` shows.
 const SHORT_CHECK: [&str; 5] = ["config", "all", "quiet", "as", "file-only"];
 
+/// Keys that take one of a few words, which shells complete.
+const WORDS: [(&str, &[&str]); 4] = [
+    (
+        "allocation-default-address-family",
+        &["ipv4", "ipv6", "keep"],
+    ),
+    ("log-format", &["text", "json"]),
+    (
+        "log-min-level",
+        &["error", "warning", "info", "debug", "trace", "warn"],
+    ),
+    ("rest-expiry", &["keep", "end"]),
+];
+
 /// The command line, with switches that take `=true` or `=false`, or nothing for true, a word on flags that hold secrets,
 /// and the defaults of the configuration.
 pub(super) fn command_line() -> Command {
@@ -45,10 +60,12 @@ pub(super) fn command_line() -> Command {
         let short: &[&str] = match command.get_name() {
             "serve" => &SHORT,
             "check" => &SHORT_CHECK,
-            _ => return command.mut_args(switch),
+            _ => return command.mut_args(switch).mut_args(complete),
         };
         command
             .mut_args(switch)
+            .mut_args(complete)
+            .mut_args(|arg| words(arg, &WORDS))
             .mut_args(open)
             .mut_args(|arg| defaults.tell(arg))
             .mut_args(|arg| shorten(arg, short))
@@ -68,6 +85,27 @@ fn switch(arg: Arg) -> Arg {
         .num_args(0..=1)
         .require_equals(true)
         .default_missing_value("true")
+}
+
+/// Tells shells what a value is; what is no file is not completed with files.
+fn complete(arg: Arg) -> Arg {
+    let name = arg.get_value_names().and_then(|names| names.first());
+    let hint = match name.map(|name| name.as_str()) {
+        Some("FILE") => ValueHint::FilePath,
+        Some("HOST" | "SERVER" | "URI") => ValueHint::Hostname,
+        _ if arg.get_value_hint() != ValueHint::Unknown => return arg,
+        _ if !arg.get_action().takes_values() => return arg,
+        _ => ValueHint::Other,
+    };
+    arg.value_hint(hint)
+}
+
+fn words(arg: Arg, words: &[(&str, &'static [&'static str])]) -> Arg {
+    let name = arg.get_long().unwrap_or_default();
+    match words.iter().find(|(key, _)| *key == name) {
+        Some((_, words)) => arg.value_parser(PossibleValuesParser::new(*words)),
+        None => arg,
+    }
 }
 
 fn open(arg: Arg) -> Arg {
@@ -170,6 +208,37 @@ mod tests {
         .map(|place| shown.find(place).unwrap());
         assert!(at.is_sorted(), "{shown}");
         assert!(shown.contains("--version"), "{shown}");
+    }
+
+    #[test]
+    fn shells_complete_words_and_files() {
+        let all = command_line();
+        let serve = all.find_subcommand("serve").unwrap();
+        let flag = |name: &str| {
+            let mut flags = serve.get_arguments();
+            flags.find(|arg| arg.get_long() == Some(name)).unwrap()
+        };
+        for (name, words) in WORDS {
+            let values = flag(name).get_possible_values();
+            let values: Vec<_> = values.iter().map(|value| value.get_name()).collect();
+            assert_eq!(values, words);
+            for word in words {
+                let text = format!("no-auth = true\n{name} = '{word}'");
+                config::Config::from_toml(&text).unwrap();
+            }
+        }
+        assert_eq!(flag("cert").get_value_hint(), ValueHint::FilePath);
+        assert_eq!(flag("user-file").get_value_hint(), ValueHint::FilePath);
+        assert_eq!(flag("min-port").get_value_hint(), ValueHint::Other);
+    }
+
+    #[cfg(feature = "tools")]
+    #[test]
+    fn tools_have_a_short_help() {
+        for command in ["probe", "bench"] {
+            let (short, long) = (help(command, false), help(command, true));
+            assert!(long.lines().count() > short.lines().count() + 5, "{short}");
+        }
     }
 
     #[test]

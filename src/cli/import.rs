@@ -1,30 +1,51 @@
 //! `turnd import`.
 
+mod report;
+
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Failure, complain, say};
-use crate::config::coturn::{self, Given, Source, Verdict};
+use super::{Failure, say};
+use crate::config::coturn::{self, ConfigFile, Place, Source, Verdict};
 
 /// Largest file that is read, in bytes; `/dev/zero` is larger.
 const LARGEST: u64 = 16 << 20;
+
+const NOTHING: &str = "holds no option of coturn's that is in force; name a turnserver.conf, a unit file, a script with a line that starts \
+                       turnserver, YAML for docker-compose or Kubernetes, or give the command line after --";
 
 /// Turn coturn's configuration into a turnd.toml, and say what became of each option.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  turnd import /etc/turnserver.conf -o turnd.toml
+  turnd import /etc/turnserver.conf --db /var/lib/turn/turndb -o turnd.toml
+  turnd import docker-compose.yml -v
   turnd import - <turnserver.conf >turnd.toml
   turnd import -- turnserver -a -u alice:secret -r example.org"
 )]
 pub(super) struct Import {
-    /// turnserver.conf, or a file with coturn's command line in it; - for standard input.
-    #[arg(required_unless_present = "command", conflicts_with = "command")]
+    /// turnserver.conf, or what starts coturn: a unit file, a script, or YAML for docker-compose or Kubernetes; - for
+    /// standard input.
+    #[cfg_attr(feature = "tools", arg(required_unless_present_any = ["command", "db"]))]
+    #[cfg_attr(not(feature = "tools"), arg(required_unless_present = "command"))]
+    #[arg(conflicts_with = "command")]
     file: Option<PathBuf>,
     /// New file for the TOML; otherwise standard output.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// SQLite file with coturn's users and secrets, which is only read.
+    #[cfg(feature = "tools")]
+    #[arg(long, value_name = "FILE")]
+    db: Option<PathBuf>,
+    /// Realm to take from the database, where it holds several.
+    #[cfg(feature = "tools")]
+    #[arg(long, value_name = "TEXT", requires = "db")]
+    realm: Option<String>,
+    /// List the options that are kept too.
+    #[arg(short, long)]
+    verbose: bool,
     /// Command line of coturn.
     #[arg(last = true, value_name = "COMMAND LINE")]
     command: Vec<String>,
@@ -32,62 +53,88 @@ pub(super) struct Import {
 
 impl Import {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let given = match &self.file {
-            Some(path) => {
-                let given = from_file(path, true)?;
-                let none_known = coturn::translate(&given)
-                    .entries
-                    .iter()
-                    .all(|entry| entry.verdict == Verdict::Unknown);
-                if !given.is_empty() && none_known {
-                    let message = format!(
-                        "{}: holds no option of coturn's; name its turnserver.conf",
-                        path.display()
-                    );
-                    return Err(Failure::usage(message));
-                }
-                given
-            }
-            None => from_words(&self.command)?,
+        let source = match &self.file {
+            Some(path) => from_file(path)?,
+            None => followed(coturn::command_line(&self.command), Path::new(""))?,
         };
-        let import = coturn::translate(&given);
+        #[cfg(feature = "tools")]
+        let source = self.with_rows(source)?;
+        let mut import = coturn::translate(&source.given);
+        let all_unknown = || {
+            let mut entries = import.entries.iter();
+            entries.all(|entry| entry.verdict == Verdict::Unknown)
+        };
+        if all_unknown() {
+            let name = match &self.file {
+                Some(path) => format!("{}: ", path.display()),
+                None => String::new(),
+            };
+            let why = source.notes.first().map_or("", String::as_str);
+            let between = if why.is_empty() { "" } else { ". " };
+            return Err(Failure::Run(format!("{name}{NOTHING}{between}{why}")));
+        }
+        import.notes.splice(0..0, source.notes);
         match &self.output {
             Some(path) => write(path, &import.toml)?,
             None => say(import.toml.trim_end())?,
         }
-        report(&import);
+        report::report(&import, self.verbose);
         Ok(())
+    }
+
+    /// Adds the options that the rows of the database are.
+    #[cfg(feature = "tools")]
+    fn with_rows(&self, mut source: Source) -> Result<Source, Failure> {
+        let Some(path) = &self.db else {
+            return Ok(source);
+        };
+        let given = &source.given;
+        let mut realms = given.iter().filter(|option| option.name == "realm");
+        let realm = realms
+            .next_back()
+            .and_then(|option| option.value.as_deref());
+        let realm = self.realm.as_deref().or(realm);
+        let rows = coturn::database(path, realm)
+            .map_err(|problem| Failure::Run(format!("{}: {problem}", path.display())))?;
+        if let Some(realm) = &self.realm {
+            let flag = format!("--realm={realm}");
+            source.given.extend(coturn::command_line(&[flag]).given);
+        }
+        source.given.extend(rows);
+        Ok(source)
     }
 }
 
-/// The options of a file, and of the file that a command line in it names.
-fn from_file(path: &Path, follow: bool) -> Result<Vec<Given>, Failure> {
-    let text = read(path).map_err(|error| {
+/// The options of a file, and of the configuration file that it names.
+fn from_file(path: &Path) -> Result<Source, Failure> {
+    let source = coturn::read(&text(path)?)
+        .map_err(|problem| Failure::Run(format!("{}: {problem}", path.display())))?;
+    followed(source, path)
+}
+
+/// Adds the options of the configuration file that is named in `path`.
+fn followed(mut source: Source, path: &Path) -> Result<Source, Failure> {
+    let file = match source.file.take() {
+        None => return Ok(source),
+        Some(ConfigFile::Here(file)) => PathBuf::from(file),
+        Some(ConfigFile::Beside(file)) => path.with_file_name("").join(file),
+    };
+    for option in &mut source.given {
+        if let Place::Line(n) = option.place {
+            option.place = Place::Start(n);
+        }
+    }
+    source.given.splice(0..0, coturn::read_conf(&text(&file)?));
+    Ok(source)
+}
+
+fn text(path: &Path) -> Result<String, Failure> {
+    read(path).map_err(|error| {
         Failure::usage(format!(
             "{}: cannot be read: {error}; name coturn's configuration file",
             path.display()
         ))
-    })?;
-    match coturn::read(&text) {
-        Source::File(given) => Ok(given),
-        Source::CommandLine(words) if follow => from_words(&words),
-        Source::CommandLine(_) => Err(Failure::usage(format!(
-            "{}: holds a command line and not a configuration; import it by itself",
-            path.display()
-        ))),
-    }
-}
-
-/// The options of a command line, after those of the file that it names.
-fn from_words(words: &[String]) -> Result<Vec<Given>, Failure> {
-    let given = coturn::command_line(words);
-    let file = given.iter().find(|option| option.name == "-c");
-    let mut all = match file.and_then(|option| option.value.as_ref()) {
-        Some(path) => from_file(Path::new(path), false)?,
-        None => Vec::new(),
-    };
-    all.extend(given);
-    Ok(all)
+    })
 }
 
 fn read(path: &Path) -> io::Result<String> {
@@ -125,37 +172,4 @@ fn write(path: &Path, toml: &str) -> Result<(), Failure> {
                 path.display()
             ))
         })
-}
-
-fn report(import: &coturn::Import) {
-    for entry in &import.entries {
-        let line = format!(
-            "{:<9} {:<14} {}",
-            entry.place,
-            entry.verdict,
-            entry.name.escape_debug()
-        );
-        if entry.text.is_empty() {
-            complain(line);
-        } else {
-            complain(format_args!("{line}: {}", entry.text));
-        }
-    }
-    for note in &import.notes {
-        complain(format_args!("note: {note}"));
-    }
-    let counts = Verdict::ALL.map(|verdict| {
-        let count = import
-            .entries
-            .iter()
-            .filter(|entry| entry.verdict == verdict)
-            .count();
-        (count > 0).then(|| format!("{count} {verdict}"))
-    });
-    let counts: Vec<_> = counts.into_iter().flatten().collect();
-    complain(format_args!(
-        "{} options: {}",
-        import.entries.len(),
-        counts.join(", ")
-    ));
 }

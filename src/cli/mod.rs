@@ -107,6 +107,9 @@ enum Failure {
     Run(String),
     /// Failed at run time, after lines of the log: exit code 1.
     Logged(String),
+    /// Failed, and said so: this exit code.
+    #[cfg(feature = "tools")]
+    Told(u8),
 }
 
 impl Failure {
@@ -116,6 +119,16 @@ impl Failure {
 
     fn run(message: impl Display) -> Self {
         Self::Run(message.to_string())
+    }
+
+    /// The reason, in one line.
+    #[cfg(feature = "tools")]
+    fn text(&self) -> String {
+        match self {
+            Self::Usage(lines) => lines.join("; "),
+            Self::Run(message) | Self::Logged(message) => message.clone(),
+            Self::Told(code) => format!("exit code {code}"),
+        }
     }
 }
 
@@ -157,6 +170,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             if let Some(hint) = hint::hint(&args, &error) {
                 complain(format_args!("\n  tip: {hint}"));
             }
+            #[cfg(feature = "tools")]
+            if let Some((line, code)) = probe::wrong_usage(&args).filter(|_| error.use_stderr()) {
+                let _ = say(line);
+                return ExitCode::from(code);
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
@@ -197,6 +215,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             tell_end(&message, format, true);
             ExitCode::from(1)
         }
+        #[cfg(feature = "tools")]
+        Err(Failure::Told(code)) => ExitCode::from(code),
     }
 }
 

@@ -1,7 +1,9 @@
 //! `turnd nat`.
 
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -16,15 +18,19 @@ const PORT: u16 = 3478;
 
 /// Find out what NAT this machine is behind, and what it means for WebRTC.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  turnd nat --server stun.example.org
-  turnd nat --server 192.0.2.1:3478 --lifetime 5m
-  turnd nat --server stun1.example.org --server stun2.example.org --json
+#[command(after_help = "Examples:\n  turnd nat stun.example.org
+  turnd nat 192.0.2.1:3478 --lifetime 5m
+  turnd nat stun1.example.org stun2.example.org --json
 
 Everything is learned from a server with two addresses (rfc5780). Two plain STUN servers show
 the mapping alone.")]
 pub(super) struct Nat {
-    /// STUN server; a second one stands in for the other address that the first does not have.
-    #[arg(long, required = true, value_name = "HOST[:PORT]", value_parser = server)]
+    /// STUN server, as HOST, HOST:PORT, stun:HOST or turn:HOST; a second one stands in for the other address that the first
+    /// does not have.
+    #[arg(required_unless_present = "server", value_name = "SERVER", value_parser = server)]
+    servers: Vec<(String, u16)>,
+    /// The same as SERVER.
+    #[arg(long, value_name = "SERVER", value_parser = server)]
     server: Vec<(String, u16)>,
     /// Time limit of everything but the lifetime, as 20 (seconds) or 1m.
     #[arg(long, default_value = "20s", value_name = "TIME", value_parser = duration)]
@@ -44,9 +50,10 @@ pub(super) struct Nat {
 }
 
 impl Nat {
-    pub(super) fn run(self) -> Result<(), Failure> {
-        if self.server.len() > 2 {
-            return Err(Failure::usage("--server: give one or two servers"));
+    pub(super) fn run(mut self) -> Result<(), Failure> {
+        self.servers.append(&mut self.server);
+        if self.servers.len() > 2 {
+            return Err(Failure::usage("give one server, or two"));
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -74,7 +81,7 @@ impl Nat {
     async fn reports(&self) -> Result<Vec<Report>, Failure> {
         let begun = tokio::time::Instant::now();
         let mut servers = Vec::new();
-        for (host, port) in &self.server {
+        for (host, port) in &self.servers {
             servers.push(resolve(host, *port, self.timeout).await?);
         }
         let mut reports = Vec::new();
@@ -100,7 +107,7 @@ impl Nat {
         }
         if reports.is_empty() {
             let family = if self.ipv6 { "IPv6" } else { "IPv4" };
-            let host = &self.server[0].0;
+            let host = &self.servers[0].0;
             return Err(Failure::Run(format!("{host} has no {family} address")));
         }
         Ok(reports)
@@ -123,21 +130,39 @@ impl Nat {
                 (longest / 60).max(Duration::from_secs(1))
             }),
         };
-        let mut progress = Progress::new();
-        let (mut report, tcp_mapping) = tokio::join!(
-            driver::discover(&driver::Tokio, server, options, |stage| {
-                show(&mut progress, server, stage);
-            }),
-            timeout(limit, tcp::mapping(server, second, answer_timeout)),
-        );
+        let running = Cell::new((Stage::Mapping, Instant::now()));
+        let tests = async {
+            tokio::join!(
+                driver::discover(&driver::Tokio, server, options, |stage| {
+                    running.set((stage, Instant::now()));
+                }),
+                timeout(limit, tcp::mapping(server, second, answer_timeout)),
+            )
+        };
+        let (mut report, tcp_mapping) = tokio::select! {
+            done = tests => done,
+            never = show(server, &running) => match never {},
+        };
         report.tcp_mapping = tcp_mapping.unwrap_or(Err(Unknown::OutOfTime));
         report
     }
 }
 
-/// Reads `HOST`, `HOST:PORT` or `[IPV6]:PORT`.
+/// Reads `HOST`, `HOST:PORT` or `[IPV6]:PORT`, alone or in a URI.
 fn server(text: &str) -> Result<(String, u16), String> {
     const FORM: &str = "write a host name or an IP address, with :PORT behind it if it is not 3478";
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme);
+    let text = match scheme {
+        Some("stun" | "turn") => &text[5..],
+        Some("stuns" | "turns") => {
+            return Err("NATs are found out over UDP and plain TCP; write stun:HOST".to_owned());
+        }
+        _ => text,
+    };
+    // The transport of a TURN server does not matter here.
+    let text = text
+        .split_once("?transport=")
+        .map_or(text, |(text, _)| text);
     let bare = text
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'));
@@ -171,16 +196,29 @@ async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAdd
     Ok(addresses)
 }
 
-/// Shows the test that is running.
-fn show(progress: &mut Progress, server: SocketAddr, stage: Stage) {
-    let text = match stage {
-        Stage::Mapping => "mapping".to_owned(),
-        Stage::Filtering => "filtering".to_owned(),
-        Stage::Hairpinning => "hairpinning".to_owned(),
-        Stage::Lifetime(time) => format!("lifetime: waiting {:.0} s", time.as_secs_f64()),
-        Stage::Finished => return progress.clear(),
-    };
-    progress.show(format_args!("{server}: {text}"));
+/// Shows the test that is running, and the time that it has left, for as long as it is polled.
+async fn show(server: SocketAddr, running: &Cell<(Stage, Instant)>) -> Infallible {
+    let mut progress = Progress::new();
+    let mut tick = tokio::time::interval(Duration::from_millis(250));
+    loop {
+        tick.tick().await;
+        let (stage, since) = running.get();
+        let text = match stage {
+            Stage::Mapping => "mapping".to_owned(),
+            Stage::Filtering => "filtering".to_owned(),
+            Stage::Hairpinning => "hairpinning".to_owned(),
+            Stage::Lifetime(time) => {
+                let left = time.saturating_sub(since.elapsed());
+                format!(
+                    "lifetime: is it {} s? {:.0} s left",
+                    seconds(time),
+                    left.as_secs_f64().ceil()
+                )
+            }
+            Stage::Finished => "connections".to_owned(),
+        };
+        progress.show(format_args!("{server}: {text}"));
+    }
 }
 
 fn table(report: &Report) -> String {
@@ -331,10 +369,16 @@ mod tests {
         assert_eq!(of("[2001:db8::1]:99"), expected("2001:db8::1", 99));
         assert_eq!(of("stun.example.org"), expected("stun.example.org", 3478));
         assert_eq!(of("stun.example.org:99"), expected("stun.example.org", 99));
+        assert_eq!(of("stun:x.org:1"), expected("x.org", 1));
+        assert_eq!(of("turn:x.org?transport=tcp"), expected("x.org", 3478));
+        assert_eq!(of("turn:[2001:db8::1]:99"), expected("2001:db8::1", 99));
         for wrong in [
             "",
             ":3478",
-            "stun:x.org:1",
+            "stun:",
+            "stuns:x.org",
+            "turns:x.org:443",
+            "http:x.org:80",
             "x:0",
             "x:y",
             "x:99999",

@@ -142,7 +142,7 @@ mod tests {
         match PidFile::write(path).err() {
             Some(Failure::Usage(lines)) => lines.join("\n"),
             Some(Failure::Run(line) | Failure::Logged(line)) => line,
-            None => panic!("{} was written", path.display()),
+            _ => panic!("{} was written", path.display()),
         }
     }
 

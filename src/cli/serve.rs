@@ -10,14 +10,14 @@ use tokio::time::{Instant, interval, interval_at};
 use tracing::{error, info, warn};
 
 use super::pidfile::PidFile;
-use super::{Failure, Settings, credentials, open_files, preflight, say};
+use super::{Failure, Settings, open_files, preflight, say};
 use crate::admin::Admin;
 use crate::config::summary::Summary;
 use crate::config::{self, Config, Loaded, ProcUser};
 use crate::daemon::audit::{Actor, audit};
 use crate::daemon::log::LogControl;
 use crate::daemon::{ConfigInput, Daemon, ended, notify, privileges};
-use crate::ice_servers::login;
+use crate::ice_servers::{Access, Format, Offer, login, places};
 use crate::net::certs::self_signed;
 use crate::net::{Bound, Service, WorkerEnded};
 
@@ -220,6 +220,8 @@ async fn serve(admin: Admin, daemon: Arc<Daemon>, mut signals: Signals) {
     tokio::spawn(look_after_certificates(Arc::clone(&daemon)));
     let host_follower = Arc::clone(&daemon);
     tokio::spawn(async move { host_follower.follow_host().await });
+    let closer = Arc::clone(&daemon);
+    tokio::spawn(async move { closer.close_unused_listeners().await });
     if daemon.config().operation.reload_on_change {
         let daemon = Arc::clone(&daemon);
         tokio::spawn(async move { daemon.reload_on_change().await });
@@ -307,7 +309,14 @@ fn invite(config: &Config, page: Option<&SocketAddr>) -> Result<(), Failure> {
     let named = !config.listen.ips.is_empty() || !config.server.relay.external.is_empty();
     let own = preflight::own_address().filter(|_| !named);
     let host = own.map(|ip| ip.to_string());
-    let json = credentials::pretty(config, host.as_deref(), Some(login))?;
+    let offer = Offer {
+        places: places(config, host.as_deref().as_slice()).map_err(Failure::usage)?,
+        access: Access::Login(login),
+        // A static user's, as long as the demonstration runs.
+        ttl: Duration::MAX,
+        now: Duration::ZERO,
+    };
+    let json = offer.show(Format::IceServers).map_err(Failure::usage)?;
     if let Some(page) = page {
         say(format_args!(
             "Open http://{page}/#ice in a browser on this machine and press \"Run the test\".\n"

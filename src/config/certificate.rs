@@ -113,6 +113,11 @@ pub fn load(
     })
 }
 
+/// Warning that the certificates of before stay in use, and why.
+pub(crate) fn kept(reason: &str) -> String {
+    format!("certificates: kept the old one, because {reason}")
+}
+
 /// Reason why a certificate and a key do not make a [`Certificate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unfit {

@@ -12,7 +12,7 @@ use super::file::FileConfig;
 use super::operation::{check_alternate_servers, check_operation};
 use super::problems::Problems;
 use super::process::check_proc_user;
-use super::transports::{check_tls, check_transports};
+use super::transports::{InUse, check_tls, check_transports};
 use super::values::{addresses, count, on, one_of, port, ranges, seconds};
 use super::{Config, Log, LogFormat};
 use crate::problem::Problem;
@@ -38,16 +38,17 @@ pub(super) fn check(
     origins: &Origins,
     errors: Vec<ConfigError>,
     warnings: &mut Vec<String>,
+    in_use: InUse<'_>,
 ) -> Result<Config, Vec<ConfigError>> {
     let mut problems = Problems::new(origins, errors, warnings);
-    let config = check_all(file, &mut problems);
+    let config = check_all(file, in_use, &mut problems);
     problems.finish(config)
 }
 
-fn check_all(file: &mut FileConfig, problems: &mut Problems<'_>) -> Config {
+fn check_all(file: &mut FileConfig, in_use: InUse<'_>, problems: &mut Problems<'_>) -> Config {
     let listen = check_listen(file, problems);
     let relay = check_relay(file, problems);
-    let tls = check_tls(file, problems);
+    let tls = check_tls(file, in_use, problems);
     check_ports(&listen, &relay, on(file.stun_only), problems);
     Config {
         transports: check_transports(file, &tls, problems),

@@ -36,6 +36,17 @@ impl ConfigError {
         place
     }
 
+    /// Whether the error is about `key`, alone or beside others.
+    pub(super) fn names(&self, key: &str) -> bool {
+        let Problem { what, remedy } = &self.problem;
+        let own = self.key.as_deref().unwrap_or_default();
+        let in_key = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let mut words = [own.trim_start_matches('-'), what, remedy]
+            .into_iter()
+            .flat_map(|text| text.split(|c| !in_key(c)));
+        words.any(|word| word == key)
+    }
+
     /// An error that belongs to no key.
     pub(super) fn of_file(file: impl Into<PathBuf>, line: Option<usize>, problem: Problem) -> Self {
         Self {

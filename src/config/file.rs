@@ -365,6 +365,19 @@ impl FileConfig {
         }
     }
 
+    /// The keys whose values differ.
+    pub(crate) fn differing(&self, other: &Self) -> Vec<String> {
+        // Every configuration that was loaded can be written.
+        let [own, other] = [self, other].map(|config| config.to_table().unwrap_or_default());
+        let mut keys: Vec<_> = own.keys().chain(other.keys()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys.into_iter()
+            .filter(|key| own.get(*key) != other.get(*key))
+            .cloned()
+            .collect()
+    }
+
     /// A copy that can be shown: what is secret is replaced by asterisks.
     pub fn masked(&self) -> Self {
         let mut copy = self.clone();

@@ -14,8 +14,9 @@ use super::check::check;
 use super::error::{ConfigError, Origin, Origins};
 use super::file::FileConfig;
 use super::keys::{Keys, SECRETS, example, expected, found};
-use super::source::{Source, line_at, read};
-use super::{ClearTable, Config, LogFormat, expand, syntax};
+use super::source::{Source, read};
+use super::transports::InUse;
+use super::{ClearTable, Config, LogFormat, Tls, expand, syntax};
 use crate::problem::Problem;
 
 /// Places of a configuration file when none is named.
@@ -34,6 +35,75 @@ pub struct Loaded {
     pub given: Vec<String>,
     /// Warnings about values that work but should be looked at, one line each.
     pub warnings: Vec<String>,
+    /// Every key as it is written, or with its default: nothing follows from other keys yet.
+    written: FileConfig,
+    origins: Origins,
+}
+
+impl Loaded {
+    /// The configuration that a server which runs with `running` can go on with: the running values
+    /// of the keys that it does not follow, and of those that would be wrong beside them, and this
+    /// one's of all others; `None`: all of this one. `tls` is what the server has of certificates.
+    ///
+    /// # Errors
+    /// Everything that is wrong even so.
+    pub fn in_force(
+        &self,
+        running: &Self,
+        tls: &Tls,
+        follows: impl Fn(&str) -> bool,
+    ) -> Result<Option<Self>, Vec<ConfigError>> {
+        let changed = running.written.differing(&self.written);
+        let (mut free, mut kept): (Vec<_>, Vec<_>) =
+            changed.into_iter().partition(|key| follows(key));
+        if kept.is_empty() {
+            return Ok(None);
+        }
+        loop {
+            let errors = match self.keeping(&kept, running, tls) {
+                Ok(loaded) => return Ok(Some(loaded)),
+                Err(errors) => errors,
+            };
+            // An error names the keys that do not fit each other.
+            let named = |(_, key): &(usize, &String)| errors.iter().any(|e| e.names(key));
+            let errors_without = |key: &String| {
+                let kept = [&kept[..], std::slice::from_ref(key)].concat();
+                let checked = self.keeping(&kept, running, tls);
+                checked.map_or_else(|errors| errors.len(), |_| 0)
+            };
+            let candidates = free.iter().enumerate().filter(named);
+            let Some((next, _)) = candidates.min_by_key(|(_, key)| errors_without(key)) else {
+                return Err(errors);
+            };
+            kept.push(free.remove(next));
+        }
+    }
+
+    /// This configuration with the running values of some keys.
+    fn keeping(
+        &self,
+        kept: &[String],
+        running: &Self,
+        tls: &Tls,
+    ) -> Result<Self, Vec<ConfigError>> {
+        let mut layers = Layers {
+            origins: self.origins.clone(),
+            ..Layers::default()
+        };
+        let mut old = Layers::default();
+        layers.lay(&self.written, None);
+        old.lay(&running.written, None);
+        for key in kept {
+            layers.replace(key, old.table.remove(key), running.origins.keys.get(key));
+        }
+        let kept = |key: &str| kept.iter().any(|kept| kept == key);
+        let in_use = if kept("cert") || kept("pkey") {
+            InUse::Always(tls)
+        } else {
+            InUse::IfUnusable(tls)
+        };
+        layers.check(Vec::new(), in_use)
+    }
 }
 
 /// Reads the file at `path`, or the first of [`SEARCH`] that exists, lays the flags over it and checks the whole.
@@ -42,12 +112,27 @@ pub struct Loaded {
 /// Everything that is wrong, as far as one mistake does not hide another.
 pub fn load(path: Option<&Path>, flags: &FileConfig) -> Result<Loaded, Vec<ConfigError>> {
     let file = find(path).map_err(|error| vec![error])?;
-    assemble(file, flags, &|name| std::env::var_os(name))
+    assemble(file, flags, &|name| std::env::var_os(name), InUse::Nothing)
+}
+
+/// As [`load`], for a server that has certificates: they stay where those of the same files cannot
+/// be used now.
+///
+/// # Errors
+/// Everything that is wrong, as far as one mistake does not hide another.
+pub fn load_again(
+    path: Option<&Path>,
+    flags: &FileConfig,
+    tls: &Tls,
+) -> Result<Loaded, Vec<ConfigError>> {
+    let file = find(path).map_err(|error| vec![error])?;
+    let in_use = InUse::IfUnusable(tls);
+    assemble(file, flags, &|name| std::env::var_os(name), in_use)
 }
 
 /// Checks flags alone, without looking for a file.
 pub fn from_flags(flags: &FileConfig) -> Result<Loaded, Vec<ConfigError>> {
-    assemble(None, flags, &|name| std::env::var_os(name))
+    assemble(None, flags, &|name| std::env::var_os(name), InUse::Nothing)
 }
 
 /// The file that [`load`] takes when none is named: the first of [`SEARCH`] that exists, readable or not.
@@ -85,7 +170,7 @@ pub(super) fn from_text(
         bytes: text.as_bytes().to_vec().into(),
         public: false,
     };
-    assemble(Some(source), &FileConfig::default(), env)
+    assemble(Some(source), &FileConfig::default(), env, InUse::Nothing)
 }
 
 fn find(path: Option<&Path>) -> Result<Option<Source>, ConfigError> {
@@ -106,10 +191,11 @@ pub(super) fn assemble(
     file: Option<Source>,
     flags: &FileConfig,
     env: &dyn Fn(&str) -> Option<OsString>,
+    in_use: InUse<'_>,
 ) -> Result<Loaded, Vec<ConfigError>> {
     let mut warnings = Vec::new();
     let mut layers = Layers::default();
-    layers.lay(&FileConfig::defaults(), false);
+    layers.lay(&FileConfig::defaults(), None);
     if let Some(source) = &file {
         layers.origins.file = Some(source.path.clone());
         layers.add_file(source, env)?;
@@ -120,22 +206,8 @@ pub(super) fn assemble(
             warnings.extend(source.exposure());
         }
     }
-    layers.lay(flags, true);
-    let mut resolved = layers.together();
-    let Layers {
-        origins, errors, ..
-    } = layers;
-    let config = check(&mut resolved, &origins, errors, &mut warnings).map_err(|mut errors| {
-        errors.sort_by_key(|error| (error.file != origins.file, error.line));
-        errors
-    })?;
-    Ok(Loaded {
-        config,
-        given: origins.keys.into_keys().collect(),
-        file: origins.file,
-        resolved,
-        warnings,
-    })
+    layers.lay(flags, Some(&Origin::Flag));
+    layers.check(warnings, in_use)
 }
 
 /// Values and errors so far.
@@ -156,7 +228,9 @@ impl Layers {
         env: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<(), Vec<ConfigError>> {
         let text = source.text().map_err(|error| vec![error])?;
-        let line = |at: usize| line_at(text.as_bytes(), at);
+        // A list may have as many elements as a file has lines.
+        let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+        let line = |at: usize| 1 + ends.partition_point(|end| *end < at);
         let document = DeTable::parse(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             let (number, problem) = syntax::explain(&source.path, text, line(at), error.message());
@@ -233,19 +307,60 @@ impl Layers {
         Ok(())
     }
 
-    /// Lays defaults or flags over what is there.
-    fn lay(&mut self, layer: &FileConfig, flags: bool) {
+    /// Lays values over what is there; without an origin the keys do not count as given.
+    fn lay(&mut self, layer: &FileConfig, origin: Option<&Origin>) {
         match layer.to_table() {
             Ok(mut table) => {
                 for (key, value) in std::mem::take(&mut *table) {
-                    if flags {
-                        self.origins.keys.insert(key.clone(), Origin::Flag);
+                    if let Some(origin) = origin {
+                        self.origins.keys.insert(key.clone(), origin.clone());
                     }
                     self.table.put(key, value);
                 }
             }
             Err(error) => self.failed(&error.to_string(), "write paths as UTF-8"),
         }
+    }
+
+    /// Puts another value, or none, in the place of a key's own.
+    fn replace(&mut self, key: &str, value: Option<Value>, origin: Option<&Origin>) {
+        // Overwrites the own one.
+        self.table.put(key.to_owned(), Value::Boolean(false));
+        self.table.remove(key);
+        if let Some(value) = value {
+            self.table.put(key.to_owned(), value);
+        }
+        self.origins.keys.remove(key);
+        if let Some(origin) = origin {
+            self.origins.keys.insert(key.to_owned(), origin.clone());
+        }
+    }
+
+    /// Checks the values together.
+    fn check(
+        mut self,
+        mut warnings: Vec<String>,
+        in_use: InUse<'_>,
+    ) -> Result<Loaded, Vec<ConfigError>> {
+        let written = self.together();
+        let Self {
+            origins, errors, ..
+        } = self;
+        let mut resolved = written.clone();
+        let checked = check(&mut resolved, &origins, errors, &mut warnings, in_use);
+        let config = checked.map_err(|mut errors| {
+            errors.sort_by_key(|error| (error.file != origins.file, error.line));
+            errors
+        })?;
+        Ok(Loaded {
+            config,
+            given: origins.keys.keys().cloned().collect(),
+            file: origins.file.clone(),
+            resolved,
+            warnings,
+            written,
+            origins,
+        })
     }
 
     /// The values together. Each was checked when it was added, so that they fit is certain but for a bug.

@@ -36,7 +36,7 @@ use self::certificate::{Certificate, CertificateFiles};
 
 pub use error::ConfigError;
 pub(crate) use keys::SECRETS;
-pub use load::{Loaded, SEARCH, from_flags, load, log_format, search};
+pub use load::{Loaded, SEARCH, from_flags, load, load_again, log_format, search};
 pub use process::ProcUser;
 pub(crate) use secret::ClearTable;
 pub(crate) use source::first_secret;
@@ -112,6 +112,33 @@ pub struct Tls {
     pub certificates: Vec<Certificate>,
     /// `cipher-list`, in OpenSSL's names.
     pub ciphers: Vec<&'static str>,
+    /// Key that says what the server is called, and that name.
+    pub name: (&'static str, String),
+    /// Reason why `files` cannot be used now, so that `certificates` are those of before.
+    pub unusable: Option<String>,
+}
+
+impl Tls {
+    /// Whether both are read from the same files, with the same password.
+    fn has_files_of(&self, other: &Self) -> bool {
+        self.files == other.files && self.password == other.password
+    }
+
+    /// Reads the certificates again.
+    ///
+    /// # Errors
+    /// The first that cannot be used.
+    pub fn load(&self) -> Result<Vec<Certificate>, certificate::CertificateError> {
+        let password = self.password.as_ref();
+        let load = |files| certificate::load(files, password);
+        self.files.iter().map(load).collect()
+    }
+
+    /// Warnings about certificates that work but that clients may refuse.
+    pub fn doubts(&self) -> Vec<String> {
+        let (key, name) = &self.name;
+        certificate::doubts(&self.files, &self.certificates, key, name)
+    }
 }
 
 /// Draining, reloading and the admin listener.

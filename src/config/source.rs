@@ -119,7 +119,7 @@ fn forbidden(path: &Path, error: &std::io::Error) -> String {
 }
 
 /// The number of the line that holds the byte `at`, from 1.
-pub(super) fn line_at(text: &[u8], at: usize) -> usize {
+fn line_at(text: &[u8], at: usize) -> usize {
     let before = text.get(..at).unwrap_or(text);
     1 + before.iter().filter(|byte| **byte == b'\n').count()
 }

@@ -91,7 +91,30 @@ pub(super) fn check_transports(
     transports
 }
 
-pub(super) fn check_tls(file: &FileConfig, problems: &mut Problems<'_>) -> Tls {
+/// Certificates that a running server has.
+#[derive(Clone, Copy)]
+pub(super) enum InUse<'a> {
+    /// No server runs.
+    Nothing,
+    /// They stay where the same files cannot be used now.
+    IfUnusable(&'a Tls),
+    /// They stay, whatever the files hold.
+    Always(&'a Tls),
+}
+
+pub(super) fn check_tls(file: &FileConfig, in_use: InUse<'_>, problems: &mut Problems<'_>) -> Tls {
+    let ciphers = ciphers(file.cipher_list.as_deref(), problems);
+    let name = match &file.server_name {
+        Some(name) => ("server-name", name.clone()),
+        None => ("realm", file.realm.clone().unwrap_or_default()),
+    };
+    if let InUse::Always(running) = in_use {
+        return Tls {
+            ciphers,
+            name,
+            ..running.clone()
+        };
+    }
     let files = certificate_files(file, problems);
     let password = secret(
         "pkey-pwd",
@@ -99,11 +122,32 @@ pub(super) fn check_tls(file: &FileConfig, problems: &mut Problems<'_>) -> Tls {
         file.pkey_pwd_file.as_deref(),
         problems,
     );
-    let mut certificates = Vec::new();
-    for (n, pair) in files.iter().enumerate() {
-        match certificate::load(pair, password.as_ref()) {
-            Ok(certificate) => certificates.push(certificate),
-            Err(error) => {
+    let mut tls = Tls {
+        certificates: Vec::new(),
+        unusable: None,
+        files,
+        password,
+        ciphers,
+        name,
+    };
+    let mut errors = Vec::new();
+    for (n, pair) in tls.files.iter().enumerate() {
+        match certificate::load(pair, tls.password.as_ref()) {
+            Ok(certificate) => tls.certificates.push(certificate),
+            Err(error) => errors.push((n, error)),
+        }
+    }
+    match in_use {
+        InUse::IfUnusable(running) if !errors.is_empty() && tls.has_files_of(running) => {
+            let reasons: Vec<_> = errors.iter().map(|(_, error)| error.to_string()).collect();
+            let reason = reasons.join("; ");
+            problems.warn([certificate::kept(&reason)]);
+            tls.certificates.clone_from(&running.certificates);
+            tls.unusable = Some(reason);
+        }
+        _ if errors.is_empty() => problems.warn(tls.doubts()),
+        _ => {
+            for (n, error) in errors {
                 let key = match error.part {
                     Part::Certificate => "cert",
                     Part::Key => "pkey",
@@ -112,20 +156,7 @@ pub(super) fn check_tls(file: &FileConfig, problems: &mut Problems<'_>) -> Tls {
             }
         }
     }
-    let (key, name) = match &file.server_name {
-        Some(name) => ("server-name", Some(name)),
-        None => ("realm", file.realm.as_ref()),
-    };
-    if files.len() == certificates.len() {
-        let name = name.map_or("", String::as_str);
-        problems.warn(certificate::doubts(&files, &certificates, key, name));
-    }
-    Tls {
-        files,
-        password,
-        certificates,
-        ciphers: ciphers(file.cipher_list.as_deref(), problems),
-    }
+    tls
 }
 
 fn certificate_files(file: &FileConfig, problems: &mut Problems<'_>) -> Vec<CertificateFiles> {

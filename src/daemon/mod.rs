@@ -18,17 +18,20 @@ use tracing_subscriber::filter::LevelFilter;
 use self::audit::{Actor, audit};
 use self::log::LogControl;
 use crate::config::file::FileConfig;
-use crate::config::{self, Config, Loaded};
+use crate::config::{self, Config, ConfigError, Loaded, Tls};
 use crate::net::control::{Control, NoAnswer, Status};
 use crate::net::host;
 use crate::net::log::escape_name;
 use turnd_proto::server::Filter;
 
 pub use in_force::Key;
-pub use reload::ChangedKey;
+pub use reload::{ChangedKey, Reloaded};
 
 /// Interval between two looks whether a draining server is empty.
 const DRAIN_CHECK: Duration = Duration::from_millis(200);
+
+/// Interval between two looks whether old listening sockets are still used.
+const LISTENER_CHECK: Duration = Duration::from_secs(1);
 
 /// Interval between two looks at the configuration file. An editor writes it in several steps.
 const FILE_CHECK: Duration = Duration::from_secs(1);
@@ -47,8 +50,8 @@ pub struct Daemon {
     control: Control,
     log: LogControl,
     input: ConfigInput,
-    current: Mutex<Loaded>,
-    /// Held during a reload.
+    current: Mutex<Current>,
+    /// Held while addresses or settings change, so that one change sees the other whole.
     reloading: tokio::sync::Mutex<()>,
     started: Instant,
     /// Time of the start, since the Unix epoch.
@@ -56,6 +59,34 @@ pub struct Daemon {
     draining: AtomicBool,
     reloads: AtomicU64,
     failed_reloads: AtomicU64,
+    last_reload: Mutex<LastReload>,
+}
+
+/// The configuration that is in force.
+struct Current {
+    loaded: Loaded,
+    /// Differences to the file, which are in force from the next restart on.
+    pending: Vec<ChangedKey>,
+}
+
+/// Outcome of the last reload; the start counts as one.
+#[derive(Clone, Copy, Debug)]
+pub struct LastReload {
+    /// Whether it failed, so that the configuration before is in force.
+    pub failed: bool,
+    /// Time since the Unix epoch of the last that did not fail.
+    pub success: Duration,
+}
+
+impl LastReload {
+    fn success() -> Self {
+        Self {
+            failed: false,
+            success: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
+        }
+    }
 }
 
 impl Daemon {
@@ -65,7 +96,10 @@ impl Daemon {
             control,
             log,
             input,
-            current: Mutex::new(loaded),
+            current: Mutex::new(Current {
+                loaded,
+                pending: Vec::new(),
+            }),
             reloading: tokio::sync::Mutex::default(),
             started: Instant::now(),
             started_at: SystemTime::now()
@@ -74,6 +108,7 @@ impl Daemon {
             draining: AtomicBool::new(false),
             reloads: AtomicU64::new(0),
             failed_reloads: AtomicU64::new(0),
+            last_reload: Mutex::new(LastReload::success()),
         }
     }
 
@@ -89,13 +124,13 @@ impl Daemon {
 
     /// The configuration that is in force.
     pub fn config(&self) -> Config {
-        self.current().config.clone()
+        self.current().loaded.config.clone()
     }
 
     /// The file that the configuration came from, and every key with its value, secrets masked.
     pub fn in_force(&self) -> (Option<PathBuf>, Vec<Key>) {
         let current = self.current();
-        (current.file.clone(), in_force::keys(&current))
+        (current.loaded.file.clone(), in_force::keys(&current.loaded))
     }
 
     /// Time since the start.
@@ -117,6 +152,16 @@ impl Daemon {
     pub fn reloads(&self) -> (u64, u64) {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (load(&self.reloads), load(&self.failed_reloads))
+    }
+
+    /// Outcome of the last reload.
+    pub fn last_reload(&self) -> LastReload {
+        *self.lock_last_reload()
+    }
+
+    /// Keys whose values in the file are in force from the next restart on.
+    pub fn pending(&self) -> Vec<ChangedKey> {
+        self.current().pending.clone()
     }
 
     /// Refuses new allocations from now on, or no longer; existing ones live on. A worker that does not answer follows as
@@ -148,10 +193,15 @@ impl Daemon {
         audit!(by, "log-level", %level);
     }
 
-    /// Opens the log anew, which may have been moved away.
+    /// Opens the log's file anew, if there is one: it may have been moved away.
     pub fn reopen_log(&self, by: Actor) {
+        let has_file = {
+            let log = &self.current().loaded.config.log;
+            log.file.is_some() && !log.syslog
+        };
         match self.log.reopen() {
-            Ok(()) => tracing::info!("log reopened"),
+            Ok(()) if has_file => tracing::info!("log reopened"),
+            Ok(()) => {}
             Err(error) => tracing::warn!(%error, "log not reopened, the old one stays"),
         }
         audit!(by, "reopen-log");
@@ -168,7 +218,7 @@ impl Daemon {
 
     /// Returns when the last allocation has ended, or after `drain-timeout`.
     pub async fn drained(&self) {
-        let limit = self.current().config.operation.drain_timeout;
+        let limit = self.current().loaded.config.operation.drain_timeout;
         let deadline = limit.map(|limit| Instant::now() + limit);
         loop {
             let status = self.control.status().await;
@@ -183,24 +233,37 @@ impl Daemon {
         }
     }
 
-    /// Reads the configuration again and goes on with it; running calls notice nothing. On an error, a line for each
-    /// obstacle, nothing has changed.
-    pub async fn reload(&self, by: Actor) -> Result<Vec<ChangedKey>, Vec<String>> {
+    /// Reads the configuration again and goes on with it; running calls notice nothing. Keys that need a restart keep their
+    /// values. On an error, a line for each obstacle, nothing has changed.
+    pub async fn reload(&self, by: Actor) -> Result<Reloaded, Vec<String>> {
         let _one_at_a_time = self.reloading.lock().await;
         let outcome = self.try_reload().await;
         match &outcome {
-            Ok(changes) => {
-                let keys: Vec<_> = changes.iter().map(|change| change.key.as_str()).collect();
-                audit!(by, "reload", done = true, changed = keys.join(" "));
+            Ok(Reloaded {
+                changes, pending, ..
+            }) => {
+                let changed = keys(changes);
+                let waiting = Some(keys(pending)).filter(|keys| !keys.is_empty());
+                audit!(by, "reload", done = true, changed, pending = waiting);
                 self.reloads.fetch_add(1, Ordering::Relaxed);
+                *self.lock_last_reload() = LastReload::success();
                 for ChangedKey { key, old, new } in changes {
                     tracing::info!(key, old, new, "configuration changed");
+                }
+                for ChangedKey { key, old, new } in pending {
+                    tracing::warn!(
+                        key,
+                        old,
+                        new,
+                        "configuration changes from the next restart on"
+                    );
                 }
                 tracing::info!(changes = changes.len(), "configuration reloaded");
             }
             Err(reasons) => {
                 audit!(by, "reload", done = false);
                 self.failed_reloads.fetch_add(1, Ordering::Relaxed);
+                self.lock_last_reload().failed = true;
                 for reason in reasons {
                     tracing::error!(reason, "configuration not reloaded, the old one stays");
                 }
@@ -211,7 +274,7 @@ impl Daemon {
 
     /// Reloads whenever the configuration file has changed and then stayed the same for a while.
     pub async fn reload_on_change(&self) {
-        let Some(path) = self.current().file.clone() else {
+        let Some(path) = self.current().loaded.file.clone() else {
             return;
         };
         let look = || {
@@ -259,42 +322,94 @@ impl Daemon {
         }
     }
 
-    async fn try_reload(&self) -> Result<Vec<ChangedKey>, Vec<String>> {
-        let loaded = config::load(self.input.path.as_deref(), &self.input.flags)
-            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        let (changes, log_changed) = {
-            let current = self.current();
-            let changes = reload::changes(&current.resolved, &loaded.resolved);
-            let (old, new) = (&current.config.log, &loaded.config.log);
-            (changes, old != new)
-        };
-        let serves_tls = self.control.certificates().is_some();
-        let blocked = reload::blocked(&changes, &loaded.config, serves_tls);
-        if !blocked.is_empty() {
-            return Err(blocked);
+    /// Closes listening sockets that the configuration does not name any more, once their last clients have gone; for as
+    /// long as it is polled.
+    pub async fn close_unused_listeners(&self) {
+        loop {
+            tokio::time::sleep(LISTENER_CHECK).await;
+            let _one_at_a_time = self.reloading.lock().await;
+            if let Err(error) = self.control.close_unused_listeners().await {
+                tracing::debug!(%error, "old listening sockets stay open");
+            }
         }
+    }
+
+    async fn try_reload(&self) -> Result<Reloaded, Vec<String>> {
+        let tls = self.tls();
+        let ConfigInput { path, flags } = &self.input;
+        let read = config::load_again(path.as_deref(), flags, &tls).map_err(lines)?;
+        let (in_force, pending, changes, log_before) = {
+            let current = &self.current().loaded;
+            let serves_tls = self.control.certificates().is_some();
+            let follows =
+                |key: &str| reload::follows(key, &current.config, &read.config, serves_tls);
+            let in_force = read.in_force(current, &tls, follows).map_err(|errors| {
+                let text = "some keys need a restart, and this does not fit the values that they have until then:";
+                [vec![text.to_owned()], lines(errors)].concat()
+            })?;
+            let resolved = in_force
+                .as_ref()
+                .map_or(&read.resolved, |loaded| &loaded.resolved);
+            let pending = reload::changes(resolved, &read.resolved);
+            let changes = reload::changes(&current.resolved, resolved);
+            (in_force, pending, changes, current.config.log.clone())
+        };
+        let warnings = read.warnings.clone();
+        let loaded = in_force.unwrap_or(read);
         // The log first: it is the one part that can fail without having changed anything.
-        if log_changed {
+        if log_before != loaded.config.log {
             self.log
                 .change(&loaded.config.log)
                 .map_err(|problem| vec![problem.to_string()])?;
         }
         if let Err(error) = self.control.reload(&loaded.config).await {
-            let old = self.current().config.log.clone();
-            if let Err(error) = self.log.change(&old) {
+            if let Err(error) = self.log.change(&log_before) {
                 tracing::error!(%error, "the old log could not be opened again");
             }
             return Err(vec![error.to_string()]);
         }
-        for warning in &loaded.warnings {
+        for warning in &warnings {
             tracing::warn!("{warning}");
         }
-        *self.current() = loaded;
-        Ok(changes)
+        let certificates_unusable = loaded.config.tls.unusable.clone();
+        *self.current() = Current {
+            loaded,
+            pending: pending.clone(),
+        };
+        Ok(Reloaded {
+            changes,
+            pending,
+            certificates_unusable,
+        })
     }
 
-    fn current(&self) -> MutexGuard<'_, Loaded> {
+    /// The settings of TLS, with the certificates that are in use.
+    fn tls(&self) -> Tls {
+        let mut tls = self.current().loaded.config.tls.clone();
+        if let Some(certificates) = self.control.certificates() {
+            certificates.put_into(&mut tls);
+        }
+        tls
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
         // Replaced whole, so a panic elsewhere leaves nothing half done.
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn lock_last_reload(&self) -> MutexGuard<'_, LastReload> {
+        // Each field is whole.
+        self.last_reload
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lines(errors: Vec<ConfigError>) -> Vec<String> {
+    errors.iter().map(ToString::to_string).collect()
+}
+
+fn keys(changes: &[ChangedKey]) -> String {
+    let keys: Vec<_> = changes.iter().map(|change| change.key.as_str()).collect();
+    keys.join(" ")
 }

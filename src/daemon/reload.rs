@@ -1,4 +1,4 @@
-//! Another configuration for a server that runs: all of it, or nothing.
+//! Another configuration for a server that runs: the keys that it follows, and those that wait for a restart.
 
 use std::fmt;
 
@@ -41,39 +41,39 @@ impl fmt::Display for ChangedKey {
     }
 }
 
-/// A line for each change that a running process cannot follow.
-pub(super) fn blocked(changes: &[ChangedKey], new: &Config, serves_tls: bool) -> Vec<String> {
-    let has_certificate = !new.tls.files.is_empty();
-    let follows = |key: &str| match key {
+/// Outcome of a reload that was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Keys that have changed.
+    pub changes: Vec<ChangedKey>,
+    /// Keys whose new values are in force from the next restart on.
+    pub pending: Vec<ChangedKey>,
+    /// Why the certificates' files cannot be used, so that the certificates of before are in use.
+    pub certificates_unusable: Option<String>,
+}
+
+/// Whether a running process can follow a change of `key` to its value in `new`.
+pub(super) fn follows(key: &str, running: &Config, new: &Config, serves_tls: bool) -> bool {
+    match key {
         // TLS and DTLS cannot begin or end.
-        "cert" | "pkey" => serves_tls && has_certificate,
-        key if NEED_RESTART_WITH_RFC5780.contains(&key) => new.listen.alternate_ports.is_none(),
+        "cert" | "pkey" | "pkey-pwd" | "pkey-pwd-file" => serves_tls != new.tls.files.is_empty(),
+        key if NEED_RESTART_WITH_RFC5780.contains(&key) => running.listen.alternate_ports.is_none(),
         key => !FileConfig::needs_restart(key),
-    };
-    changes
-        .iter()
-        .filter(|change| !follows(&change.key))
-        .map(|change| format!("{}: needs a restart; put it back, or restart", change.key))
-        .collect()
+    }
 }
 
 /// The differences between two configurations.
 pub(super) fn changes(old: &FileConfig, new: &FileConfig) -> Vec<ChangedKey> {
-    let (secret_old, secret_new) = (table(old), table(new));
     let (shown_old, shown_new) = (table(&old.masked()), table(&new.masked()));
-    let mut keys: Vec<&String> = secret_old.keys().chain(secret_new.keys()).collect();
-    keys.sort_unstable();
-    keys.dedup();
     let show =
         |table: &Table, key: &str| table.get(key).map(ToString::to_string).unwrap_or_default();
-    keys.into_iter()
-        .filter(|key| secret_old.get(*key) != secret_new.get(*key))
-        .map(|key| ChangedKey {
-            key: key.clone(),
-            old: show(&shown_old, key),
-            new: show(&shown_new, key),
-        })
-        .collect()
+    let keys = old.differing(new).into_iter();
+    keys.map(|key| ChangedKey {
+        old: show(&shown_old, &key),
+        new: show(&shown_new, &key),
+        key,
+    })
+    .collect()
 }
 
 /// Every configuration that was loaded can be written.
@@ -86,28 +86,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_running_process_cannot_follow_blocks_a_reload() {
+    fn keys_that_a_running_process_cannot_follow() {
         let config = Config::from_toml("no-auth = true").unwrap();
-        let blocked = |key: &str| {
-            let change = ChangedKey {
-                key: key.to_owned(),
-                old: String::new(),
-                new: String::new(),
-            };
-            !blocked(&[change], &config, false).is_empty()
-        };
-        for key in [
-            "relay-threads",
-            "proc-user",
-            "no-udp",
-            "handshake-rate",
-            "cert",
-        ] {
-            assert!(blocked(key), "{key}");
+        let follows = |key: &str, serves_tls| follows(key, &config, &config, serves_tls);
+        for key in ["relay-threads", "proc-user", "no-udp", "handshake-rate"] {
+            assert!(!follows(key, false), "{key}");
         }
         for key in ["realm", "max-port", "listening-port", "restart"] {
-            assert!(!blocked(key), "{key}");
+            assert!(follows(key, false), "{key}");
         }
+        // It has no certificate, and there was one.
+        assert!(!follows("cert", true));
     }
 
     #[test]

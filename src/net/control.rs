@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::certs::Certificates;
 use super::counters::NetCounters;
-use super::listen;
-use super::mailbox::{Command, Mailbox};
+use super::listen::{self, Open};
+use super::mailbox::{Answer, Command, Mailbox};
 use super::refusals::Refusals;
 use super::{StartError, host};
 use crate::config::{Config, Secret};
@@ -22,7 +22,7 @@ use turnd_proto::policy::rate::TableUsage;
 use turnd_proto::server::Server;
 use turnd_proto::server::counters::Counters;
 use turnd_proto::server::shared::Shared;
-use turnd_proto::server::{Filter, SessionBrief, SessionInfo};
+use turnd_proto::server::{Filter, Reloaded, SessionBrief, SessionInfo};
 
 /// Time that a worker has for an answer. It answers between two packets, so one that needs longer is stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,10 +38,10 @@ pub struct Control {
 /// Settings that the workers have in common, and all that a reload needs to make their successors.
 pub(super) struct Settings {
     pub(super) shared: Arc<Shared>,
-    /// The listening addresses, in the order of their sockets.
+    /// The listening addresses, in the order of the configuration.
     bound: Vec<SocketAddr>,
-    /// Listening addresses that there are, and were since the start.
-    known: Vec<SocketAddr>,
+    /// Addresses of the listening sockets.
+    open: Open,
     /// Services that no client reaches through a relay, as they are bound.
     never: Vec<SocketAddr>,
     /// The addresses of this host.
@@ -51,11 +51,11 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Settings for sockets that are bound to `bound`, on a host with these addresses, beside
-    /// services that are `never` peers; what is in use of `previous` stays so.
+    /// Settings for a server that listens on `bound` with the `open` sockets, on a host with these
+    /// addresses, beside services that are `never` peers; what is in use of `previous` stays so.
     pub(super) fn new(
         config: &Config,
-        bound: Vec<SocketAddr>,
+        (bound, open): (Vec<SocketAddr>, Open),
         host: Vec<IpAddr>,
         never: &[SocketAddr],
         previous: Option<&Self>,
@@ -74,18 +74,14 @@ impl Settings {
                 .renew(&config.server, auth, reachable, &host),
             None => Shared::new(&config.server, auth, reachable, &host),
         };
-        let before = previous.map_or(&[][..], |previous| &previous.known);
-        let mut known = [&bound, before].concat();
-        known.sort_unstable();
-        known.dedup();
         let shared = shared
             .with_other_addresses(&config.listen, &bound)
             .with_never(never);
         Ok(Self {
             shared: Arc::new(shared),
             never: never.to_vec(),
-            known,
             bound,
+            open,
             host,
             nonce_secret,
             nonces,
@@ -96,10 +92,10 @@ impl Settings {
     fn renew(
         &self,
         config: &Config,
-        bound: Vec<SocketAddr>,
+        sockets: (Vec<SocketAddr>, Open),
         host: Vec<IpAddr>,
     ) -> Result<Self, StartError> {
-        Self::new(config, bound, host, &self.never, Some(self))
+        Self::new(config, sockets, host, &self.never, Some(self))
     }
 }
 
@@ -232,20 +228,20 @@ impl Control {
         &self,
         ask: impl FnOnce(Now, &mut Server, NetCounters) -> T + Clone + Send + 'static,
     ) -> Result<Vec<T>, NoAnswer> {
-        let command = |answer: oneshot::Sender<T>| {
+        self.order(|answer: Answer<T>| {
             let ask = ask.clone();
             Command::Ask(Box::new(move |now, server, net| {
                 let _ = answer.send(ask(now, server, net));
             }))
-        };
-        self.collect(command).await
+        })
+        .await
     }
 
-    /// Sends every worker a command that answers; the answers come in the workers' order.
-    async fn collect<T>(
-        &self,
-        command: impl Fn(oneshot::Sender<T>) -> Command,
-    ) -> Result<Vec<T>, NoAnswer> {
+    /// Sends every worker a command; the answers come in the workers' order.
+    ///
+    /// # Errors
+    /// When a worker is gone, or does not answer in time. It still does what was asked when it can.
+    async fn order<T>(&self, command: impl Fn(Answer<T>) -> Command) -> Result<Vec<T>, NoAnswer> {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         let answers: Vec<_> = self
             .workers
@@ -339,7 +335,7 @@ impl Control {
     /// When a worker does not answer.
     pub async fn refusals(&self) -> Result<Refusals, NoAnswer> {
         let mut all = Refusals::default();
-        for refusals in self.collect(Command::Refusals).await? {
+        for refusals in self.order(Command::Refusals).await? {
             all.merge(refusals);
         }
         Ok(all)
@@ -374,10 +370,10 @@ impl Control {
     /// # Errors
     /// Why that is impossible; nothing has changed then.
     pub async fn reload(&self, config: &Config) -> Result<(), StartError> {
-        let (shared, before, now) = {
+        let (shared, old, now) = {
             let mut settings = self.settings();
             let workers = self.workers.len();
-            let change = listen::change(config, &settings.bound, &settings.known, workers)?;
+            let change = listen::change(config, &settings.bound, &settings.open, workers)?;
             // The demonstration's certificate is in no configuration, and stays.
             let certificates = self
                 .certificates
@@ -389,7 +385,8 @@ impl Control {
             // Where they cannot be listed now, as without file descriptors, the old ones are better
             // than none.
             let host = host::addresses().unwrap_or_else(|_| settings.host.clone());
-            let renewed = settings.renew(config, change.addresses, host)?;
+            let wanted: Arc<[_]> = change.addresses.as_slice().into();
+            let renewed = settings.renew(config, (change.addresses, change.open), host)?;
             let old = std::mem::replace(&mut *settings, renewed);
             // From here on nothing fails.
             if let (Some(certificates), Some(material)) = (certificates, material) {
@@ -397,7 +394,7 @@ impl Control {
             }
             for (worker, added) in self.workers.iter().zip(change.by_worker) {
                 // A worker that is gone listens on nothing.
-                worker.send(Command::Listen(added, change.removed.clone()));
+                worker.send(Command::Listen(added, Arc::clone(&wanted)));
             }
             for address in change.added {
                 tracing::info!(%address, "listening");
@@ -406,12 +403,49 @@ impl Control {
                 tracing::info!(%address, "no longer listening for new clients");
             }
             let shared = Arc::clone(&settings.shared);
-            (shared, old.host, settings.host.clone())
+            (shared, old, settings.host.clone())
         };
-        self.adopt(shared).await;
+        let realm = shared.auth.realm().to_owned();
+        let sessions = self.adopt(shared).await.of_other_realm;
         // Told when it holds: whoever reads it may count on it.
-        tell_host_changes(&before, &now);
+        if old.shared.auth.realm() != realm {
+            let old = old.shared.auth.realm();
+            tracing::info!(
+                old,
+                new = realm,
+                sessions,
+                "live sessions keep the realm that they have until they end"
+            );
+        }
+        tell_host_changes(&old.host, &now);
         Ok(())
+    }
+
+    /// Closes the listening sockets that take no new clients once no worker has a client of theirs:
+    /// if one closed its own before, the kernel would deal the clients of the others out anew.
+    ///
+    /// # Errors
+    /// When a worker does not answer.
+    pub async fn close_unused_listeners(&self) -> Result<(), NoAnswer> {
+        let retired: Arc<[_]> = {
+            let settings = self.settings();
+            settings.open.retired(&settings.bound).into()
+        };
+        if retired.is_empty() {
+            return Ok(());
+        }
+        let used = self.order(|answer| Command::Used(Arc::clone(&retired), answer));
+        let used = used.await?.concat();
+        let unused: Arc<[_]> = host::beyond(&retired, &used).into();
+        if unused.is_empty() {
+            return Ok(());
+        }
+        self.settings()
+            .open
+            .udp
+            .retain(|socket| !unused.contains(socket));
+        let closed = self.order(|answer| Command::Close(Arc::clone(&unused), answer));
+        closed.await.map(drop)
     }
 
     /// Goes on with the addresses that the host has now; `config` is the one in force. Peers at new
@@ -427,7 +461,8 @@ impl Control {
             if host == settings.host {
                 return Ok(());
             }
-            let renewed = settings.renew(config, settings.bound.clone(), host)?;
+            let sockets = (settings.bound.clone(), settings.open.clone());
+            let renewed = settings.renew(config, sockets, host)?;
             let old = std::mem::replace(&mut *settings, renewed);
             let shared = Arc::clone(&settings.shared);
             (shared, old.host, settings.host.clone())
@@ -438,12 +473,23 @@ impl Control {
         Ok(())
     }
 
-    /// Has every worker go on with other settings.
-    async fn adopt(&self, shared: Arc<Shared>) {
+    /// Has every worker go on with other settings, and sums up the effect.
+    async fn adopt(&self, shared: Arc<Shared>) -> Reloaded {
         let told = self.ask(move |now, server, _| server.handle_reload(now, shared));
-        if let Err(error) = told.await {
+        let reloaded = told.await.unwrap_or_else(|error| {
             tracing::error!(%error, "it follows the reload when it can");
+            Vec::new()
+        });
+        let sum = |count: fn(&Reloaded) -> usize| reloaded.iter().map(count).sum();
+        let sum = Reloaded {
+            without_peers: sum(|one| one.without_peers),
+            of_other_realm: sum(|one| one.of_other_realm),
+        };
+        if sum.without_peers > 0 {
+            let sessions = sum.without_peers;
+            tracing::info!(sessions, "live sessions lost peers that are refused now");
         }
+        sum
     }
 
     pub(super) fn stop(&self) {

@@ -8,6 +8,7 @@ use turnd_udp::UdpSocket;
 use super::StartError;
 use super::host::beyond;
 use super::mailbox::Listening;
+use super::newcomers::{Newcomers, have_same_port};
 use super::tcp_sockets::Acceptor;
 use crate::config::Config;
 use crate::problem::Problem;
@@ -16,6 +17,8 @@ use crate::problem::Problem;
 pub(super) struct Listeners {
     /// The addresses, in the order of the configuration.
     pub(super) addresses: Vec<SocketAddr>,
+    /// Addresses of the sockets.
+    pub(super) open: Open,
     /// The sockets of each worker.
     pub(super) by_worker: Vec<Listening>,
 }
@@ -26,38 +29,116 @@ pub(super) struct Change {
     pub(super) addresses: Vec<SocketAddr>,
     /// New addresses among them.
     pub(super) added: Vec<SocketAddr>,
-    /// Sockets of the new addresses, for each worker.
-    pub(super) by_worker: Vec<Listening>,
     /// The addresses that are no longer wanted.
     pub(super) removed: Vec<SocketAddr>,
+    /// Addresses of all sockets from now on.
+    pub(super) open: Open,
+    /// New sockets of each worker.
+    pub(super) by_worker: Vec<Listening>,
+}
+
+/// Addresses of the listening sockets that are open. Each worker has one of each.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Open {
+    /// With those on which only the clients of before are still served.
+    pub(super) udp: Vec<SocketAddr>,
+    tcp: Vec<SocketAddr>,
+}
+
+impl Open {
+    fn of(&self, kind: SocketKind) -> &[SocketAddr] {
+        match kind {
+            SocketKind::Udp => &self.udp,
+            SocketKind::Tcp => &self.tcp,
+        }
+    }
+
+    fn add(&mut self, addr: SocketAddr, kind: SocketKind) {
+        match kind {
+            SocketKind::Udp => self.udp.push(addr),
+            SocketKind::Tcp => self.tcp.push(addr),
+        }
+    }
+
+    /// Whether clients of `addr` reach a socket of this kind.
+    fn serves(&self, addr: SocketAddr, kind: SocketKind) -> bool {
+        let mut open = self.of(kind).iter();
+        open.any(|socket| {
+            let is_for_all = socket.ip().is_unspecified();
+            *socket == addr || (is_for_all && have_same_port(*socket, addr))
+        })
+    }
+
+    /// Whether a socket of this kind has a part of the addresses that `addr` stands for.
+    fn overlaps(&self, addr: SocketAddr, kind: SocketKind) -> bool {
+        let mut open = self.of(kind).iter();
+        addr.ip().is_unspecified() && open.any(|socket| have_same_port(*socket, addr))
+    }
+
+    /// The UDP sockets that take no new clients when these addresses are `wanted`.
+    pub(super) fn retired(&self, wanted: &[SocketAddr]) -> Vec<SocketAddr> {
+        let open = self.udp.iter().copied();
+        open.filter(|socket| Newcomers::of(*socket, wanted, &self.udp) == Newcomers::Nobody)
+            .collect()
+    }
 }
 
 /// Binds what `listening-ip` and the keys of the listening ports say.
 pub(super) fn bind(config: &Config) -> Result<Listeners, StartError> {
-    let addresses = addresses(config, &[], &[])?;
-    let workers = config.workers.get();
-    let by_worker = (0..workers).map(|_| sockets(config, &addresses));
-    Ok(Listeners {
-        by_worker: by_worker.collect::<Result<_, _>>()?,
+    let Change {
         addresses,
+        open,
+        by_worker,
+        ..
+    } = change(config, &[], &Open::default(), config.workers.get())?;
+    Ok(Listeners {
+        addresses,
+        open,
+        by_worker,
     })
 }
 
-/// Binds what `config` has beyond `bound`, for so many workers. Sockets on what is `known` besides
-/// may still serve the clients that they have.
+/// Binds what `config` needs beside the sockets that are `open`, for so many workers; the server
+/// listens on `before` now.
 pub(super) fn change(
     config: &Config,
-    bound: &[SocketAddr],
-    known: &[SocketAddr],
+    before: &[SocketAddr],
+    open: &Open,
     workers: usize,
 ) -> Result<Change, StartError> {
-    let addresses = addresses(config, bound, known)?;
-    let added = beyond(&addresses, bound);
-    let by_worker = (0..workers).map(|_| sockets(config, &added));
+    let mut addresses = Vec::new();
+    let mut new = Vec::new();
+    for (ip, optional) in ips(config) {
+        for port in config.listen.ports(ip) {
+            let addr = SocketAddr::new(ip, port);
+            match missing(config, addr, open) {
+                Ok(kinds) => {
+                    addresses.push(addr);
+                    new.extend(kinds.into_iter().map(|kind| (addr, kind)));
+                }
+                Err((_, error)) if optional && is_unsupported(&error) => {
+                    tracing::info!(%addr, "not listening: this host has no IPv6");
+                }
+                Err((kind, error)) => return Err(refused(addr, kind, error, open)),
+            }
+        }
+    }
+    let by_worker = (0..workers).map(|_| sockets(&new, open));
+    let by_worker = by_worker.collect::<Result<_, _>>()?;
+    let mut open = open.clone();
+    for (addr, kind) in new {
+        open.add(addr, kind);
+    }
+    // A connection needs no listening socket to live on.
+    let tcp = std::mem::take(&mut open.tcp);
+    let takes_new =
+        |socket: &SocketAddr| Newcomers::of(*socket, &addresses, &tcp) != Newcomers::Nobody;
+    open.tcp = tcp.iter().copied().filter(takes_new).collect();
     Ok(Change {
-        by_worker: by_worker.collect::<Result<_, _>>()?,
-        removed: beyond(bound, &addresses),
-        added,
+        added: beyond(&addresses, before),
+        removed: beyond(before, &addresses),
+        open,
+        by_worker,
         addresses,
     })
 }
@@ -73,66 +154,33 @@ fn kinds(config: &Config) -> &'static [SocketKind] {
     }
 }
 
-/// The addresses to listen on; those that are not `bound` must be free.
-fn addresses(
+/// The kinds of sockets that `addr` has yet to get; nobody else may have them.
+fn missing(
     config: &Config,
-    bound: &[SocketAddr],
-    known: &[SocketAddr],
-) -> Result<Vec<SocketAddr>, StartError> {
-    let mut addresses = Vec::new();
-    for (ip, optional) in ips(config) {
-        for port in config.listen.ports(ip) {
-            let addr = SocketAddr::new(ip, port);
-            // With SO_REUSEPORT a second server would get half of the first one's clients.
-            let free = || {
-                kinds(config)
-                    .iter()
-                    .try_for_each(|kind| kind.check_free(addr))
-            };
-            let checked = if bound.contains(&addr) {
-                Ok(())
-            } else {
-                free()
-            };
-            match checked {
-                Ok(()) => addresses.push(addr),
-                Err((_, error)) if optional && is_unsupported(&error) => {
-                    tracing::info!(%addr, "not listening: this host has no IPv6");
-                }
-                // The kernel deals clients out by the order of the workers' sockets and by their
-                // address: with others beside them, a worker would get the clients of another.
-                Err((_, error))
-                    if error.kind() == io::ErrorKind::AddrInUse
-                        && known.iter().any(|own| share(*own, addr)) =>
-                {
-                    return Err(StartError::ListenShared(addr));
-                }
-                Err((kind, error)) => return Err(StartError::Listen(addr, kind, error)),
-            }
+    addr: SocketAddr,
+    open: &Open,
+) -> Result<Vec<SocketKind>, (SocketKind, io::Error)> {
+    let kinds = kinds(config).iter().copied();
+    let missing: Vec<_> = kinds.filter(|kind| !open.serves(addr, *kind)).collect();
+    for kind in &missing {
+        // With SO_REUSEPORT a second server would get half of the first one's clients. Sockets of
+        // this server's own would be in the way of the check, and are not in that of the sockets.
+        if !open.overlaps(addr, *kind) {
+            kind.check_free(addr)?;
         }
     }
-    Ok(addresses)
+    Ok(missing)
 }
 
-/// Whether a socket on one of the two addresses is in the way of one on the other.
-fn share(one: SocketAddr, other: SocketAddr) -> bool {
-    let ips = [one.ip(), other.ip()];
-    one.port() == other.port()
-        && one.is_ipv4() == other.is_ipv4()
-        && (ips[0] == ips[1] || ips.iter().any(IpAddr::is_unspecified))
-}
-
-/// One worker's sockets for `addresses`.
-fn sockets(config: &Config, addresses: &[SocketAddr]) -> Result<Listening, StartError> {
+/// One worker's sockets for these addresses.
+fn sockets(wanted: &[(SocketAddr, SocketKind)], open: &Open) -> Result<Listening, StartError> {
     let mut listening = Listening::default();
-    for addr in addresses {
-        for kind in kinds(config) {
-            let bound = match kind {
-                SocketKind::Udp => UdpSocket::bind_shared(*addr).map(|s| listening.udp.push(s)),
-                SocketKind::Tcp => Acceptor::bind(*addr).map(|a| listening.tcp.push(a)),
-            };
-            bound.map_err(|error| StartError::Listen(*addr, *kind, error))?;
-        }
+    for (addr, kind) in wanted {
+        let bound = match kind {
+            SocketKind::Udp => UdpSocket::bind_shared(*addr).map(|s| listening.udp.push(s)),
+            SocketKind::Tcp => Acceptor::bind(*addr).map(|a| listening.tcp.push(a)),
+        };
+        bound.map_err(|error| refused(*addr, *kind, error, open))?;
     }
     Ok(listening)
 }
@@ -146,7 +194,7 @@ pub(super) fn check_relays(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Kind of a listening socket.
+/// SocketKind of a listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketKind {
     /// Datagrams.
@@ -200,6 +248,16 @@ fn is_unsupported(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
+/// Reason why a socket beside those that are `open` cannot be bound.
+fn refused(addr: SocketAddr, kind: SocketKind, error: io::Error, open: &Open) -> StartError {
+    // Root's sockets share nothing with those of the user that the process has become.
+    if error.kind() == io::ErrorKind::AddrInUse && open.overlaps(addr, kind) {
+        StartError::ListenBeside(addr, kind)
+    } else {
+        StartError::Listen(addr, kind, error)
+    }
+}
+
 /// Problem of a listening socket that cannot be bound.
 #[must_use]
 pub fn explain(addr: SocketAddr, kind: SocketKind, error: &io::Error) -> Problem {
@@ -236,4 +294,35 @@ pub fn explain_relay(ip: IpAddr, error: &io::Error) -> Problem {
         format!("relay-ip {ip} cannot be bound: {error}"),
         "`ip address` lists what this host has, and external-ip is for the rest",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn only_an_address_that_no_socket_has_gets_one() {
+        let open = Open {
+            udp: addresses(&["0.0.0.0:3478", "[::1]:3478"]),
+            tcp: addresses(&["127.0.0.1:3478"]),
+        };
+        for (address, udp, tcp) in [
+            ("127.0.0.1:3478", true, true),
+            ("127.0.0.2:3478", true, false),
+            ("0.0.0.0:3478", true, false),
+            ("[::1]:3478", true, false),
+            ("[::]:3478", false, false),
+            ("127.0.0.1:3479", false, false),
+        ] {
+            let address = address.parse().unwrap();
+            assert_eq!(open.serves(address, SocketKind::Udp), udp, "{address}");
+            assert_eq!(open.serves(address, SocketKind::Tcp), tcp, "{address}");
+        }
+        let wanted = addresses(&["127.0.0.1:3479"]);
+        assert_eq!(open.retired(&wanted), open.udp);
+    }
 }

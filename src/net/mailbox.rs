@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 
 use mio::Waker;
-use tokio::sync::oneshot;
 use turnd_proto::Now;
 use turnd_proto::server::Server;
 use turnd_proto::server::connections::ConnectionId;
@@ -21,6 +20,9 @@ use super::tcp_sockets::Acceptor;
 /// Question to a worker's server, or a change of it, between two packets.
 pub(super) type Ask = Box<dyn FnOnce(Now, &mut Server, NetCounters) + Send>;
 
+/// Place for a worker's answer.
+pub(super) type Answer<T> = tokio::sync::oneshot::Sender<T>;
+
 /// An order to a worker.
 pub(super) enum Command {
     /// End every allocation and return.
@@ -28,9 +30,13 @@ pub(super) enum Command {
     /// Look at the server, or change it.
     Ask(Ask),
     /// Tell the last refusals.
-    Refusals(oneshot::Sender<Refusals>),
-    /// Listen on more addresses, and take no new clients on others.
-    Listen(Listening, Vec<SocketAddr>),
+    Refusals(Answer<Refusals>),
+    /// Listen on more sockets, and take new clients on these addresses only.
+    Listen(Listening, Arc<[SocketAddr]>),
+    /// Tell which of these listening UDP sockets clients use.
+    Used(Arc<[SocketAddr]>, Answer<Vec<SocketAddr>>),
+    /// Close these listening UDP sockets.
+    Close(Arc<[SocketAddr]>, Answer<()>),
     /// Take a data connection whose peer connection is here.
     Join(ConnectionId, Box<DataStream>),
     /// End a client without an allocation, in whose place another is served.

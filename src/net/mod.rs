@@ -14,6 +14,7 @@ pub mod host;
 pub mod listen;
 pub(crate) mod log;
 mod mailbox;
+mod newcomers;
 mod poll;
 mod proxy;
 pub mod refusals;
@@ -90,9 +91,9 @@ impl Service {
         ended: WorkerEnded,
     ) -> Result<Self, StartError> {
         listen::check_relays(config)?;
-        let bound = listeners.addresses.clone();
+        let sockets = (listeners.addresses.clone(), listeners.open);
         let host = host::addresses_or_none();
-        let settings = Settings::new(config, bound, host, never, None)?;
+        let settings = Settings::new(config, sockets, host, never, None)?;
         let certificates = Certificates::new(config).map_err(StartError::Certificates)?;
         let transports = &config.transports;
         let admission = AdmissionOptions {

@@ -14,8 +14,8 @@ use super::listen::{SocketKind, explain, explain_relay};
 pub enum StartError {
     /// An address of `listening-ip` and a port cannot be bound.
     Listen(SocketAddr, SocketKind, io::Error),
-    /// A new listening address that sockets of this server, which still serve clients, share.
-    ListenShared(SocketAddr),
+    /// A listening address that cannot be bound beside others of this server on the same port.
+    ListenBeside(SocketAddr, SocketKind),
     /// An address of `relay-ip` cannot be bound.
     Relay(IpAddr, io::Error),
     /// A library does not accept the certificates.
@@ -34,9 +34,11 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen(addr, kind, error) => explain(*addr, *kind, error).fmt(f),
-            Self::ListenShared(addr) => write!(
+            Self::ListenBeside(addr, kind) => write!(
                 f,
-                "{addr} is in the way of this server's own sockets, which serve clients: restart, or add it when the last of them have gone"
+                "{addr}/{} is in use by another program, or cannot be shared with sockets that this server has from before it became proc-user: restart it, or stop what {} shows",
+                kind.name(),
+                kind.who_has(addr.port())
             ),
             Self::Relay(ip, error) => explain_relay(*ip, error).fmt(f),
             Self::Certificates(error) => f.write_str(error),
@@ -59,7 +61,7 @@ impl std::error::Error for StartError {
             | Self::Worker(_, error) => Some(error),
             Self::Credentials(error) => Some(error),
             Self::Random(error) => Some(error),
-            Self::ListenShared(_) | Self::Certificates(_) => None,
+            Self::ListenBeside(..) | Self::Certificates(_) => None,
         }
     }
 }

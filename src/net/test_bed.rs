@@ -52,7 +52,7 @@ impl TestBed {
             mono: Instant::now(),
             unix: 1_700_000_000,
         };
-        let settings = Settings::new(config, Vec::new(), Vec::new(), &[], None).unwrap();
+        let settings = Settings::new(config, Default::default(), Vec::new(), &[], None).unwrap();
         let poller = Poller::new().unwrap();
         let sockets = UdpSockets::new(poller.registry().unwrap(), Vec::new()).unwrap();
         let options = AdmissionOptions {

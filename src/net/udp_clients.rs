@@ -58,7 +58,6 @@ impl UdpClients {
     /// `addr`.
     pub(super) fn on_datagrams(&mut self, ctx: &mut Ctx<'_>, listener: u16, addr: SocketAddr) {
         let receiver = ctx.receiver;
-        let retired = ctx.egress.sockets.is_retired(listener);
         for datagram in receiver.datagrams() {
             ctx.counters.received_datagrams += 1;
             let local = SocketAddr::new(datagram.local.unwrap_or(addr.ip()), addr.port());
@@ -68,7 +67,10 @@ impl UdpClients {
                 client: datagram.source,
             };
             let path = Path::udp(listener, flow.client, flow.server);
-            if !retired || ctx.server.has_allocation(&path) || self.knows(&flow) {
+            if ctx.egress.sockets.takes_new(listener, local.ip())
+                || ctx.server.has_allocation(&path)
+                || self.knows(&flow)
+            {
                 self.on_datagram(ctx, flow, path, &datagram);
             }
         }

@@ -8,6 +8,7 @@ use mio::Registry;
 use mio::unix::SourceFd;
 use turnd_udp::UdpSocket;
 
+use super::newcomers::Newcomers;
 use super::poll::{Source, UdpSocketId};
 use turnd_proto::server::output::RelayId;
 
@@ -24,8 +25,8 @@ pub(super) struct UdpSockets {
 struct Listener {
     socket: UdpSocket,
     wildcard: bool,
-    /// Only clients that were there before are still served.
-    retired: bool,
+    /// New clients that are served, beside those that were there before.
+    newcomers: Newcomers,
 }
 
 impl UdpSockets {
@@ -41,47 +42,49 @@ impl UdpSockets {
         Ok(sockets)
     }
 
-    /// Serves one more listening socket, or again the one that is retired on its address.
+    /// Serves one more listening socket.
     pub(super) fn listen(&mut self, socket: UdpSocket) -> io::Result<()> {
-        let same = |listener: &&mut Listener| listener.socket.addr() == socket.addr();
-        if let Some(known) = self.listeners.iter_mut().flatten().find(same) {
-            known.retired = false;
-            return Ok(());
-        }
         let id = self.listeners.len() as u16;
         self.watch(UdpSocketId::Listener(id), &socket)?;
         self.listeners.push(Some(Listener {
             wildcard: socket.addr().ip().is_unspecified(),
             socket,
-            retired: false,
+            newcomers: Newcomers::All,
         }));
         Ok(())
     }
 
-    /// Takes no new clients on `addr`.
-    pub(super) fn retire(&mut self, addr: SocketAddr) {
-        let on = |listener: &&mut Listener| listener.socket.addr() == addr;
-        if let Some(listener) = self.listeners.iter_mut().flatten().find(on) {
-            listener.retired = true;
+    /// Takes new clients on these addresses only.
+    pub(super) fn want(&mut self, wanted: &[SocketAddr]) {
+        let listeners = self.listeners.iter().flatten();
+        let open: Vec<_> = listeners.map(|listener| listener.socket.addr()).collect();
+        for listener in self.listeners.iter_mut().flatten() {
+            listener.newcomers = Newcomers::of(listener.socket.addr(), wanted, &open);
         }
     }
 
-    /// Whether this socket takes no new clients.
-    pub(super) fn is_retired(&self, id: u16) -> bool {
-        self.listener(id).is_some_and(|listener| listener.retired)
+    /// Whether a listening socket takes a new client that comes to `local`.
+    pub(super) fn takes_new(&self, id: u16, local: IpAddr) -> bool {
+        let listener = self.listener(id);
+        listener.is_some_and(|listener| listener.newcomers.include(local))
     }
 
-    /// Closes the retired sockets that nobody uses; `true` when some are left.
-    pub(super) fn close_retired(&mut self, used: impl Fn(u16) -> bool) -> bool {
-        for (index, listener) in self.listeners.iter_mut().enumerate() {
-            // Far fewer addresses than numbers.
-            let id = index as u16;
-            listener.take_if(|listener| listener.retired && !used(id));
+    /// The number of the listening socket on `addr`.
+    pub(super) fn listener_on(&self, addr: SocketAddr) -> Option<u16> {
+        let mut listeners = self.listeners.iter();
+        let at = listeners.position(|listener| {
+            let listener = listener.as_ref();
+            listener.is_some_and(|listener| listener.socket.addr() == addr)
+        });
+        // Far fewer addresses than numbers.
+        at.map(|index| index as u16)
+    }
+
+    /// Closes the listening socket on `addr`.
+    pub(super) fn close_listener(&mut self, addr: SocketAddr) {
+        for listener in &mut self.listeners {
+            listener.take_if(|listener| listener.socket.addr() == addr);
         }
-        self.listeners
-            .iter()
-            .flatten()
-            .any(|listener| listener.retired)
     }
 
     fn listener(&self, id: u16) -> Option<&Listener> {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::Registry;
 use turnd_proto::Now;
@@ -28,9 +28,6 @@ use super::tcp_relay::TcpRelay;
 use super::udp_clients::{UdpClients, UdpOptions};
 use super::udp_sockets::UdpSockets;
 
-/// Interval at which a retired listening socket is looked at: whether anybody still uses it.
-const RETIRED_CHECK: Duration = Duration::from_secs(1);
-
 /// The part of the configuration that a worker needs.
 #[derive(Debug)]
 pub(super) struct WorkerOptions {
@@ -53,8 +50,6 @@ pub(super) struct Worker {
     acceptors: Acceptors,
     tcp: TcpClients,
     udp: UdpClients,
-    /// Time to look again whether a retired listening socket is still used.
-    retired_check: Option<Instant>,
     #[cfg(debug_assertions)]
     fault: Option<Fault>,
 }
@@ -129,7 +124,6 @@ impl Worker {
             acceptors,
             tcp: TcpClients::new(options.tcp),
             udp: UdpClients::new(options.udp),
-            retired_check: None,
             #[cfg(debug_assertions)]
             fault: Fault::from_env(index),
         })
@@ -287,7 +281,17 @@ impl Worker {
                     // Whoever asked may have gone.
                     let _ = answer.send(ctx.log.refusals().clone());
                 }
-                Command::Listen(added, removed) => self.listen(now, added, &removed),
+                Command::Listen(added, wanted) => self.listen(now, added, &wanted),
+                Command::Used(listeners, answer) => {
+                    // Whoever asked may not wait any more.
+                    let _ = answer.send(self.used(&listeners));
+                }
+                Command::Close(listeners, answer) => {
+                    for addr in &*listeners {
+                        ctx.egress.sockets.close_listener(*addr);
+                    }
+                    let _ = answer.send(());
+                }
                 Command::Join(connection, data) => {
                     ctx.tcp_relay.join(ctx.server, connection, *data);
                     ctx.apply_outputs();
@@ -329,12 +333,8 @@ impl Worker {
         }
     }
 
-    fn listen(&mut self, now: Now, added: Listening, removed: &[SocketAddr]) {
+    fn listen(&mut self, now: Now, added: Listening, wanted: &[SocketAddr]) {
         let Parts { egress, log, .. } = &mut self.parts;
-        for addr in removed {
-            egress.sockets.retire(*addr);
-            self.acceptors.remove(*addr);
-        }
         // Without one listener the calls on all others go on.
         for socket in added.udp {
             let addr = socket.addr();
@@ -348,16 +348,20 @@ impl Worker {
                 log.socket_failed(now, addr, &error);
             }
         }
-        self.close_retired(now);
+        egress.sockets.want(wanted);
+        self.acceptors.want(wanted);
     }
 
-    /// Closes listening sockets whose last client has gone.
-    fn close_retired(&mut self, now: Now) {
-        let Parts { server, egress, .. } = &mut self.parts;
-        let udp = &self.udp;
-        let used = |id| server.uses(ClientSocket::Listener(id)) || udp.use_listener(id);
-        let left = egress.sockets.close_retired(used);
-        self.retired_check = left.then(|| now.mono + RETIRED_CHECK);
+    /// The listening sockets among these that clients have come by.
+    fn used(&self, listeners: &[SocketAddr]) -> Vec<SocketAddr> {
+        let Parts { server, egress, .. } = &self.parts;
+        let is_used = |addr: &SocketAddr| {
+            let id = egress.sockets.listener_on(*addr);
+            id.is_some_and(|id| {
+                server.uses(ClientSocket::Listener(id)) || self.udp.use_listener(id)
+            })
+        };
+        listeners.iter().copied().filter(is_used).collect()
     }
 
     /// The earliest of all deadlines.
@@ -367,7 +371,6 @@ impl Worker {
             self.parts.admission.next_due(),
             self.acceptors.next_due(),
             self.parts.log.next_due(),
-            self.retired_check,
             #[cfg(debug_assertions)]
             self.fault.as_ref().map(Fault::next),
         ];
@@ -382,9 +385,6 @@ impl Worker {
         }
         self.acceptors.on_due(now);
         self.parts.log.tell_if_due(now);
-        if self.retired_check.is_some_and(|at| at <= now.mono) {
-            self.close_retired(now);
-        }
         self.after_turn(now);
     }
 }

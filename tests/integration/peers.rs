@@ -6,13 +6,14 @@ use stun::attributes::ATTR_REQUESTED_ADDRESS_FAMILY;
 use stun::message::{METHOD_ALLOCATE, METHOD_CONNECT};
 use turn::proto::PROTO_TCP;
 use turn::proto::reqtrans::RequestedTransport;
+use turnd_proto::server::Reloaded;
 use turnd_proto::server::five_tuple::Transport;
-use turnd_proto::server::output::Output;
+use turnd_proto::server::output::{DropReason, Output};
 
 use crate::support::messages::{
     Attributes, channel_data, peer, raw, relayed_address, send, status,
 };
-use crate::support::world::{Caller, PEER, PEER_V6, World};
+use crate::support::world::{Caller, PEER, PEER_V6, SERVER_V4, World};
 
 /// IPv4 networks that are refused as peers by default.
 const REFUSED_V4: [&str; 18] = [
@@ -205,7 +206,13 @@ fn a_reload_takes_away_whatever_it_refuses_however_it_was_granted() {
             panic!("no connection to {to}");
         };
         world.after(|server, now| server.handle_connected(now, connection, true));
-        world.after(|server, now| server.handle_reload(now, shared));
+        let dropped = |world: &World| {
+            let drops = &world.server.counters().drops;
+            drops[DropReason::PeerRefused as usize]
+        };
+        assert_eq!(dropped(&world), 0);
+        let (told, _) = world.after(|server, now| server.handle_reload(now, shared));
+        assert_eq!((told.without_peers, told.of_other_realm), (2, 0), "{to}");
         let closed = world.peer_outputs.drain(..);
         let closed: Vec<_> = closed
             .filter(|output| matches!(output, Output::CloseConnection { connection: c } if *c == connection))
@@ -213,5 +220,37 @@ fn a_reload_takes_away_whatever_it_refuses_however_it_was_granted() {
         assert_eq!(closed.len(), 1, "the connection to {to}");
         assert!(world.channels.is_empty(), "the channel to {to}");
         expect_nothing_passes(&mut world, &pair, &to);
+        // Send, channel data, and the peer's data: each for this reason and no other.
+        assert_eq!(dropped(&world), 3, "{to}");
+        let number = channel_data(0x4001, b"x");
+        assert!(world.is_silent(&pair.udp.path, &number));
+        assert_eq!(dropped(&world), 3, "a channel that never was");
     }
+}
+
+#[test]
+fn a_call_from_relay_to_relay_outlives_a_change_of_the_relay_addresses() {
+    let (old, new) = ("198.51.100.1", "198.51.100.2");
+    let others = ["198.51.100.2".parse().unwrap()];
+    let mut world = World::at(|s| s.relay_ips(&[old]), &[SERVER_V4], &others);
+    let (one, _) = world.allocated("192.0.2.10:4000");
+    let (two, far) = world.allocated("192.0.2.11:4000");
+    let far = far.to_string();
+    assert_eq!(world.bind_channel(&one, 0x4000, &far), 200);
+    for ip in [new, old, new] {
+        let told = world.reload(|s| s.relay_ips(&[ip]));
+        assert_eq!(told, Reloaded::default(), "{ip}");
+        assert!(world.send_on(&one, 0x4000, "data").is_some(), "{ip}");
+        assert!(world.send(&one, &far, "data"), "{ip}");
+        assert_eq!(world.bind_channel(&one, 0x4000, &far), 200, "{ip}");
+        // Its relay is there, and nothing else at that address.
+        assert_eq!(world.permit(&one, &[&far]), 200);
+        assert!(!world.send(&one, "198.51.100.1:22", "data"));
+    }
+    // With the last relay the address is the host's alone.
+    assert_eq!(status(&world.refresh(&two, Some(0))), 200);
+    assert!(world.send_on(&one, 0x4000, "data").is_none());
+    assert_eq!(status(&world.refresh(&one, Some(0))), 200);
+    let (late, _) = world.allocated("192.0.2.12:4000");
+    assert_eq!(world.permit(&late, &[&far]), 403);
 }

@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 mod asking;
 mod authority;
+mod call;
 pub(crate) mod command_line;
 mod coturn;
 #[cfg(feature = "dtls")]
@@ -25,6 +26,7 @@ mod wait;
 pub(crate) mod world;
 
 pub(crate) use authority::{Authority, Key};
+pub(crate) use call::Call;
 pub(crate) use coturn::Coturn;
 pub(crate) use messages::{error_code, request, xor_address};
 pub(crate) use namespace::{Namespace, client_and_server, link};

@@ -102,6 +102,11 @@ pub(crate) fn probe(namespace: Option<&Namespace>, words: &[&str]) -> Outcome {
     }
 }
 
+/// Peers that coturn relays to unless it is told not to.
+const INTERNAL: &str = "--denied-peer-ip=0.0.0.0-0.255.255.255 --denied-peer-ip=10.0.0.0-10.255.255.255 \
+    --denied-peer-ip=172.16.0.0-172.31.255.255 --denied-peer-ip=192.168.0.0-192.168.255.255 \
+    --denied-peer-ip=100.64.0.0-100.127.255.255 --denied-peer-ip=169.254.0.0-169.254.255.255";
+
 /// Certificate and key of a server, and the authority that signed it.
 pub(crate) struct Identity {
     scratch: Scratch,
@@ -137,6 +142,25 @@ impl Identity {
         Self { scratch }
     }
 
+    /// The same, as `openssl req -x509` makes it: signed by itself, an authority and a server at once.
+    pub(crate) fn of_openssl(name: &str, years: (i32, i32)) -> Self {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_before = date_time_ymd(years.0, 1, 1);
+        params.not_after = date_time_ymd(years.1, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        let scratch = Scratch::new();
+        for (file, pem) in [
+            ("cert.pem", &certificate),
+            ("key.pem", &key.serialize_pem()),
+            ("ca.pem", &certificate),
+        ] {
+            fs::write(scratch.path().join(file), pem).unwrap();
+        }
+        Self { scratch }
+    }
+
     pub(crate) fn path(&self, file: &str) -> String {
         self.scratch.path().join(file).to_str().unwrap().to_owned()
     }
@@ -145,7 +169,7 @@ impl Identity {
         Coturn::start(
             &["127.0.0.1"],
             &format!(
-                "--lt-cred-mech -u alice:secret -r example.org --cert {} --pkey {}",
+                "--lt-cred-mech -u alice:secret -r example.org --cert {} --pkey {} {INTERNAL}",
                 self.path("cert.pem"),
                 self.path("key.pem")
             ),

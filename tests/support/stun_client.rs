@@ -114,6 +114,11 @@ impl StunClient {
         self.login = Some(Login::answer(&reply, user, password));
     }
 
+    /// The realm that it was told.
+    pub(crate) fn realm(&self) -> &str {
+        &self.login.as_ref().expect("log_in comes first").realm
+    }
+
     /// A request with these attributes, signed.
     pub(crate) fn signed(&self, method: Method, attributes: Attributes) -> Message {
         let login = self.login.as_ref().expect("log_in comes first");

@@ -20,7 +20,7 @@ use turnd_proto::random::Seed;
 use turnd_proto::server::five_tuple::{ClientSocket, FiveTuple, Path, Transport};
 use turnd_proto::server::output::{Channel, ClientVerdict, Event, Output, PeerVerdict, RelayId};
 use turnd_proto::server::shared::Shared;
-use turnd_proto::server::{OpenError, Server, UserAnswer};
+use turnd_proto::server::{OpenError, Reloaded, Server, UserAnswer};
 use turnd_proto::wire;
 
 use super::messages::{
@@ -184,15 +184,17 @@ impl World {
     }
 
     /// Goes on with other settings, as after a HUP.
-    pub(crate) fn reload(&mut self, change: impl FnOnce(&mut Settings)) {
+    pub(crate) fn reload(&mut self, change: impl FnOnce(&mut Settings)) -> Reloaded {
         let settings = changed(change);
         let auth = Authenticator::new(&settings.auth, self.nonces.clone()).unwrap();
         let (reachable, others) = &self.hosts;
         let shared = self.shared.renew(&settings.server, auth, reachable, others);
         self.shared = Arc::new(shared);
-        self.server
+        let reloaded = self
+            .server
             .handle_reload(self.now, Arc::clone(&self.shared));
         self.drain();
+        reloaded
     }
 
     /// Moves the clock to `seconds` after the start, as the real driver does: deadline by deadline.

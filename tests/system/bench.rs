@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Authority, Key, PASSWORD, Running, Turnd, USER};
+use crate::support::{Authority, Extras, Key, PASSWORD, Running, Turnd, USER, run, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -71,6 +71,52 @@ fn a_wrong_password_is_said_and_not_measured() {
     );
     assert_eq!((code, out.as_str()), (Some(1), ""));
     assert!(err.contains("401") && err.contains("--password"), "{err}");
+}
+
+#[test]
+fn what_ended_the_run_is_said() {
+    let extras = Extras {
+        admin: true,
+        ..Extras::default()
+    };
+    let turnd = Turnd::start_with("", extras);
+    let tcp = format!("turn:{}?transport=tcp", turnd.address());
+    for uri in [udp(&turnd), tcp] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_turnd"));
+        command.args(["bench", &uri, "--user", USER, "--password", PASSWORD]);
+        command.args([
+            "--json",
+            "--duration",
+            "4",
+            "--allocations",
+            "3",
+            "--rate",
+            "300",
+        ]);
+        let mut running = Running::start(&mut command);
+        let admin = turnd.admin_socket();
+        let ctl = |words: &[&str]| {
+            let mut ctl = Command::new(env!("CARGO_BIN_EXE_turnd"));
+            ctl.args(["ctl", "--json", "--admin"]).arg(&admin);
+            run(ctl.args(words), LIMIT)
+        };
+        let three = || {
+            let status: Value = serde_json::from_str(&ctl(&["status"])).unwrap();
+            status["allocations"] == 3
+        };
+        wait_until("no allocations", three);
+        ctl(&["kill", "--user", USER]);
+        let status = running.wait(LIMIT).expect("bench stops by itself");
+        assert!(status.success(), "{}", running.stderr());
+        let report: Value = serde_json::from_str(&running.stdout()).unwrap();
+        assert_eq!(report["ended"], "server", "{report}");
+        assert_eq!(report["ended_by_server"], 3, "{report}");
+    }
+    let report = report(&udp(&turnd), &["--allocations", "3", "--rate", "300"]);
+    assert_eq!(
+        (&report["ended"], &report["ended_by_server"]),
+        (&"duration".into(), &0.into())
+    );
 }
 
 #[test]

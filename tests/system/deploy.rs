@@ -411,18 +411,22 @@ fn manual_pages_and_completions_are_made_for_every_command() {
     let scratch = Scratch::new();
     let folder = scratch.path().join("man");
     run(Command::new(TURND).arg("man").arg(&folder), LIMIT);
-    let page = fs::read_to_string(folder.join("turnd.1")).unwrap();
+    let page = fs::read_to_string(folder.join("man1/turnd.1")).unwrap();
     for command in ["serve", "check", "credentials", "key", "import"] {
         assert!(page.contains(&format!("turnd\\-{command}(1)")), "{page}");
-        let page = folder.join(format!("turnd-{command}.1"));
-        let shown = tool(&[
-            "man",
-            "--warnings=w",
-            "--local-file",
-            page.to_str().unwrap(),
-        ]);
-        assert!(shown.contains("EXTRA"), "{shown}");
     }
+    for file in fs::read_dir(folder.join("man1")).unwrap() {
+        let shown = shown_page(&file.unwrap().path());
+        for heading in ["\nEXAMPLES\n", "\nSEE ALSO\n"] {
+            assert!(shown.contains(heading), "{shown}");
+        }
+    }
+    let shown = shown_page(&folder.join("man1/turnd-serve.1"));
+    for heading in ["\nFILES\n", "\nSIGNALS\n", "\nENVIRONMENT\n"] {
+        assert!(shown.contains(heading), "{shown}");
+    }
+    let shown = shown_page(&folder.join("man5/turnd.toml.5"));
+    assert!(shown.contains("listening-port = PORT"), "{shown}");
     let script = run(Command::new(TURND).args(["completions", "bash"]), LIMIT);
     let file = scratch.path().join("turnd.bash");
     fs::write(&file, script).unwrap();
@@ -431,6 +435,24 @@ fn manual_pages_and_completions_are_made_for_every_command() {
         file.display()
     );
     assert_eq!(tool(&["bash", "-c", &line]), "import\n");
+    let line = format!(
+        "source {}; COMP_WORDS=(turnd serve --log-format ''); COMP_CWORD=3; _turnd turnd '' --log-format; echo \"${{COMPREPLY[@]}}\"",
+        file.display()
+    );
+    assert_eq!(tool(&["bash", "-c", &line]), "text json\n");
+}
+
+/// A manual page as people see it; none may have anything that the formatter warns of.
+fn shown_page(page: &Path) -> String {
+    let mut man = Command::new("man");
+    man.args(["--warnings=w", "--local-file"]).arg(page);
+    let output = man.env("MANWIDTH", "100").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && told.is_empty(),
+        "{page:?}: {told}"
+    );
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// The address that forged requests of [`provoke`] have.

@@ -137,13 +137,13 @@ fn every_option_of_the_installed_coturn_is_known() {
     let conf = scratch.path().join("turnserver.conf");
     fs::write(&conf, names.join("=1\n") + "=1\n").unwrap();
     let report = text(&turnd(&["import", conf.to_str().unwrap()]).stderr);
-    assert!(!report.contains(" unknown "), "{report}");
+    assert!(!report.contains("Unknown:"), "{report}");
 
     let words: Vec<_> = names.iter().map(|name| format!("--{name}=1")).collect();
     let mut args = vec!["import", "--", "turnserver"];
     args.extend(words.iter().map(String::as_str));
     let report = text(&turnd(&args).stderr);
-    assert!(!report.contains(" unknown "), "{report}");
+    assert!(!report.contains("Unknown:"), "{report}");
 }
 
 /// The file that Debian installs, with every option in it made one that is given.
@@ -166,7 +166,77 @@ fn debians_example_file_is_known_throughout() {
     let output = turnd(&["import", conf.to_str().unwrap()]);
     let report = text(&output.stderr);
     assert!(
-        output.status.success() && !report.contains(" unknown "),
+        output.status.success() && !report.contains("Unknown:"),
         "{report}"
     );
+}
+
+/// The unit that Debian installs: its options are those of the file that it names.
+#[test]
+fn debians_unit_brings_its_file() {
+    let unit = "/lib/systemd/system/coturn.service";
+    let output = turnd(&["import", unit, "-v"]);
+    let report = text(&output.stderr);
+    assert!(output.status.success(), "{report}");
+    assert!(report.contains(": pidfile: none is written"), "{report}");
+    assert!(!report.contains("Unknown:"), "{report}");
+}
+
+/// A database that coturn's own tool made: its user, and a credential of its secret, both allocate.
+#[cfg(feature = "tools")]
+#[test]
+fn coturns_database_serves_its_users_and_secrets() {
+    let scratch = Scratch::new();
+    let db = scratch.path().join("turndb");
+    let db = db.to_str().unwrap();
+    for args in [
+        &["-a", "-u", "alice", "-p", "correct-horse"][..],
+        &["-s", "north-of-the-river"],
+        &["-a", "-u", "bob", "-p", "battery-staple"],
+    ] {
+        let output = Command::new("turnadmin")
+            .args(args)
+            .args(["-b", db, "-r", "example.org"])
+            .output();
+        let output = output.expect("turnadmin (tests/setup installs coturn)");
+        assert!(output.status.success(), "{output:?}");
+    }
+    let output = turnd(&["import", "--db", db]);
+    let report = text(&output.stderr);
+    assert!(output.status.success(), "{report}");
+    assert!(report.contains("4 options: 4 kept"), "{report}");
+
+    let [client, server] = ["client", "server"].map(Namespace::new);
+    link([
+        (&client, "client", &["192.168.0.7/24"]),
+        (&server, "eth0", &["192.168.0.186/24"]),
+    ]);
+    let address: SocketAddr = "192.168.0.186:3478".parse().unwrap();
+    let turnd = Turnd::start_in(&server, address, &text(&output.stdout));
+    let made = self::turnd(&[
+        "credentials",
+        "--secret",
+        "north-of-the-river",
+        "--host",
+        "turn.example.org",
+    ]);
+    let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+    let made = made["iceServers"].as_array().unwrap().iter();
+    let made = made
+        .filter(|server| server["username"].is_string())
+        .map(|server| {
+            let text = |key: &str| server[key].as_str().unwrap().to_owned();
+            (text("username"), text("credential"))
+        })
+        .next()
+        .unwrap();
+    for (user, password) in [
+        ("alice", "correct-horse"),
+        ("bob", "battery-staple"),
+        (&made.0, &made.1),
+    ] {
+        let result = gather_as(Some(&client), address, user, password);
+        assert_eq!(result["errors"], json!([]), "{user}: {}", turnd.log());
+        assert_eq!(candidates(&result, "relay").len(), 1, "{result}");
+    }
 }

@@ -145,9 +145,13 @@ action($('drain'), async () => {
 });
 
 action($('reload'), async () => {
-  const { changes, pending = [] } = await call('POST', '/api/v1/reload', {});
+  const { changes, pending = [], certificates_unusable: unusable } = await call('POST', '/api/v1/reload', {});
   const line = ({ key, old, new: now }) => `${key}: ${old || 'absent'} → ${now || 'absent'}`;
-  const lines = [...changes.map(line), ...pending.map((change) => `${line(change)}, from the next restart on`)];
+  const lines = [
+    ...changes.map(line),
+    ...pending.map((change) => `${line(change)}, from the next restart on`),
+    ...(unusable ? [`certificates: the old one is in use, because ${unusable}`] : []),
+  ];
   notify('good', lines.length > 0 ? 'Reloaded.' : 'Reloaded, nothing has changed.', lines);
 });
 

@@ -126,7 +126,8 @@ struct Credentials {
     /// Lifetime of the credentials, as 90 (seconds), 30m, 24h or 7d; otherwise 24h, or max-credential-ttl if that is less.
     #[arg(long, value_parser = credentials::duration)]
     ttl: Option<Duration>,
-    /// Host of the server; otherwise external-ip, listening-ip or 127.0.0.1.
+    /// Host of the server, HOST:PORT, or a URI; otherwise the certificate's name, external-ip, listening-ip, the realm, or
+    /// 127.0.0.1.
     #[arg(long)]
     host: Option<String>,
 }

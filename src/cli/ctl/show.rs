@@ -43,6 +43,15 @@ pub(super) fn status(status: &Value) -> String {
     ] {
         let _ = write!(text, "\n{name:<17} {value}");
     }
+    if status["last_reload_failed"] == true {
+        text += "; the last one failed, the configuration before is in force";
+    }
+    for change in list(status, "pending") {
+        let _ = write!(text, "\n{:<17} {}", "pending", pending(change));
+    }
+    if let Some(reason) = status["certificates_unusable"].as_str() {
+        let _ = write!(text, "\n{:<17} {}", "certificates", kept(reason));
+    }
     text
 }
 
@@ -76,6 +85,22 @@ fn relay_ports(used: u64, total: u64, addresses: u64) -> String {
             total / addresses
         ),
     }
+}
+
+fn change(change: &Value) -> String {
+    let of = |key: &str| match change[key].as_str() {
+        Some("") | None => "absent",
+        Some(text) => text,
+    };
+    format!("{}: {} -> {}", of("key"), of("old"), of("new"))
+}
+
+fn pending(key: &Value) -> String {
+    format!("{} from the next restart on", change(key))
+}
+
+fn kept(reason: &str) -> String {
+    format!("the old one is in use, because {reason}")
 }
 
 /// `turnd ctl sessions`: whether there are more, and whether the peers of each session are wanted.
@@ -252,17 +277,19 @@ pub(super) fn draining(answer: &Value) -> String {
 
 /// `turnd ctl reload`.
 pub(super) fn reloaded(answer: &Value) -> String {
-    let changes = answer["changes"].as_array().map_or(&[][..], Vec::as_slice);
-    if changes.is_empty() {
-        return "reloaded, nothing has changed".to_owned();
+    let changes = list(answer, "changes");
+    let mut text = match changes {
+        [] => "reloaded, nothing has changed".to_owned(),
+        _ => "reloaded".to_owned(),
+    };
+    for key in changes {
+        let _ = write!(text, "\n  {}", change(key));
     }
-    let mut text = "reloaded".to_owned();
-    for change in changes {
-        let of = |key: &str| match change[key].as_str() {
-            Some("") | None => "absent",
-            Some(text) => text,
-        };
-        let _ = write!(text, "\n  {}: {} -> {}", of("key"), of("old"), of("new"));
+    for key in list(answer, "pending") {
+        let _ = write!(text, "\n  {}", pending(key));
+    }
+    if let Some(reason) = answer["certificates_unusable"].as_str() {
+        let _ = write!(text, "\n  certificates: {}", kept(reason));
     }
     text
 }

@@ -1,10 +1,10 @@
-//! The table of coturn's options, from 4.5 to 4.17.
+//! The table of coturn's options, from 4.5 to 4.18.
 
 use super::rule::{CoturnOption, Rule, Takes};
 use super::rules as to;
 use crate::config::error;
 
-use Rule::{As, By, Keep, Missing, Nothing, Opposite, Refused};
+use Rule::{As, By, Differs, Keep, Missing, Nothing, Opposite, Refused};
 
 const fn value(name: &'static str, rule: Rule) -> CoturnOption {
     CoturnOption {
@@ -22,15 +22,19 @@ const fn flag(name: &'static str, rule: Rule) -> CoturnOption {
     }
 }
 
-const DATABASE: &str = "write the users into user-file and the secrets into static-auth-secret-file, \
-                        see docs/migrate-from-coturn.md";
+const DATABASE: &str = "write its users into user-file and its secrets into static-auth-secret-file, see docs/migrate-from-coturn.md";
 const CONSOLE: &str = "there is no telnet console; use `turnd ctl`";
 const WEB_ADMIN: &str = "the web page is on admin-listen, with admin-token";
 const SUITES: &str = "TLS has elliptic curves and authenticated ciphers only, and rustls chooses";
 const OLD_TLS: &str = "TLS 1.2 is the oldest that is spoken";
 const NO_DATABASE: &str = "there is no database to ask";
 const BATCHES: &str = "used whenever the kernel has it";
+const BATCH_LOG: &str = "batches are not logged";
+const METRICS_TLS: &str =
+    "metrics are served without TLS: keep admin-listen on the loopback address, behind a proxy";
 const OWN_PORT: &str = "each allocation has a port of its own: widen min-port to max-port";
+const METRICS: &str = "coturn serves metrics on every address at port 9641, turnd on 127.0.0.1 alone: for a Prometheus elsewhere \
+                       set admin-listen = [\"0.0.0.0:9641\", \"/run/turnd/turnd.sock\"] and an admin-token, and let no one else reach the port";
 const ONE_LIST: &str = "name the servers in alternate-server, which is for UDP and TCP";
 const TIMESTAMP: &str = "time stamps are always those of RFC 3339";
 const DROPPED: &str = "always dropped, and counted";
@@ -45,7 +49,7 @@ const OPTIONS: &[CoturnOption] = &[
     value("alt-tls-listening-port", Keep),
     value("tcp-proxy-port", Missing),
     value("listening-ip", Keep).or('L'),
-    value("aux-server", Refused("name more addresses in listening-ip")),
+    value("aux-server", Refused("turnd listens on listening-port and tls-listening-port of each listening-ip, and on no third port")),
     flag("udp-self-balance", Nothing("the kernel spreads clients over the workers")),
     flag("no-udp", Keep),
     flag("no-tcp", Keep),
@@ -56,7 +60,8 @@ const OPTIONS: &[CoturnOption] = &[
     value("cpus", Nothing("the CPUs that this process may use are counted; relay-threads says otherwise")),
     value("sock-buf-size", Nothing("buffers grow to net.core.rmem_max and wmem_max, see docs/install.md")),
     flag("udp-recvmmsg", Nothing(BATCHES)),
-    flag("udp-recvmmsg-log", Nothing("batches are counted in the metrics")),
+    flag("udp-recvmmsg-log", Nothing(BATCH_LOG)),
+    flag("udp-sendmmsg-log", Nothing(BATCH_LOG)),
     flag("udp-gso", Nothing(BATCHES)),
     value("ne", Nothing("there is one network engine")),
     // Relaying.
@@ -82,6 +87,7 @@ const OPTIONS: &[CoturnOption] = &[
     flag("use-auth-secret", Keep),
     value("static-auth-secret", Keep),
     value("rest-api-separator", By(to::separator)).or('C'),
+    flag("secret-ts-exp-time", Nothing("coturn ignores it too: the user name says when a credential ends")),
     flag("oauth", Missing),
     flag("stale-nonce", By(to::stale_nonce)),
     flag("stateless-nonce", Nothing("nonces never need memory here")),
@@ -89,8 +95,8 @@ const OPTIONS: &[CoturnOption] = &[
     flag("check-origin-consistency", Nothing("ORIGIN decides nothing here")),
     flag("secure-stun", Keep),
     flag("st-cred-mech", Refused("short-term credentials are not for TURN: use static-auth-secret")),
-    value("userdb", Refused(DATABASE)).or('b'),
-    value("db", Refused(DATABASE)),
+    value("userdb", By(to::sqlite)).or('b'),
+    value("db", By(to::sqlite)),
     value("psql-userdb", Refused(DATABASE)).or('e'),
     value("sql-userdb", Refused(DATABASE)),
     value("mysql-userdb", Refused(DATABASE)).or('M'),
@@ -147,7 +153,7 @@ const OPTIONS: &[CoturnOption] = &[
     value("pkey", Keep),
     value("pkey-pwd", Keep),
     value("CA-file", Missing),
-    value("cipher-list", Keep),
+    value("cipher-list", By(to::cipher_list)),
     value("ec-curve-name", Nothing(SUITES)),
     flag("dh566", Nothing(SUITES)),
     flag("dh1066", Nothing(SUITES)),
@@ -175,7 +181,10 @@ const OPTIONS: &[CoturnOption] = &[
     value("new-log-timestamp-format", Nothing(TIMESTAMP)),
     flag("log-binding", Nothing("Binding requests are counted in the metrics, and logged at debug level")),
     // Metrics and administration.
-    flag("prometheus", Nothing("metrics are always there, on admin-listen")),
+    flag("prometheus", Differs(METRICS)),
+    flag("prometheus-tls", Refused(METRICS_TLS)),
+    value("prometheus-cert", Refused(METRICS_TLS)),
+    value("prometheus-key", Refused(METRICS_TLS)),
     value("prometheus-port", Refused("name the port in admin-listen")),
     value("prometheus-address", Refused("name the address in admin-listen")),
     value("prometheus-path", Refused("the path is /metrics")),
@@ -193,7 +202,7 @@ const OPTIONS: &[CoturnOption] = &[
     flag("no-http", Nothing("TURN ports never speak HTTP")),
     // Process.
     flag("daemon", Nothing("it stays in the foreground, for systemd or a container")).or('o'),
-    value("pidfile", Keep),
+    value("pidfile", By(to::pidfile)),
     value("proc-user", Keep),
     value("proc-group", Keep),
     value("-c", Nothing("its options are listed by themselves")).or('c'),

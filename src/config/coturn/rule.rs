@@ -11,8 +11,26 @@ pub struct Given {
     pub value: Option<String>,
     /// Line or word that it was found at.
     pub place: Place,
-    /// Whether a comment followed, which coturn would read as part of the value.
-    pub commented: bool,
+    /// Comments on it in coturn's file, one line each, without `#`.
+    pub comments: Vec<String>,
+    /// Notes on how it was read, for its line in the report. Never hold a secret.
+    pub remarks: Vec<String>,
+    /// Reason why it cannot be used, found when it was read. Never holds a secret.
+    pub unusable: Option<String>,
+}
+
+impl Given {
+    /// An option without comments and remarks.
+    pub(super) fn new(name: &str, value: Option<&str>, place: Place) -> Self {
+        Self {
+            name: name.to_owned(),
+            value: value.map(str::to_owned),
+            place,
+            comments: Vec::new(),
+            remarks: Vec::new(),
+            unusable: None,
+        }
+    }
 }
 
 impl fmt::Debug for Given {
@@ -25,20 +43,26 @@ impl fmt::Debug for Given {
     }
 }
 
-/// Line or word that an option was found at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Place that an option was found at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// A line of the file, from 1.
     Line(usize),
+    /// A line of the file that starts coturn with that one, from 1.
+    Start(usize),
     /// A word of the command line, from 1.
     Word(usize),
+    /// A row of a table, by its id.
+    Row(i64),
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&match self {
             Self::Line(n) => format!("line {n}"),
+            Self::Start(n) => format!("start line {n}"),
             Self::Word(n) => format!("word {n}"),
+            Self::Row(n) => format!("row {n}"),
         })
     }
 }
@@ -54,6 +78,14 @@ pub(super) struct CoturnOption {
 }
 
 impl CoturnOption {
+    /// Whether the word after the letter belongs to it, which is not as with the name for `-K`.
+    pub(super) fn letter_takes(&self) -> Takes {
+        match self.letter {
+            Some('K') => Takes::Value,
+            _ => self.takes,
+        }
+    }
+
     pub(super) const fn or(self, letter: char) -> Self {
         Self {
             letter: Some(letter),
@@ -85,6 +117,8 @@ pub(super) enum Rule {
     Nothing(&'static str),
     /// No counterpart; the text says what to do instead.
     Refused(&'static str),
+    /// No key, but a counterpart that works differently; the text says how.
+    Differs(&'static str),
     /// No counterpart so far.
     Missing,
 }
@@ -119,7 +153,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Kept => "kept",
-            Self::Mapped => "mapped",
+            Self::Mapped => "changed",
             Self::WithoutEffect => "without effect",
             Self::NotSupported => "not supported",
             Self::Unknown => "unknown",
@@ -150,4 +184,6 @@ pub(super) struct Setting {
     pub(super) value: Value,
     /// Index of the option in the list of entries.
     pub(super) entry: usize,
+    /// Comments that it had in coturn's file.
+    pub(super) comments: Vec<String>,
 }

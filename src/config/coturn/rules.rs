@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
 use super::rule::{Given, Outcome, Value, Verdict};
+use crate::config::error::shown;
+use crate::config::transports::CIPHERS;
 
 /// A switch as coturn reads one: without a value it is on.
 pub(super) fn switch(value: Option<&str>) -> Result<bool, String> {
@@ -191,6 +193,69 @@ pub(super) fn log_file(given: &Given) -> Outcome {
         "syslog" => mapped("syslog", Value::Switch(true), "syslog = true"),
         _ => kept("log-file", Value::Text(path)),
     }
+}
+
+pub(super) fn pidfile(given: &Given) -> Outcome {
+    let path = given.value.clone().unwrap_or_default();
+    match path.as_str() {
+        "" => nothing("none is written"),
+        _ => kept("pidfile", Value::Text(path)),
+    }
+}
+
+/// coturn's file, which `turnd import --db` reads.
+pub(super) fn sqlite(given: &Given) -> Outcome {
+    refused(format!(
+        "its users and secrets are read with `turnd import --db {}` beside this",
+        shown_path(given.value.as_deref().unwrap_or_default())
+    ))
+}
+
+/// A path as a shell takes it.
+fn shown_path(path: &str) -> String {
+    match shlex::try_quote(path) {
+        Ok(quoted) => quoted.escape_debug().to_string(),
+        Err(_) => "FILE".to_owned(),
+    }
+}
+
+/// Ciphers that turnd has. Those of TLS 1.3, which coturn's list does not touch, come first.
+pub(super) fn cipher_list(given: &Given) -> Outcome {
+    const KEY: &str = "cipher-list";
+    const NAMED: usize = 4;
+    let text = given.value.as_deref().unwrap_or_default();
+    let names = text.split([':', ',', ' ']).filter(|name| !name.is_empty());
+    let (ours, others): (Vec<_>, Vec<_>) = names.partition(|name| CIPHERS.contains(name));
+    let total = ours.len() + others.len();
+    let list: Vec<_> = CIPHERS
+        .into_iter()
+        .filter(|name| name.starts_with("TLS_") && !ours.contains(name))
+        .chain(ours.iter().copied())
+        .collect();
+    let is_dhe = |name: &&str| name.starts_with("DHE-") || name.starts_with("EDH-");
+    let rest = match others.len() {
+        0 => String::new(),
+        1 if is_dhe(&others[0]) => "; the other is DHE".to_owned(),
+        count if others.iter().all(is_dhe) => format!("; the other {count} are DHE"),
+        count => {
+            let named: Vec<_> = others.iter().take(NAMED).map(|n| shown(n)).collect();
+            let more = match count.saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("; turnd has no {}{more}", named.join(", "))
+        }
+    };
+    if ours.is_empty() {
+        return refused(format!(
+            "none of {total} is one of turnd's, which are all ECDHE with AES-GCM or ChaCha20: without the list all of these are offered{rest}"
+        ));
+    }
+    let text = format!(
+        "{} of {total} kept, beside those of TLS 1.3{rest}",
+        ours.len()
+    );
+    mapped(KEY, Value::Text(list.join(":")), text)
 }
 
 pub(super) fn log_min_level(given: &Given) -> Outcome {

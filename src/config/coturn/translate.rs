@@ -1,8 +1,11 @@
 //! Translation of options to keys.
 
+use std::collections::HashMap;
+
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, Args, Command};
 
+use super::notes;
 use super::options;
 use super::output;
 use super::report::{Entry, Import};
@@ -18,23 +21,53 @@ pub fn translate(given: &[Given]) -> Import {
     let keys = FileConfig::augment_args(Command::new("turnd"));
     let mut work = Work {
         keys: &keys,
+        rows: Rows::of(given),
         entries: Vec::with_capacity(given.len()),
         settings: Vec::new(),
+        places: HashMap::new(),
     };
     for option in given {
         work.add(option);
     }
     work.secret_of_a_database();
     work.ports();
-    let notes = work.notes();
+    let notes = notes::of(given, &work.settings);
     output::write(work.keys, work.settings, work.entries, notes)
+}
+
+/// Part that a database has in the options.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    /// There are none.
+    None,
+    /// Users and secrets come from one.
+    Some,
+    /// The same, and by the other options coturn does not ask for the secrets.
+    WithoutSecrets,
+}
+
+impl Rows {
+    fn of(given: &[Given]) -> Self {
+        let is_row = |option: &Given| matches!(option.place, Place::Row(_));
+        let asks = |option: &&Given| option.name == "use-auth-secret";
+        let last = given.iter().rfind(asks);
+        let asks = last.is_some_and(|option| switch(option.value.as_deref()) == Ok(true));
+        match given.iter().any(is_row) {
+            false => Self::None,
+            true if asks || given.iter().all(|o| is_row(o) || o.name == "realm") => Self::Some,
+            true => Self::WithoutSecrets,
+        }
+    }
 }
 
 struct Work<'a> {
     /// Keys of turnd.
     keys: &'a Command,
+    rows: Rows,
     entries: Vec<Entry>,
     settings: Vec<Setting>,
+    /// Index of each setting, by its key and by what makes it one of several.
+    places: HashMap<(&'static str, String), usize>,
 }
 
 impl Work<'_> {
@@ -48,20 +81,16 @@ impl Work<'_> {
         let (verdict, mut text) = match outcome {
             Outcome::Drop(verdict, text) => (verdict, text),
             Outcome::Set(key, value, verdict, text) => {
-                let also = if matches!(&value, Value::Text(text) if text.contains("${")) {
-                    "${ stays as it is, as in coturn; make it ${NAME} for an environment variable"
-                } else if given.commented {
-                    "without the comment after it"
-                } else {
-                    ""
-                };
-                self.set(key, value, entry, given.place);
-                let between = if text.is_empty() || also.is_empty() {
-                    ""
-                } else {
-                    "; "
-                };
-                (verdict, format!("{text}{between}{also}"))
+                let mut told: Vec<_> = Some(text)
+                    .filter(|text| !text.is_empty())
+                    .into_iter()
+                    .collect();
+                if matches!(&value, Value::Text(text) if text.contains("${")) {
+                    told.push("${ stays as it is, as in coturn; make it ${NAME} for an environment variable".to_owned());
+                }
+                told.extend(given.remarks.iter().cloned());
+                self.set(key, value, entry, given);
+                (verdict, told.join("; "))
             }
         };
         if verdict == Verdict::Unknown
@@ -78,16 +107,31 @@ impl Work<'_> {
     }
 
     fn outcome(&self, given: &Given) -> Outcome {
+        if let Some(why) = &given.unusable {
+            return refused(why.clone());
+        }
         let Some(option) = options::find(&given.name) else {
             return Outcome::Drop(Verdict::Unknown, "coturn ignores it too".to_owned());
         };
         let name = option.name;
+        let is_row = matches!(given.place, Place::Row(_));
         match &option.rule {
+            Rule::Keep
+                if is_row && name == "static-auth-secret" && self.rows == Rows::WithoutSecrets =>
+            {
+                nothing(
+                    "coturn has it in its database and does not ask for it, as use-auth-secret is off",
+                )
+            }
+            Rule::By(_) if matches!(name, "userdb" | "db") && self.rows != Rows::None => {
+                nothing("its rows are listed by themselves")
+            }
             Rule::Nothing(why) => nothing(*why),
-            Rule::Refused(_) | Rule::Missing if is_off(option, given) => {
+            Rule::Refused(_) | Rule::Missing | Rule::Differs(_) if is_off(option, given) => {
                 nothing(format!("there is no {name} to turn off"))
             }
             Rule::Refused(instead) => refused(*instead),
+            Rule::Differs(how) => Outcome::Drop(Verdict::Mapped, (*how).to_owned()),
             _ if option.takes == Takes::Value && given.value.is_none() => refused("has no value"),
             Rule::Missing => refused(format!("turnd has no {name} yet")),
             Rule::Keep => self.as_key(name, given, false),
@@ -118,25 +162,24 @@ impl Work<'_> {
     }
 
     /// Adds a value to a list, or puts it in place of an earlier one.
-    fn set(&mut self, name: &'static str, value: Value, entry: usize, place: Place) {
+    fn set(&mut self, name: &'static str, value: Value, entry: usize, given: &Given) {
         let list = self.key(name).is_some_and(is_list);
         let adds_up = list && !LAST_COUNTS.contains(&name);
-        // The later of two passwords counts.
-        let user = |value: &Value| match value {
-            Value::Text(text) if name == "user" => text.split(':').next().map(str::to_owned),
-            _ => None,
+        let one_of = match &value {
+            // The later of two passwords counts.
+            Value::Text(text) if name == "user" => text.split(':').next().unwrap_or_default(),
+            Value::Text(text) if adds_up => text,
+            _ => "",
         };
-        let same = |s: &&mut Setting| {
-            s.key == name
-                && (!adds_up
-                    || s.value == value
-                    || user(&value).is_some_and(|u| user(&s.value) == Some(u)))
-        };
-        if let Some(setting) = self.settings.iter_mut().find(same) {
+        let at = self.settings.len();
+        let place = self.places.entry((name, one_of.to_owned())).or_insert(at);
+        let comments = given.comments.clone();
+        if let Some(setting) = self.settings.get_mut(*place) {
             let earlier = &mut self.entries[setting.entry];
             earlier.verdict = Verdict::WithoutEffect;
-            earlier.text = format!("{place} comes after it");
+            earlier.text = format!("{} comes after it", given.place);
             (setting.value, setting.entry) = (value, entry);
+            setting.comments.extend(comments);
             return;
         }
         self.settings.push(Setting {
@@ -144,6 +187,7 @@ impl Work<'_> {
             list,
             value,
             entry,
+            comments,
         });
     }
 
@@ -201,6 +245,7 @@ impl Work<'_> {
                     list: false,
                     value: Value::Number(tls),
                     entry,
+                    comments: Vec::new(),
                 });
             }
         }
@@ -240,6 +285,7 @@ impl Work<'_> {
                 list: false,
                 value: Value::Number(port),
                 entry: cause,
+                comments: Vec::new(),
             });
         }
         let text = format!(
@@ -247,40 +293,6 @@ impl Work<'_> {
             end - 1
         );
         self.say(cause, Verdict::Mapped, text);
-    }
-
-    /// Notes for the reader of the result.
-    fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        let keyed = |s: &Setting| {
-            s.key == "user" && matches!(&s.value, Value::Text(user) if user.contains(":0x"))
-        };
-        if self.given("realm").is_none() && self.settings.iter().any(keyed) {
-            notes.push(
-                "a key (user:0x…) is good for one realm only: set realm to the one that coturn used"
-                    .to_owned(),
-            );
-        }
-        if self.given("cert").is_some() && self.given("dtls").is_none() {
-            notes.push(
-                "coturn before 4.17 served DTLS wherever it served TLS: here it is off unless dtls = true, \
-                 which only clients that are no browsers need"
-                    .to_owned(),
-            );
-        }
-        if self.given("user-quota").is_none() {
-            notes.push(
-                "one user has a tenth of the relay ports at the most, where coturn has no limit: where all clients share one user, write user-quota = 0"
-                    .to_owned(),
-            );
-        }
-        if self.given("allowed-peer-ip").is_none() {
-            notes.push(
-                "peers at private addresses are refused: name a bridge or SFU that has one in allowed-peer-ip"
-                    .to_owned(),
-            );
-        }
-        notes
     }
 }
 

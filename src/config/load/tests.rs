@@ -13,7 +13,7 @@ fn source(bytes: &[u8]) -> Source {
 }
 
 fn with_flags(text: &str, flags: &FileConfig) -> Result<Loaded, String> {
-    assemble(Some(source(text.as_bytes())), flags, &env).map_err(|errors| {
+    assemble(Some(source(text.as_bytes())), flags, &env, InUse::Nothing).map_err(|errors| {
         let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
         lines.join("\n")
     })
@@ -146,6 +146,7 @@ fn what_is_not_text() {
         Some(source(b"realm = 'a'\nuser = '\xff:b'")),
         &FileConfig::default(),
         &env,
+        InUse::Nothing,
     );
     let errors = wrong.map(drop).unwrap_err();
     assert_eq!(
@@ -226,7 +227,7 @@ fn a_file_that_shows_secrets_to_everyone_is_warned_of() {
     let warnings = |text: &str| {
         let mut source = source(text.as_bytes());
         source.public = true;
-        let loaded = assemble(Some(source), &FileConfig::default(), &env);
+        let loaded = assemble(Some(source), &FileConfig::default(), &env, InUse::Nothing);
         loaded.unwrap().warnings
     };
     assert_eq!(
@@ -258,6 +259,50 @@ fn nothing_in_a_file_panics() {
     let file = prop::collection::vec(line, 0..6).prop_map(|lines| lines.concat());
     proptest!(|(text in file, bytes in any::<Vec<u8>>())| {
         let _ = loaded(&text);
-        let _ = assemble(Some(source(&bytes)), &FileConfig::default(), &env);
+        let _ = assemble(Some(source(&bytes)), &FileConfig::default(), &env, InUse::Nothing);
     });
+}
+
+/// Keys that the running server keeps, of a configuration that follows `before`; it follows all keys
+/// but these.
+fn kept(before: &str, after: &str, fixed: &[&str]) -> (Config, Vec<String>) {
+    let [before, after] = [before, after].map(|text| loaded(text).unwrap());
+    let tls = before.config.tls.clone();
+    let follows = |key: &str| !fixed.contains(&key);
+    let in_force = after.in_force(&before, &tls, follows).unwrap();
+    let in_force = in_force.expect("something needs a restart");
+    let kept = in_force.written.differing(&after.written);
+    (in_force.config, kept)
+}
+
+#[test]
+fn what_is_wrong_beside_a_running_value_stays_with_it() {
+    // An address for everyone needs the token for as long as it is listened on.
+    let before = "user = 'a:b'\nadmin-listen = '0.0.0.0:9641'\nadmin-token = 'south'";
+    let after = "user = 'c:d'\nadmin-listen = '127.0.0.1:9641'\nrelay-threads = 3";
+    let fixed = ["admin-listen", "relay-threads"];
+    let (config, waiting) = kept(before, after, &fixed);
+    assert_eq!(waiting, ["admin-listen", "admin-token", "relay-threads"]);
+    assert_eq!(config.auth.users[0].name, "c");
+    assert!(config.operation.admin_token.is_some());
+
+    // The relay ports would hold a port that is still listened on.
+    let two = "rfc5780 = true\nlistening-ip = ['127.0.0.1', '127.0.0.2']";
+    let before = format!("user = 'a:b'\n{two}");
+    let after = format!(
+        "user = 'c:d'\nmax-bps = 9\n{two}\nalt-listening-port = 5000\nmin-port = 3479\nmax-port = 4000"
+    );
+    let (config, waiting) = kept(&before, &after, &["alt-listening-port"]);
+    assert_eq!(waiting, ["alt-listening-port", "max-port", "min-port"]);
+    assert_eq!(config.auth.users[0].name, "c");
+    assert_eq!(config.server.limits.max_bps, Some(9));
+    assert_eq!(config.server.relay.max_port, 65_535);
+}
+
+#[test]
+fn a_configuration_that_can_be_followed_is_in_force_as_a_whole() {
+    let [before, after] = ["user = 'a:b'", "user = 'c:d'"].map(|text| loaded(text).unwrap());
+    let tls = before.config.tls.clone();
+    let in_force = after.in_force(&before, &tls, |_| true).unwrap();
+    assert!(in_force.is_none());
 }

@@ -32,26 +32,23 @@ pub struct Certificates {
 /// The files that the current material was read from.
 #[derive(Debug)]
 struct Files {
-    /// Names of the files, and the ciphers.
+    /// Names of the files, the ciphers, and the certificates that are in use.
     tls: Tls,
     /// Stamps of the files when they were read.
     read: Vec<Stamp>,
     /// Stamps of the files when they were looked at last.
     looked: Vec<Stamp>,
-    expiries: Expiries,
 }
 
 impl Files {
     /// Files that have been read a moment ago.
-    fn new(tls: &Tls, certificates: &[Certificate]) -> Self {
+    fn new(tls: &Tls) -> Self {
         let stamps = stamps(tls);
-        let expiries = expiries_of(certificates);
-        warn_of_expiry(&expiries);
+        warn_of_expiry(&tls.certificates);
         Self {
             tls: tls.clone(),
             read: stamps.clone(),
             looked: stamps,
-            expiries,
         }
     }
 
@@ -69,16 +66,16 @@ impl Files {
     }
 
     /// Reads the certificates again.
-    fn load(&self) -> Result<Vec<Certificate>, String> {
-        let password = self.tls.password.as_ref();
-        let load = |files| certificate::load(files, password);
-        let certificates = self.tls.files.iter().map(load);
-        let certificates = certificates.collect::<Result<Vec<_>, _>>();
-        let certificates = certificates.map_err(|error| error.to_string())?;
+    fn load(&self) -> Result<Tls, String> {
+        let certificates = self.tls.load().map_err(|error| error.to_string())?;
         if certificates.is_empty() {
             return Err("it was made for this demonstration and has no file".to_owned());
         }
-        Ok(certificates)
+        Ok(Tls {
+            certificates,
+            unusable: None,
+            ..self.tls.clone()
+        })
     }
 }
 
@@ -109,8 +106,8 @@ impl Certificates {
         if tls.certificates.is_empty() {
             return Ok(None);
         }
-        let files = Files::new(tls, &tls.certificates);
-        let material = Material::new(tls, &tls.certificates, serves_dtls)?;
+        let files = Files::new(tls);
+        let material = Material::new(tls, serves_dtls)?;
         Ok(Some(Arc::new(Self {
             serves_dtls,
             current: RwLock::new(Arc::new(material)),
@@ -147,27 +144,57 @@ impl Certificates {
 
     /// Says in the log which certificates are about to expire; to be called every day.
     pub fn check_expiry(&self) {
-        warn_of_expiry(&self.files().expiries);
+        let files = self.files();
+        warn_of_expiry(&files.tls.certificates);
+        if let Some(reason) = &files.tls.unusable {
+            tracing::warn!("{}", certificate::kept(reason));
+        }
     }
 
     /// The names of each certificate, and when it expires, in seconds since the Unix epoch.
     pub fn expiries(&self) -> Vec<(String, i64)> {
-        self.files().expiries.clone()
+        let expiry = |c: &Certificate| (c.names.join(", "), c.not_after);
+        self.files().tls.certificates.iter().map(expiry).collect()
+    }
+
+    /// Why the files cannot be used as they are now, so that the certificates of before are in use.
+    pub fn unusable(&self) -> Option<String> {
+        self.files().tls.unusable.clone()
+    }
+
+    /// Puts the certificates that are in use into settings.
+    pub fn put_into(&self, tls: &mut Tls) {
+        let files = self.files();
+        // The demonstration's certificate is in no configuration.
+        if !tls.files.is_empty() {
+            tls.certificates.clone_from(&files.tls.certificates);
+            tls.unusable.clone_from(&files.tls.unusable);
+        }
     }
 
     fn exchange(&self, files: &mut Files) {
-        let read = files.load().and_then(|certificates| {
-            let material = Material::new(&files.tls, &certificates, self.serves_dtls)?;
-            Ok((certificates, material))
+        let read = files.load().and_then(|tls| {
+            let material = Material::new(&tls, self.serves_dtls)?;
+            Ok((tls, material))
         });
         match read {
-            Ok((certificates, material)) => {
+            Ok((tls, material)) => {
                 self.set(material);
-                tracing::info!(certificates = certificates.len(), "certificates reloaded");
-                files.expiries = expiries_of(&certificates);
-                warn_of_expiry(&files.expiries);
+                tracing::info!(
+                    certificates = tls.certificates.len(),
+                    "certificates reloaded"
+                );
+                for doubt in tls.doubts() {
+                    tracing::warn!("{doubt}");
+                }
+                warn_of_lost_names(&files.tls.certificates, &tls.certificates);
+                warn_of_expiry(&tls.certificates);
+                files.tls = tls;
             }
-            Err(reason) => tracing::warn!("certificates: kept the old one, because {reason}"),
+            Err(reason) => {
+                tracing::warn!("{}", certificate::kept(&reason));
+                files.tls.unusable = Some(reason);
+            }
         }
     }
 
@@ -176,12 +203,17 @@ impl Certificates {
     /// # Errors
     /// Why the libraries do not accept it.
     pub(super) fn prepare(&self, tls: &Tls) -> Result<Material, String> {
-        Material::new(tls, &tls.certificates, self.serves_dtls)
+        Material::new(tls, self.serves_dtls)
     }
 
     /// Goes on with what was prepared for `tls`.
     pub(super) fn adopt(&self, tls: &Tls, material: Material) {
-        *self.files() = Files::new(tls, &tls.certificates);
+        let mut files = self.files();
+        // Nobody misses the names of a demonstration.
+        if !files.tls.files.is_empty() {
+            warn_of_lost_names(&files.tls.certificates, &tls.certificates);
+        }
+        *files = Files::new(tls);
         self.set(material);
     }
 
@@ -196,7 +228,8 @@ impl Certificates {
 }
 
 impl Material {
-    fn new(tls: &Tls, certificates: &[Certificate], serves_dtls: bool) -> Result<Self, String> {
+    fn new(tls: &Tls, serves_dtls: bool) -> Result<Self, String> {
+        let certificates = &tls.certificates;
         let dtls = serves_dtls.then(|| dtls::context(certificates, &tls.ciphers));
         let refused =
             |error| format!("DTLS does not take certificate, key or cipher-list: {error}");
@@ -217,18 +250,27 @@ fn stamp(path: &Path) -> Stamp {
     Some((about.mtime(), about.mtime_nsec(), about.len(), about.ino()))
 }
 
-/// Names of certificates, and their times of expiry.
-type Expiries = Vec<(String, i64)>;
-
-fn expiries_of(certificates: &[Certificate]) -> Expiries {
-    let expiry = |c: &Certificate| (c.names.join(", "), c.not_after);
-    certificates.iter().map(expiry).collect()
+/// Warns of names that the certificates of before had.
+fn warn_of_lost_names(before: &[Certificate], now: &[Certificate]) {
+    let names = before.iter().flat_map(|certificate| &certificate.names);
+    let lost: Vec<_> = names
+        .filter(|name| {
+            let has = |other: &Certificate| other.names.contains(name) || other.is_for(name);
+            !now.iter().any(has)
+        })
+        .map(String::as_str)
+        .collect();
+    if !lost.is_empty() {
+        let names = lost.join(", ");
+        tracing::warn!(%names, "no certificate is for these names any more: clients refuse it under them");
+    }
 }
 
-fn warn_of_expiry(expiries: &[(String, i64)]) {
+fn warn_of_expiry(certificates: &[Certificate]) {
     let now = i64::try_from(now().unix).unwrap_or(i64::MAX);
-    for (names, not_after) in expiries {
-        let left = not_after.saturating_sub(now);
+    for certificate in certificates {
+        let names = certificate.names.join(", ");
+        let left = certificate.not_after.saturating_sub(now);
         if left <= 0 {
             tracing::warn!(%names, "the certificate has expired: clients refuse it; renew it");
         } else if left < NOTICE {

@@ -13,6 +13,7 @@ use turnd_proto::ip::canonical_ip;
 use super::TcpClients;
 use crate::net::context::Ctx;
 use crate::net::counters::DropReason;
+use crate::net::newcomers::Newcomers;
 use crate::net::poll::{Source, Turn};
 use crate::net::tcp_sockets::{ACCEPT_PAUSE, Acceptor};
 
@@ -26,8 +27,14 @@ const AT_ONCE: usize = 64;
 pub(in crate::net) struct Acceptors {
     registry: Registry,
     /// By [`Source::Acceptor`]; a closed one leaves its slot empty.
-    slots: Vec<Option<Acceptor>>,
+    slots: Vec<Option<Slot>>,
     filter: SynFilter,
+}
+
+#[derive(Debug)]
+struct Slot {
+    acceptor: Acceptor,
+    newcomers: Newcomers,
 }
 
 impl Acceptors {
@@ -44,14 +51,22 @@ impl Acceptors {
         let source = Source::Acceptor(self.slots.len() as u32);
         source.watch_readable(&self.registry, &mut acceptor.listener)?;
         apply(&self.filter, &acceptor);
-        self.slots.push(Some(acceptor));
+        self.slots.push(Some(Slot {
+            acceptor,
+            newcomers: Newcomers::All,
+        }));
         Ok(())
     }
 
-    /// Closes the socket that listens on `addr`.
-    pub(in crate::net) fn remove(&mut self, addr: SocketAddr) {
+    /// Takes connections to these addresses only, and closes the sockets that are for others.
+    pub(in crate::net) fn want(&mut self, wanted: &[SocketAddr]) {
+        let slots = self.slots.iter().flatten();
+        let open: Vec<_> = slots.map(|slot| slot.acceptor.addr()).collect();
         for slot in &mut self.slots {
-            slot.take_if(|acceptor| acceptor.addr() == addr);
+            slot.take_if(|slot| {
+                slot.newcomers = Newcomers::of(slot.acceptor.addr(), wanted, &open);
+                slot.newcomers == Newcomers::Nobody
+            });
         }
     }
 
@@ -64,11 +79,20 @@ impl Acceptors {
     ) -> Turn {
         for _ in 0..AT_ONCE {
             let slot = self.slots.get(id as usize);
-            let Some(acceptor) = slot.and_then(Option::as_ref) else {
+            let Some(Slot {
+                acceptor,
+                newcomers,
+            }) = slot.and_then(Option::as_ref)
+            else {
                 return Turn::Drained;
             };
             match acceptor.listener.accept() {
-                Ok((tcp, client)) => self.open(ctx, clients, tcp, client),
+                Ok((tcp, client)) => {
+                    let local = tcp.local_addr();
+                    if let Some(server) = local.ok().filter(|addr| newcomers.include(addr.ip())) {
+                        self.open(ctx, clients, tcp, client, server);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Drained,
                 Err(error) => {
                     ctx.log.socket_failed(ctx.now, acceptor.addr(), &error);
@@ -96,8 +120,8 @@ impl Acceptors {
     }
 
     fn apply_filter(&self) {
-        for acceptor in self.slots.iter().flatten() {
-            apply(&self.filter, acceptor);
+        for slot in self.slots.iter().flatten() {
+            apply(&self.filter, &slot.acceptor);
         }
     }
 
@@ -107,10 +131,8 @@ impl Acceptors {
         clients: &mut TcpClients,
         mut tcp: TcpStream,
         client: SocketAddr,
+        server: SocketAddr,
     ) {
-        let Ok(server) = tcp.local_addr() else {
-            return;
-        };
         let network = canonical_ip(client.ip());
         // All clients of a proxy come from its address.
         if !clients.trusts(network) && !ctx.admission.may_connect(ctx.now, network) {

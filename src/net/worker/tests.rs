@@ -1,6 +1,7 @@
 //! A worker without listening sockets, under a clock that stands still unless a test moves it.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use turnd_proto::policy::unallocated::{Unallocated, UnallocatedLimits};
 use turnd_proto::server::Filter;
@@ -43,7 +44,7 @@ impl TestWorker {
         let mut config = config();
         // Relays are bound, and hear nothing.
         config.listen.ips = vec![Ipv4Addr::LOCALHOST.into()];
-        let settings = Settings::new(&config, Vec::new(), Vec::new(), &[], None).unwrap();
+        let settings = Settings::new(&config, Default::default(), Vec::new(), &[], None).unwrap();
         let proxies = Arc::new(TrustedProxies::new(vec!["192.0.2.9".parse().unwrap()]));
         let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mailbox().unwrap()).unzip();
         let mailboxes: Arc<[Mailbox]> = mailboxes.into();

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::{Outcome, api, ctl, session, start};
-use crate::support::{Scratch, Turnd};
+use crate::support::{Authority, Key, Scratch, Turnd};
 
 const BOTH: &str = "static-auth-secret = 'north'\nuser = 'alice:hidden-password'";
 
@@ -119,4 +119,129 @@ fn the_program_keeps_to_the_configuration_and_prints_the_operators_own_users() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_turnd"));
     command.args(["credentials", "--secret", "north", "--ttl", "30d"]);
     assert!(ttl(&read(Outcome::of(&mut command))) > 2_500_000);
+}
+
+/// An answer of the API in this form.
+fn in_form(turnd: &Turnd, form: &str, body: &Value) -> super::Answer {
+    let path = format!("/api/v1/credentials?format={form}");
+    api(turnd).post(&path, body)
+}
+
+#[test]
+fn the_server_speaks_as_others_do() {
+    let turnd = start(BOTH);
+    let port = turnd.address().port();
+    let body = json!({ "name": "alice", "host": "h", "ttl_seconds": 600 });
+    let answer = |form: &str| in_form(&turnd, form, &body);
+    let uris = json!([
+        format!("turn:h:{port}?transport=udp"),
+        format!("turn:h:{port}?transport=tcp"),
+    ]);
+    let rest = answer("rest").json();
+    assert_eq!((&rest["ttl"], &rest["uris"]), (&json!(600), &uris));
+    let (name, password) = (&rest["username"], &rest["password"]);
+    assert!(name.as_str().unwrap().ends_with(":alice"), "{rest}");
+    session(
+        turnd.address(),
+        name.as_str().unwrap(),
+        password.as_str().unwrap(),
+    );
+    let cloudflare = answer("cloudflare").json();
+    assert_eq!(
+        cloudflare["iceServers"][0]["urls"],
+        json!([format!("stun:h:{port}")])
+    );
+    assert_eq!(cloudflare["iceServers"][1]["urls"], uris);
+    let twilio = answer("twilio").json();
+    assert_eq!(twilio["ttl"], "600");
+    assert_eq!(twilio["ice_servers"][1]["urls"], uris[0]);
+    for (form, part) in [
+        (
+            "whip-link",
+            format!("Link: <turn:h:{port}?transport=udp>; rel=\"ice-server\"; username=\""),
+        ),
+        (
+            "prosody",
+            format!(
+                "type = \"turn\", transport = \"udp\", host = \"h\", port = {port}, username = \""
+            ),
+        ),
+        (
+            "livekit",
+            format!("{{ host: \"h\", port: {port}, protocol: udp, username: \""),
+        ),
+    ] {
+        let answer = answer(form);
+        assert_eq!(
+            answer.header("content-type"),
+            Some("text/plain; charset=utf-8")
+        );
+        assert!(answer.body.contains(&part), "{}", answer.body);
+        assert!(!answer.body.contains("north"), "{}", answer.body);
+    }
+    // These take the secret, which stays where it is.
+    for form in ["ejabberd", "nextcloud"] {
+        let answer = answer(form);
+        assert_eq!(answer.status, 422, "{answer:?}");
+        assert!(!answer.body.contains("north"), "{answer:?}");
+    }
+    assert_eq!(answer("yaml").status, 400);
+}
+
+#[test]
+fn the_program_prints_what_applications_take() {
+    let scratch = Scratch::new();
+    let file = scratch.path().join("turnd.toml");
+    fs::write(
+        &file,
+        "static-auth-secret = 'a1f09c3de85b42761a3c5e7f9b2d4860'",
+    )
+    .unwrap();
+    let run = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_turnd"));
+        command.args(["credentials", "-c"]).arg(&file).args(words);
+        Outcome::of(&mut command).ok()
+    };
+    let nextcloud = run(&["--host", "turn.example.org:443", "--format", "nextcloud"]);
+    let lines: Vec<_> = nextcloud.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "occ talk:stun:add turn.example.org:443",
+            "occ talk:turn:add turn turn.example.org:443 udp,tcp --secret=a1f09c3de85b42761a3c5e7f9b2d4860",
+            "occ talk:turn:add turns turn.example.org:443 tcp --secret=a1f09c3de85b42761a3c5e7f9b2d4860",
+        ]
+    );
+    let prosody = run(&[
+        "--host",
+        "h",
+        "--host",
+        "turns:h:443?transport=tcp",
+        "--format",
+        "prosody",
+    ]);
+    assert!(
+        prosody.contains("{ type = \"turns\", transport = \"tcp\", host = \"h\", port = 443, secret = true, ttl = 86400, algorithm = \"turn\" };"),
+        "{prosody}"
+    );
+}
+
+#[test]
+fn the_server_is_called_what_its_certificate_says() {
+    let authority = Authority::new();
+    authority.issue("server", "turn.example.org", Key::Ecdsa, 30);
+    let toml = format!(
+        "static-auth-secret = 'a1f09c3de85b42761a3c5e7f9b2d4860'\nexternal-ip = '192.0.2.1'\n{}",
+        authority.toml(&["server"])
+    );
+    let scratch = Scratch::new();
+    let file = scratch.path().join("turnd.toml");
+    fs::write(&file, toml).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_turnd"));
+    command.args(["credentials", "-c"]).arg(&file);
+    let servers: Value = serde_json::from_str(&Outcome::of(&mut command).ok()).unwrap();
+    assert_eq!(
+        servers["iceServers"][0]["urls"][3],
+        "turns:turn.example.org:5349?transport=tcp"
+    );
 }

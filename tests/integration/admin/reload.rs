@@ -1,4 +1,4 @@
-//! Reloading: everything or nothing, and what is said about it.
+//! Reloading: what is taken over, what waits for a restart, and what is said about it.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -9,7 +9,7 @@ use serde_json::json;
 use stun::message::CLASS_SUCCESS_RESPONSE;
 
 use super::{allocate, api, ctl, eventually, is_alive, session, start, status, usual_session};
-use crate::support::{PASSWORD, Peer, StunClient, Turnd, USER, error_code};
+use crate::support::{PASSWORD, Peer, StunClient, USER, error_code};
 
 #[test]
 fn a_good_file_is_taken_over_and_shown() {
@@ -44,7 +44,8 @@ fn a_good_file_is_taken_over_and_shown() {
     turnd.configure("user = ['bob:hidden']");
     let answer = api(&turnd).post("/api/v1/reload", &json!({})).json();
     let change = json!({ "key": "user-quota", "old": "3", "new": "100" });
-    assert_eq!(answer, json!({ "changes": [change] }));
+    let expected = json!({ "changes": [change], "pending": [], "certificates_unusable": null });
+    assert_eq!(answer, expected);
     assert_eq!(status(&turnd)["reloads"], 3);
 }
 
@@ -74,35 +75,6 @@ fn listeners_come_and_go() {
     turnd.configure(&format!("listening-port = {}", old.port()));
     ctl(&turnd, &["reload"]).ok();
     assert!(fresh_client(old).is_some(), "and comes back");
-}
-
-/// Reloads `toml`, which is refused for the sockets that `turnd` has itself, and looks whether `call` goes on.
-fn in_its_own_way(turnd: &Turnd, call: &StunClient, toml: &str) {
-    let echo = Peer::echo(Ipv4Addr::LOCALHOST);
-    turnd.configure(toml);
-    let refused = ctl(turnd, &["reload"]);
-    let reason = format!(
-        "{} is in the way of this server's own sockets",
-        turnd.address()
-    );
-    assert!(refused.err.contains(&reason), "{refused:?}");
-    assert!(call.echoes(&echo), "{toml}");
-}
-
-#[test]
-fn a_listener_that_still_serves_is_not_put_back() {
-    let turnd = start("");
-    let (call, _) = StunClient::allocated(turnd.address());
-    turnd.configure(&format!("listening-port = {}", turnd.ports().peers()));
-    ctl(&turnd, &["reload"]).ok();
-    in_its_own_way(&turnd, &call, "");
-}
-
-#[test]
-fn a_wildcard_that_serves_does_not_give_way_to_one_of_its_addresses() {
-    let turnd = start("listening-ip = ['0.0.0.0']");
-    let (call, _) = StunClient::allocated(turnd.address());
-    in_its_own_way(&turnd, &call, "listening-ip = ['127.0.0.1']");
 }
 
 #[test]
@@ -168,24 +140,78 @@ fn a_broken_file_changes_nothing_and_says_why() {
 }
 
 #[test]
-fn what_needs_a_restart_is_told_before_anything_changes() {
+fn what_needs_a_restart_waits_for_it_and_the_rest_does_not() {
     let turnd = start("");
-    for key in [
-        "pidfile = '/tmp/turnd-never.pid'",
-        "relay-threads = 7",
-        "reload-on-change = true",
-        "rfc5780 = true",
-    ] {
-        turnd.configure(&format!("user = ['bob:hidden']\n{key}"));
-        let outcome = ctl(&turnd, &["reload"]);
-        assert_eq!(outcome.code, Some(1), "{key}: {outcome:?}");
+    let call = usual_session(&turnd);
+    for (n, (key, value)) in [
+        ("pidfile", "'/tmp/turnd-never.pid'"),
+        ("relay-threads", "7"),
+        ("reload-on-change", "true"),
+        ("no-udp", "true"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        turnd.configure(&format!(
+            "user = ['alice:secret', 'bob{n}:hidden']\n{key} = {value}"
+        ));
+        let text = ctl(&turnd, &["reload"]).ok();
+        let pending = text
+            .lines()
+            .find(|line| line.ends_with(" from the next restart on"));
+        assert!(
+            pending.unwrap().starts_with(&format!("  {key}: ")),
+            "{text}"
+        );
+        let _bob = session(turnd.address(), &format!("bob{n}"), "hidden");
+        let told = &status(&turnd)["pending"];
+        assert_eq!(
+            (told[0]["key"].as_str(), told[1].as_str()),
+            (Some(key), None)
+        );
+        turnd.log_with(&format!("changes from the next restart on key=\"{key}\""));
     }
-    usual_session(&turnd);
-    turnd.configure("relay-threads = 7");
-    let outcome = ctl(&turnd, &["reload"]);
-    let expected = "error: not reloaded, the old configuration stays\n\
-                    relay-threads: needs a restart; put it back, or restart\n";
-    assert_eq!(outcome.err, expected);
+    assert!(is_alive(&call));
+
+    // Revoking a user does not wait, and what waits is told again.
+    turnd.configure("user = ['bob:hidden']\nrelay-threads = 7");
+    let text = ctl(&turnd, &["reload"]).ok();
+    assert!(
+        text.contains("  user: ") && text.contains("  relay-threads: 0 -> 7 from"),
+        "{text}"
+    );
+    let refresh = call.signed(stun::message::METHOD_REFRESH, vec![]);
+    assert_eq!(error_code(&call.ask(&refresh).unwrap()), Some(401));
+    let text = ctl(&turnd, &["reload"]).ok();
+    let expected =
+        "reloaded, nothing has changed\n  relay-threads: 0 -> 7 from the next restart on\n";
+    assert_eq!(text, expected);
+    let text = ctl(&turnd, &["status"]).ok();
+    assert!(
+        text.contains("\npending           relay-threads: 0 -> 7 from the next restart on\n"),
+        "{text}"
+    );
+
+    // Until the running value is back.
+    turnd.configure("user = ['bob:hidden']\nrelay-threads = 0");
+    let text = ctl(&turnd, &["reload"]).ok();
+    assert_eq!(text, "reloaded, nothing has changed\n");
+    assert_eq!(status(&turnd)["pending"], json!([]));
+    assert_eq!(status(&turnd)["failed_reloads"], 0);
+}
+
+#[test]
+fn rfc5780_waits_for_a_restart_and_its_addresses_do_not() {
+    let turnd = start("");
+    let ips = "listening-ip = ['127.0.0.1', '127.0.0.2']\nrfc5780 = true";
+    turnd.configure(&format!("user = ['bob:hidden']\n{ips}"));
+    let told = ctl(&turnd, &["reload"]).ok();
+    let pending = |line: &&str| line.ends_with(" from the next restart on");
+    let pending: Vec<_> = told.lines().filter(pending).collect();
+    assert_eq!(pending.len(), 3, "{told}");
+    assert!(pending[2].starts_with("  rfc5780: false -> true"), "{told}");
+    let second = SocketAddr::from(([127, 0, 0, 2], turnd.address().port()));
+    session(second, "bob", "hidden");
 }
 
 #[test]

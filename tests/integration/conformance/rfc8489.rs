@@ -365,3 +365,24 @@ fn a7_d9_a_reload_announces_and_calls_go_on() {
     assert_eq!(after.ask(&mut world, REFRESH, &[]), SIGNED_SHA256);
     assert!(!client(&mut world).hashed);
 }
+
+/// A call keeps the realm that it began under, by hash too.
+#[test]
+fn a10_a_changed_realm_leaves_the_owner_its_hash() {
+    let mut world = World::new(both);
+    let hashed = client(&mut world);
+    assert_eq!(hashed.ask(&mut world, ALLOCATE, &[UDP]), SIGNED_SHA256);
+    world.reload(|settings| {
+        both(settings);
+        settings.auth.realm = "example.net".to_owned();
+    });
+    assert_eq!(hashed.ask(&mut world, REFRESH, &[]), SIGNED_SHA256);
+    let nobody = Client {
+        user: "nobody".to_owned(),
+        ..hashed.clone()
+    };
+    assert_eq!(nobody.ask(&mut world, REFRESH, &[]), (401, None));
+    let end = hashed.ask(&mut world, REFRESH, &[(0x000D, &[0; 4])]);
+    assert_eq!(end, SIGNED_SHA256);
+    assert_eq!(hashed.ask(&mut world, REFRESH, &[]), (401, None));
+}

@@ -437,7 +437,7 @@ fn connections_with_peers_that_a_reload_denies_are_closed() {
     closed(&mut world);
 
     let denied = World::new(|s| s.deny(&["45.0.0.2"])).shared;
-    let ((), mut replies) = world.after(|server, now| server.handle_reload(now, denied));
+    let (_, mut replies) = world.after(|server, now| server.handle_reload(now, denied));
     let mut all = closed(&mut world);
     all.sort();
     let mut expected = vec![joined, waiting, connecting];

@@ -3,5 +3,6 @@
 mod amplification;
 mod bandwidth;
 mod quotas;
+mod realms;
 mod replies;
 mod revocation;

@@ -82,7 +82,7 @@ fn users(settings: &mut Settings) {
 
 #[test]
 fn a_user_who_is_deleted_or_has_another_key_loses_the_call() {
-    let cases: [(Change, bool); 7] = [
+    let cases: [(Change, bool); 9] = [
         (users, true),
         (
             |s| s.users(&["bob:hidden", "alice:secret", "carol:x"]),
@@ -93,6 +93,20 @@ fn a_user_who_is_deleted_or_has_another_key_loses_the_call() {
         (
             |s| {
                 users(s);
+                s.auth.realm = "example.net".to_owned();
+            },
+            true,
+        ),
+        (
+            |s| {
+                s.users(&["bob:hidden"]);
+                s.auth.realm = "example.net".to_owned();
+            },
+            false,
+        ),
+        (
+            |s| {
+                s.users(&["alice:other", "bob:hidden"]);
                 s.auth.realm = "example.net".to_owned();
             },
             false,
@@ -113,26 +127,31 @@ fn a_user_who_is_deleted_or_has_another_key_loses_the_call() {
 
 #[test]
 fn a_stored_key_is_good_for_its_realm_alone() {
-    fn stored(settings: &mut Settings) {
-        let key = Key::from_password(USER, "example.org", PASSWORD).unwrap();
+    fn stored(settings: &mut Settings, of: &str, realm: &str) {
+        let key = Key::from_password(USER, of, PASSWORD).unwrap();
         settings.auth.users = vec![User {
             name: USER.to_owned(),
             credential: Credential::Keys(key.into()),
         }];
+        settings.auth.realm = realm.to_owned();
     }
-    reloaded(stored, USER, PASSWORD, stored, true);
-    let elsewhere: Change = |s| {
-        stored(s);
-        s.auth.realm = "example.net".to_owned();
-    };
-    reloaded(stored, USER, PASSWORD, elsewhere, false);
+    let before: Change = |s| stored(s, "example.org", "example.org");
+    reloaded(before, USER, PASSWORD, before, true);
+    // The call has its own realm, of which nobody but her knows the key.
+    let kept: Change = |s| stored(s, "example.org", "example.net");
+    reloaded(before, USER, PASSWORD, kept, true);
+    let exchanged: Change = |s| stored(s, "example.net", "example.net");
+    reloaded(before, USER, PASSWORD, exchanged, false);
+    let mut world = World::new(kept);
+    let newcomer = world.log_in(&client(0), USER, PASSWORD);
+    assert_eq!(refresh(&mut world, &newcomer), 401);
 }
 
 #[test]
 fn a_secret_that_is_removed_takes_its_calls_along() {
     let both: Change = |s| s.secrets(&["north", "south"]);
     let name = rest::username(UNIX + 1000, Some("carol"), ':');
-    let cases: [(&str, Change, bool); 7] = [
+    let cases: [(&str, Change, bool); 9] = [
         ("north", both, true),
         ("south", both, true),
         ("north", |s| s.secrets(&["west", "north"]), true),
@@ -144,6 +163,22 @@ fn a_secret_that_is_removed_takes_its_calls_along() {
             |s| {
                 s.secrets(&["north"]);
                 s.auth.rest_separator = '|';
+            },
+            false,
+        ),
+        (
+            "south",
+            |s| {
+                s.secrets(&["south"]);
+                s.auth.realm = "example.net".to_owned();
+            },
+            true,
+        ),
+        (
+            "south",
+            |s| {
+                s.secrets(&["north"]);
+                s.auth.realm = "example.net".to_owned();
             },
             false,
         ),

@@ -1,3 +1,4 @@
-//! NAT behaviour discovery (RFC 5780, RFC 3489), the server's side.
+//! NAT behaviour discovery (RFC 5780, RFC 3489): the server's side, and the command.
 
+mod command;
 mod server;

@@ -83,7 +83,7 @@ fn silence() {
     let silent = tcp(b"", false);
     expect(
         &format!("turn:{silent}?transport=tcp"),
-        &format!("{silent} does not answer over TCP [701]"),
+        &format!("{silent} is connected over TCP, but answers no STUN message [701]"),
     );
     expect(
         &format!("turns:{silent}"),
@@ -97,13 +97,29 @@ fn nobody_there() {
         .unwrap()
         .local_addr()
         .unwrap();
-    expect(
-        &format!("stun:{unused}"),
-        &format!("{unused} refuses UDP [701]"),
-    );
+    let refused =
+        format!("{unused} refuses UDP [701]: no server listens there, or a firewall rejects");
+    expect(&format!("stun:{unused}"), &refused);
+    expect(&format!("turn:{unused}"), &refused);
     expect(
         &format!("turn:{unused}?transport=tcp"),
         &format!("{unused} refuses TCP [701]"),
+    );
+}
+
+/// A server that bans those who give credentials.
+#[test]
+fn silence_after_the_challenge() {
+    let server = udp(|socket, request, client| {
+        let challenge = b"\0\x09\0\x04\0\0\x04\x01\0\x14\0\x01r\0\0\0\0\x15\0\x01n\0\0\0";
+        if !request.windows(4).any(|window| window == [0, 8, 0, 20]) {
+            let bytes = response(request, [1, 0x13], challenge);
+            socket.send_to(&bytes, client).unwrap();
+        }
+    });
+    expect(
+        &format!("turn:{server}"),
+        &format!("{server} asks for credentials, and is silent when they come [701]"),
     );
 }
 
@@ -253,6 +269,8 @@ fn wrong_usage_ends_with_2() {
         &["probe", "-c", "/nonexistent/turnd.toml"],
         &["nat"],
         &["nat", "--server", "x:y"],
+        &["nat", "turns:x"],
+        &["nat", "a", "b", "--server", "c"],
     ] {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_turnd"));
         let output = command.args(words).output().unwrap();

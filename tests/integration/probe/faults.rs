@@ -92,7 +92,10 @@ fn expired_rest_name() {
     let outcome = probe_turn(&turnd, &["--user", &user, "--password", &password]);
     outcome.expect_fault(
         "the credentials of",
-        "have expired [401]: they were good until",
+        &format!(
+            "have expired [401]: they were good until {} (",
+            turnd_client::probe::moment(now - 100)
+        ),
     );
     probe_turn(&turnd, &["--secret", "north"]).expect_served();
     let wrong = probe_turn(&turnd, &["--secret", "south"]);
@@ -213,9 +216,13 @@ fn turn_is_switched_off() {
     let words = [&["--timeout", "2"], &LOGIN[..]].concat();
     let outcome = probe_turn(&turnd, &words);
     outcome.expect_fault(
-        &format!("{} does not answer over UDP [701]", turnd.address()),
-        "",
+        &format!(
+            "{} answers STUN over UDP, but no TURN request [701]",
+            turnd.address()
+        ),
+        "remove stun-only",
     );
+    assert!(outcome.took < Duration::from_secs(8));
 }
 
 #[test]
@@ -244,4 +251,101 @@ fn tcp_works_like_udp() {
     let turnd = Turnd::start("");
     let uri = format!("turn:{}?transport=tcp", turnd.address());
     probe(None, &[&[uri.as_str()], &LOGIN[..]].concat()).expect_served();
+}
+
+#[test]
+fn peers_inside_the_network_are_told() {
+    let internal = |outcome: &super::Outcome| {
+        outcome.json["uris"][0]["addresses"][0]["internal_peers"].clone()
+    };
+    let turnd = Turnd::start("");
+    let refused = probe_turn(&turnd, &LOGIN);
+    assert_eq!(internal(&refused), serde_json::json!([]));
+    let words = [&["--no-peer-check"], &LOGIN[..]].concat();
+    assert!(internal(&probe_turn(&turnd, &words)).is_null());
+
+    let turnd = Turnd::start("allowed-peer-ip = ['10.0.0.0/8', '169.254.169.254']");
+    let outcome = probe_turn(&turnd, &LOGIN);
+    let expected = serde_json::json!(["10.0.0.1", "169.254.169.254"]);
+    assert_eq!(internal(&outcome), expected);
+    let findings = outcome.findings();
+    assert!(
+        findings[0].starts_with(
+            "warning the server accepts as peers 10.0.0.1 (private), 169.254.169.254 (link-local): "
+        ),
+        "{findings:#?}"
+    );
+    assert!(findings[0].contains("take them out of allowed-peer-ip"));
+    assert_eq!(outcome.code, Some(0));
+}
+
+/// Output and exit code of the command, in this form.
+fn shown(form: &str, words: &[&str]) -> (String, Option<i32>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_turnd"));
+    command.args(["probe", "--output", form]).args(words);
+    let output = command.output().unwrap();
+    (
+        String::from_utf8(output.stdout).unwrap(),
+        output.status.code(),
+    )
+}
+
+#[test]
+fn monitoring_gets_a_line_and_its_exit_codes() {
+    let nagios = |words: &[&str]| shown("nagios", words);
+    let turnd = Turnd::start("");
+    let uri = turn(&turnd);
+    let good = [&[uri.as_str()], &LOGIN[..]].concat();
+    let (text, code) = nagios(&good);
+    let first = text.lines().next().unwrap();
+    let place = format!("turn udp {}", turnd.address());
+    assert!(
+        first.starts_with(&format!(
+            "TURN OK - 1 of 1 URIs serve a browser | '{place} reflexive'="
+        )),
+        "{first}"
+    );
+    assert!(
+        first.contains(&format!("'{place} loss'=0%;;;0;100")),
+        "{first}"
+    );
+    assert_eq!((text.matches('|').count(), code), (1, Some(0)));
+
+    let (text, code) = nagios(&[&uri, "--user", USER, "--password", "not it"]);
+    assert!(
+        text.starts_with(
+            "TURN CRITICAL - 0 of 1 URIs serve a browser: the server refuses the credentials"
+        ),
+        "{text}"
+    );
+    assert_eq!(code, Some(2));
+    for wrong in [&[uri.as_str()][..], &["--wrong"], &["-c", "/nonexistent"]] {
+        let (text, code) = nagios(wrong);
+        assert!(text.starts_with("TURN UNKNOWN - "), "{text}");
+        assert_eq!(code, Some(3), "{wrong:?}");
+    }
+    let open = Turnd::start("no-auth = true");
+    let (text, code) = nagios(&[&[turn(&open).as_str()], &LOGIN[..]].concat());
+    assert!(text.starts_with("TURN WARNING - 1 of 1 "), "{text}");
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn ci_gets_a_test_case_for_each_address() {
+    let turnd = Turnd::start("");
+    let (stun, uri) = (format!("stun:{}", turnd.address()), turn(&turnd));
+    let words = [stun.as_str(), &uri, "--user", USER, "--password", "not it"];
+    let (text, code) = shown("junit", &words);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("tests=\"2\" failures=\"1\" errors=\"0\""),
+        "{text}"
+    );
+    let case = format!(
+        "<testcase classname=\"{uri}\" name=\"UDP {}\"",
+        turnd.address()
+    );
+    assert!(text.contains(&case), "{text}");
+    let failure = "<failure message=\"the server refuses the credentials of &quot;alice&quot;\">";
+    assert!(text.contains(failure), "{text}");
 }

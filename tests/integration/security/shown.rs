@@ -2,7 +2,6 @@
 
 use stun::attributes::ATTR_USERNAME;
 use stun::message::METHOD_ALLOCATE;
-use turnd::config::coturn::Source;
 use turnd::config::file::FileConfig;
 use turnd::daemon::ConfigInput;
 use turnd_proto::auth::key::Key;
@@ -66,11 +65,8 @@ fn no_secret_is_in_what_can_be_shown() {
     };
     let coturn =
         "user=alice:secret\nuser=bob:0xd3ad\nstatic-auth-secret=northern\npkey-pwd=western";
-    let given = turnd::config::coturn::read(coturn);
-    let import = match &given {
-        Source::File(given) => turnd::config::coturn::translate(given),
-        Source::CommandLine(_) => panic!("read as a command line"),
-    };
+    let given = turnd::config::coturn::read(coturn).unwrap();
+    let import = turnd::config::coturn::translate(&given.given);
     let credentials: Vec<_> = loaded
         .config
         .auth

@@ -229,6 +229,7 @@ fn n7_the_lifetime_is_that_of_the_kernels_table() {
         (3.0..=6.0).contains(&alive) && (4.0..=7.0).contains(&gone),
         "{found:#}"
     );
+    assert_eq!(found["families"][0]["behaviour"]["port_preservation"], true);
 }
 
 #[test]

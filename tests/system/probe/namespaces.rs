@@ -63,8 +63,54 @@ fn firewall_on_the_relay_ports() {
         .shell("nft add rule inet t in iifname net udp dport 49152-65535 drop");
     network.probe(&["turn:5.6.7.1"]).expect_fault(
         "nothing arrives at the relayed address 5.6.7.1:",
-        "a firewall before the server drops what comes to its relay ports",
+        "a firewall before the server drops what comes to its relay ports, while what they send comes out",
     );
+}
+
+#[test]
+fn firewall_on_what_the_relay_ports_send() {
+    let network = Network::new();
+    let _turnd = network.serve("");
+    network.server.shell(
+        "nft add chain inet t out '{ type filter hook output priority 0; }'
+         nft add rule inet t out oifname net udp sport 49152-65535 drop",
+    );
+    network.probe(&["turn:5.6.7.1"]).expect_fault(
+        "nothing comes from the relayed address 5.6.7.1:",
+        "a firewall at the server drops what its relay ports send",
+    );
+    network
+        .server
+        .shell("nft add rule inet t in iifname net udp dport 49152-65535 drop");
+    network.probe(&["turn:5.6.7.1"]).expect_fault(
+        "nothing arrives at the relayed address 5.6.7.1:",
+        "and what they send does not come out either",
+    );
+}
+
+#[test]
+fn a_firewall_that_rejects() {
+    let network = Network::new();
+    let _turnd = network.serve("");
+    network
+        .server
+        .shell("nft add rule inet t in udp dport 3478 reject");
+    network
+        .probe(&["turn:5.6.7.1", "--timeout", "2"])
+        .expect_fault(
+            "5.6.7.1:3478 refuses UDP [701]",
+            "or a firewall rejects the packets, which looks the same",
+        );
+    network.server.shell(
+        "nft flush chain inet t in
+         nft add rule inet t in udp dport 3478 reject with icmpx type admin-prohibited",
+    );
+    network
+        .probe(&["turn:5.6.7.1", "--timeout", "2"])
+        .expect_fault(
+            "5.6.7.1:3478 cannot be reached over UDP [701]",
+            "a firewall rejects the packets",
+        );
 }
 
 #[test]
@@ -108,6 +154,17 @@ fn external_ip_forgotten() {
             "the relayed address 10.7.7.2:",
             "it is a private address, but the server was reached at 5.6.7.1: external-ip is missing",
         );
+    }
+    {
+        let _turnd = serve(&format!("{toml}\nexternal-ip = '192.168.1.5'"));
+        network.probe(&["turn:5.6.7.1"]).expect_fault(
+            "the relayed address 192.168.1.5:",
+            "external-ip is missing, or names a private address; set external-ip = \"5.6.7.1\"",
+        );
+    }
+    {
+        // The remedy as it stands.
+        let _turnd = serve(&format!("{toml}\nexternal-ip = '5.6.7.1'"));
     }
     let _turnd = serve(&format!("{toml}\nexternal-ip = '5.6.7.1/10.7.7.2'"));
     network.probe(&["turn:5.6.7.1"]).expect_served();

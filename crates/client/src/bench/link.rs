@@ -159,6 +159,17 @@ impl Link {
     }
 }
 
+/// Whether an error means that the server has closed a connection.
+pub(super) fn is_closed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::UnexpectedEof
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+    )
+}
+
 impl Stream {
     /// Writes as much as the system takes.
     fn flush(&mut self) -> io::Result<()> {

@@ -7,6 +7,7 @@ mod link;
 mod load;
 mod measure;
 mod process;
+mod progress;
 mod report;
 mod secure;
 mod setup;
@@ -21,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use load::{Load, NAMES, Pace};
+pub use progress::Stage;
 pub use report::Report;
 pub use stamp::LEN as LEAST_SIZE;
 pub use target::{Server, Target};
@@ -30,6 +32,7 @@ use turnd_udp::UdpSocket;
 use self::link::Link;
 use self::load::Kind;
 use self::process::Usage;
+use self::progress::Progress;
 use self::setup::Client;
 use self::traffic::Traffic;
 use crate::local::local_ip;
@@ -75,9 +78,14 @@ impl From<io::Error> for BenchError {
     }
 }
 
-/// Runs the load until its time is over or `stop` is set, and tells what was measured.
-pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report, BenchError> {
+/// Runs the load until its time is over or `stop` is set, and tells what was measured; `show` hears now and then how far it is.
+pub fn run(
+    options: &Options,
+    stop: &AtomicBool,
+    show: &mut dyn FnMut(Stage),
+) -> Result<Report, BenchError> {
     let load = &options.load;
+    let mut progress = Progress::new(show);
     let servers: Vec<(&Server, IpAddr)> = options
         .servers
         .iter()
@@ -116,20 +124,39 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report, BenchError> {
 
     let mut report = Report::new(options);
     if load.kind == Kind::Binding {
-        measure_traffic(options, &mut clients, &peers, stop, &mut report)?;
+        measure_traffic(
+            options,
+            &mut clients,
+            &peers,
+            stop,
+            &mut progress,
+            &mut report,
+        )?;
+        let closed = clients.iter().filter(|client| client.closed).count();
+        report.ended(stop.load(Ordering::Relaxed), closed);
         return Ok(report);
     }
     let before = usage(options)?;
-    let outcome = setup::establish(&mut clients, stop);
+    let outcome = setup::establish(&mut clients, stop, &mut progress);
     let after = usage(options)?;
     report.set_up(&clients, outcome.elapsed, before.zip(after));
     let measured = match outcome.error {
         Some(error) => Err(error),
         _ if load.kind == Kind::Allocate || stop.load(Ordering::Relaxed) => Ok(()),
-        _ => measure_traffic(options, &mut clients, &peers, stop, &mut report),
+        _ => measure_traffic(
+            options,
+            &mut clients,
+            &peers,
+            stop,
+            &mut progress,
+            &mut report,
+        ),
     };
-    setup::delete(&mut clients);
-    measured.map(|()| report)
+    let interrupted = stop.load(Ordering::Relaxed);
+    let gone = setup::delete(&mut clients);
+    measured?;
+    report.ended(interrupted, gone?);
+    Ok(report)
 }
 
 fn measure_traffic(
@@ -137,14 +164,15 @@ fn measure_traffic(
     clients: &mut [Client],
     peers: &[UdpSocket],
     stop: &AtomicBool,
+    progress: &mut Progress<'_>,
     report: &mut Report,
 ) -> Result<(), BenchError> {
     let mut traffic = Traffic::new(&options.load, clients, peers)?;
     // A tenth of the time, so that caches and the kernel's tables are warm.
-    traffic.run(options.duration / 10, stop)?;
+    traffic.run(options.duration / 10, stop, progress)?;
     traffic.begin();
     let before = usage(options)?;
-    traffic.run(options.duration, stop)?;
+    traffic.run(options.duration, stop, progress)?;
     let after = usage(options)?;
     traffic.end();
     traffic.drain()?;

@@ -37,6 +37,10 @@ pub struct Report {
     delay_us: Option<DelayUs>,
     #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<ServerReport>,
+    /// Reason why the run ended: "duration", "interrupt" or "server".
+    ended: &'static str,
+    /// Allocations, or connections without any, that the server had ended before the load generator did.
+    ended_by_server: usize,
     /// Limit of the load generator itself that was met.
     #[serde(skip_serializing_if = "Option::is_none")]
     limited_by_generator: Option<String>,
@@ -105,6 +109,8 @@ impl Report {
             packets: None,
             delay_us: None,
             server: None,
+            ended: "duration",
+            ended_by_server: 0,
             limited_by_generator: None,
             rate: match load.pace {
                 Pace::Rate(rate) => Some(rate),
@@ -139,6 +145,18 @@ impl Report {
             rss_kib: Some(after.rss),
             ..ServerReport::default()
         });
+    }
+
+    /// Reports the end: whether somebody interrupted the run, and the number of allocations that the server ended.
+    pub(super) fn ended(&mut self, interrupted: bool, by_server: usize) {
+        self.ended_by_server = by_server;
+        let setup = self.setup.as_ref();
+        let made = setup.map_or(self.allocations, |setup| setup.allocations);
+        if interrupted {
+            self.ended = "interrupt";
+        } else if by_server > 0 && by_server >= made {
+            self.ended = "server";
+        }
     }
 
     /// Reports the packets, and the server's use meanwhile.
@@ -270,6 +288,22 @@ impl fmt::Display for Report {
             if let Some(rss) = server.rss_kib {
                 write!(f, "\n  server      {rss} KiB resident")?;
             }
+        }
+        if self.ended == "interrupt" {
+            write!(f, "\n  ended       interrupted, before its time was over")?;
+        }
+        if self.ended_by_server > 0 {
+            write!(
+                f,
+                "\n  ended       by the server: {} of {} {} were gone before the end (killed, drained, or a restart); \
+                 what they sent since is among the lost",
+                self.ended_by_server,
+                self.allocations,
+                match self.kind {
+                    Kind::Binding => "connections",
+                    Kind::Allocate | Kind::Relay => "allocations",
+                }
+            )?;
         }
         if let Some(limit) = &self.limited_by_generator {
             write!(f, "\n  generator   {limit}")?;

@@ -9,7 +9,8 @@ use mio::{Events, Poll, Token};
 use turnd_udp::Receiver;
 
 use super::BenchError;
-use super::link::Link;
+use super::link::{Link, is_closed};
+use super::progress::{Progress, Stage};
 use crate::turn::{Client as TurnClient, Credentials, Event, Login, Request, Response, Timing};
 
 /// Number of the one channel that every allocation has.
@@ -22,6 +23,8 @@ const TIMING: Timing = Timing {
     sends: 4,
     timeout: Duration::from_secs(5),
 };
+/// Time that the server has to answer when allocations are deleted.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Interval between two looks for requests to be repeated.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -47,6 +50,8 @@ pub(super) struct Client {
     turn: TurnClient,
     relayed: Option<SocketAddr>,
     ready: bool,
+    /// The server has closed the connection.
+    pub(super) closed: bool,
 }
 
 /// Result of making the allocations.
@@ -79,6 +84,7 @@ impl Client {
             turn,
             relayed: None,
             ready: false,
+            closed: false,
         }
     }
 
@@ -102,6 +108,19 @@ impl Client {
             self.link.send(&bytes, self.server)?;
         }
         Ok(())
+    }
+
+    /// Whether the server answers that there is no such allocation; `None`: it has not answered yet.
+    fn is_gone(&mut self) -> Option<bool> {
+        while let Some(event) = self.turn.poll_event() {
+            match event {
+                Event::Response(_, response) => return Some(response.error == Some(437)),
+                // Silence is no answer.
+                Event::TimedOut(..) => return Some(false),
+                _ => {}
+            }
+        }
+        None
     }
 
     /// Begins to make the allocation.
@@ -168,37 +187,66 @@ impl Client {
     fn refused(&self, code: u16, response: &Response) -> String {
         let message = &response.message;
         let unusable = |login| Credentials::answer(login, message).is_err();
-        match (code, &self.login) {
+        let remedy = match (code, &self.login) {
             (401, Some(login)) if unusable(login) => {
-                "the 401 has no realm and nonce to use".to_owned()
+                return "the 401 has no realm and nonce to use".to_owned();
             }
-            (401, _) => "the server wants other credentials (401); \
-                 give --user and --password, or --secret-file"
-                .to_owned(),
-            (0, _) => format!("an error response without code: {message}"),
-            (code, _) => format!(
-                "the server refuses {} of allocation and peer: error {code}",
-                message.typ.method
-            ),
-        }
+            (401, Some(login)) => {
+                return format!(
+                    "the server refuses the credentials of {:?} (401): look at --user and --password, or at --secret",
+                    login.user
+                );
+            }
+            (401, None) => {
+                return "the server wants credentials (401): give --user and --password, or --secret-file"
+                    .to_owned();
+            }
+            (0, _) => return format!("an error response without code: {message}"),
+            (403, _) => ": it forbids this host as a peer; on one host set allow-loopback-peers",
+            (486, _) => {
+                ": a quota is reached; raise user-quota or total-quota, or give fewer --allocations"
+            }
+            (508, _) => {
+                ": it is draining, or has no relay port left; widen min-port to max-port, or give fewer --allocations"
+            }
+            _ => "",
+        };
+        format!(
+            "the server refuses {} with error {code}{remedy}",
+            message.typ.method
+        )
     }
 }
 
 /// Makes all allocations. Stops at the first refusal.
-pub(super) fn establish(clients: &mut [Client], stop: &AtomicBool) -> Outcome {
+pub(super) fn establish(
+    clients: &mut [Client],
+    stop: &AtomicBool,
+    progress: &mut Progress<'_>,
+) -> Outcome {
     let start = Instant::now();
-    let error = make(clients, stop).err();
+    let error = make(clients, stop, progress).err();
     Outcome {
         elapsed: start.elapsed(),
         error,
     }
 }
 
-fn make(clients: &mut [Client], stop: &AtomicBool) -> Result<(), BenchError> {
+fn make(
+    clients: &mut [Client],
+    stop: &AtomicBool,
+    progress: &mut Progress<'_>,
+) -> Result<(), BenchError> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(AT_ONCE);
     let mut receiver = Receiver::new();
-    let failed = |index, error: String| BenchError::new(format!("allocation {index}: {error}"));
+    let wanted = clients.len();
+    let failed = |done: usize, error: String| {
+        BenchError::new(match done {
+            0 => error,
+            _ => format!("after {done} of {wanted} allocations: {error}"),
+        })
+    };
     let (mut started, mut done, mut looked) = (0, 0, Instant::now());
     while done < clients.len() && !stop.load(Ordering::Relaxed) {
         let now = Instant::now();
@@ -208,13 +256,20 @@ fn make(clients: &mut [Client], stop: &AtomicBool) -> Result<(), BenchError> {
             client.start(now)?;
             started += 1;
         }
+        progress.tell(now, || Stage::Allocating { done, wanted });
         // Busy, as in `traffic`.
         poll.poll(&mut events, Some(Duration::ZERO))?;
         for event in &events {
             let Token(index) = event.token();
             let client = &mut clients[index];
-            client.receive(now, &mut receiver)?;
-            client.advance(now).map_err(|error| failed(index, error))?;
+            match client.receive(now, &mut receiver) {
+                Err(error) if is_closed(&error) => {
+                    let text = format!("{} has closed the connection", client.server);
+                    return Err(failed(done, text));
+                }
+                received => received?,
+            }
+            client.advance(now).map_err(|error| failed(done, error))?;
             if client.is_ready() {
                 done += 1;
                 client.link.unwatch(poll.registry())?;
@@ -222,24 +277,62 @@ fn make(clients: &mut [Client], stop: &AtomicBool) -> Result<(), BenchError> {
         }
         if now.duration_since(looked) >= LOOK {
             looked = now;
-            for (index, client) in clients[..started].iter_mut().enumerate() {
+            for client in &mut clients[..started] {
                 client.look(now)?;
-                client.advance(now).map_err(|error| failed(index, error))?;
+                client.advance(now).map_err(|error| failed(done, error))?;
             }
         }
     }
     Ok(())
 }
 
-/// Deletes what was allocated. The server's own deadlines clear up what is lost on the way.
-pub(super) fn delete(clients: &mut [Client]) {
-    let now = Instant::now();
-    for (index, client) in clients.iter_mut().enumerate() {
-        if client.relayed().is_some() {
-            let _ = client.ask(now, Request::Refresh(Duration::ZERO));
+/// Deletes what was allocated; tells how many allocations the server had ended before. Its own deadlines clear up what is
+/// lost on the way.
+pub(super) fn delete(clients: &mut [Client]) -> Result<usize, BenchError> {
+    let mut poll = Poll::new()?;
+    let mut events = Events::with_capacity(AT_ONCE);
+    let mut receiver = Receiver::new();
+    let allocated = |client: &&mut Client| client.relayed().is_some();
+    let mut clients: Vec<_> = clients.iter_mut().filter(allocated).collect();
+    let mut gone = clients.iter().filter(|client| client.closed).count();
+    clients.retain(|client| !client.closed);
+    let (mut asked, mut answered) = (0, 0);
+    let end = Instant::now() + FAREWELL;
+    while answered < clients.len() {
+        let now = Instant::now();
+        // The rest is asked, and not waited for.
+        let late = now >= end;
+        if late && asked == clients.len() {
+            break;
         }
-        if index % AT_ONCE == AT_ONCE - 1 {
-            std::thread::sleep(Duration::from_millis(2));
+        while asked < clients.len() && (late || asked - answered < AT_ONCE) {
+            let client = &mut clients[asked];
+            client.link.watch(poll.registry(), Token(asked))?;
+            // Answers to what was asked before have been seen.
+            while client.turn.poll_event().is_some() {}
+            let _ = client.ask(now, Request::Refresh(Duration::ZERO));
+            asked += 1;
+        }
+        poll.poll(&mut events, Some(LOOK))?;
+        for event in &events {
+            let Token(index) = event.token();
+            let client = &mut clients[index];
+            match client.receive(now, &mut receiver) {
+                Ok(()) => {}
+                Err(error) if is_closed(&error) => client.closed = true,
+                Err(error) => return Err(error.into()),
+            }
+            let answer = if client.closed {
+                Some(true)
+            } else {
+                client.is_gone()
+            };
+            if let Some(was_gone) = answer {
+                answered += 1;
+                gone += usize::from(was_gone);
+                client.link.unwatch(poll.registry())?;
+            }
         }
     }
+    Ok(gone)
 }

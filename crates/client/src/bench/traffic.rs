@@ -12,8 +12,10 @@ use stun::message::{BINDING_SUCCESS, MESSAGE_HEADER_SIZE};
 use turnd_udp::{Receiver, UdpSocket};
 
 use super::BenchError;
+use super::link::is_closed;
 use super::load::{Kind, Load, Pace};
 use super::measure::{Arrivals, Delays};
+use super::progress::{Progress, Stage};
 use super::setup::{CHANNEL, Client};
 use super::stamp::Stamp;
 use crate::turn::Request;
@@ -65,6 +67,8 @@ pub(super) struct Traffic<'a> {
     load: &'a Load,
     clients: &'a mut [Client],
     peers: &'a [UdpSocket],
+    /// Number of clients whose connection the server has closed.
+    closed: usize,
     tally: Tally,
     poll: Poll,
     events: Events,
@@ -126,6 +130,7 @@ impl<'a> Traffic<'a> {
             load,
             clients,
             peers,
+            closed: 0,
             tally: Tally {
                 binding: load.kind == Kind::Binding,
                 run: u32::from_ne_bytes(crate::random::bytes()),
@@ -195,16 +200,23 @@ impl<'a> Traffic<'a> {
         Ok(())
     }
 
-    /// Sends and receives for `duration`, or until `stop`.
-    pub(super) fn run(&mut self, duration: Duration, stop: &AtomicBool) -> io::Result<()> {
+    /// Sends and receives for `duration`, or until `stop`, or until the server has closed all connections.
+    pub(super) fn run(
+        &mut self,
+        duration: Duration,
+        stop: &AtomicBool,
+        report: &mut Progress<'_>,
+    ) -> io::Result<()> {
         let start = Instant::now();
         let (mut last, mut idle, mut progress) = (start, false, start);
         let mut pace = start;
         while !stop.load(Ordering::Relaxed) {
             let now = Instant::now();
-            if now.duration_since(start) >= duration {
+            let all_closed = self.closed == self.clients.len();
+            if now.duration_since(start) >= duration || all_closed {
                 break;
             }
+            report.tell(now, || self.stage(now.duration_since(start)));
             if idle {
                 self.tally.totals.idle += now.duration_since(last);
             }
@@ -227,6 +239,17 @@ impl<'a> Traffic<'a> {
             idle = sent + received == 0;
         }
         Ok(())
+    }
+
+    fn stage(&self, elapsed: Duration) -> Stage {
+        match self.tally.from {
+            None => Stage::WarmingUp,
+            Some(_) => Stage::Measuring {
+                elapsed,
+                sent: self.tally.totals.sent,
+                received: self.tally.totals.received,
+            },
+        }
     }
 
     /// Sends the bursts that are due; `pace` is when the next one is.
@@ -294,6 +317,8 @@ impl<'a> Traffic<'a> {
         flow.sent += load.burst as u64;
         let (bytes, size) = (&flow.burst, flow.packet);
         let taken = match self.clients.get_mut(flow.socket) {
+            // Lost, and not for want of room.
+            Some(client) if client.closed => Ok(load.burst),
             Some(client) => client.link.send_burst(bytes, size, flow.to, load.how),
             None => {
                 let peer = &self.peers[flow.socket - self.clients.len()];
@@ -324,7 +349,16 @@ impl<'a> Traffic<'a> {
         for at in 0..ready.len() {
             let index = ready[at];
             let more = match self.clients.get_mut(index) {
-                Some(client) => client.link.receive(&mut self.receiver)?,
+                Some(client) if client.closed => false,
+                Some(client) => match client.link.receive(&mut self.receiver) {
+                    Err(error) if is_closed(&error) => {
+                        client.closed = true;
+                        self.closed += 1;
+                        client.link.unwatch(self.poll.registry())?;
+                        false
+                    }
+                    received => received?,
+                },
                 None => {
                     let peer = &self.peers[index - self.clients.len()];
                     self.receiver.receive(peer)?

@@ -101,6 +101,8 @@ impl Classic {
 pub enum Unknown {
     /// No answer from the server.
     Silent(SocketAddr, Option<Oddity>),
+    /// No answer from the server over TCP.
+    SilentOverTcp(SocketAddr),
     /// The server answered with this error.
     Refused(SocketAddr, u16),
     /// The server has no second address to answer from.
@@ -125,6 +127,10 @@ impl fmt::Display for Unknown {
             Self::Silent(server, None) => write!(
                 f,
                 "no answer from {server}: UDP is blocked, or no STUN server is there"
+            ),
+            Self::SilentOverTcp(server) => write!(
+                f,
+                "no answer from {server} over TCP: a firewall drops it, or the server has no TCP"
             ),
             Self::Silent(server, Some(oddity)) => write!(f, "no answer from {server}; {oddity}"),
             Self::Refused(server, code) => write!(f, "{server} refused with error {code}"),

@@ -35,7 +35,12 @@ pub async fn mapping(
     loop {
         let ask = match test.step(reply) {
             Step::Ask(ask) => ask,
-            Step::Done(mapped) => return mapped.mapping,
+            Step::Done(mapped) => {
+                return mapped.mapping.map_err(|why| match why {
+                    Unknown::Silent(server, None) => Unknown::SilentOverTcp(server),
+                    why => why,
+                });
+            }
             Step::Cross(_) | Step::Wait(_) => return Err(Unknown::NotSupported("TCP")),
         };
         reply = Some(

@@ -360,6 +360,7 @@ fn n7_lifetimes_within_the_precision() {
             let nat = Nat {
                 lifetime: Duration::from_secs(seconds),
                 filtering: filter,
+                preserves_ports: true,
                 ..Nat::default()
             };
             let mut world = World::paired(nat);
@@ -374,6 +375,8 @@ fn n7_lifetimes_within_the_precision() {
             // A round trip passes before the waiting begins.
             assert!(alive <= real && real <= gone + 0.1, "{real}: {found:?}");
             assert!(gone - alive <= 1.0, "{real}: {found:?}");
+            // The answers to one port by way of another say nothing of it.
+            assert_eq!(report.port_preservation, Ok(true));
         }
     }
     let report = World::paired(Nat::default()).discover(Options {

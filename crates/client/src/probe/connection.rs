@@ -17,6 +17,8 @@ use crate::turn::{
 const FIRST_RTO: Duration = Duration::from_millis(250);
 /// Channel of the round trip.
 const CHANNEL: u16 = 0x4000;
+/// Time in which a server that answers at all answers a Binding request.
+const BINDING: Duration = Duration::from_secs(1);
 /// Longest datagram that is read whole.
 const DATAGRAM: usize = 4096;
 
@@ -59,11 +61,28 @@ impl Connection {
         self.response(id).await
     }
 
+    /// Whether a Binding request is answered, after others were not.
+    pub(super) async fn answers_binding(&mut self) -> bool {
+        self.deadline = self.deadline.max(Instant::now() + BINDING);
+        self.ask_once(&Request::Binding).await.is_ok()
+    }
+
     /// Asks, once more when the nonce was stale.
     async fn ask(&mut self, request: Request) -> Result<Response, NoResponse> {
         let now = self.now();
         let id = self.client.ask(now, request);
         self.response(id).await
+    }
+
+    /// Asks all at once; the responses have the order of the requests.
+    pub(super) async fn ask_all(
+        &mut self,
+        requests: Vec<Request>,
+    ) -> Result<Vec<Response>, NoResponse> {
+        let now = self.now();
+        let ask = |request| self.client.ask(now, request);
+        let ids: Vec<RequestId> = requests.into_iter().map(ask).collect();
+        self.responses(&ids).await
     }
 
     /// The time, from which the next request has until the deadline.
@@ -78,14 +97,25 @@ impl Connection {
     }
 
     async fn response(&mut self, id: RequestId) -> Result<Response, NoResponse> {
+        let mut responses = self.responses(&[id]).await?;
+        responses.pop().ok_or(NoResponse::Silent(None))
+    }
+
+    /// The responses to these requests, or why there is none to one of them.
+    async fn responses(&mut self, ids: &[RequestId]) -> Result<Vec<Response>, NoResponse> {
+        let mut responses = vec![None; ids.len()];
         let mut oddity = None;
         let mut bytes = vec![0; DATAGRAM];
         loop {
             self.flush().await.map_err(NoResponse::Broken)?;
             while let Some(event) = self.client.poll_event() {
                 match event {
-                    Event::Response(of, response) if of == id => return Ok(response),
-                    Event::TimedOut(of, _) if of == id => {
+                    Event::Response(of, response) => {
+                        if let Some(at) = ids.iter().position(|id| *id == of) {
+                            responses[at] = Some(response);
+                        }
+                    }
+                    Event::TimedOut(of, _) if ids.contains(&of) => {
                         return Err(NoResponse::Silent(oddity.or(self.oddity())));
                     }
                     Event::Odd(odd) if self.is_stream() => {
@@ -94,6 +124,9 @@ impl Connection {
                     Event::Odd(odd) => oddity = oddity.or(Some(odd)),
                     other => self.data.extend(payload(other)),
                 }
+            }
+            if responses.iter().all(Option::is_some) {
+                break;
             }
             let until = self.client.poll_timeout();
             let until = until.map_or(self.deadline, Instant::from_std);
@@ -107,6 +140,7 @@ impl Connection {
                 Err(_) => self.client.handle_timeout(Instant::now().into_std()),
             }
         }
+        Ok(responses.into_iter().flatten().collect())
     }
 
     fn is_stream(&self) -> bool {

@@ -5,12 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::connection::NoResponse;
 use super::finding::Finding;
-use super::tls::date;
+use super::tls::moment;
 use super::uri::{Transport, Uri};
 use crate::Oddity;
 use crate::turn::{ChallengeError, Login, Proof};
 use turnd_proto::policy::peer_filter::PeerRules;
 use turnd_proto::policy::peer_filter::{PeerFilter, Reason};
+
+/// Ports that a firewall has to let through.
+const RELAY_PORTS: &str = "UDP from min-port to max-port (49152 to 65535)";
 
 /// The server cannot be reached at all.
 pub(super) fn unreachable(addr: SocketAddr, transport: Transport, error: &io::Error) -> Finding {
@@ -23,14 +26,18 @@ pub(super) fn unreachable(addr: SocketAddr, transport: Transport, error: &io::Er
         ),
         io::ErrorKind::ConnectionRefused => Finding::fault(
             format!("{addr} refuses {name}"),
-            "no server listens there",
+            "no server listens there, or a firewall rejects the packets, which looks the same (REJECT in place of DROP)",
             format!(
-                "start it, or write its port into the URI; turnd listens over {name} unless told not to"
+                "start it, write its port into the URI, or open port {} for {name}; turnd listens over {name} unless told not to",
+                addr.port()
             ),
         ),
-        io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::AddrNotAvailable => Finding::note(
+        io::ErrorKind::HostUnreachable | io::ErrorKind::PermissionDenied => Finding::fault(
+            format!("{addr} cannot be reached over {name}"),
+            format!("a firewall rejects the packets, or no host has the address ({error})"),
+            format!("open port {} for {name} at the server", addr.port()),
+        ),
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => Finding::note(
             format!("{addr} cannot be tried"),
             format!("this host has no way there ({error})"),
             "try it from a host that has",
@@ -60,7 +67,17 @@ pub(super) fn no_response(addr: SocketAddr, transport: Transport, why: &NoRespon
         NoResponse::Silent(oddity) => oddity,
     };
     let finding = match oddity {
-        None => return unreachable(addr, transport, &io::ErrorKind::TimedOut.into()),
+        None if transport == Transport::Udp => {
+            return unreachable(addr, transport, &io::ErrorKind::TimedOut.into());
+        }
+        None => Finding::fault(
+            format!(
+                "{addr} is connected over {}, but answers no STUN message",
+                transport.name()
+            ),
+            "no firewall is in the way: another program, such as a web server, has the port, or a load balancer with nothing behind it",
+            "write the port of the TURN server into the URI, or look at what listens there",
+        ),
         Some(Oddity::NotStun) => not_stun(addr),
         Some(Oddity::WrongSource(from)) => Finding::fault(
             format!("answers come from {from} in place of {addr}"),
@@ -79,6 +96,29 @@ pub(super) fn no_response(addr: SocketAddr, transport: Transport, why: &NoRespon
         ),
     };
     finding.with_code(701)
+}
+
+/// Binding requests are answered, but not Allocate.
+pub(super) fn stun_alone(addr: SocketAddr, transport: Transport) -> Finding {
+    Finding::fault(
+        format!(
+            "{addr} answers STUN over {}, but no TURN request",
+            transport.name()
+        ),
+        "the server relays nothing (stun-only), or is a STUN server without TURN",
+        "remove stun-only at the server, or name a TURN server",
+    )
+    .with_code(701)
+}
+
+/// The challenge came, but nothing after it.
+pub(super) fn silent_to_login(addr: SocketAddr) -> Finding {
+    Finding::fault(
+        format!("{addr} asks for credentials, and is silent when they come"),
+        "it limits or bans this host (fail2ban), or something between drops longer packets",
+        "look at its log, and try from another host",
+    )
+    .with_code(701)
 }
 
 fn not_stun(addr: SocketAddr) -> Finding {
@@ -157,7 +197,7 @@ fn wrong_login(login: &Login, realm: &str, now: u64) -> Finding {
             format!("the credentials of {user:?} have expired"),
             format!(
                 "they were good until {} ({} s ago)",
-                date(expiry),
+                moment(expiry),
                 now - expiry
             ),
             "make fresh ones: turnd credentials",
@@ -220,15 +260,22 @@ pub(super) fn unroutable(ip: IpAddr) -> Option<Reason> {
         .map(|denied| denied.reason)
 }
 
-/// The relayed address was told, but nothing that is sent there arrives.
-pub(super) fn unanswered(relayed: SocketAddr, server: SocketAddr) -> Finding {
+/// The relayed address was told, but nothing that is sent there arrives; `out`: whether what it sends arrives here.
+pub(super) fn unanswered(relayed: SocketAddr, server: SocketAddr, out: Option<bool>) -> Finding {
     let ip = relayed.ip();
     match unroutable(ip) {
-        _ if ip == server.ip() => Finding::fault(
-            format!("nothing arrives at the relayed address {relayed}"),
-            "a firewall before the server drops what comes to its relay ports",
-            "open UDP from min-port to max-port (49152 to 65535) at the server",
-        ),
+        _ if ip == server.ip() => {
+            let why = match out {
+                Some(true) => ", while what they send comes out",
+                Some(false) => ", and what they send does not come out either",
+                None => "",
+            };
+            Finding::fault(
+                format!("nothing arrives at the relayed address {relayed}"),
+                format!("a firewall before the server drops what comes to its relay ports{why}"),
+                format!("let {RELAY_PORTS} in at the server"),
+            )
+        }
         Some(reason) => not_routable(relayed, server, reason),
         None => Finding::fault(
             format!("nothing arrives at the relayed address {relayed}"),
@@ -237,11 +284,20 @@ pub(super) fn unanswered(relayed: SocketAddr, server: SocketAddr) -> Finding {
                 server.ip()
             ),
             format!(
-                "set external-ip to {}, and open UDP from min-port to max-port",
+                "set external-ip to {}, and let {RELAY_PORTS} in",
                 server.ip()
             ),
         ),
     }
+}
+
+/// Packets to the relayed address arrive, but none comes back from it.
+pub(super) fn nothing_out(relayed: SocketAddr) -> Finding {
+    Finding::fault(
+        format!("nothing comes from the relayed address {relayed}"),
+        "what is sent there arrives, but a firewall at the server drops what its relay ports send",
+        format!("let {RELAY_PORTS} out at the server, to any address and port"),
+    )
 }
 
 /// The relayed address is one that the world does not route.
@@ -252,12 +308,15 @@ pub(super) fn not_routable(relayed: SocketAddr, server: SocketAddr, reason: Reas
     } else {
         "PUBLIC".to_owned()
     };
+    // The server may have the address itself, or external-ip may name one that nobody has.
     Finding::fault(
         format!("the relayed address {relayed} is of no use to others"),
         format!(
-            "it is a {reason} address, but the server was reached at {server}: external-ip is missing"
+            "it is a {reason} address, but the server was reached at {server}: external-ip is missing, or names a {reason} address"
         ),
-        format!("set external-ip = \"{public}/{ip}\""),
+        format!(
+            "set external-ip = \"{public}\"; with several relay-ip \"{public}/\" and the one that it stands for"
+        ),
     )
 }
 

@@ -1,7 +1,7 @@
 //! Candidates that a browser would gather from one address.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::ServerName;
@@ -12,6 +12,7 @@ use tokio_rustls::TlsConnector;
 use super::connection::{Connection, NoResponse};
 use super::explain;
 use super::finding::{Finding, Level, known};
+use super::internal;
 use super::link::{self, Link};
 use super::relay::{self, Traffic};
 use super::resolve::Target;
@@ -33,6 +34,8 @@ pub struct Means {
     pub roots: Roots,
     /// Time limit of one address.
     pub limit: Duration,
+    /// Ask whether the server relays to private and loopback peers.
+    pub peer_check: bool,
 }
 
 /// A candidate, and the time that it took.
@@ -57,6 +60,10 @@ pub struct Gathered {
     pub certificate_ends: Option<u64>,
     /// Data through the relay.
     pub traffic: Option<Traffic>,
+    /// Private and loopback peers that the server accepts; `None`: it was not asked, or did not answer in time.
+    pub internal_peers: Option<Vec<IpAddr>>,
+    /// Time that all of it took.
+    pub took: Duration,
     /// Everything that is wrong.
     pub findings: Vec<Finding>,
 }
@@ -69,6 +76,8 @@ impl Gathered {
             relayed: None,
             certificate_ends: None,
             traffic: None,
+            internal_peers: None,
+            took: Duration::ZERO,
             findings: Vec::new(),
         }
     }
@@ -85,47 +94,19 @@ impl Gathered {
     }
 }
 
-/// Asks one address for all that `uri` promises; ends within the limit.
+/// Asks one address for all that `uri` promises; ends within the limit, or a moment later.
 pub async fn gather(uri: &Uri, target: Target, means: &Means) -> Gathered {
+    let begun = Instant::now();
     let mut gathered = Gathered::new(target);
-    let mut asker = Asker {
+    let asker = Asker {
         uri,
         target,
         means,
-        begun: Instant::now(),
-        deadline: Instant::now() + means.limit,
+        begun,
+        deadline: begun + means.limit,
     };
-    for _ in 0..=MOST_ALTERNATES {
-        let asked = if uri.turn {
-            asker.turn(&mut gathered).await
-        } else {
-            asker.stun(&mut gathered).await.map(|()| None)
-        };
-        match asked {
-            Ok(None) => return gathered,
-            Ok(Some(alternate)) => {
-                let text = format!("the server sends clients on to {alternate}");
-                let why = "it answers with error 300, as alternate-server or draining makes it";
-                let remedy = "nothing, if that is wanted: browsers follow";
-                gathered
-                    .findings
-                    .push(Finding::note(text, why, remedy).with_code(300));
-                asker.target.addr = alternate;
-            }
-            Err(finding) => {
-                gathered.findings.push(finding);
-                return gathered;
-            }
-        }
-    }
-    let text = "the servers send clients on to one another";
-    let (why, remedy) = (
-        "their alternate-server lists form a circle",
-        "take the circle apart",
-    );
-    gathered
-        .findings
-        .push(Finding::fault(text, why, remedy).with_code(300));
+    asker.ask(&mut gathered).await;
+    gathered.took = begun.elapsed();
     gathered
 }
 
@@ -138,6 +119,38 @@ struct Asker<'a> {
 }
 
 impl Asker<'_> {
+    /// Asks, and follows the server to where it sends clients on.
+    async fn ask(mut self, gathered: &mut Gathered) {
+        for _ in 0..=MOST_ALTERNATES {
+            let asked = if self.uri.turn {
+                self.turn(gathered).await
+            } else {
+                self.stun(gathered).await.map(|()| None)
+            };
+            match asked {
+                Ok(None) => return,
+                Ok(Some(alternate)) => {
+                    let text = format!("the server sends clients on to {alternate}");
+                    let why = "it answers with error 300, as alternate-server or draining makes it";
+                    let remedy = "nothing, if that is wanted: browsers follow";
+                    gathered
+                        .findings
+                        .push(Finding::note(text, why, remedy).with_code(300));
+                    self.target.addr = alternate;
+                }
+                Err(finding) => return gathered.findings.push(finding),
+            }
+        }
+        let text = "the servers send clients on to one another";
+        let (why, remedy) = (
+            "their alternate-server lists form a circle",
+            "take the circle apart",
+        );
+        gathered
+            .findings
+            .push(Finding::fault(text, why, remedy).with_code(300));
+    }
+
     fn candidate(&self, addr: SocketAddr) -> Candidate {
         Candidate {
             addr,
@@ -215,16 +228,20 @@ impl Asker<'_> {
         }
     }
 
-    /// Reason why nothing came; a port that nobody listens on says so at the second try.
-    async fn no_response(&self, why: &NoResponse) -> Finding {
+    /// Reason why nothing came: a STUN server may answer other requests, and a refusal shows at the second try.
+    async fn no_response(&self, client: &mut Connection, why: &NoResponse) -> Finding {
         let Target {
             addr, transport, ..
         } = self.target;
-        if let (NoResponse::Silent(None), Transport::Udp) = (why, transport)
-            && link::refuses_udp(addr).await
-        {
-            let refused = io::ErrorKind::ConnectionRefused.into();
-            return explain::unreachable(addr, transport, &refused);
+        if let NoResponse::Silent(None) = why {
+            if self.uri.turn && client.answers_binding().await {
+                return explain::stun_alone(addr, transport);
+            }
+            if transport == Transport::Udp
+                && let Some(error) = link::refusal(addr).await
+            {
+                return explain::unreachable(addr, transport, &error);
+            }
         }
         explain::no_response(addr, transport, why)
     }
@@ -233,7 +250,7 @@ impl Asker<'_> {
         let mut client = self.connect(gathered).await?;
         let response = match client.ask_once(&Request::Binding).await {
             Ok(response) => response,
-            Err(why) => return Err(self.no_response(&why).await),
+            Err(why) => return Err(self.no_response(&mut client, &why).await),
         };
         if let Some(code) = response.error {
             let code = known(code);
@@ -261,7 +278,8 @@ impl Asker<'_> {
     /// `Some` when the server sends on to another one.
     async fn turn(&self, gathered: &mut Gathered) -> Result<Option<SocketAddr>, Finding> {
         let mut first = self.connect(gathered).await?;
-        let allocated = match self.allocate(&mut first, gathered).await? {
+        let browsers = &Request::ALLOCATE;
+        let allocated = match self.allocate(&mut first, browsers, gathered).await? {
             Allocated::Relay(allocated) => allocated,
             Allocated::Alternate(alternate) => return Ok(Some(alternate)),
         };
@@ -277,7 +295,7 @@ impl Asker<'_> {
         // The certificate has been judged.
         let mut discard = Gathered::new(self.target);
         let second = match self.connect(&mut discard).await {
-            Ok(mut second) => match self.allocate(&mut second, &mut discard).await {
+            Ok(mut second) => match self.allocate(&mut second, browsers, &mut discard).await {
                 Ok(Allocated::Relay(other)) => Ok((second, other)),
                 Ok(Allocated::Alternate(_)) => Err(None),
                 Err(finding) => Err(Some(finding)),
@@ -311,17 +329,51 @@ impl Asker<'_> {
                 ));
             }
         }
+        if self.means.peer_check {
+            self.check_peers(&mut first, allocated.relayed.ip(), gathered)
+                .await;
+        }
         first.release().await;
         Ok(None)
+    }
+
+    /// Finds out which private and loopback peers the server accepts: from the relay, and from one of the other family.
+    async fn check_peers(&self, client: &mut Connection, relayed: IpAddr, gathered: &mut Gathered) {
+        let Some(mut tried) = internal::try_peers(client, relayed).await else {
+            return;
+        };
+        let mut discard = Gathered::new(self.target);
+        if relayed.is_ipv4()
+            && let Ok(mut other) = self.connect(&mut discard).await
+        {
+            let ipv6 = Request::Allocate {
+                tcp: false,
+                ipv6: true,
+            };
+            // Most servers have no address of IPv6 to relay from.
+            if let Ok(Allocated::Relay(relay)) =
+                self.allocate(&mut other, &ipv6, &mut discard).await
+            {
+                if relay.relayed.is_ipv6()
+                    && let Some(more) = internal::try_peers(&mut other, relay.relayed.ip()).await
+                {
+                    tried.add(more);
+                }
+                other.release().await;
+            }
+        }
+        gathered.findings.extend(tried.finding());
+        gathered.internal_peers = Some(tried.addresses());
     }
 
     /// Adds findings on the relayed address as others see it.
     fn judge(&self, gathered: &mut Gathered, allocated: &Relay, outside: relay::Outside) {
         let relayed = allocated.relayed;
         match outside {
-            relay::Outside::Arrived => {}
-            relay::Outside::Nothing => {
-                let finding = explain::unanswered(relayed, self.target.addr);
+            relay::Outside::Both => {}
+            relay::Outside::InOnly => gathered.findings.push(explain::nothing_out(relayed)),
+            relay::Outside::NotIn { out } => {
+                let finding = explain::unanswered(relayed, self.target.addr, out);
                 gathered.findings.push(finding);
             }
             relay::Outside::Refused(peer, code) => gathered.findings.push(
@@ -338,7 +390,8 @@ impl Asker<'_> {
                 "try it from another host",
             )),
         }
-        let elsewhere = relayed.ip() != self.target.addr.ip() && outside != relay::Outside::Nothing;
+        let arrived = !matches!(outside, relay::Outside::NotIn { .. });
+        let elsewhere = relayed.ip() != self.target.addr.ip() && arrived;
         let reason = explain::unroutable(relayed.ip());
         // Within one private network all is well.
         let reason = reason.filter(|_| reason != explain::unroutable(self.target.addr.ip()));
@@ -351,6 +404,7 @@ impl Asker<'_> {
     async fn allocate(
         &self,
         client: &mut Connection,
+        request: &Request,
         gathered: &mut Gathered,
     ) -> Result<Allocated, Finding> {
         let Some(login) = &self.means.login else {
@@ -360,9 +414,9 @@ impl Asker<'_> {
                 "give --user, --secret-file, or -c",
             ));
         };
-        let challenge = match client.ask_once(&Request::ALLOCATE).await {
+        let challenge = match client.ask_once(request).await {
             Ok(challenge) => challenge,
-            Err(why) => return Err(self.no_response(&why).await),
+            Err(why) => return Err(self.no_response(client, &why).await),
         };
         let response = match challenge.error {
             None => {
@@ -383,9 +437,12 @@ impl Asker<'_> {
                         "restart it with this configuration; keys made for the old realm no longer work",
                     ));
                 }
-                let response = match client.ask_once(&Request::ALLOCATE).await {
+                let response = match client.ask_once(request).await {
                     Ok(response) => response,
-                    Err(why) => return Err(self.no_response(&why).await),
+                    Err(NoResponse::Silent(None)) => {
+                        return Err(explain::silent_to_login(self.target.addr));
+                    }
+                    Err(why) => return Err(self.no_response(client, &why).await),
                 };
                 if let Some(code) = response.error.filter(|code| *code != 300) {
                     return Err(explain::refused(code, login, &realm, unix()));

@@ -85,8 +85,8 @@ impl Link {
     }
 }
 
-/// Whether the host of `to` says that nobody listens there.
-pub(super) async fn refuses_udp(to: SocketAddr) -> bool {
+/// ICMP error that comes from `to` or from a firewall before it, if one does.
+pub(super) async fn refusal(to: SocketAddr) -> Option<io::Error> {
     let tried = async {
         let socket = UdpSocket::bind(any(to)).await?;
         // Only a connected socket hears of it.
@@ -95,5 +95,5 @@ pub(super) async fn refuses_udp(to: SocketAddr) -> bool {
         socket.recv(&mut [0; 1]).await.map(drop)
     };
     let outcome: Result<io::Result<()>, _> = tokio::time::timeout(REFUSAL, tried).await;
-    matches!(outcome, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
+    outcome.ok()?.err()
 }

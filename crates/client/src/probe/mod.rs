@@ -8,6 +8,7 @@ mod dns;
 mod explain;
 mod finding;
 mod gather;
+mod internal;
 mod link;
 mod relay;
 mod resolve;
@@ -23,7 +24,7 @@ pub use finding::{Finding, Level};
 pub use gather::{Candidate, Gathered, Means, gather};
 pub use relay::Traffic;
 pub use resolve::{Dns, Naptr, Resolved, Srv, Target, resolve};
-pub use tls::{Roots, date};
+pub use tls::{Roots, date, moment};
 pub use uri::{Host, Transport, Uri};
 
 /// Results of one URI.

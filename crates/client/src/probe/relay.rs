@@ -8,7 +8,7 @@ use tokio::time::{Instant, interval, timeout_at};
 
 use super::connection::{Connection, NoResponse};
 use super::finding::{Finding, known};
-use crate::local::any;
+use crate::local::{any, local_ip};
 use crate::turn::Response;
 
 /// Packets of the round trip, and the time from one to the next: a voice call's.
@@ -22,23 +22,31 @@ const BURSTS: u32 = 80;
 const BURST: u32 = 10;
 const BURST_INTERVAL: Duration = Duration::from_millis(5);
 const BURST_PAYLOAD: usize = 1250;
-/// Time that a packet from outside has to arrive.
+/// Time that a packet from outside has to arrive, and one to there.
 const KNOCK: Duration = Duration::from_millis(1500);
+const ANSWER: Duration = Duration::from_millis(1000);
+/// Interval between two such packets.
+const AGAIN: Duration = Duration::from_millis(200);
 
-/// Whether a packet from outside arrives at the relayed address.
+/// Ways that packets between a relayed address and this host take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outside {
-    /// A packet arrives.
-    Arrived,
-    /// None does.
-    Nothing,
+    /// Packets arrive there, and packets from there arrive here.
+    Both,
+    /// Packets arrive there, but none from there arrives here.
+    InOnly,
+    /// No packet arrives there.
+    NotIn {
+        /// Packets from there arrive here; `None`: that could not be tried.
+        out: Option<bool>,
+    },
     /// The server refuses this host as a peer, with this code.
     Refused(SocketAddr, u16),
     /// No packet could be sent.
     NotTried,
 }
 
-/// Sends from this host's own address to the relayed one.
+/// Sends from this host's own address to the relayed one, and back.
 pub(super) async fn from_outside(
     client: &mut Connection,
     relayed: SocketAddr,
@@ -59,30 +67,70 @@ pub(super) async fn from_outside(
         return Outside::NotTried;
     };
     // The server may take packets from its own address for its own relays' alone.
-    let nothing = if own.ip() == relayed.ip() {
-        Outside::NotTried
-    } else {
-        Outside::Nothing
-    };
+    let same_host = own.ip() == relayed.ip();
+    match knock(client, &socket, relayed, deadline).await {
+        Some(peer) if answer(client, &socket, peer, deadline).await => Outside::Both,
+        _ if same_host => Outside::NotTried,
+        Some(_) => Outside::InOnly,
+        // Behind a NAT nobody has said yet what the socket's public address is.
+        None => {
+            let untranslated = local_ip(relayed).is_ok_and(|ip| ip == own.ip());
+            let peer = socket.local_addr().ok().filter(|_| untranslated);
+            let out = match peer {
+                Some(local) => {
+                    let peer = SocketAddr::new(own.ip(), local.port());
+                    Some(answer(client, &socket, peer, deadline).await)
+                }
+                None => None,
+            };
+            Outside::NotIn { out }
+        }
+    }
+}
+
+/// Sends to the relayed address; the sender's address as the server sees it, if a packet arrives.
+async fn knock(
+    client: &mut Connection,
+    socket: &UdpSocket,
+    relayed: SocketAddr,
+    deadline: Instant,
+) -> Option<SocketAddr> {
     let knock: [u8; 16] = crate::random::bytes();
     let until = (Instant::now() + KNOCK).min(deadline);
-    let mut again = interval(Duration::from_millis(200));
+    let mut again = interval(AGAIN);
     loop {
         tokio::select! {
-            _ = again.tick() => {
-                if socket.send_to(&knock, relayed).await.is_err() {
-                    // A loopback or link-local address from afar.
-                    return nothing;
-                }
-            }
-            received = timeout_at(until, client.receive_data()) => match received {
-                Ok(Ok((Some(peer), data))) if data == knock => {
-                    // Say so, which opens the way back; nobody waits for it.
-                    let _ = client.send_to(peer, &knock).await;
-                    return Outside::Arrived;
-                }
-                Ok(Ok(_)) => {}
-                Ok(Err(_)) | Err(_) => return nothing,
+            // A loopback or link-local address cannot be sent to from afar.
+            _ = again.tick() => drop(socket.send_to(&knock, relayed).await.ok()?),
+            received = timeout_at(until, client.receive_data()) => match received.ok()?.ok()? {
+                (Some(peer), data) if data == knock => return Some(peer),
+                _ => {}
+            },
+        }
+    }
+}
+
+/// Sends from the relayed address; whether a packet arrives at `socket`, which is `peer` to the server.
+async fn answer(
+    client: &mut Connection,
+    socket: &UdpSocket,
+    peer: SocketAddr,
+    deadline: Instant,
+) -> bool {
+    let payload: [u8; 16] = crate::random::bytes();
+    let until = (Instant::now() + ANSWER).min(deadline);
+    let mut again = interval(AGAIN);
+    let mut buffer = [0; 64];
+    loop {
+        tokio::select! {
+            _ = again.tick() => if client.send_to(peer, &payload).await.is_err() {
+                return false;
+            },
+            received = timeout_at(until, socket.recv_from(&mut buffer)) => match received {
+                Ok(Ok((len, _))) if buffer[..len] == payload => return true,
+                // ICMP errors about the packets to the relayed address come too.
+                Ok(_) => {}
+                Err(_) => return false,
             },
         }
     }

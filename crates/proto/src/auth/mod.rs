@@ -40,9 +40,9 @@ const MAX_USERNAME: usize = 513;
 #[derive(Clone, Debug)]
 pub struct Authenticator {
     /// As it is sent: OpaqueString applied.
-    realm: String,
+    realm: Arc<str>,
     no_auth: bool,
-    users: HashMap<Arc<str>, Keys>,
+    users: HashMap<Arc<str>, StaticUser>,
     /// The users by their USERHASH.
     by_hash: HashMap<[u8; 32], Arc<str>>,
     secrets: Vec<Secret>,
@@ -65,31 +65,41 @@ enum Claim<'m> {
     Hash(&'m [u8; 32]),
 }
 
+/// A user of the settings.
+#[derive(Clone, Debug)]
+struct StaticUser {
+    keys: Keys,
+    /// Makes the keys of other realms; `None`: the key was given in its place.
+    password: Option<Secret>,
+}
+
 impl Authenticator {
     /// An authenticator for the configured users and secrets.
     ///
     /// # Errors
     /// When a realm, user name or password cannot be used with STUN, or a user is there twice.
     pub fn new(auth: &Settings, nonces: NonceKey) -> Result<Self, BuildError> {
-        let realm = prepare(&auth.realm, Part::Realm)
+        let realm: Arc<str> = prepare(&auth.realm, Part::Realm)
             .map_err(BuildError::Realm)?
-            .into_owned();
+            .as_ref()
+            .into();
         let mut users = HashMap::with_capacity(auth.users.len());
         let mut by_hash = HashMap::with_capacity(auth.users.len());
         for user in &auth.users {
             let failed = |error| BuildError::User(user.name.clone(), error);
             let name = prepare(&user.name, Part::UserName).map_err(failed)?;
-            let keys = match &user.credential {
+            let (keys, password) = match &user.credential {
                 Credential::Password(password) => {
-                    Keys::from_password(&name, &realm, password.reveal()).map_err(failed)?
+                    let keys = Keys::from_password(&name, &realm, password.reveal());
+                    (keys.map_err(failed)?, Some(password.clone()))
                 }
-                Credential::Keys(keys) => keys.clone(),
+                Credential::Keys(keys) => (keys.clone(), None),
             };
             let name: Arc<str> = Arc::from(name);
             let hash = user_hash(&name, &realm).map_err(failed)?;
             by_hash.insert(hash, Arc::clone(&name));
             match users.entry(name) {
-                Entry::Vacant(entry) => entry.insert(keys),
+                Entry::Vacant(entry) => entry.insert(StaticUser { keys, password }),
                 Entry::Occupied(_) => return Err(BuildError::Duplicate(user.name.clone())),
             };
         }
@@ -121,12 +131,12 @@ impl Authenticator {
         self.nonces.issue(now.unix, source, self.features)
     }
 
-    /// The challenge that goes with a fresh nonce.
+    /// The challenge of a realm, with a fresh nonce.
     #[must_use]
-    pub fn challenge<'a>(&'a self, nonce: &'a str) -> Challenge<'a> {
+    pub fn challenge<'a>(&self, realm: &'a str, nonce: &'a str) -> Challenge<'a> {
         let algorithms = self.features.password_algorithms;
         Challenge {
-            realm: &self.realm,
+            realm,
             nonce,
             password_algorithms: algorithms.then_some(&OFFERED[..]),
         }
@@ -136,7 +146,8 @@ impl Authenticator {
     ///
     /// `owner` made the allocation that the request is about, if there is one: REST credentials
     /// say until when an allocation may be made, and a call that outlives them goes on, unless
-    /// `rest-expiry` ends it.
+    /// `rest-expiry` ends it. The owner's realm is as good as the server's, which may have changed
+    /// since: a client keeps the one that it was told first.
     ///
     /// Attributes after MESSAGE-INTEGRITY are not looked at. With `no-auth`, a request without
     /// MESSAGE-INTEGRITY is anyone's; one that has it is held to it, because its sender will
@@ -170,7 +181,7 @@ impl Authenticator {
         // 1. No MESSAGE-INTEGRITY: 401 (A1).
         if !msg.is_signed() {
             return if self.no_auth {
-                Ok(Identity::anonymous(source))
+                Ok(Identity::anonymous(source, &self.realm))
             } else {
                 Err(Rejected {
                     rejection: Unauthorized::NoIntegrity.into(),
@@ -203,8 +214,10 @@ impl Authenticator {
         } else {
             PasswordAlgorithm::Md5
         };
-        // 4. A realm that is not ours: 401 (D6).
-        if realm != self.realm.as_bytes() {
+        // 4. A realm that is neither ours nor the owner's: 401 (D6).
+        let is_ours = realm == self.realm.as_bytes();
+        let owner = owner.filter(|owner| owner.realm.as_bytes() == realm);
+        if !is_ours && owner.is_none() {
             return Err(unauthorized(Unauthorized::Realm));
         }
         // 5. The user, and whether the key is the user's: 401 (A3).
@@ -216,12 +229,16 @@ impl Authenticator {
         let claim = claim.ok_or_else(|| unauthorized(Unauthorized::MalformedName))?;
         let owner = owner.filter(|owner| match claim {
             Claim::Name(name) => {
-                !self.has_run_out(now, owner) && owner.signed(name, algorithm, msg)
+                !self.has_run_out(now, owner)
+                    && owner.is_named(name)
+                    && owner.has_signed(algorithm, msg)
             }
-            Claim::Hash(_) => false,
+            Claim::Hash(hash) => owner.has_hash(hash) && owner.has_signed(algorithm, msg),
         });
         let identity = match owner {
             Some(owner) => owner.clone(),
+            // Nobody but the owner has a key for another realm.
+            None if !is_ours => return Err(unauthorized(Unauthorized::Realm)),
             None => match self.identify(now, claim, algorithm, msg, found) {
                 Ok(identity) => identity,
                 // The same for everyone: the users of the settings do not show.
@@ -299,26 +316,26 @@ impl Authenticator {
             Claim::Hash(hash) => (None, self.by_hash.get(hash).map_or("", |name| name).into()),
         };
         let known = self.users.get_key_value::<str>(&name);
-        let static_key = known.and_then(|(name, keys)| Some((name, keys.get(algorithm)?)));
+        let static_key = known.and_then(|(name, user)| Some((name, user.keys.get(algorithm)?)));
         let key = static_key.map_or_else(|| self.nobody(algorithm), |(_, key)| key);
         // The order matters: nobody's key is tried like any other, and then counts for nothing.
         if integrity::verify(msg, key.as_bytes())
             && let Some((name, key)) = static_key
         {
-            return Ok(Identity::of_user(name, key));
+            return Ok(Identity::of_user(name, &self.realm, key));
         }
         let rest = username.and_then(|name| rest::parse(name, self.rest_separator));
         let secrets = username.map_or(&[][..], |_| &self.secrets);
         for secret in secrets {
             let username = username.unwrap_or_default();
-            let key = self.rest_key(secret, username, algorithm);
+            let key = rest_key(secret, username, &self.realm, algorithm);
             if integrity::verify(msg, key.as_bytes())
                 && let Some(rest) = rest
             {
                 return if rest.expiry < now.unix {
                     Err(Unauthorized::Expired)
                 } else {
-                    Ok(Identity::of_rest(username, rest, key))
+                    Ok(Identity::of_rest(username, &self.realm, rest, key))
                 };
             }
         }
@@ -327,7 +344,7 @@ impl Authenticator {
             _ if has_key => Err(Unauthorized::WrongKey),
             None => Err(Unauthorized::UnknownUser),
             Some(key) if key.algorithm() == algorithm && integrity::verify(msg, key.as_bytes()) => {
-                Ok(Identity::of_lookup(&name, key))
+                Ok(Identity::of_lookup(&name, &self.realm, key))
             }
             Some(_) => Err(Unauthorized::WrongKey),
         }
@@ -341,33 +358,23 @@ impl Authenticator {
         }
     }
 
-    /// The key that `secret` gives a REST user name.
-    ///
-    /// The name is taken as it came: RFC 8489 §14.3 has the client prepare it, and browsers, which
-    /// do not, sign with what they send.
-    fn rest_key(&self, secret: &Secret, username: &str, algorithm: PasswordAlgorithm) -> Key {
-        let password = rest::password(secret.reveal(), username);
-        Key::from_prepared(algorithm, username, &self.realm, &password)
-    }
-
-    /// Whether an identity that was made for this realm, perhaps by another authenticator, would be
-    /// made now.
+    /// Whether an identity, which another authenticator may have made, would be made now under its
+    /// own realm.
     #[must_use]
     pub fn standing(&self, now: Now, identity: &Identity) -> Standing {
         let good = match (&identity.user, &identity.key) {
             (Some(user), Some(key)) => match identity.expires {
                 None => match self.users.get(user) {
-                    Some(keys) => keys.get(key.algorithm()) == Some(key),
+                    Some(known) => known.has(user, &identity.realm, key),
                     // No look-up here: an operator ends the allocations of a user who is gone.
                     None => identity.looked_up && self.lookup.is_some(),
                 },
                 Some(expiry) => {
                     let parsed = rest::parse(user, self.rest_separator);
                     parsed.is_some_and(|rest| rest.expiry == expiry)
-                        && self
-                            .secrets
-                            .iter()
-                            .any(|secret| self.rest_key(secret, user, key.algorithm()) == *key)
+                        && self.secrets.iter().any(|secret| {
+                            rest_key(secret, user, &identity.realm, key.algorithm()) == *key
+                        })
                 }
             },
             _ => self.no_auth,
@@ -399,6 +406,28 @@ impl Authenticator {
     pub fn has_run_out(&self, now: Now, identity: &Identity) -> bool {
         self.time_left(now, identity) == Some(Duration::ZERO)
     }
+}
+
+impl StaticUser {
+    /// Whether `key` is this user's in `realm`. A key that is given is good for one realm, which only
+    /// whoever gave it knows.
+    fn has(&self, name: &str, realm: &str, key: &Key) -> bool {
+        let of_password = |password: &Secret| {
+            Key::from_password_with(key.algorithm(), name, realm, password.reveal())
+                .is_ok_and(|own| own == *key)
+        };
+        self.keys.get(key.algorithm()) == Some(key)
+            || self.password.as_ref().is_some_and(of_password)
+    }
+}
+
+/// The key that `secret` gives a REST user name.
+///
+/// The name is taken as it came: RFC 8489 §14.3 has the client prepare it, and browsers, which
+/// do not, sign with what they send.
+fn rest_key(secret: &Secret, username: &str, realm: &str, algorithm: PasswordAlgorithm) -> Key {
+    let password = rest::password(secret.reveal(), username);
+    Key::from_prepared(algorithm, username, realm, &password)
 }
 
 /// Why the configured credentials cannot be used.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::algorithm::PasswordAlgorithm;
-use super::key::{Key, lookup_form};
+use super::key::{Key, lookup_form, user_hash};
 use super::rest::Rest;
 use crate::ip::canonical_ip;
 use crate::wire::integrity;
@@ -19,6 +19,8 @@ pub struct Identity {
     pub user: Option<Arc<str>>,
     /// Name under which allocations are counted together: for REST credentials the name without the expiry.
     pub quota_id: Arc<str>,
+    /// Realm of the key; an allocation keeps the one that it was made under.
+    pub realm: Arc<str>,
     /// Signs the response; `None`: it is not signed.
     pub key: Option<Key>,
     /// The last second in which REST credentials are good, since the Unix epoch.
@@ -29,7 +31,7 @@ pub struct Identity {
 
 impl Identity {
     /// Anyone; quotas then count by address, or by the /64 that one IPv6 host has.
-    pub(super) fn anonymous(source: IpAddr) -> Self {
+    pub(super) fn anonymous(source: IpAddr, realm: &Arc<str>) -> Self {
         let host = match canonical_ip(source) {
             IpAddr::V4(v4) => v4.to_string(),
             IpAddr::V6(v6) => {
@@ -40,49 +42,58 @@ impl Identity {
         Self {
             user: None,
             quota_id: format!("anonymous@{host}").into(),
+            realm: Arc::clone(realm),
             key: None,
             expires: None,
             looked_up: false,
         }
     }
 
-    /// Whether the message is of this user and signed with this user's key of that algorithm.
-    pub(super) fn signed(
-        &self,
-        username: &str,
-        algorithm: PasswordAlgorithm,
-        msg: &Message<'_>,
-    ) -> bool {
-        let same = self.user.as_deref().is_some_and(|user| {
+    /// Whether USERNAME names this user.
+    pub(super) fn is_named(&self, username: &str) -> bool {
+        self.user.as_deref().is_some_and(|user| {
             user == username || (self.looked_up && lookup_form(username).as_deref() == Some(user))
-        });
+        })
+    }
+
+    /// Whether this is a user of the settings, with this USERHASH.
+    pub(super) fn has_hash(&self, hash: &[u8; 32]) -> bool {
+        let user = self.user.as_deref();
+        user.filter(|_| self.expires.is_none() && !self.looked_up)
+            .and_then(|user| user_hash(user, &self.realm).ok())
+            .is_some_and(|own| own == *hash)
+    }
+
+    /// Whether the message is signed with this user's key, and that is of this algorithm.
+    pub(super) fn has_signed(&self, algorithm: PasswordAlgorithm, msg: &Message<'_>) -> bool {
         let key = self.key.as_ref();
-        same && key
-            .filter(|key| key.algorithm() == algorithm)
+        key.filter(|key| key.algorithm() == algorithm)
             .is_some_and(|key| integrity::verify(msg, key.as_bytes()))
     }
 
-    pub(super) fn of_user(name: &Arc<str>, key: &Key) -> Self {
+    pub(super) fn of_user(name: &Arc<str>, realm: &Arc<str>, key: &Key) -> Self {
         Self {
             user: Some(Arc::clone(name)),
             quota_id: Arc::clone(name),
+            realm: Arc::clone(realm),
             key: Some(key.clone()),
             expires: None,
             looked_up: false,
         }
     }
 
-    pub(super) fn of_lookup(name: &str, key: &Key) -> Self {
+    pub(super) fn of_lookup(name: &str, realm: &Arc<str>, key: &Key) -> Self {
         Self {
             looked_up: true,
-            ..Self::of_user(&name.into(), key)
+            ..Self::of_user(&name.into(), realm, key)
         }
     }
 
-    pub(super) fn of_rest(username: &str, rest: Rest<'_>, key: Key) -> Self {
+    pub(super) fn of_rest(username: &str, realm: &Arc<str>, rest: Rest<'_>, key: Key) -> Self {
         Self {
             user: Some(username.into()),
             quota_id: rest.name.unwrap_or(username).into(),
+            realm: Arc::clone(realm),
             key: Some(key),
             expires: Some(rest.expiry),
             looked_up: false,
@@ -169,7 +180,7 @@ pub enum Rejection {
     /// 400 with nothing else, not signed: PASSWORD-ALGORITHMS was altered on its way, or
     /// PASSWORD-ALGORITHM is not one of them (A7).
     NotOffered,
-    /// 438 with REALM and a fresh NONCE, signed (A4).
+    /// 438 with the REALM of the key and a fresh NONCE, signed (A4).
     ///
     /// RFC 8489 §9.2.4 leaves the signature open. The sender has proven to hold the key, so it
     /// can check one, and a signed 438 cannot be forged to keep a client from being served.
@@ -194,6 +205,18 @@ impl Rejection {
     #[must_use]
     pub fn challenges(&self) -> bool {
         !matches!(self, Self::BadRequest | Self::NotOffered)
+    }
+
+    /// Realm of the sender's key, if that is known; else the challenge has the server's own.
+    #[must_use]
+    pub fn realm(&self) -> Option<&str> {
+        match self {
+            Self::StaleNonce(identity) => Some(&identity.realm),
+            Self::Unauthorized(_)
+            | Self::BadRequest
+            | Self::NotOffered
+            | Self::StaleNonceOfAnyone => None,
+        }
     }
 
     /// The key that signs the response, if it is signed.

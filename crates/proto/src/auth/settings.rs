@@ -36,9 +36,9 @@ pub struct Settings {
 /// A name is looked up when it is no user's of the settings and no REST one, and its request has
 /// a fresh nonce; a stale nonce gets a 438 first, which is signed only for whoever is known. The
 /// time of an answer then tells whether a name is in the settings. A key that was found is good as
-/// long as the allocation that it made; a reload ends that when it turns look-ups off, or changes
-/// the realm. A Binding request (`secure-stun`) is answered at once, and with a 401 for a user who
-/// would have to be looked up.
+/// long as the allocation that it made; a reload ends that when it turns look-ups off. A Binding
+/// request (`secure-stun`) is answered at once, and with a 401 for a user who would have to be
+/// looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lookup {
     /// Requests that wait at a time, on each worker.

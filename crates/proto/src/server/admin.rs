@@ -21,6 +21,15 @@ pub struct Filter {
     pub client: Option<IpAddr>,
 }
 
+/// Effect of a reload on the allocations that live on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Allocations that lost a permission, a channel or a peer connection.
+    pub without_peers: usize,
+    /// Allocations that were made under another realm than the present one, and keep it.
+    pub of_other_realm: usize,
+}
+
 impl Filter {
     pub(super) fn matches(&self, allocation: &Allocation) -> bool {
         let user = allocation.identity.user.as_deref();

@@ -165,17 +165,22 @@ impl Allocation {
         self.arm(ctx);
     }
 
-    /// Takes from it the permissions and channels that the settings no longer allow.
-    pub(super) fn review(&mut self, ctx: &mut Context) {
+    /// Takes from it the permissions and channels that the settings no longer allow, and tells
+    /// whether there were any.
+    pub(super) fn review(&mut self, ctx: &mut Context) -> bool {
         let shared = std::sync::Arc::clone(&ctx.shared);
-        self.retain(
+        let mut addresses = Vec::new();
+        let channels = self.retain(
             ctx,
             |ip, permission| match shared.reach(ip) {
                 Ok(reach) => {
                     permission.reach = reach;
                     true
                 }
-                Err(_) => false,
+                Err(_) => {
+                    addresses.push(ip);
+                    false
+                }
             },
             |binding| match shared.reach(binding.peer.ip()) {
                 Ok(reach) => {
@@ -186,24 +191,33 @@ impl Allocation {
                 Err(_) => false,
             },
         );
+        let lost = !(channels.is_empty() && addresses.is_empty());
+        if lost {
+            self.peers.refuse(channels, addresses);
+        }
         // Rates may be others, and reaches.
         self.announce(ctx, |_| true);
         self.arm(ctx);
+        lost
     }
 
-    /// Removes the permissions and channels that are not to be kept.
+    /// Removes the permissions and channels that are not to be kept, and tells the channels'
+    /// numbers.
     fn retain(
         &mut self,
         ctx: &mut Context,
         keep_permission: impl FnMut(IpAddr, &mut Permission) -> bool,
         keep_binding: impl FnMut(&mut Binding) -> bool,
-    ) {
+    ) -> Vec<u16> {
         let (relay, outputs) = (self.relay, &mut ctx.outputs);
+        let mut gone = Vec::new();
         self.peers
             .retain(keep_permission, keep_binding, |number, _| {
                 outputs.push_back(Output::ChannelDown { relay, number });
+                gone.push(number);
             });
         self.settle();
+        gone
     }
 
     /// Makes permissions, or lets their lifetime begin anew, unless that would be too many.

@@ -110,11 +110,13 @@ impl Context {
     ///
     /// Replies are limited over UDP alone, where a dropped one is asked for again, and not where
     /// the key was right: neither a stream's client nor the holder of a key is a forger's victim.
+    /// `owner` has an allocation that lives in its own realm, whatever the server's is now.
     pub(super) fn reject<'a>(
         &mut self,
         path: &Path,
         message: &Message<'_>,
         rejected: &Rejected,
+        owner: Option<&Identity>,
     ) -> ClientVerdict<'a> {
         let Rejected {
             rejection,
@@ -160,7 +162,12 @@ impl Context {
         let nonce = rejection
             .challenges()
             .then(|| auth.nonce(now, path.tuple.client));
-        let challenge = nonce.as_deref().map(|nonce| auth.challenge(nonce));
+        let owner = owner.filter(|_| *rejection == Unauthorized::NoIntegrity.into());
+        let realm = rejection
+            .realm()
+            .or(owner.map(|owner| &*owner.realm))
+            .unwrap_or(auth.realm());
+        let challenge = nonce.as_deref().map(|nonce| auth.challenge(realm, nonce));
         let response = ErrorResponse {
             challenge,
             ..ErrorResponse::new(code)

@@ -33,7 +33,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use self::admin::{Filter, SessionBrief, SessionInfo};
+pub use self::admin::{Filter, Reloaded, SessionBrief, SessionInfo};
 pub use self::lookups::{LookupId, UserAnswer};
 pub use self::methods::allocate::OpenError;
 pub use self::peer_table::Reach;
@@ -405,21 +405,25 @@ impl Server {
     }
 
     /// Goes on with other settings. Allocations live on, without the peers that are now denied and
-    /// unless their users are gone.
-    pub fn handle_reload(&mut self, now: Now, shared: Arc<Shared>) {
+    /// unless their users are gone; their realm stays their own.
+    pub fn handle_reload(&mut self, now: Now, shared: Arc<Shared>) -> Reloaded {
         self.ctx.now = now;
         shared.begin(now, &mut self.ctx.random);
-        let same_realm = self.ctx.shared.auth.realm() == shared.auth.realm();
         self.ctx.shared = shared;
+        let mut reloaded = Reloaded::default();
         for relay in self.allocations.relays() {
             let ctx = &mut self.ctx;
             let Some(allocation) = self.allocations.get_mut(relay) else {
                 continue;
             };
-            match review_owner(allocation, ctx, same_realm) {
+            match review_owner(allocation, ctx) {
                 Ok(()) => {
-                    allocation.review(ctx);
-                    tcp_relay::review(allocation, ctx);
+                    let lost = allocation.review(ctx);
+                    let lost = tcp_relay::review(allocation, ctx) || lost;
+                    reloaded.without_peers += usize::from(lost);
+                    let has_key = allocation.identity.key.is_some();
+                    let own_realm = *allocation.identity.realm != *ctx.shared.auth.realm();
+                    reloaded.of_other_realm += usize::from(has_key && own_realm);
                 }
                 Err(reason) => self.end(relay, reason),
             }
@@ -429,6 +433,7 @@ impl Server {
                 self.handle_user(now, id, UserAnswer::Unknown);
             }
         }
+        reloaded
     }
 
     /// Writes a UDP allocation out, with all but its sockets; `None`: there is no such allocation,

@@ -65,6 +65,8 @@ pub enum DropReason {
     NoChannel,
     /// The peer has no permission.
     NoPermission,
+    /// The peer had a permission or a channel until the settings refused it.
+    PeerRefused,
     /// The peer is of the other address family.
     WrongFamily,
     /// The peer is one of this server's own addresses, but no relayed one.
@@ -88,6 +90,7 @@ impl DropReason {
         Self::NoAllocation,
         Self::NoChannel,
         Self::NoPermission,
+        Self::PeerRefused,
         Self::WrongFamily,
         Self::OwnAddress,
         Self::Bandwidth,
@@ -105,6 +108,7 @@ impl DropReason {
             Self::NoAllocation => "no-allocation",
             Self::NoChannel => "no-channel",
             Self::NoPermission => "no-permission",
+            Self::PeerRefused => "peer-refused",
             Self::WrongFamily => "wrong-family",
             Self::OwnAddress => "own-address",
             Self::Bandwidth => "bandwidth",

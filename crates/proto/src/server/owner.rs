@@ -54,6 +54,10 @@ pub(super) fn own_allocation<'a>(
     if allocation.path.proxied != path.proxied {
         return Err(Refusal::NoAllocation);
     }
+    // A client that has learned the server's present realm signs with it, and expects it.
+    if allocation.identity.realm != identity.realm {
+        allocation.identity = identity.clone();
+    }
     // A client whose proxy uses another port is answered there from now on. Only a request moves
     // it: data is not signed.
     if allocation.path.socket != path.socket {
@@ -64,19 +68,10 @@ pub(super) fn own_allocation<'a>(
 }
 
 /// Bounds an allocation's lifetime by that of its credentials; `Err`: its owner would not be let
-/// in now. A key is good for one realm.
-pub(super) fn review_owner(
-    allocation: &mut Allocation,
-    ctx: &Context,
-    same_realm: bool,
-) -> Result<(), EndReason> {
+/// in now.
+pub(super) fn review_owner(allocation: &mut Allocation, ctx: &Context) -> Result<(), EndReason> {
     let (auth, identity) = (&ctx.shared.auth, &allocation.identity);
-    let standing = if same_realm || identity.user.is_none() {
-        auth.standing(ctx.now, identity)
-    } else {
-        Standing::Revoked
-    };
-    match standing {
+    match auth.standing(ctx.now, identity) {
         Standing::Good => {
             if let Some(left) = auth.time_left(ctx.now, identity) {
                 allocation.expires = allocation.expires.min(ctx.now.mono + left);

@@ -1,6 +1,6 @@
 //! Permissions and channels of one allocation (RFC 8656 §9, §12).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -135,6 +135,19 @@ pub(super) struct PeerTable {
     channels: Channels,
     last_channel: Option<LastChannel>,
     last_peer: Option<LastPeer>,
+    /// `None`: none was.
+    refused: Option<Box<Refused>>,
+}
+
+/// Most refused addresses that one allocation remembers.
+const MAX_REFUSED: usize = 1024;
+
+/// Channels and permissions that a change of the settings took away.
+#[derive(Debug)]
+struct Refused {
+    channels: HashSet<u16, HashKeys>,
+    /// No more than [`MAX_REFUSED`].
+    addresses: HashSet<IpAddr, HashKeys>,
 }
 
 impl PeerTable {
@@ -146,6 +159,7 @@ impl PeerTable {
             channels: Channels::new(hash_keys),
             last_channel: None,
             last_peer: None,
+            refused: None,
         }
     }
 
@@ -171,7 +185,38 @@ impl PeerTable {
     /// Makes a permission, or lets its lifetime begin anew.
     pub(super) fn permit(&mut self, ip: IpAddr, permission: Permission) {
         self.forget();
+        if let Some(refused) = &mut self.refused {
+            refused.addresses.remove(&ip);
+        }
         self.permissions.insert(ip, permission);
+    }
+
+    /// Remembers channels and permissions that a change of the settings took away.
+    pub(super) fn refuse(&mut self, channels: Vec<u16>, addresses: Vec<IpAddr>) {
+        let hash_keys = *self.permissions.hasher();
+        let refused = self.refused.get_or_insert_with(|| {
+            Box::new(Refused {
+                channels: HashSet::with_hasher(hash_keys),
+                addresses: HashSet::with_hasher(hash_keys),
+            })
+        });
+        refused.channels.extend(channels);
+        let room = MAX_REFUSED.saturating_sub(refused.addresses.len());
+        refused.addresses.extend(addresses.into_iter().take(room));
+    }
+
+    /// Whether a change of the settings took the channel of this number.
+    #[must_use]
+    pub(super) fn has_refused_channel(&self, number: u16) -> bool {
+        let refused = self.refused.as_ref();
+        refused.is_some_and(|refused| refused.channels.contains(&number))
+    }
+
+    /// Whether a change of the settings took the permission for `ip`.
+    #[must_use]
+    pub(super) fn has_refused(&self, ip: IpAddr) -> bool {
+        let refused = self.refused.as_ref();
+        refused.is_some_and(|refused| refused.addresses.contains(&ip))
     }
 
     /// The channels.
@@ -183,6 +228,9 @@ impl PeerTable {
     /// Binds `number`, or lets its lifetime begin anew. The caller has ruled out conflicts.
     pub(super) fn bind(&mut self, number: u16, binding: Binding) {
         self.forget();
+        if let Some(refused) = &mut self.refused {
+            refused.channels.remove(&number);
+        }
         self.channels.bind(number, binding);
     }
 

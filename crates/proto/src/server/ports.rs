@@ -137,6 +137,17 @@ impl PortPool {
             .map(|(_, ports)| ports)
     }
 
+    /// Whether relays no longer bind `ip`, and some have not ended there yet.
+    #[must_use]
+    pub fn has_former(&self, ip: IpAddr) -> bool {
+        self.former(ip).is_some()
+    }
+
+    fn former(&self, ip: IpAddr) -> Option<Arc<Ports>> {
+        let mut former = self.former.iter();
+        former.find(|(own, _)| *own == ip)?.1.upgrade()
+    }
+
     /// Takes a free port on `ip`, or `None`.
     #[must_use]
     pub fn take(&self, ip: IpAddr, parity: Parity, random: &mut Random) -> Option<PortLease> {
@@ -173,12 +184,15 @@ impl PortPool {
             .is_some_and(|ports| ports.leased.has(addr.port()))
     }
 
-    /// Whether a relay socket of ours is bound to `addr`: what is sent there comes to no other
-    /// program.
+    /// Whether a relay socket of ours is bound to `addr`, which relays may no longer bind: what is
+    /// sent there comes to no other program.
     #[must_use]
     pub fn is_open(&self, addr: SocketAddr, relayed: Relayed) -> bool {
-        self.ports(addr.ip())
-            .is_some_and(|ports| ports.open(relayed).has(addr.port()))
+        let has = |ports: &Ports| ports.open(relayed).has(addr.port());
+        match self.ports(addr.ip()) {
+            Some(ports) => has(ports),
+            None => self.former(addr.ip()).is_some_and(|ports| has(&ports)),
+        }
     }
 
     /// Ports in use on all addresses.

@@ -71,10 +71,10 @@ impl RelayAddresses {
             .chain(self.external.iter().map(|(public, _)| *public))
     }
 
-    /// Whether relays bind `ip`.
+    /// Whether relays bind `ip`, or did and have not all ended there.
     #[must_use]
     pub fn contains(&self, ip: IpAddr) -> bool {
-        self.ips.contains(&ip)
+        self.ips.contains(&ip) || self.ports.has_former(ip)
     }
 
     /// Whether relays bind an address of this family.

@@ -24,7 +24,12 @@ pub(super) fn channel_data<'a>(
 ) -> ClientVerdict<'a> {
     // A channel outlives its permission in this direction (§12.6).
     let Some((peer, reach)) = allocation.peers.of_channel(number, ctx.now.mono) else {
-        return ClientVerdict::Drop(DropReason::NoChannel);
+        let refused = allocation.peers.has_refused_channel(number);
+        return ClientVerdict::Drop(if refused {
+            DropReason::PeerRefused
+        } else {
+            DropReason::NoChannel
+        });
     };
     if !ctx.shared.reaches(reach, peer, Relayed::Udp) {
         return ClientVerdict::Drop(DropReason::OwnAddress);
@@ -46,7 +51,7 @@ pub(super) fn send<'a>(
         return ClientVerdict::Drop(DropReason::WrongFamily);
     }
     let Some(permission) = allocation.peers.permission(peer.ip(), ctx.now.mono) else {
-        return ClientVerdict::Drop(DropReason::NoPermission);
+        return ClientVerdict::Drop(without_permission(allocation, peer));
     };
     if !ctx.shared.reaches(permission.reach, peer, Relayed::Udp) {
         return ClientVerdict::Drop(DropReason::OwnAddress);
@@ -67,7 +72,7 @@ pub(super) fn peer_data(
     len: u16,
 ) -> PeerVerdict {
     let Some((reach, channel)) = allocation.peers.of_peer(peer, ctx.now.mono) else {
-        return PeerVerdict::Drop(DropReason::NoPermission);
+        return PeerVerdict::Drop(without_permission(allocation, peer));
     };
     if !ctx.shared.reaches(reach, peer, Relayed::Udp) {
         return PeerVerdict::Drop(DropReason::OwnAddress);
@@ -94,6 +99,15 @@ pub(super) fn peer_data(
     PeerVerdict::ToClient {
         path: allocation.path,
         header,
+    }
+}
+
+/// Why nothing is relayed between a client and a peer without a permission.
+fn without_permission(allocation: &Allocation, peer: PeerAddr) -> DropReason {
+    if allocation.peers.has_refused(peer.ip()) {
+        DropReason::PeerRefused
+    } else {
+        DropReason::NoPermission
     }
 }
 

@@ -40,7 +40,11 @@ pub(super) fn handle<'a>(
         Err(rejected) => {
             return match auth.lookup(&rejected, message) {
                 Some(bounds) => park(ctx, bounds, path, bytes, message),
-                None => ctx.reject(path, message, &rejected),
+                None => {
+                    // A new allocation has the server's realm, whatever the one before had.
+                    let owner = owner.filter(|_| !matches!(request, Request::Allocate(_)));
+                    ctx.reject(path, message, &rejected, owner.as_ref())
+                }
             };
         }
     };
@@ -97,7 +101,7 @@ pub(super) fn resume<'a>(
             serve(allocations, ctx, path, &message, &request, &identity);
             ClientVerdict::Handled
         }
-        Err(rejected) => ctx.reject(path, &message, &rejected),
+        Err(rejected) => ctx.reject(path, &message, &rejected, None),
     }
 }
 

@@ -38,6 +38,8 @@ pub struct AllocationState {
     pub user: Option<String>,
     /// Name under which the user's allocations count together.
     pub quota_id: String,
+    /// Realm of the key.
+    pub realm: String,
     /// Long-term key of the user, which its length tells the algorithm of; `None` with `no-auth`.
     pub key: Option<Vec<u8>>,
     /// Last second of REST credentials, since the Unix epoch.
@@ -105,6 +107,7 @@ pub(super) fn export(allocation: &Allocation, ctx: &Context) -> Option<Allocatio
         proxied: allocation.path.proxied,
         user: identity.user.as_deref().map(str::to_owned),
         quota_id: identity.quota_id.as_ref().to_owned(),
+        realm: identity.realm.as_ref().to_owned(),
         key: identity.key.as_ref().map(|key| key.as_bytes().to_vec()),
         credentials_expire: identity.expires,
         looked_up: identity.looked_up,
@@ -136,6 +139,7 @@ pub(super) fn import(
     let identity = Identity {
         user: state.user.as_deref().map(Into::into),
         quota_id: state.quota_id.as_str().into(),
+        realm: state.realm.as_str().into(),
         key: state.key.as_deref().and_then(Key::from_bytes),
         expires: state.credentials_expire,
         looked_up: state.looked_up,

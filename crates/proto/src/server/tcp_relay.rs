@@ -162,8 +162,9 @@ fn end(allocation: &mut Allocation, ctx: &mut Context, connection: ConnectionId)
     }
 }
 
-/// Closes the connections with peers that the settings no longer allow.
-pub(super) fn review(allocation: &mut Allocation, ctx: &mut Context) {
+/// Closes the connections with peers that the settings no longer allow, and tells whether there
+/// were any.
+pub(super) fn review(allocation: &mut Allocation, ctx: &mut Context) -> bool {
     let shared = &ctx.shared;
     let allowed = |peer: PeerAddr| {
         let reach = shared.reach(peer.ip());
@@ -174,9 +175,10 @@ pub(super) fn review(allocation: &mut Allocation, ctx: &mut Context) {
         .filter(|(_, state)| !allowed(state.peer))
         .map(|(connection, _)| *connection)
         .collect();
-    for connection in denied {
-        end(allocation, ctx, connection);
+    for connection in &denied {
+        end(allocation, ctx, *connection);
     }
+    !denied.is_empty()
 }
 
 /// Closes a connection without a word.

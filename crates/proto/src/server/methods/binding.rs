@@ -126,7 +126,7 @@ pub(in crate::server) fn handle_secure<'a>(
     let authenticated = ctx.shared.auth.authenticate(ctx.now, source, message, None);
     let identity = match authenticated {
         Ok(identity) => identity,
-        Err(rejected) => return ctx.reject(path, message, &rejected),
+        Err(rejected) => return ctx.reject(path, message, &rejected, None),
     };
     let (head, key) = (message.head(), identity.key.as_ref());
     let request = request::Binding::parse(message);
