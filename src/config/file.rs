@@ -105,6 +105,8 @@ keys! {
         #[arg(value_name = "RANGE")]
         #[serde(default, deserialize_with = "one_or_many")]
         trusted_proxies: Vec<String> = Some(Vec::new()), restart;
+        /// Refuse UDP relays, which browsers want: only TCP relays (RFC 6062) are to be had.
+        no_udp_relay: bool = Some(!server.udp_relay);
         /// Refuse TCP relays (RFC 6062).
         no_tcp_relay: bool = Some(!server.tcp_relay);
         /// Time that a connection may stay open without an allocation, in seconds or as "1m".
