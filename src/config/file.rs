@@ -181,6 +181,10 @@ keys! {
         #[arg(value_name = TIME_NAME, value_parser = seconds_flag)]
         #[serde(default, deserialize_with = "seconds_key")]
         stale_nonce: u32 = seconds(auth.stale_nonce);
+        /// Offer SHA-256 beside MD5 to clients of RFC 8489; others go on as before.
+        password_algorithms: bool = Some(auth.features.password_algorithms);
+        /// Have clients of RFC 8489 send a hash in place of the user name, which finds static users only.
+        username_anonymity: bool = Some(auth.features.username_anonymity);
         /// Secret that nonces are made with; absent: a random one at each start.
         #[arg(value_name = "TEXT")]
         nonce_secret: Secret = None;
