@@ -39,7 +39,7 @@ pub fn login(auth: &Settings, name: Option<&str>, expiry: Duration) -> Result<Lo
                     password: password.reveal().to_owned(),
                 });
             }
-            Credential::Key(_) => keyed = keyed.or(Some(&user.name)),
+            Credential::Keys(_) => keyed = keyed.or(Some(&user.name)),
         }
     }
     Err(match (keyed, name) {

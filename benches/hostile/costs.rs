@@ -28,7 +28,7 @@ pub(crate) fn run(divisor: u64) -> bool {
     alternate();
     let (messages, streams) = ((20_000 / divisor).max(BATCH), (480 / divisor).max(BATCH));
     let server = Server::start(&format!(
-        "relay-threads = 1\nstale-nonce = {}",
+        "relay-threads = 1\npassword-algorithms = true\nusername-anonymity = true\nstale-nonce = {}",
         STALE.as_secs()
     ));
     // Loopback is exempt from the limits on replies, other addresses are not.

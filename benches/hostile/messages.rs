@@ -7,6 +7,14 @@ use crate::support::Dice;
 use crate::support::messages::{Attributes, Login, channel_data, raw, request, send, transport};
 use crate::support::server::{REALM, USER};
 
+const MESSAGE_INTEGRITY_SHA256: AttrType = AttrType(0x001C);
+const PASSWORD_ALGORITHM: AttrType = AttrType(0x001D);
+const USERHASH: AttrType = AttrType(0x001E);
+const PASSWORD_ALGORITHMS: AttrType = AttrType(0x8002);
+
+/// PASSWORD-ALGORITHMS as the server sends it.
+const OFFERED: &[u8] = &[0, 2, 0, 0, 0, 1, 0, 0];
+
 /// One kind of message, without good credentials.
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
@@ -21,6 +29,20 @@ fn allocate(user: &str, nonce: &str) -> Vec<u8> {
         raw(ATTR_NONCE, nonce.as_bytes()),
     ]);
     attributes.push(raw(ATTR_MESSAGE_INTEGRITY, &[7; 20]));
+    request(METHOD_ALLOCATE, attributes).raw
+}
+
+/// The same of a client of RFC 8489, with this user in USERHASH or USERNAME and this choice of algorithms.
+fn allocate_sha256(user: (AttrType, &[u8]), nonce: &str, algorithms: &[u8]) -> Vec<u8> {
+    let attributes = vec![
+        transport(),
+        raw(user.0, user.1),
+        raw(ATTR_REALM, REALM.as_bytes()),
+        raw(ATTR_NONCE, nonce.as_bytes()),
+        raw(PASSWORD_ALGORITHMS, algorithms),
+        raw(PASSWORD_ALGORITHM, &[0, 2, 0, 0]),
+        raw(MESSAGE_INTEGRITY_SHA256, &[7; 32]),
+    ];
     request(METHOD_ALLOCATE, attributes).raw
 }
 
@@ -110,6 +132,22 @@ pub(crate) fn kinds(nonce: &str, expired: &str) -> Vec<Kind> {
             allocate("1000000000:mallory", nonce),
         ),
         kind("Allocate, wrong password", known(USER, "wrong", nonce)),
+        kind(
+            "Allocate, unknown user, SHA-256",
+            allocate_sha256((ATTR_USERNAME, b"mallory"), nonce, OFFERED),
+        ),
+        kind(
+            "Allocate, hash of nobody, SHA-256",
+            allocate_sha256((USERHASH, &[7; 32]), nonce, OFFERED),
+        ),
+        kind(
+            "Allocate, wrong password, SHA-256",
+            allocate_sha256((ATTR_USERNAME, USER.as_bytes()), nonce, OFFERED),
+        ),
+        kind(
+            "Allocate, algorithms that were not offered",
+            allocate_sha256((ATTR_USERNAME, USER.as_bytes()), nonce, &OFFERED[..4]),
+        ),
         kind(
             "Allocate, wrong password, no nonce of ours",
             known(USER, "wrong", "no-such-nonce"),

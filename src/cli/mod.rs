@@ -52,7 +52,7 @@ enum Command {
     Serve(serve::Serve),
     Check(check::Check),
     Credentials(credentials::Credentials),
-    Key(key::Key),
+    Key(key::MakeKey),
     #[cfg(feature = "tools")]
     Bench(bench::Bench),
     Import(import::Import),

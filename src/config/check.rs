@@ -79,6 +79,7 @@ fn check_server(
             denied: ranges("denied-peer-ip", file.denied_peer_ip.as_deref(), problems),
             allow_loopback: on(file.allow_loopback_peers),
         },
+        udp_relay: !on(file.no_udp_relay),
         tcp_relay: !on(file.no_tcp_relay),
         alternate_servers: check_alternate_servers(file, listen, problems),
         protocol: check_protocol(file, problems),

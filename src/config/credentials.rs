@@ -1,5 +1,7 @@
 //! Checks of the keys about credentials: realm, users, secrets.
 
+mod features;
+
 use std::path::Path;
 
 use precis_profiles::OpaqueString;
@@ -15,8 +17,9 @@ use super::source::{Source, read};
 use super::values::{on, one_of, seconds};
 use super::weak::{check_passwords, check_secret};
 use crate::problem::Problem;
-use turnd_proto::auth::key::Key;
-use turnd_proto::auth::{Credential, RestExpiry, Settings, User};
+use turnd_proto::auth::{Credential, Features, Keys, RestExpiry, Settings, User};
+
+use features::check_features;
 
 /// REALM has fewer than 128 characters (RFC 8489 §14.9).
 const LONGEST_REALM: usize = 127;
@@ -27,7 +30,10 @@ const LONGEST_REALM_BYTES: usize = 255;
 /// Bytes of a 401 without its realm: header, ERROR-CODE, NONCE and REALM's own header.
 const CHALLENGE: usize = 72;
 
-/// Longest realm in bytes that keeps a 401 below five times a request of 20 bytes, as docs/security.md promises.
+/// Bytes of PASSWORD-ALGORITHMS in a 401.
+const PASSWORD_ALGORITHMS: usize = 12;
+
+/// Longest realm in bytes that keeps a 401 without PASSWORD-ALGORITHMS below five times a request of 20 bytes, as docs/security.md promises.
 const LONGEST_HARMLESS_REALM: usize = 28;
 
 /// USERNAME has fewer than 509 bytes (RFC 8489 §14.3).
@@ -81,12 +87,25 @@ pub(super) fn check_auth(file: &mut FileConfig, problems: &mut Problems<'_>) -> 
     if !no_auth {
         let passwords = users.iter().filter_map(|user| match &user.credential {
             Credential::Password(password) => Some((user.name.as_str(), password)),
-            Credential::Key(_) => None,
+            Credential::Keys(_) => None,
         });
         check_passwords(passwords, problems);
         for secret in &secrets {
             check_secret("static-auth-secret", secret, problems);
         }
+    }
+    let features = Features {
+        password_algorithms: on(file.password_algorithms),
+        username_anonymity: on(file.username_anonymity),
+    };
+    if no_auth && features != Features::default() {
+        unused(
+            "password-algorithms and username-anonymity",
+            "no-auth lets anyone allocate",
+            problems,
+        );
+    } else {
+        check_features(features, &users, &secrets, problems);
     }
     if let Some(secret) = &nonce_secret {
         check_secret("nonce-secret", secret, problems);
@@ -107,6 +126,7 @@ pub(super) fn check_auth(file: &mut FileConfig, problems: &mut Problems<'_>) -> 
             problems,
         ),
         stale_nonce: seconds("stale-nonce", file.stale_nonce, 1..=3600, problems),
+        features,
         nonce_secret,
         lookup: None,
     }
@@ -160,11 +180,19 @@ fn realm(file: &mut FileConfig, problems: &mut Problems<'_>) -> String {
     };
     if let Some(problem) = wrong {
         problems.add(key, None, problem);
-    } else if realm.len() > LONGEST_HARMLESS_REALM {
-        let reply = CHALLENGE + realm.len().next_multiple_of(4);
+        return realm;
+    }
+    let algorithms = if on(file.password_algorithms) {
+        PASSWORD_ALGORITHMS
+    } else {
+        0
+    };
+    let harmless = LONGEST_HARMLESS_REALM - algorithms;
+    if realm.len() > harmless {
+        let reply = CHALLENGE + algorithms + realm.len().next_multiple_of(4);
         problems.warn([format!(
             "{key}: has {} bytes, which makes a 401 {}.{} times as long as the shortest \
-                 request; with {LONGEST_HARMLESS_REALM} or fewer it is at most 5 times",
+                 request; with {harmless} or fewer it is at most 5 times",
             realm.len(),
             reply / 20,
             reply % 20 / 2,
@@ -345,16 +373,16 @@ fn user(text: &str) -> Result<(User, String), Problem> {
         }
     };
     let credential = if password.starts_with("0x") {
-        let Some(key) = Key::from_hex(password) else {
+        let Some(keys) = Keys::from_hex(password) else {
             return wrong(
                 &format!(
-                    "the key of user {} is not 0x and 32 hex digits",
+                    "the key of user {} is not 0x and 32 hex digits, or 64 of SHA-256",
                     shown(name)
                 ),
                 "make one with `turnd key`",
             );
         };
-        Credential::Key(key)
+        Credential::Keys(keys)
     } else {
         match prepared(password) {
             Ok(prepared) => {

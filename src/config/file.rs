@@ -105,6 +105,8 @@ keys! {
         #[arg(value_name = "RANGE")]
         #[serde(default, deserialize_with = "one_or_many")]
         trusted_proxies: Vec<String> = Some(Vec::new()), restart;
+        /// Refuse UDP relays, which browsers want: only TCP relays (RFC 6062) are to be had.
+        no_udp_relay: bool = Some(!server.udp_relay);
         /// Refuse TCP relays (RFC 6062).
         no_tcp_relay: bool = Some(!server.tcp_relay);
         /// Time that a connection may stay open without an allocation, in seconds or as "1m".
@@ -187,6 +189,10 @@ keys! {
         #[arg(value_name = TIME_NAME, value_parser = seconds_flag)]
         #[serde(default, deserialize_with = "seconds_key")]
         stale_nonce: u32 = seconds(auth.stale_nonce);
+        /// Offer SHA-256 beside MD5 to clients of RFC 8489; others go on as before.
+        password_algorithms: bool = Some(auth.features.password_algorithms);
+        /// Have clients of RFC 8489 send a hash in place of the user name, which finds static users only.
+        username_anonymity: bool = Some(auth.features.username_anonymity);
         /// Secret that nonces are made with; absent: a random one at each start.
         #[arg(value_name = "TEXT")]
         nonce_secret: Secret = None;

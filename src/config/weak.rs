@@ -139,25 +139,25 @@ pub(super) fn check_passwords<'u>(
     let Some((_, why)) = weak.first() else {
         return;
     };
-    let names: Vec<_> = weak
-        .iter()
-        .take(NAMED)
-        .map(|(name, _)| shown(name))
-        .collect();
-    let names = names.join(", ");
+    let names: Vec<_> = weak.iter().map(|(name, _)| *name).collect();
+    let names = listed(&names);
     let warning = match weak.len() {
         1 => format!("{key}: the password of {names} {why}, so it can be guessed; {REMEDY}"),
-        count => {
-            let rest = match count.saturating_sub(NAMED) {
-                0 => String::new(),
-                rest => format!(" and {rest} more"),
-            };
-            format!(
-                "{key}: the passwords of {names}{rest} are short or well known, so they can be guessed; {REMEDY}"
-            )
-        }
+        _ => format!(
+            "{key}: the passwords of {names} are short or well known, so they can be guessed; {REMEDY}"
+        ),
     };
     problems.warn([warning]);
+}
+
+/// Users as a warning names them: a few, and the number of the others.
+pub(super) fn listed(names: &[&str]) -> String {
+    let first: Vec<_> = names.iter().take(NAMED).map(|name| shown(name)).collect();
+    let first = first.join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => first,
+        rest => format!("{first} and {rest} more"),
+    }
 }
 
 #[cfg(test)]

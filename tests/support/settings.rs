@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 
-use turnd_proto::auth::key::Key;
 use turnd_proto::auth::secret::Secret;
-use turnd_proto::auth::{self, Credential, User};
+use turnd_proto::auth::{self, Credential, Keys, User};
 use turnd_proto::policy::ip_range::IpRange;
 use turnd_proto::server::{self, settings::ExternalIp};
 
@@ -56,8 +55,8 @@ impl Settings {
             let (name, proof) = text.split_once(':').expect("a name and a password");
             User {
                 name: name.to_owned(),
-                credential: match Key::from_hex(proof) {
-                    Some(key) => Credential::Key(key),
+                credential: match Keys::from_hex(proof) {
+                    Some(keys) => Credential::Keys(keys),
                     None => Credential::Password(Secret::new(proof)),
                 },
             }

@@ -98,6 +98,13 @@ fn gathering_gives_srflx_and_relay() {
     }
 }
 
+/// It knows nothing of RFC 8489, and passes over what that adds.
+#[test]
+fn a_call_with_password_algorithms_and_username_anonymity() {
+    let turnd = Turnd::start("password-algorithms = true\nusername-anonymity = true");
+    call(None, turnd.address());
+}
+
 #[test]
 fn wrong_password_is_candidate_error_401() {
     let turnd = Turnd::start("");

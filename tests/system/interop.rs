@@ -269,6 +269,17 @@ fn rest_credentials() {
     passes(&turnd, "-W north -e 127.0.0.1", 10, 1000);
 }
 
+/// coturn's client knows neither, and goes on as before.
+#[test]
+fn what_rfc_8489_added_is_passed_over() {
+    let toml = format!("{OLD_CHANNELS}\npassword-algorithms = true\nusername-anonymity = true");
+    let turnd = Turnd::start(&toml);
+    let login = format!("-w {PASSWORD} -e 127.0.0.1");
+    passes(&turnd, &format!("{login} -X -g -n 20"), 40, 4000);
+    passes(&turnd, &format!("{login} -t -X -n 20 -l 171"), 40, 6840);
+    passes(&turnd, &format!("{login} -T -n 20"), 40, 4000);
+}
+
 #[test]
 fn a_client_goes_where_alternate_server_sends_it() {
     let other = Turnd::start("");

@@ -17,6 +17,7 @@ mod nat;
 mod probe;
 mod process;
 mod public_address;
+mod rfc8489;
 mod sockets;
 #[path = "../support/mod.rs"]
 #[allow(

@@ -18,7 +18,7 @@ use crate::config::{self, Config, Secret};
 use crate::ice_servers;
 use turnd_client::probe::{Means, Probed, Roots, SystemDns, Target, Uri, probe};
 use turnd_client::turn::{Login, Proof};
-use turnd_proto::auth::key::Key;
+use turnd_proto::auth::Keys;
 
 /// Validity of a fresh credential.
 const FRESH: Duration = Duration::from_secs(3600);
@@ -194,8 +194,8 @@ pub(super) fn wrong_usage(args: &[OsString]) -> Option<(&'static str, u8)> {
 
 /// A password that looks like a key is one.
 fn login(user: String, password: Secret) -> Login {
-    let proof = match Key::from_hex(password.reveal()) {
-        Some(key) => Proof::Key(key),
+    let proof = match Keys::from_hex(password.reveal()) {
+        Some(keys) => Proof::Key(keys),
         None => Proof::Password(password),
     };
     Login { user, proof }

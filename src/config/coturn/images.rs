@@ -97,13 +97,12 @@ pub(super) fn options(
             .filter(|(value, _)| !value.is_empty() && free(name))
     };
     let mut given = Vec::new();
+    let mut auto = None;
     for (variable, option) in DETECTED {
         if let Some((_, place)) = get(variable) {
             if option == "external-ip" {
                 // One is for both families.
-                if !given.iter().any(|other: &Given| other.name == option) {
-                    given.push(from(variable, option, "auto", *place));
-                }
+                auto.get_or_insert_with(|| from(variable, option, "auto", *place));
                 continue;
             }
             let mut detected = Given::new(option, None, *place);
@@ -142,6 +141,7 @@ pub(super) fn options(
             option.remarks.clear();
         }
     }
+    given.extend(auto);
     given.sort_by_key(|option| option.place);
     given
 }

@@ -70,7 +70,7 @@ const OPTIONS: &[CoturnOption] = &[
     value("external-ip", By(to::external_ip)).or('X'),
     value("min-port", Keep),
     value("max-port", Keep),
-    flag("no-udp-relay", Missing),
+    flag("no-udp-relay", Keep),
     flag("no-tcp-relay", Keep),
     flag("server-relay", Refused("a peer always needs a permission: let clients make one")),
     flag("multiplex-peer", Refused(OWN_PORT)),

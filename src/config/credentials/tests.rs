@@ -74,8 +74,8 @@ fn users() {
     let password = |text| Credential::Password(Secret::new(text));
     assert_eq!(auth.users[0].name, "alice");
     assert_eq!(auth.users[0].credential, password("pass:word"));
-    let key = 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff_u128.to_be_bytes();
-    assert_eq!(auth.users[1].credential, Credential::Key(Key::new(key)));
+    let keys = Keys::from_hex("0x00112233445566778899aabbccddeeff").unwrap();
+    assert_eq!(auth.users[1].credential, Credential::Keys(keys));
     assert_eq!(auth.users[2].credential, password(" "));
     assert_eq!(auth.users[3].name, "ä");
 }
@@ -108,11 +108,11 @@ fn wrong_users() {
         ),
         (
             "user = 'a:0x5ec4e7'",
-            "the key of user \"a\" is not 0x and 32 hex digits; make one with `turnd key`",
+            "the key of user \"a\" is not 0x and 32 hex digits, or 64 of SHA-256; make one with `turnd key`",
         ),
         (
             "user = 'a:0x+0112233445566778899aabbccddeeff'",
-            "the key of user \"a\" is not 0x and 32 hex digits; make one with `turnd key`",
+            "the key of user \"a\" is not 0x and 32 hex digits, or 64 of SHA-256; make one with `turnd key`",
         ),
         (
             "user = ['a:b', 'a:c']",

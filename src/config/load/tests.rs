@@ -200,7 +200,7 @@ fn variables_are_expanded_in_every_text() {
     assert_eq!(auth.realm, "r-n0rth-of-the-river");
     let password = |n: usize| match &auth.users[n].credential {
         turnd_proto::auth::Credential::Password(password) => password.reveal(),
-        turnd_proto::auth::Credential::Key(_) => unreachable!(),
+        turnd_proto::auth::Credential::Keys(_) => unreachable!(),
     };
     assert_eq!(password(0), "n0rth-of-the-river");
     assert_eq!(password(1), "${SECRET}");

@@ -15,6 +15,7 @@ mod ports;
 mod redirection;
 mod refresh;
 mod rest;
+mod rfc8489;
 mod state;
 mod stun;
 mod tcp;

@@ -114,16 +114,18 @@ fn t1_tcp_relays_need_a_stream_and_no_attribute_of_udp() {
         200
     );
 
-    let mut world = World::new(|s| s.tcp_relay = false);
-    let caller = over(&mut world, CLIENT, Transport::Tcp);
-    assert_eq!(
-        status(&world.ask(&caller, METHOD_ALLOCATE, protocol(6))),
-        403
-    );
-    assert_eq!(
-        status(&world.ask(&caller, METHOD_ALLOCATE, protocol(17))),
-        200
-    );
+    let without: [(Change, u8, u8); 2] = [
+        (|s| s.tcp_relay = false, 6, 17),
+        (|s| s.udp_relay = false, 17, 6),
+    ];
+    for (change, refused, served) in without {
+        let mut world = World::new(change);
+        let caller = over(&mut world, CLIENT, Transport::Tcp);
+        for (transport, expected) in [(refused, 403), (served, 200)] {
+            let reply = world.ask(&caller, METHOD_ALLOCATE, protocol(transport));
+            assert_eq!(status(&reply), expected, "{transport}");
+        }
+    }
 }
 
 #[test]

@@ -131,7 +131,7 @@ fn a_stored_key_is_good_for_its_realm_alone() {
         let key = Key::from_password(USER, of, PASSWORD).unwrap();
         settings.auth.users = vec![User {
             name: USER.to_owned(),
-            credential: Credential::Key(key),
+            credential: Credential::Keys(key.into()),
         }];
         settings.auth.realm = realm.to_owned();
     }

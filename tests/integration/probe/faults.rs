@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::process::Signal;
 use turn::proto::PROTO_UDP;
 use turn::proto::reqtrans::RequestedTransport;
+use turnd_proto::auth::Keys;
 use turnd_proto::auth::key::Key;
 use turnd_proto::auth::rest;
 
@@ -39,6 +40,19 @@ fn a_good_server_serves_over_both_families() {
     .expect_served();
     let v6 = probe(None, &[&[uris[2].as_str()], &LOGIN[..]].concat());
     assert_eq!(v6.code, Some(0), "{:?}", v6.findings());
+}
+
+/// With SHA-256 and a hash of the user's name, by password and by key (RFC 8489 §9.2.5).
+#[test]
+fn a9_a10_a_server_that_offers_sha_256_serves_passwords_and_keys() {
+    let turnd = Turnd::start("password-algorithms = true\nusername-anonymity = true");
+    let uri = turn(&turnd);
+    let keys = Keys::from_password(USER, REALM, PASSWORD).unwrap();
+    let md5 = Key::from_password(USER, REALM, PASSWORD).unwrap();
+    for password in [PASSWORD, &keys.to_hex(), &md5.to_hex()] {
+        let words = [uri.as_str(), "--user", USER, "--password", password];
+        probe(None, &words).expect_served();
+    }
 }
 
 #[test]

@@ -36,6 +36,21 @@ fn a_key_is_made_of_what_standard_input_holds() {
     }
 }
 
+/// RFC 8489 §18.5.1, and §9.2.2 for the key of MD5; the other is hashlib's of Python.
+#[test]
+fn a8_keys_of_either_hash_and_of_both() {
+    const SHA256: &str = "0x07e934117abd40836e7c6329b54731b2b2d2a5f9a71f544922d75e0730d8251b";
+    let of = |algorithm: &str| {
+        let words = ["key", "--algorithm", algorithm, "user", "realm"];
+        succeeds(&turnd(&words, "pass\n", &[]))
+    };
+    assert_eq!(of("md5"), KEY);
+    assert_eq!(of("sha256"), format!("{SHA256}\n"));
+    assert_eq!(of("both"), format!("{},{SHA256}\n", KEY.trim_end()));
+    let words = ["key", "--algorithm", "sha1", "user", "realm"];
+    refused(&turnd(&words, "pass\n", &[]), "sha256");
+}
+
 #[test]
 fn a_client_is_told_a_password_or_secret_by_file_variable_and_standard_input() {
     let server = Turnd::start(&format!(

@@ -234,6 +234,11 @@ pub(super) fn no_log_in(why: &ChallengeError) -> Finding {
             "browsers wait for ever then",
             "set realm at the server",
         ),
+        ChallengeError::Altered => Finding::fault(
+            "the server's nonce announces password algorithms, and its answer names none",
+            "somebody on the way has altered the answer (RFC 8489, section 9.2.1)",
+            "look at what is between, or use TLS",
+        ),
         ChallengeError::Credentials(why) => Finding::fault(
             "the credentials cannot be used",
             why.clone(),

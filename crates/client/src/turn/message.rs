@@ -6,15 +6,13 @@ use std::time::Duration;
 use stun::addr::MappedAddress;
 use stun::agent::TransactionId;
 use stun::attributes::{
-    ATTR_CHANGE_REQUEST, ATTR_CONNECTION_ID, ATTR_DATA, ATTR_MESSAGE_INTEGRITY, ATTR_RESPONSE_PORT,
-    AttrType, RawAttribute,
+    ATTR_CHANGE_REQUEST, ATTR_CONNECTION_ID, ATTR_DATA, ATTR_RESPONSE_PORT, AttrType, RawAttribute,
 };
 use stun::error_code::ErrorCodeAttribute;
 use stun::fingerprint::FINGERPRINT;
-use stun::integrity::MessageIntegrity;
 use stun::message::{
-    ATTRIBUTE_HEADER_SIZE, CLASS_INDICATION, CLASS_REQUEST, Getter, MESSAGE_HEADER_SIZE,
-    METHOD_SEND, Message, MessageType, Method, Setter,
+    CLASS_INDICATION, CLASS_REQUEST, Getter, MESSAGE_HEADER_SIZE, METHOD_SEND, Message,
+    MessageType, Method, Setter,
 };
 use stun::textattrs::TextAttribute;
 use stun::xoraddr::XorMappedAddress;
@@ -25,14 +23,16 @@ use turn::proto::peeraddr::PeerAddress;
 use turn::proto::reqtrans::RequestedTransport;
 use turn::proto::{PROTO_TCP, PROTO_UDP, Protocol};
 
+use turnd_proto::wire::integrity;
+
 use crate::Oddity;
 use crate::random;
 
 /// Attributes of a message, in their order.
 pub type Attributes = Vec<Box<dyn Setter>>;
 
-/// Length of a MESSAGE-INTEGRITY value.
-const MAC: usize = 20;
+/// RFC 8489 §14.6.
+const MESSAGE_INTEGRITY_SHA256: AttrType = AttrType(0x001C);
 
 /// A message with a fresh transaction id.
 pub fn message(typ: MessageType, attributes: Attributes) -> Message {
@@ -111,28 +111,17 @@ pub fn decode(bytes: &[u8]) -> Result<Message, Oddity> {
     }
 }
 
-/// Whether the first MESSAGE-INTEGRITY of a decoded message was made with this key (RFC 8489 §14.5).
-pub fn verify(message: &Message, key: &MessageIntegrity) -> bool {
-    let before = message
-        .attributes
-        .0
-        .iter()
-        .take_while(|attribute| attribute.typ != ATTR_MESSAGE_INTEGRITY);
-    let covered: usize = before
-        .map(|attribute| ATTRIBUTE_HEADER_SIZE + attribute.value.len().next_multiple_of(4))
-        .sum();
-    let genuine = message
-        .get(ATTR_MESSAGE_INTEGRITY)
-        .is_ok_and(|mac| mac.len() == MAC);
-    // Without the attributes behind it, which it does not cover.
-    let end = MESSAGE_HEADER_SIZE + covered + ATTRIBUTE_HEADER_SIZE + MAC;
-    let Some(mut signed) = message.raw.get(..end).map(<[u8]>::to_vec) else {
-        return false;
-    };
-    let [high, low] = ((end - MESSAGE_HEADER_SIZE) as u16).to_be_bytes();
-    signed[2..4].copy_from_slice(&[high, low]);
-    let mut cut = Message::new();
-    genuine && cut.unmarshal_binary(&signed).is_ok() && key.check(&mut cut).is_ok()
+/// Whether a decoded message was signed with this key, by MESSAGE-INTEGRITY-SHA256 or MESSAGE-INTEGRITY (RFC 8489
+/// §14.5 and §14.6).
+pub fn verify(message: &Message, key: &[u8]) -> bool {
+    let parsed = turnd_proto::wire::message::Message::parse(&message.raw);
+    parsed.is_ok_and(|message| integrity::verify(&message, key))
+}
+
+/// Adds MESSAGE-INTEGRITY-SHA256 to a message without FINGERPRINT.
+pub fn sign_sha256(message: &mut Message, key: &[u8]) {
+    let signature = integrity::signature_sha256(&message.raw, key);
+    message.add(MESSAGE_INTEGRITY_SHA256, &signature);
 }
 
 /// The code of ERROR-CODE.

@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use stun::attributes::{
     ATTR_CONNECTION_ID, ATTR_DATA, ATTR_ERROR_CODE, ATTR_MAPPED_ADDRESS, ATTR_MESSAGE_INTEGRITY,
-    ATTR_NONCE, ATTR_REALM, ATTR_USERNAME, ATTR_XORMAPPED_ADDRESS,
+    ATTR_NONCE, ATTR_REALM, ATTR_USERNAME, ATTR_XORMAPPED_ADDRESS, AttrType,
 };
 use stun::integrity::MessageIntegrity;
 use stun::message::{
     CLASS_ERROR_RESPONSE, CLASS_INDICATION, CLASS_SUCCESS_RESPONSE, METHOD_BINDING,
     METHOD_CONNECTION_ATTEMPT, METHOD_DATA, Message, MessageClass, MessageType, Method, Setter,
 };
+use turnd_proto::auth::Keys;
+use turnd_proto::auth::algorithm::{OFFERED, PasswordAlgorithm};
+use turnd_proto::auth::key::Key;
 use turnd_proto::auth::secret::Secret;
 
 use super::message::{Attributes, decode, message, peer, plain_address, raw, verify, xor_address};
@@ -170,7 +173,7 @@ fn challenges_are_answered_for_who_can_and_reported_to_who_asks_once() {
         "example.org".into(),
         "a password".into(),
     );
-    assert!(verify(&renewed, &key));
+    assert!(verify(&renewed, &key.0));
     let mut granted = response(&renewed.raw, CLASS_SUCCESS_RESPONSE, Vec::new());
     key.add_to(&mut granted).unwrap();
     client.handle_input(now, &granted.raw);
@@ -206,6 +209,115 @@ fn a_wrong_password_is_tried_once() {
     }
     assert_eq!(told(&mut client), Some(401));
     assert!(client.poll_transmit(now).is_none() && client.poll_timeout().is_none());
+}
+
+const USERHASH: AttrType = AttrType(0x001E);
+const PASSWORD_ALGORITHM: AttrType = AttrType(0x001D);
+const PASSWORD_ALGORITHMS: AttrType = AttrType(0x8002);
+
+/// A 401 or 438 with this list of password algorithms.
+fn offer(request: &[u8], code: u16, nonce: &str, list: &[u8]) -> Vec<u8> {
+    let mut message = decode(&error(request, code, nonce)).unwrap();
+    message.add(PASSWORD_ALGORITHMS, list);
+    message.raw
+}
+
+/// The request of a client that answers what it is sent, and its answer to a second challenge.
+fn answers(challenge: impl Fn(&[u8]) -> Vec<u8>, proof: Proof) -> Option<Message> {
+    let now = Instant::now();
+    let mut client = Client::new(Framing::Datagrams);
+    client.set_login(Login {
+        proof,
+        ..login("secret")
+    });
+    client.ask(now, Request::ALLOCATE);
+    let request = client.poll_transmit(now).unwrap();
+    client.handle_input(now, &challenge(&request));
+    client
+        .poll_transmit(now)
+        .map(|bytes| decode(&bytes).unwrap())
+}
+
+#[test]
+fn sha_256_and_the_hash_of_the_name_are_used_where_they_are_announced() {
+    let keys = Keys::from_password("alice", "example.org", "secret").unwrap();
+    let key = |algorithm| keys.get(algorithm).unwrap().clone();
+    let (md5, sha256) = (key(PasswordAlgorithm::Md5), key(PasswordAlgorithm::Sha256));
+    let password = || Proof::Password(Secret::new("secret"));
+    let unknown_first = &[0, 9, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0];
+    for (nonce, list, proof, expected) in [
+        ("obMatJos2AAABn", &OFFERED[..], password(), &sha256),
+        (
+            "obMatJos2AAABn",
+            &OFFERED,
+            Proof::Key(keys.clone()),
+            &sha256,
+        ),
+        (
+            "obMatJos2AAABn",
+            &OFFERED,
+            Proof::Key(md5.clone().into()),
+            &md5,
+        ),
+        ("obMatJos2AAADn", &OFFERED, password(), &sha256),
+        ("obMatJos2AAABn", unknown_first, password(), &md5),
+    ] {
+        let challenge = |request: &[u8]| offer(request, 401, nonce, list);
+        let signed = answers(challenge, proof).unwrap();
+        assert!(verify(&signed, expected.as_bytes()), "{nonce}");
+        assert!(!signed.contains(ATTR_MESSAGE_INTEGRITY));
+        assert_eq!(signed.get(PASSWORD_ALGORITHMS).unwrap(), list);
+        let chosen = signed.get(PASSWORD_ALGORITHM).unwrap();
+        assert_eq!(chosen, expected.algorithm().value());
+        let hashed = nonce.starts_with("obMatJos2AAAD");
+        assert_eq!(signed.contains(USERHASH), hashed);
+        assert_eq!(signed.contains(ATTR_USERNAME), !hashed);
+    }
+    // Not announced: as ever.
+    for nonce in ["n", "obMatJos2AAAAn"] {
+        let signed = answers(|request| offer(request, 401, nonce, &OFFERED), password()).unwrap();
+        assert!(verify(&signed, md5.as_bytes()) && signed.contains(ATTR_MESSAGE_INTEGRITY));
+        assert!(!signed.contains(PASSWORD_ALGORITHM) && !signed.contains(PASSWORD_ALGORITHMS));
+    }
+}
+
+#[test]
+fn an_offer_that_was_taken_out_or_fits_no_key_is_not_answered() {
+    let md5 = || Proof::Key(Key::md5([7; 16]).into());
+    let sha256_only = [0, 2, 0, 0];
+    assert!(answers(|request| error(request, 401, "obMatJos2AAABn"), md5()).is_none());
+    assert!(
+        answers(
+            |request| offer(request, 401, "obMatJos2AAABn", &sha256_only),
+            md5()
+        )
+        .is_none()
+    );
+    assert!(answers(|request| offer(request, 401, "obMatJos2AAABn", &[]), md5()).is_none());
+    let request = Request::ALLOCATE.encode().raw;
+    let challenge = decode(&error(&request, 401, "obMatJos2AAABn")).unwrap();
+    let mut client = Client::new(Framing::Datagrams);
+    assert_eq!(
+        client.log_in(&login("secret"), &challenge),
+        Err(ChallengeError::Altered)
+    );
+}
+
+#[test]
+fn a_nonce_that_announces_something_else_is_answered_with_other_credentials() {
+    let now = Instant::now();
+    let mut client = Client::new(Framing::Datagrams);
+    client.set_login(login("secret"));
+    client.ask(now, Request::ALLOCATE);
+    let request = client.poll_transmit(now).unwrap();
+    client.handle_input(now, &error(&request, 401, "obMatJos2AAAAn"));
+    let old = client.poll_transmit(now).unwrap();
+    assert!(decode(&old).unwrap().contains(ATTR_MESSAGE_INTEGRITY));
+    client.handle_input(now, &offer(&old, 438, "obMatJos2AAADn", &OFFERED));
+    let new = decode(&client.poll_transmit(now).unwrap()).unwrap();
+    assert!(new.contains(USERHASH) && !new.contains(ATTR_MESSAGE_INTEGRITY));
+    let key = Key::from_password_with(PasswordAlgorithm::Sha256, "alice", "example.org", "secret");
+    assert!(verify(&new, key.unwrap().as_bytes()));
 }
 
 #[test]
@@ -299,18 +411,17 @@ fn data_and_connections_of_peers_are_told() {
 
 #[test]
 fn signatures_are_checked_without_what_stands_behind_them() {
-    let key = MessageIntegrity::new_short_term_integrity("key".into());
-    let other = MessageIntegrity::new_short_term_integrity("other".into());
+    let (key, other) = (b"key", b"other");
     let mut message = Request::Refresh(Duration::from_secs(600)).encode();
-    assert!(!verify(&message, &key));
-    key.add_to(&mut message).unwrap();
+    assert!(!verify(&message, key));
+    MessageIntegrity(key.to_vec()).add_to(&mut message).unwrap();
     message.add(ATTR_DATA, b"behind it");
     let message = decode(&message.raw).unwrap();
-    assert!(verify(&message, &key) && !verify(&message, &other));
+    assert!(verify(&message, key) && !verify(&message, other));
     for wrong in [&[7; 20][..], &[7; 19], &[], &[7; 64]] {
         let mut message = Request::Binding.encode();
         message.add(ATTR_MESSAGE_INTEGRITY, wrong);
-        assert!(!verify(&message, &key));
+        assert!(!verify(&message, key));
     }
 }
 

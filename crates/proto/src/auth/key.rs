@@ -3,30 +3,79 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use md5::digest;
 use md5::{Digest, Md5};
 use precis_core::profile::{PrecisFastInvocation, Rules};
 use precis_profiles::OpaqueString;
 use precis_profiles::precis_core;
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// A long-term credential key: MD5 of `user:realm:password` (RFC 8489 §18.5.1.1). Its memory is overwritten when it
-/// is dropped.
+use super::algorithm::PasswordAlgorithm;
+
+/// Bytes of the longest key.
+const LONGEST: usize = 32;
+
+/// A long-term credential key: MD5 or SHA-256 of `user:realm:password` (RFC 8489 §18.5.1). Its memory is overwritten
+/// when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Key(Zeroizing<[u8; 16]>);
+pub struct Key {
+    algorithm: PasswordAlgorithm,
+    /// The key, and zeros behind a short one.
+    bytes: Zeroizing<[u8; LONGEST]>,
+}
 
 impl Key {
-    /// A key as it was stored.
+    /// An MD5 key as it was stored.
     #[must_use]
-    pub fn new(bytes: [u8; 16]) -> Self {
-        Self(Zeroizing::new(bytes))
+    pub fn md5(key: [u8; 16]) -> Self {
+        let mut bytes = Zeroizing::new([0; LONGEST]);
+        bytes[..key.len()].copy_from_slice(&key);
+        Self {
+            algorithm: PasswordAlgorithm::Md5,
+            bytes,
+        }
     }
 
-    /// The key of a password, each part put through OpaqueString first (RFC 8265 §4.2).
+    /// A SHA-256 key as it was stored.
+    #[must_use]
+    pub fn sha256(key: [u8; 32]) -> Self {
+        Self {
+            algorithm: PasswordAlgorithm::Sha256,
+            bytes: Zeroizing::new(key),
+        }
+    }
+
+    /// A key of either algorithm, told apart by its length.
+    #[must_use]
+    pub fn from_bytes(key: &[u8]) -> Option<Self> {
+        match key.len() {
+            16 => Some(Self::md5(key.try_into().ok()?)),
+            32 => Some(Self::sha256(key.try_into().ok()?)),
+            _ => None,
+        }
+    }
+
+    /// The MD5 key of a password, each part put through OpaqueString first (RFC 8265 §4.2).
     ///
     /// # Errors
     /// When a part is empty or holds a character that the profile does not allow.
     pub fn from_password(user: &str, realm: &str, password: &str) -> Result<Self, PrepareError> {
+        Self::from_password_with(PasswordAlgorithm::Md5, user, realm, password)
+    }
+
+    /// As [`Self::from_password`], with either algorithm.
+    ///
+    /// # Errors
+    /// When a part is empty or holds a character that the profile does not allow.
+    pub fn from_password_with(
+        algorithm: PasswordAlgorithm,
+        user: &str,
+        realm: &str,
+        password: &str,
+    ) -> Result<Self, PrepareError> {
         Ok(Self::from_prepared(
+            algorithm,
             &prepare(user, Part::UserName)?,
             &prepare(realm, Part::Realm)?,
             &prepare(password, Part::Password)?,
@@ -34,41 +83,74 @@ impl Key {
     }
 
     /// The key of parts to which OpaqueString has been applied.
-    pub(super) fn from_prepared(user: &str, realm: &str, password: &str) -> Self {
-        let mut digest = Md5::new();
-        for part in [user, ":", realm, ":", password] {
-            digest.update(part);
+    pub(super) fn from_prepared(
+        algorithm: PasswordAlgorithm,
+        user: &str,
+        realm: &str,
+        password: &str,
+    ) -> Self {
+        let parts = [user, ":", realm, ":", password];
+        match algorithm {
+            PasswordAlgorithm::Md5 => Self::md5(digest::<Md5>(&parts).into()),
+            PasswordAlgorithm::Sha256 => Self::sha256(digest::<Sha256>(&parts).into()),
         }
-        Self::new(digest.finalize().into())
     }
 
-    /// Reads `0x` and 32 hexadecimal digits, as `turnd key` prints them.
+    /// Reads `0x` and 32 or 64 hexadecimal digits, as `turnd key` prints them.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         let digits = text.strip_prefix("0x")?.as_bytes();
         let digit = |byte: u8| char::from(byte).to_digit(16);
-        let mut key = Self::new([0; 16]);
-        if digits.len() != 2 * key.0.len() {
+        let mut key = Zeroizing::new([0; LONGEST]);
+        let len = digits.len() / 2;
+        if digits.len() % 2 != 0 || len > LONGEST {
             return None;
         }
-        for (byte, pair) in key.0.iter_mut().zip(digits.chunks_exact(2)) {
+        for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
             *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()?;
         }
-        Some(key)
+        Self::from_bytes(&key[..len])
     }
 
     /// The form that the configuration takes in place of a password. It is as secret as that.
     #[must_use]
     pub fn to_hex(&self) -> String {
-        let digits: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let bytes = self.as_bytes().iter();
+        let digits: String = bytes.map(|byte| format!("{byte:02x}")).collect();
         format!("0x{digits}")
     }
 
     /// The key itself, for computing with it.
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
+    pub fn as_bytes(&self) -> &[u8] {
+        match self.algorithm {
+            PasswordAlgorithm::Md5 => &self.bytes[..16],
+            PasswordAlgorithm::Sha256 => &self.bytes[..],
+        }
     }
+
+    /// Algorithm that the key was made with.
+    #[must_use]
+    pub fn algorithm(&self) -> PasswordAlgorithm {
+        self.algorithm
+    }
+}
+
+/// USERHASH: SHA-256 of `user:realm`, each part put through OpaqueString first (RFC 8489 §14.4).
+///
+/// # Errors
+/// When a part is empty or holds a character that the profile does not allow.
+pub fn user_hash(user: &str, realm: &str) -> Result<[u8; 32], PrepareError> {
+    let (user, realm) = (prepare(user, Part::UserName)?, prepare(realm, Part::Realm)?);
+    Ok(digest::<Sha256>(&[&user, ":", &realm]).into())
+}
+
+fn digest<D: Digest>(parts: &[&str]) -> digest::Output<D> {
+    let mut digest = D::new();
+    for part in parts {
+        digest.update(part);
+    }
+    digest.finalize()
 }
 
 impl fmt::Debug for Key {
@@ -193,6 +275,26 @@ mod tests {
     }
 
     #[test]
+    fn a8_the_sha_256_key_and_the_user_hash_of_rfc_8489_b_1() {
+        let (user, realm) = ("マトリックス", "example.org");
+        let sha256 = PasswordAlgorithm::Sha256;
+        let key = Key::from_password_with(sha256, user, realm, "TheMatrIX").unwrap();
+        assert_eq!((key.algorithm(), key.as_bytes().len()), (sha256, 32));
+        // Computed with hashlib of Python.
+        assert_eq!(
+            key.to_hex(),
+            "0xdd295a613b9058c3c23d6dc7165bda072304d989c9d0af3a8c7e184b4f9bb4a1"
+        );
+        assert_eq!(Key::from_hex(&key.to_hex()), Some(key.clone()));
+        assert_eq!(Key::from_bytes(key.as_bytes()), Some(key));
+        let hash = Key::sha256(user_hash(user, realm).unwrap()).to_hex();
+        assert_eq!(
+            hash,
+            "0x4a3cf38fef6992bda952c6780417da0f24819415569e60b205c46e41407f1704"
+        );
+    }
+
+    #[test]
     fn a8_user_and_password_are_put_through_opaque_string() {
         // Decomposed and composed spellings are one text; a non-ASCII space is a space.
         assert_eq!(
@@ -242,7 +344,9 @@ mod tests {
             "0x",
             "8493fbc53ba582fb4c044c456bdc40eb",
             "0x8493fbc53ba582fb4c044c456bdc40",
+            "0x8493fbc53ba582fb4c044c456bdc40eb0",
             "0x8493fbc53ba582fb4c044c456bdc40eb00",
+            "0x8493fbc53ba582fb4c044c456bdc40eb8493fbc53ba582fb4c044c456bdc40ebff",
             "0x+493fbc53ba582fb4c044c456bdc40eb",
             "0x8493fbc53ba582fb4c044c456bdc40\u{e9}",
         ] {
@@ -275,7 +379,7 @@ mod tests {
 
     #[test]
     fn debug_does_not_show_the_key() {
-        assert_eq!(format!("{:?}", Key::new([7; 16])), "Key(…)");
+        assert_eq!(format!("{:?}", Key::md5([7; 16])), "Key(…)");
     }
 
     proptest! {

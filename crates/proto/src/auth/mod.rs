@@ -1,6 +1,9 @@
 //! Long-term credentials (RFC 8489 §9.2).
 
+pub mod algorithm;
+pub mod features;
 pub mod key;
+pub mod keys;
 pub mod nonce;
 pub mod rest;
 pub mod secret;
@@ -19,10 +22,14 @@ use crate::Now;
 use crate::wire::integrity;
 use crate::wire::message::Message;
 use crate::wire::numbers::AttributeType;
-use key::{Key, Part, PrepareError, lookup_form, prepare};
+use crate::wire::response::Challenge;
+use algorithm::{OFFERED, PasswordAlgorithm, chosen};
+use key::{Key, Part, PrepareError, lookup_form, prepare, user_hash};
 use nonce::NonceKey;
 use secret::Secret;
 
+pub use features::Features;
+pub use keys::Keys;
 pub use outcome::{Identity, Rejected, Rejection, Standing, Unauthorized};
 pub use settings::{Credential, Lookup, RestExpiry, Settings, User};
 
@@ -36,20 +43,32 @@ pub struct Authenticator {
     realm: Arc<str>,
     no_auth: bool,
     users: HashMap<Arc<str>, StaticUser>,
+    /// The users by their USERHASH.
+    by_hash: HashMap<[u8; 32], Arc<str>>,
     secrets: Vec<Secret>,
     rest_separator: char,
     rest_expiry: RestExpiry,
     stale_nonce: Duration,
+    features: Features,
     nonces: NonceKey,
     lookup: Option<Lookup>,
-    /// Stands in for the key of a user who does not exist.
-    nobody: Key,
+    /// Stand in for the keys of a user who does not exist.
+    nobody: [Key; 2],
+}
+
+/// User that a request names.
+#[derive(Clone, Copy)]
+enum Claim<'m> {
+    /// USERNAME.
+    Name(&'m str),
+    /// USERHASH.
+    Hash(&'m [u8; 32]),
 }
 
 /// A user of the settings.
 #[derive(Clone, Debug)]
 struct StaticUser {
-    key: Key,
+    keys: Keys,
     /// Makes the keys of other realms; `None`: the key was given in its place.
     password: Option<Secret>,
 }
@@ -65,18 +84,22 @@ impl Authenticator {
             .as_ref()
             .into();
         let mut users = HashMap::with_capacity(auth.users.len());
+        let mut by_hash = HashMap::with_capacity(auth.users.len());
         for user in &auth.users {
             let failed = |error| BuildError::User(user.name.clone(), error);
             let name = prepare(&user.name, Part::UserName).map_err(failed)?;
-            let (key, password) = match &user.credential {
+            let (keys, password) = match &user.credential {
                 Credential::Password(password) => {
-                    let key = Key::from_password(&name, &realm, password.reveal());
-                    (key.map_err(failed)?, Some(password.clone()))
+                    let keys = Keys::from_password(&name, &realm, password.reveal());
+                    (keys.map_err(failed)?, Some(password.clone()))
                 }
-                Credential::Key(key) => (key.clone(), None),
+                Credential::Keys(keys) => (keys.clone(), None),
             };
-            match users.entry(Arc::from(name)) {
-                Entry::Vacant(entry) => entry.insert(StaticUser { key, password }),
+            let name: Arc<str> = Arc::from(name);
+            let hash = user_hash(&name, &realm).map_err(failed)?;
+            by_hash.insert(hash, Arc::clone(&name));
+            match users.entry(name) {
+                Entry::Vacant(entry) => entry.insert(StaticUser { keys, password }),
                 Entry::Occupied(_) => return Err(BuildError::Duplicate(user.name.clone())),
             };
         }
@@ -84,13 +107,15 @@ impl Authenticator {
             realm,
             no_auth: auth.no_auth,
             users,
+            by_hash,
             secrets: auth.secrets.clone(),
             rest_separator: auth.rest_separator,
             rest_expiry: auth.rest_expiry,
             stale_nonce: auth.stale_nonce,
+            features: auth.features,
             nonces,
             lookup: auth.lookup,
-            nobody: Key::new([0; 16]),
+            nobody: [Key::md5([0; 16]), Key::sha256([0; 32])],
         })
     }
 
@@ -103,7 +128,18 @@ impl Authenticator {
     /// A fresh NONCE for a request that came from `source`.
     #[must_use]
     pub fn nonce(&self, now: Now, source: SocketAddr) -> String {
-        self.nonces.issue(now.unix, source)
+        self.nonces.issue(now.unix, source, self.features)
+    }
+
+    /// The challenge of a realm, with a fresh nonce.
+    #[must_use]
+    pub fn challenge<'a>(&self, realm: &'a str, nonce: &'a str) -> Challenge<'a> {
+        let algorithms = self.features.password_algorithms;
+        Challenge {
+            realm,
+            nonce,
+            password_algorithms: algorithms.then_some(&OFFERED[..]),
+        }
     }
 
     /// Finds out who sent a request, in the order of RFC 8489 §9.2.4 (D2).
@@ -160,35 +196,50 @@ impl Authenticator {
             fresh_nonce,
         };
         let unauthorized = |reason: Unauthorized| rejected(reason.into());
-        // 2. MESSAGE-INTEGRITY, but not all that it takes to check it: 400 (A2).
-        let (Some(username), Some(realm), Some(_)) = (
-            msg.get(AttributeType::USERNAME),
-            msg.get(AttributeType::REALM),
-            nonce,
-        ) else {
+        // 2. MESSAGE-INTEGRITY, but not all that it takes to check it: 400 (A2). The nonce says what
+        // else counts, genuine or not: whoever alters it on its way gets a 438 in the end.
+        let features = nonce.map(Features::of).unwrap_or_default();
+        let username = msg.get(AttributeType::USERNAME);
+        let hash = msg
+            .get(AttributeType::USERHASH)
+            .filter(|_| features.username_anonymity && username.is_none());
+        let (Some(user), Some(realm), Some(_)) =
+            (username.or(hash), msg.get(AttributeType::REALM), nonce)
+        else {
             return Err(rejected(Rejection::BadRequest));
         };
-        // 3. A realm that is neither ours nor the owner's: 401 (D6).
+        // 3. Password algorithms, if the nonce announces them: 400 (A7).
+        let algorithm = if features.password_algorithms {
+            chosen(msg).map_err(|_| rejected(Rejection::NotOffered))?
+        } else {
+            PasswordAlgorithm::Md5
+        };
+        // 4. A realm that is neither ours nor the owner's: 401 (D6).
         let is_ours = realm == self.realm.as_bytes();
         let owner = owner.filter(|owner| owner.realm.as_bytes() == realm);
         if !is_ours && owner.is_none() {
             return Err(unauthorized(Unauthorized::Realm));
         }
-        // 4. The user, and whether the key is the user's: 401 (A3).
-        if username.len() > MAX_USERNAME {
-            return Err(unauthorized(Unauthorized::MalformedName));
-        }
-        let username = match std::str::from_utf8(username) {
-            Ok(username) => username,
-            Err(_) => return Err(unauthorized(Unauthorized::MalformedName)),
+        // 5. The user, and whether the key is the user's: 401 (A3).
+        let claim = match hash {
+            Some(hash) => hash.try_into().ok().map(Claim::Hash),
+            None if user.len() > MAX_USERNAME => None,
+            None => std::str::from_utf8(user).ok().map(Claim::Name),
         };
-        let identity = match owner {
-            Some(owner) if !self.has_run_out(now, owner) && owner.signed(username, msg) => {
-                owner.clone()
+        let claim = claim.ok_or_else(|| unauthorized(Unauthorized::MalformedName))?;
+        let owner = owner.filter(|owner| match claim {
+            Claim::Name(name) => {
+                !self.has_run_out(now, owner)
+                    && owner.is_named(name)
+                    && owner.has_signed(algorithm, msg)
             }
+            Claim::Hash(hash) => owner.has_hash(hash) && owner.has_signed(algorithm, msg),
+        });
+        let identity = match owner {
+            Some(owner) => owner.clone(),
             // Nobody but the owner has a key for another realm.
-            _ if !is_ours => return Err(unauthorized(Unauthorized::Realm)),
-            _ => match self.identify(now, username, msg, found) {
+            None if !is_ours => return Err(unauthorized(Unauthorized::Realm)),
+            None => match self.identify(now, claim, algorithm, msg, found) {
                 Ok(identity) => identity,
                 // The same for everyone: the users of the settings do not show.
                 Err(Unauthorized::UnknownUser | Unauthorized::WrongKey)
@@ -199,7 +250,7 @@ impl Authenticator {
                 Err(reason) => return Err(unauthorized(reason)),
             },
         };
-        // 5. The age of the nonce: 438 (A4, A5).
+        // 6. The age of the nonce: 438 (A4, A5).
         if fresh_nonce {
             Ok(identity)
         } else {
@@ -207,12 +258,14 @@ impl Authenticator {
         }
     }
 
-    /// The bounds on look-ups, if one may yet find the user of a rejected request.
+    /// The bounds on look-ups, if one may yet find the user of a rejected request. No name can be
+    /// asked for by its USERHASH.
     #[must_use]
-    pub fn lookup(&self, rejected: &Rejected) -> Option<Lookup> {
+    pub fn lookup(&self, rejected: &Rejected, msg: &Message<'_>) -> Option<Lookup> {
         let unknown = Rejection::Unauthorized(Unauthorized::UnknownUser);
         self.lookup
             .filter(|_| rejected.fresh_nonce && rejected.rejection == unknown)
+            .filter(|_| msg.contains(AttributeType::USERNAME))
     }
 
     /// [`Lookup::rate`]; `None`: no limit.
@@ -243,26 +296,39 @@ impl Authenticator {
     ///
     /// Every name costs the same until a key fits: one static key, the user's or nobody's, and
     /// one key of each secret, whether or not the name could be a REST one (A3). A key that a
-    /// look-up found comes last, and not before a user or a secret of the settings.
+    /// look-up found comes last, and not before a user or a secret of the settings. Every USERHASH
+    /// costs one static key: the names of REST credentials, and of users who are kept elsewhere, are
+    /// not known before they come.
     fn identify(
         &self,
         now: Now,
-        username: &str,
+        claim: Claim<'_>,
+        algorithm: PasswordAlgorithm,
         msg: &Message<'_>,
         found: Option<&Key>,
     ) -> Result<Identity, Unauthorized> {
-        let name = lookup_form(username).ok_or(Unauthorized::MalformedName)?;
+        let (username, name) = match claim {
+            Claim::Name(username) => {
+                let name = lookup_form(username).ok_or(Unauthorized::MalformedName)?;
+                (Some(username), name)
+            }
+            // No user has the empty name, which takes nobody's hash the same way.
+            Claim::Hash(hash) => (None, self.by_hash.get(hash).map_or("", |name| name).into()),
+        };
         let known = self.users.get_key_value::<str>(&name);
-        let static_key = known.map_or(&self.nobody, |(_, user)| &user.key);
+        let static_key = known.and_then(|(name, user)| Some((name, user.keys.get(algorithm)?)));
+        let key = static_key.map_or_else(|| self.nobody(algorithm), |(_, key)| key);
         // The order matters: nobody's key is tried like any other, and then counts for nothing.
-        if integrity::verify(msg, static_key.as_bytes())
-            && let Some((name, user)) = known
+        if integrity::verify(msg, key.as_bytes())
+            && let Some((name, key)) = static_key
         {
-            return Ok(Identity::of_user(name, &self.realm, &user.key));
+            return Ok(Identity::of_user(name, &self.realm, key));
         }
-        let rest = rest::parse(username, self.rest_separator);
-        for secret in &self.secrets {
-            let key = rest_key(secret, username, &self.realm);
+        let rest = username.and_then(|name| rest::parse(name, self.rest_separator));
+        let secrets = username.map_or(&[][..], |_| &self.secrets);
+        for secret in secrets {
+            let username = username.unwrap_or_default();
+            let key = rest_key(secret, username, &self.realm, algorithm);
             if integrity::verify(msg, key.as_bytes())
                 && let Some(rest) = rest
             {
@@ -276,11 +342,19 @@ impl Authenticator {
         let has_key = known.is_some() || (rest.is_some() && !self.secrets.is_empty());
         match found {
             _ if has_key => Err(Unauthorized::WrongKey),
-            Some(key) if integrity::verify(msg, key.as_bytes()) => {
+            None => Err(Unauthorized::UnknownUser),
+            Some(key) if key.algorithm() == algorithm && integrity::verify(msg, key.as_bytes()) => {
                 Ok(Identity::of_lookup(&name, &self.realm, key))
             }
             Some(_) => Err(Unauthorized::WrongKey),
-            None => Err(Unauthorized::UnknownUser),
+        }
+    }
+
+    fn nobody(&self, algorithm: PasswordAlgorithm) -> &Key {
+        let [md5, sha256] = &self.nobody;
+        match algorithm {
+            PasswordAlgorithm::Md5 => md5,
+            PasswordAlgorithm::Sha256 => sha256,
         }
     }
 
@@ -298,10 +372,9 @@ impl Authenticator {
                 Some(expiry) => {
                     let parsed = rest::parse(user, self.rest_separator);
                     parsed.is_some_and(|rest| rest.expiry == expiry)
-                        && self
-                            .secrets
-                            .iter()
-                            .any(|secret| rest_key(secret, user, &identity.realm) == *key)
+                        && self.secrets.iter().any(|secret| {
+                            rest_key(secret, user, &identity.realm, key.algorithm()) == *key
+                        })
                 }
             },
             _ => self.no_auth,
@@ -340,9 +413,11 @@ impl StaticUser {
     /// whoever gave it knows.
     fn has(&self, name: &str, realm: &str, key: &Key) -> bool {
         let of_password = |password: &Secret| {
-            Key::from_password(name, realm, password.reveal()).is_ok_and(|own| own == *key)
+            Key::from_password_with(key.algorithm(), name, realm, password.reveal())
+                .is_ok_and(|own| own == *key)
         };
-        self.key == *key || self.password.as_ref().is_some_and(of_password)
+        self.keys.get(key.algorithm()) == Some(key)
+            || self.password.as_ref().is_some_and(of_password)
     }
 }
 
@@ -350,9 +425,9 @@ impl StaticUser {
 ///
 /// The name is taken as it came: RFC 8489 §14.3 has the client prepare it, and browsers, which
 /// do not, sign with what they send.
-fn rest_key(secret: &Secret, username: &str, realm: &str) -> Key {
+fn rest_key(secret: &Secret, username: &str, realm: &str, algorithm: PasswordAlgorithm) -> Key {
     let password = rest::password(secret.reveal(), username);
-    Key::from_prepared(username, realm, &password)
+    Key::from_prepared(algorithm, username, realm, &password)
 }
 
 /// Why the configured credentials cannot be used.

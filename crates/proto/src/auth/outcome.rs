@@ -4,7 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use super::key::{Key, lookup_form};
+use super::algorithm::PasswordAlgorithm;
+use super::key::{Key, lookup_form, user_hash};
 use super::rest::Rest;
 use crate::ip::canonical_ip;
 use crate::wire::integrity;
@@ -48,14 +49,25 @@ impl Identity {
         }
     }
 
-    /// Whether the message is of this user and signed with this user's key.
-    pub(super) fn signed(&self, username: &str, msg: &Message<'_>) -> bool {
-        let same = self.user.as_deref().is_some_and(|user| {
+    /// Whether USERNAME names this user.
+    pub(super) fn is_named(&self, username: &str) -> bool {
+        self.user.as_deref().is_some_and(|user| {
             user == username || (self.looked_up && lookup_form(username).as_deref() == Some(user))
-        });
-        same && self
-            .key
-            .as_ref()
+        })
+    }
+
+    /// Whether this is a user of the settings, with this USERHASH.
+    pub(super) fn has_hash(&self, hash: &[u8; 32]) -> bool {
+        let user = self.user.as_deref();
+        user.filter(|_| self.expires.is_none() && !self.looked_up)
+            .and_then(|user| user_hash(user, &self.realm).ok())
+            .is_some_and(|own| own == *hash)
+    }
+
+    /// Whether the message is signed with this user's key, and that is of this algorithm.
+    pub(super) fn has_signed(&self, algorithm: PasswordAlgorithm, msg: &Message<'_>) -> bool {
+        let key = self.key.as_ref();
+        key.filter(|key| key.algorithm() == algorithm)
             .is_some_and(|key| integrity::verify(msg, key.as_bytes()))
     }
 
@@ -115,7 +127,8 @@ pub enum Unauthorized {
     NoIntegrity,
     /// REALM is not this server's.
     Realm,
-    /// USERNAME is empty, too long, not UTF-8 or holds a control character.
+    /// USERNAME is empty, too long, not UTF-8 or holds a control character; or USERHASH has another
+    /// length than 32 bytes.
     MalformedName,
     /// There is no such user.
     UnknownUser,
@@ -164,6 +177,9 @@ pub enum Rejection {
     Unauthorized(Unauthorized),
     /// 400 with nothing else, not signed (A2).
     BadRequest,
+    /// 400 with nothing else, not signed: PASSWORD-ALGORITHMS was altered on its way, or
+    /// PASSWORD-ALGORITHM is not one of them (A7).
+    NotOffered,
     /// 438 with the REALM of the key and a fresh NONCE, signed (A4).
     ///
     /// RFC 8489 §9.2.4 leaves the signature open. The sender has proven to hold the key, so it
@@ -180,7 +196,7 @@ impl Rejection {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Unauthorized(_) => ErrorCode::UNAUTHENTICATED,
-            Self::BadRequest => ErrorCode::BAD_REQUEST,
+            Self::BadRequest | Self::NotOffered => ErrorCode::BAD_REQUEST,
             Self::StaleNonce(_) | Self::StaleNonceOfAnyone => ErrorCode::STALE_NONCE,
         }
     }
@@ -188,7 +204,7 @@ impl Rejection {
     /// Whether REALM and a fresh NONCE go into the response.
     #[must_use]
     pub fn challenges(&self) -> bool {
-        !matches!(self, Self::BadRequest)
+        !matches!(self, Self::BadRequest | Self::NotOffered)
     }
 
     /// Realm of the sender's key, if that is known; else the challenge has the server's own.
@@ -196,7 +212,10 @@ impl Rejection {
     pub fn realm(&self) -> Option<&str> {
         match self {
             Self::StaleNonce(identity) => Some(&identity.realm),
-            Self::Unauthorized(_) | Self::BadRequest | Self::StaleNonceOfAnyone => None,
+            Self::Unauthorized(_)
+            | Self::BadRequest
+            | Self::NotOffered
+            | Self::StaleNonceOfAnyone => None,
         }
     }
 
@@ -205,7 +224,10 @@ impl Rejection {
     pub fn key(&self) -> Option<&Key> {
         match self {
             Self::StaleNonce(identity) => identity.key.as_ref(),
-            Self::Unauthorized(_) | Self::BadRequest | Self::StaleNonceOfAnyone => None,
+            Self::Unauthorized(_)
+            | Self::BadRequest
+            | Self::NotOffered
+            | Self::StaleNonceOfAnyone => None,
         }
     }
 }

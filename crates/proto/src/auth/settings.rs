@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::key::Key;
+use super::features::Features;
+use super::keys::Keys;
 use super::secret::Secret;
 
 /// Credentials that are accepted, and how long a nonce is.
@@ -22,6 +23,8 @@ pub struct Settings {
     pub rest_expiry: RestExpiry,
     /// `stale-nonce`.
     pub stale_nonce: Duration,
+    /// `password-algorithms` and `username-anonymity`.
+    pub features: Features,
     /// `nonce-secret`; `None`: a random one at each start.
     pub nonce_secret: Option<Secret>,
     /// Look-ups of users who are kept elsewhere; `None`: an unknown name is nobody's.
@@ -73,8 +76,8 @@ pub struct User {
 pub enum Credential {
     /// The password itself.
     Password(Secret),
-    /// The long-term key, written `0x…` (see `turnd key`).
-    Key(Key),
+    /// The long-term keys, written `0x…` (see `turnd key`).
+    Keys(Keys),
 }
 
 impl Default for Settings {
@@ -87,6 +90,7 @@ impl Default for Settings {
             rest_separator: ':',
             rest_expiry: RestExpiry::Keep,
             stale_nonce: Duration::from_secs(600),
+            features: Features::default(),
             nonce_secret: None,
             lookup: None,
         }

@@ -12,6 +12,8 @@ use super::*;
 use crate::wire;
 use crate::wire::numbers::ErrorCode;
 
+mod rfc8489;
+
 const T: u64 = 1_800_000_000;
 const REALM: &str = "example.org";
 
@@ -45,7 +47,7 @@ fn settings() -> Settings {
             user("alice", "secret"),
             User {
                 name: "bob".into(),
-                credential: Credential::Key(key("bob", "hidden")),
+                credential: Credential::Keys(key("bob", "hidden").into()),
             },
             user("12:34", "static"),
         ],
@@ -53,6 +55,7 @@ fn settings() -> Settings {
         rest_separator: ':',
         rest_expiry: RestExpiry::Keep,
         stale_nonce: Duration::from_secs(600),
+        features: Features::default(),
         nonce_secret: None,
         lookup: None,
     }
@@ -94,7 +97,7 @@ fn parsed(msg: &Message) -> wire::message::Message<'_> {
 }
 
 fn nonce() -> String {
-    nonce_key().issue(T, source())
+    nonce_key().issue(T, source(), Features::default())
 }
 
 fn login(user: &str, key: &Key) -> Message {
@@ -184,7 +187,7 @@ fn a3_unknown_user_and_wrong_password_look_the_same() {
 
 #[test]
 fn a3_nobodys_key_lets_nobody_in() {
-    let nobody = build(&settings()).nobody;
+    let [nobody, _] = build(&settings()).nobody;
     for name in ["carol", "alice", "1900000000:carol"] {
         let result = authenticate(&settings(), now(), login(name, &nobody));
         assert!(unauthorized(result).is_some(), "{name}");

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::five_tuple::PeerAddr;
+use crate::auth::Identity;
 use crate::random::HashKeys;
 use crate::wire::message::Head;
 
@@ -23,8 +24,8 @@ pub(super) struct PeerConnection {
 /// Progress of a peer connection.
 #[derive(Debug)]
 pub(super) enum ConnectionState {
-    /// The peer has not answered; the Connect request waits.
-    Connecting(Head),
+    /// The peer has not answered; the Connect request waits, which this identity has signed.
+    Connecting(Head, Identity),
     /// No data connection has come.
     Waiting,
     /// Data flows.

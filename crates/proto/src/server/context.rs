@@ -158,15 +158,16 @@ impl Context {
                 reason,
             }));
         }
+        let auth = &self.shared.auth;
         let nonce = rejection
             .challenges()
-            .then(|| self.shared.auth.nonce(now, path.tuple.client));
+            .then(|| auth.nonce(now, path.tuple.client));
         let owner = owner.filter(|_| *rejection == Unauthorized::NoIntegrity.into());
         let realm = rejection
             .realm()
             .or(owner.map(|owner| &*owner.realm))
-            .unwrap_or(self.shared.auth.realm());
-        let challenge = nonce.as_deref().map(|nonce| (realm, nonce));
+            .unwrap_or(auth.realm());
+        let challenge = nonce.as_deref().map(|nonce| auth.challenge(realm, nonce));
         let response = ErrorResponse {
             challenge,
             ..ErrorResponse::new(code)
@@ -265,7 +266,7 @@ impl Context {
     fn trailer<'a>(&'a self, key: Option<&'a Key>) -> Trailer<'a> {
         Trailer {
             software: self.shared.protocol.software.as_deref(),
-            key: key.map(|key| &key.as_bytes()[..]),
+            key: key.map(Key::as_bytes),
             fingerprint: self.shared.protocol.fingerprint,
         }
     }
@@ -311,7 +312,7 @@ fn challenge_reason(rejection: &Rejection) -> Option<&'static str> {
     match rejection {
         Rejection::Unauthorized(reason @ Unauthorized::NoIntegrity) => Some(reason.as_str()),
         Rejection::StaleNonce(_) | Rejection::StaleNonceOfAnyone => Some("stale-nonce"),
-        Rejection::Unauthorized(_) | Rejection::BadRequest => None,
+        Rejection::Unauthorized(_) | Rejection::BadRequest | Rejection::NotOffered => None,
     }
 }
 
@@ -320,6 +321,7 @@ fn logged(rejection: &Rejection) -> Option<&'static str> {
     match rejection {
         Rejection::Unauthorized(reason) => Some(reason.as_str()),
         Rejection::BadRequest => Some("credentials are incomplete"),
+        Rejection::NotOffered => Some("password algorithms are not those that were offered"),
         Rejection::StaleNonce(_) | Rejection::StaleNonceOfAnyone => None,
     }
 }

@@ -46,6 +46,8 @@ pub(super) enum Refusal {
     UnknownConnection,
     /// 400: together, RESPONSE-PORT and PADDING would aim long replies at a port (RFC 5780 §10).
     ResponsePortWithPadding,
+    /// 403: `no-udp-relay`.
+    NoUdpRelay,
     /// 403: `no-tcp-relay`.
     NoTcpRelay,
     /// 403: policy denies the peer.
@@ -117,7 +119,7 @@ impl Refusal {
             | Self::NoConnectionId
             | Self::UnknownConnection
             | Self::ResponsePortWithPadding => ErrorCode::BAD_REQUEST,
-            Self::NoTcpRelay | Self::PeerDenied => ErrorCode::FORBIDDEN,
+            Self::NoUdpRelay | Self::NoTcpRelay | Self::PeerDenied => ErrorCode::FORBIDDEN,
             Self::UnknownAttributes(_) => ErrorCode::UNKNOWN_ATTRIBUTE,
             Self::NoAllocation | Self::AllocationExists | Self::NoTcpAllocation => {
                 ErrorCode::ALLOCATION_MISMATCH
@@ -164,6 +166,7 @@ impl Refusal {
             Self::NoConnectionId => "no or malformed CONNECTION-ID",
             Self::UnknownConnection => "no such connection waits",
             Self::ResponsePortWithPadding => "RESPONSE-PORT with PADDING",
+            Self::NoUdpRelay => "no-udp-relay",
             Self::NoTcpRelay => "no-tcp-relay",
             Self::PeerDenied => "peer not allowed",
             Self::UnknownAttributes(_) => "unknown attribute",

@@ -38,7 +38,7 @@ pub(super) fn handle<'a>(
     let identity = match authenticated {
         Ok(identity) => identity,
         Err(rejected) => {
-            return match auth.lookup(&rejected) {
+            return match auth.lookup(&rejected, message) {
                 Some(bounds) => park(ctx, bounds, path, bytes, message),
                 None => {
                     // A new allocation has the server's realm, whatever the one before had.
@@ -167,7 +167,9 @@ fn perform(
             create_permission::handle(allocation, ctx, request).map(Some)
         }
         Request::ChannelBind(request) => channel_bind::handle(allocation, ctx, request).map(Some),
-        Request::Connect(request) => connect::handle(allocation, ctx, request, head).map(|()| None),
+        Request::Connect(request) => {
+            connect::handle(allocation, ctx, request, head, identity).map(|()| None)
+        }
         Request::Allocate(_) | Request::ConnectionBind(_) => Ok(None),
     }
 }

@@ -19,6 +19,8 @@ pub struct Settings {
     pub peers: PeerRules,
     /// Protocol behaviour that operators switch.
     pub protocol: Protocol,
+    /// UDP allocations: not `no-udp-relay`.
+    pub udp_relay: bool,
     /// TCP allocations (RFC 6062): not `no-tcp-relay`.
     pub tcp_relay: bool,
     /// Servers that new clients are sent on to.
@@ -223,6 +225,7 @@ impl Default for Settings {
             lifetimes: Lifetimes::default(),
             peers: PeerRules::default(),
             protocol: Protocol::default(),
+            udp_relay: true,
             tcp_relay: true,
             alternate_servers: AlternateServers::default(),
         }

@@ -43,6 +43,8 @@ pub struct Shared {
     pub connections: Arc<WaitingConnections>,
     /// TCP allocations are made.
     pub tcp_relay: bool,
+    /// UDP allocations.
+    pub udp_relay: bool,
     /// Serial of the last allocation.
     serials: Arc<AtomicU64>,
     /// Servers that new clients are sent on to.
@@ -132,6 +134,7 @@ impl Shared {
                 .map(|p| Arc::clone(&p.connections))
                 .unwrap_or_default(),
             tcp_relay: settings.tcp_relay,
+            udp_relay: settings.udp_relay,
             serials: previous.map(|p| Arc::clone(&p.serials)).unwrap_or_default(),
             redirection: Redirection::new(&settings.alternate_servers),
             limits: settings.limits.clone(),

@@ -40,8 +40,8 @@ pub struct AllocationState {
     pub quota_id: String,
     /// Realm of the key.
     pub realm: String,
-    /// Long-term key of the user; `None` with `no-auth`.
-    pub key: Option<[u8; 16]>,
+    /// Long-term key of the user, which its length tells the algorithm of; `None` with `no-auth`.
+    pub key: Option<Vec<u8>>,
     /// Last second of REST credentials, since the Unix epoch.
     pub credentials_expire: Option<u64>,
     /// Whether the key came from a look-up.
@@ -108,7 +108,7 @@ pub(super) fn export(allocation: &Allocation, ctx: &Context) -> Option<Allocatio
         user: identity.user.as_deref().map(str::to_owned),
         quota_id: identity.quota_id.as_ref().to_owned(),
         realm: identity.realm.as_ref().to_owned(),
-        key: identity.key.as_ref().map(|key| *key.as_bytes()),
+        key: identity.key.as_ref().map(|key| key.as_bytes().to_vec()),
         credentials_expire: identity.expires,
         looked_up: identity.looked_up,
         relayed: allocation.lease.addr(),
@@ -140,7 +140,7 @@ pub(super) fn import(
         user: state.user.as_deref().map(Into::into),
         quota_id: state.quota_id.as_str().into(),
         realm: state.realm.as_str().into(),
-        key: state.key.map(Key::new),
+        key: state.key.as_deref().and_then(Key::from_bytes),
         expires: state.credentials_expire,
         looked_up: state.looked_up,
     };

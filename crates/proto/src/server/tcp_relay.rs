@@ -10,6 +10,7 @@ use super::five_tuple::PeerAddr;
 use super::output::Output;
 use super::ports::Relayed;
 use super::refusal::Refusal;
+use crate::auth::Identity;
 use crate::wire::message::Head;
 use crate::wire::numbers::TransactionId;
 use crate::wire::response::{Success, encode_connection_attempt};
@@ -23,9 +24,10 @@ pub(super) fn begin(
     ctx: &mut Context,
     peer: PeerAddr,
     head: &Head,
+    identity: &Identity,
 ) -> Result<(), Refusal> {
-    let connection = add(allocation, ctx, peer, ConnectionState::Connecting(*head))
-        .ok_or(Refusal::MaxPeerConnections)?;
+    let state = ConnectionState::Connecting(*head, identity.clone());
+    let connection = add(allocation, ctx, peer, state).ok_or(Refusal::MaxPeerConnections)?;
     ctx.outputs.push_back(Output::Connect {
         connection,
         from: allocation.lease.addr(),
@@ -68,11 +70,12 @@ pub(super) fn connected(
     let Some(state) = peer_connection(allocation, connection) else {
         return;
     };
-    let ConnectionState::Connecting(head) = state.state else {
+    let ConnectionState::Connecting(head, identity) = &state.state else {
         return;
     };
+    let (head, identity) = (*head, identity.clone());
     if !connected {
-        return fail(allocation, ctx, connection, &head);
+        return fail(allocation, ctx, connection, &head, &identity);
     }
     let deadline = ctx.now.mono + CONNECT_TIMEOUT;
     state.state = ConnectionState::Waiting;
@@ -84,13 +87,17 @@ pub(super) fn connected(
     let success = Success::Connect {
         connection: connection.0,
     };
-    let key = allocation.identity.key.as_ref();
-    ctx.send_success(&allocation.path, &head, key, &success);
+    ctx.send_success(&allocation.path, &head, identity.key.as_ref(), &success);
 }
 
-fn fail(allocation: &mut Allocation, ctx: &mut Context, connection: ConnectionId, head: &Head) {
-    let (path, identity) = (&allocation.path, &allocation.identity);
-    ctx.refuse(path, head, identity, &Refusal::ConnectionFailed);
+fn fail(
+    allocation: &mut Allocation,
+    ctx: &mut Context,
+    connection: ConnectionId,
+    head: &Head,
+    identity: &Identity,
+) {
+    ctx.refuse(&allocation.path, head, identity, &Refusal::ConnectionFailed);
     close(allocation, ctx, connection);
 }
 
@@ -147,9 +154,9 @@ pub(super) fn due(allocation: &mut Allocation, ctx: &mut Context, connection: Co
 /// Closes a connection; a client that waits for it hears that it failed.
 fn end(allocation: &mut Allocation, ctx: &mut Context, connection: ConnectionId) {
     match peer_connection(allocation, connection).map(|state| &state.state) {
-        Some(ConnectionState::Connecting(head)) => {
-            let head = *head;
-            fail(allocation, ctx, connection, &head);
+        Some(ConnectionState::Connecting(head, identity)) => {
+            let (head, identity) = (*head, identity.clone());
+            fail(allocation, ctx, connection, &head, &identity);
         }
         _ => close(allocation, ctx, connection),
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::address;
-use super::integrity::{self, MAC_LEN};
+use super::integrity::{signature, signature_sha256};
 use super::message::fingerprint;
 use super::numbers::{
     ATTRIBUTE_HEADER_LEN, AttributeType, MAGIC_COOKIE, MESSAGE_HEADER_LEN, MessageType,
@@ -63,8 +63,14 @@ impl<'a> Encoder<'a> {
 
     /// Adds MESSAGE-INTEGRITY; nothing but FINGERPRINT may follow.
     pub fn sign(&mut self, key: &[u8]) {
-        let signature: [u8; MAC_LEN] = integrity::signature(&self.out[self.start..], key);
+        let signature = signature(&self.out[self.start..], key);
         self.attribute(AttributeType::MESSAGE_INTEGRITY, &signature);
+    }
+
+    /// Adds MESSAGE-INTEGRITY-SHA256; nothing but FINGERPRINT may follow.
+    pub fn sign_sha256(&mut self, key: &[u8]) {
+        let signature = signature_sha256(&self.out[self.start..], key);
+        self.attribute(AttributeType::MESSAGE_INTEGRITY_SHA256, &signature);
     }
 
     /// Adds FINGERPRINT; nothing may follow.

@@ -46,7 +46,9 @@ pub fn parse_send(datagram: &[u8]) -> Option<Send<'_>> {
             AttributeType::FINGERPRINT if !fingerprint_matches(frame, value) => return None,
             AttributeType::FINGERPRINT => after_fingerprint = true,
             _ if after_integrity => {}
-            AttributeType::MESSAGE_INTEGRITY => after_integrity = true,
+            AttributeType::MESSAGE_INTEGRITY | AttributeType::MESSAGE_INTEGRITY_SHA256 => {
+                after_integrity = true;
+            }
             AttributeType::XOR_PEER_ADDRESS => peer = peer.or(Some(value)),
             AttributeType::DATA => data = data.or(Some(value)),
             AttributeType::DONT_FRAGMENT => dont_fragment = true,

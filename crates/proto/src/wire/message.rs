@@ -117,17 +117,30 @@ pub struct Head {
     pub id: TransactionId,
     /// Whether there was a FINGERPRINT, which the response then has too.
     pub fingerprint: bool,
+    /// Whether MESSAGE-INTEGRITY-SHA256 signs it, and not MESSAGE-INTEGRITY; so it is with the response.
+    pub sha256: bool,
 }
 
-/// A well-formed STUN message; attributes behind the first MESSAGE-INTEGRITY do not show
-/// (RFC 8489 §14.5).
+/// Attribute that signs a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Integrity {
+    /// MESSAGE-INTEGRITY (RFC 8489 §14.5).
+    Sha1,
+    /// MESSAGE-INTEGRITY-SHA256 (RFC 8489 §14.6).
+    Sha256,
+}
+
+/// A well-formed STUN message; attributes behind the first MESSAGE-INTEGRITY or
+/// MESSAGE-INTEGRITY-SHA256 do not show (RFC 8489 §14.5).
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     head: Head,
-    /// Header and attributes up to the first MESSAGE-INTEGRITY, and with it.
-    bytes: &'a [u8],
-    /// Offset of MESSAGE-INTEGRITY.
-    integrity: Option<usize>,
+    /// The whole message.
+    frame: &'a [u8],
+    /// End of the attributes that show.
+    end: usize,
+    /// The attribute that is checked, and its offset.
+    integrity: Option<(Integrity, usize)>,
 }
 
 impl<'a> Message<'a> {
@@ -137,8 +150,8 @@ impl<'a> Message<'a> {
     /// See [`MessageError`].
     pub fn parse(datagram: &'a [u8]) -> Result<Self, MessageError> {
         let frame = frame(datagram)?;
-        let (mut offset, mut integrity, mut fingerprint) = (MESSAGE_HEADER_LEN, None, None);
-        let mut end = frame.len();
+        let (mut offset, mut fingerprint) = (MESSAGE_HEADER_LEN, None);
+        let (mut integrity, mut end) = (None, frame.len());
         for attribute in attributes(frame) {
             let (typ, value) = attribute?;
             let next = offset + ATTRIBUTE_HEADER_LEN + value.len().next_multiple_of(4);
@@ -147,9 +160,18 @@ impl<'a> Message<'a> {
                     fingerprint = Some((next, value));
                 }
                 AttributeType::MESSAGE_INTEGRITY if integrity.is_none() => {
-                    integrity = Some(offset);
+                    integrity = Some((Integrity::Sha1, offset));
                     end = next;
                 }
+                AttributeType::MESSAGE_INTEGRITY_SHA256 => match integrity {
+                    None => {
+                        integrity = Some((Integrity::Sha256, offset));
+                        end = next;
+                    }
+                    // With both, this one is checked (RFC 8489 §9.2.4).
+                    Some((Integrity::Sha1, _)) => integrity = Some((Integrity::Sha256, offset)),
+                    Some((Integrity::Sha256, _)) => {}
+                },
                 _ => {}
             }
             offset = next;
@@ -166,8 +188,10 @@ impl<'a> Message<'a> {
                 typ: MessageType::from_value(u16::from_be_bytes([frame[0], frame[1]])),
                 id,
                 fingerprint: fingerprint.is_some(),
+                sha256: matches!(integrity, Some((Integrity::Sha256, _))),
             },
-            bytes: &frame[..end],
+            frame,
+            end,
             integrity,
         })
     }
@@ -178,10 +202,10 @@ impl<'a> Message<'a> {
         &self.head
     }
 
-    /// Every attribute, MESSAGE-INTEGRITY last.
+    /// Every attribute that shows; the first that signs the message is the last.
     pub fn attributes(&self) -> impl Iterator<Item = (AttributeType, &'a [u8])> + use<'a> {
         // No attribute of a message that was parsed is malformed.
-        attributes(self.bytes).flatten()
+        attributes(self.as_bytes()).flatten()
     }
 
     /// The value of the first attribute of a type (RFC 8489 §14: later ones are ignored).
@@ -197,23 +221,24 @@ impl<'a> Message<'a> {
         self.get(typ).is_some()
     }
 
-    /// Whether there is a MESSAGE-INTEGRITY.
+    /// Whether there is a MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256.
     #[must_use]
     pub fn is_signed(&self) -> bool {
         self.integrity.is_some()
     }
 
-    /// Header and attributes that MESSAGE-INTEGRITY covers, and its value.
-    pub(super) fn signed(&self) -> Option<(&'a [u8], &'a [u8])> {
-        let (signed, integrity) = self.bytes.split_at_checked(self.integrity?)?;
-        let (_, value, _) = split_attribute(integrity)?;
-        Some((signed, value))
+    /// The attribute that is checked, the header and attributes that it covers, and its value.
+    pub(super) fn signed(&self) -> Option<(Integrity, &'a [u8], &'a [u8])> {
+        let (integrity, offset) = self.integrity?;
+        let (signed, attribute) = self.frame.split_at_checked(offset)?;
+        let (_, value, _) = split_attribute(attribute)?;
+        Some((integrity, signed, value))
     }
 
-    /// The message without what is behind MESSAGE-INTEGRITY.
+    /// The message without the attributes that do not show.
     #[must_use]
     pub fn as_bytes(&self) -> &'a [u8] {
-        self.bytes
+        &self.frame[..self.end]
     }
 }
 

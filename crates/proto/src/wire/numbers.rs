@@ -161,6 +161,12 @@ impl AttributeType {
     pub const REQUESTED_TRANSPORT: Self = Self(0x0019);
     /// RFC 8656 §18.9.
     pub const DONT_FRAGMENT: Self = Self(0x001A);
+    /// RFC 8489 §14.6.
+    pub const MESSAGE_INTEGRITY_SHA256: Self = Self(0x001C);
+    /// RFC 8489 §14.12.
+    pub const PASSWORD_ALGORITHM: Self = Self(0x001D);
+    /// RFC 8489 §14.4.
+    pub const USERHASH: Self = Self(0x001E);
     /// RFC 8489 §14.2.
     pub const XOR_MAPPED_ADDRESS: Self = Self(0x0020);
     /// RFC 8656 §18.10.
@@ -177,6 +183,8 @@ impl AttributeType {
     pub const CONNECTION_ID: Self = Self(0x002A);
     /// RFC 8656 §18.11.
     pub const ADDITIONAL_ADDRESS_FAMILY: Self = Self(0x8000);
+    /// RFC 8489 §14.11.
+    pub const PASSWORD_ALGORITHMS: Self = Self(0x8002);
     /// RFC 8489 §14.14.
     pub const SOFTWARE: Self = Self(0x8022);
     /// RFC 8489 §14.15.
@@ -190,7 +198,7 @@ impl AttributeType {
 
     /// Comprehension-required attributes that some message may hold; any other is answered with
     /// 420 (RFC 8489 §6.3.1).
-    const KNOWN: [Self; 21] = [
+    const KNOWN: [Self; 24] = [
         Self::MAPPED_ADDRESS,
         Self::USERNAME,
         Self::MESSAGE_INTEGRITY,
@@ -207,6 +215,9 @@ impl AttributeType {
         Self::EVEN_PORT,
         Self::REQUESTED_TRANSPORT,
         Self::DONT_FRAGMENT,
+        Self::MESSAGE_INTEGRITY_SHA256,
+        Self::PASSWORD_ALGORITHM,
+        Self::USERHASH,
         Self::XOR_MAPPED_ADDRESS,
         Self::RESERVATION_TOKEN,
         Self::PRIORITY,

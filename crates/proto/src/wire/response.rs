@@ -12,7 +12,7 @@ use super::numbers::{AttributeType, Class, ErrorCode, MessageType, Method, Trans
 pub struct Trailer<'a> {
     /// SOFTWARE.
     pub software: Option<&'a str>,
-    /// Key of MESSAGE-INTEGRITY; `None`: the response is not signed.
+    /// Key of MESSAGE-INTEGRITY, or -SHA256; `None`: the response is not signed.
     pub key: Option<&'a [u8]>,
     /// FINGERPRINT also where the request has none.
     pub fingerprint: bool,
@@ -23,8 +23,10 @@ impl Trailer<'_> {
         if let Some(software) = self.software {
             encoder.attribute(AttributeType::SOFTWARE, software.as_bytes());
         }
-        if let Some(key) = self.key {
-            encoder.sign(key);
+        match self.key {
+            Some(key) if head.sha256 => encoder.sign_sha256(key),
+            Some(key) => encoder.sign(key),
+            None => {}
         }
         if head.fingerprint || self.fingerprint {
             encoder.fingerprint();
@@ -134,6 +136,17 @@ fn encode_lifetime(encoder: &mut Encoder<'_>, lifetime: Duration) {
     encoder.attribute(AttributeType::LIFETIME, &seconds.to_be_bytes());
 }
 
+/// The attributes of 401 and 438 that a client answers with its credentials (RFC 8489 §9.2.5).
+#[derive(Clone, Copy, Debug)]
+pub struct Challenge<'a> {
+    /// REALM.
+    pub realm: &'a str,
+    /// NONCE.
+    pub nonce: &'a str,
+    /// The value of PASSWORD-ALGORITHMS, if the nonce announces it.
+    pub password_algorithms: Option<&'a [u8]>,
+}
+
 /// An error response.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorResponse<'a> {
@@ -143,8 +156,8 @@ pub struct ErrorResponse<'a> {
     pub alternate_servers: &'a [SocketAddr],
     /// UNKNOWN-ATTRIBUTES, unless there are none.
     pub unknown_attributes: &'a [AttributeType],
-    /// REALM and NONCE.
-    pub challenge: Option<(&'a str, &'a str)>,
+    /// REALM, NONCE and what goes with them.
+    pub challenge: Option<Challenge<'a>>,
 }
 
 impl<'a> ErrorResponse<'a> {
@@ -177,9 +190,12 @@ impl<'a> ErrorResponse<'a> {
             );
             encoder.attribute(AttributeType::UNKNOWN_ATTRIBUTES, &value);
         }
-        if let Some((realm, nonce)) = self.challenge {
-            encoder.attribute(AttributeType::REALM, realm.as_bytes());
-            encoder.attribute(AttributeType::NONCE, nonce.as_bytes());
+        if let Some(challenge) = &self.challenge {
+            encoder.attribute(AttributeType::REALM, challenge.realm.as_bytes());
+            encoder.attribute(AttributeType::NONCE, challenge.nonce.as_bytes());
+            if let Some(algorithms) = challenge.password_algorithms {
+                encoder.attribute(AttributeType::PASSWORD_ALGORITHMS, algorithms);
+            }
         }
         trailer.finish(encoder, head);
     }

@@ -182,7 +182,7 @@ spec:
     assert!(
         import.entries[2]
             .text
-            .starts_with("\"auto\", which asks the cloud"),
+            .contains("\"auto\", which asks the cloud"),
         "{import:?}"
     );
 }

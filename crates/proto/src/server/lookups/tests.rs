@@ -10,7 +10,7 @@ use stun::message::{
 
 use super::*;
 use crate::Now;
-use crate::auth::{self, Authenticator, Credential, Lookup, User};
+use crate::auth::{self, Authenticator, Credential, Features, Lookup, User};
 use crate::server::output::{DropReason, Output};
 use crate::server::{Server, Settings};
 use crate::wire::message::Message;
@@ -139,7 +139,11 @@ impl Bench {
         age: Duration,
         attributes: &[(AttrType, &[u8])],
     ) -> Vec<u8> {
-        let nonce = nonces().issue(self.now.unix - age.as_secs(), path.tuple.client);
+        let nonce = nonces().issue(
+            self.now.unix - age.as_secs(),
+            path.tuple.client,
+            Features::default(),
+        );
         let mut message = Encoded::new();
         message.transaction_id.0 = [id; 12];
         message.typ = MessageType::new(method, CLASS_REQUEST);

@@ -75,6 +75,7 @@ pub(in crate::server) fn handle(
         .transport?
         .ok_or(Refusal::Missing(AttributeType::REQUESTED_TRANSPORT))?;
     let relayed = match transport {
+        RequestedTransport::Udp if !ctx.shared.udp_relay => return Err(Refusal::NoUdpRelay),
         RequestedTransport::Udp => Relayed::Udp,
         RequestedTransport::Tcp => check_tcp(ctx, path, request)?,
         RequestedTransport::Other(_) => return Err(Refusal::UnsupportedTransport),

@@ -1,5 +1,6 @@
 //! Connect (RFC 6062 §5.2).
 
+use crate::auth::Identity;
 use crate::server::allocation::Allocation;
 use crate::server::context::Context;
 use crate::server::ports::Relayed;
@@ -17,6 +18,7 @@ pub(in crate::server) fn handle(
     ctx: &mut Context,
     request: &Connect,
     head: &Head,
+    identity: &Identity,
 ) -> Result<(), Refusal> {
     let Some(connections) = &allocation.tcp else {
         return Err(Refusal::NoTcpAllocation);
@@ -29,5 +31,5 @@ pub(in crate::server) fn handle(
         return Err(Refusal::ConnectionExists);
     }
     check_peer(allocation, ctx, peer, Some(Relayed::Tcp))?;
-    tcp_relay::begin(allocation, ctx, peer, head)
+    tcp_relay::begin(allocation, ctx, peer, head, identity)
 }

@@ -1,15 +1,18 @@
 use proptest::prelude::*;
 use stun::attributes::{ATTR_DATA, ATTR_FINGERPRINT, ATTR_LIFETIME, ATTR_MESSAGE_INTEGRITY};
-use stun::attributes::{ATTR_REALM, ATTR_USERNAME};
+use stun::attributes::{ATTR_REALM, ATTR_USERNAME, AttrType};
 use stun::fingerprint::FINGERPRINT;
 use stun::integrity::MessageIntegrity;
 use stun::message::Setter as _;
 
 use super::*;
+use crate::auth::algorithm::PasswordAlgorithm;
 use crate::auth::key::Key;
 use crate::wire::address::decode_xor;
 use crate::wire::encoder::Encoder;
 use crate::wire::numbers::{AttributeType, MessageType, TransactionId};
+
+const MESSAGE_INTEGRITY_SHA256: AttrType = AttrType(0x001C);
 
 const REQUEST: &[u8] = b"\
     \x00\x01\x00\x58\
@@ -80,6 +83,31 @@ const REQUEST_LONG_TERM: &[u8] = b"\
     \x2e\x85\xc9\xa2\x8c\xa8\x96\x66\
 ";
 
+/// RFC 8489, appendix B.1, in the form of erratum 6268: with PASSWORD-ALGORITHM, a length without the
+/// padding that was left over, and the HMAC that goes with both.
+const REQUEST_SHA256: &[u8] = b"\
+    \x00\x01\x00\x90\
+    \x21\x12\xa4\x42\
+    \x78\xad\x34\x33\xc6\xad\x72\xc0\x29\xda\x41\x2e\
+    \x00\x1e\x00\x20\
+    \x4a\x3c\xf3\x8f\xef\x69\x92\xbd\xa9\x52\xc6\x78\x04\x17\xda\x0f\
+    \x24\x81\x94\x15\x56\x9e\x60\xb2\x05\xc4\x6e\x41\x40\x7f\x17\x04\
+    \x00\x15\x00\x29\
+    obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA\x00\x00\x00\
+    \x00\x14\x00\x0b\
+    example.org\x00\
+    \x00\x1d\x00\x04\
+    \x00\x02\x00\x00\
+    \x00\x1c\x00\x20\
+    \xb5\xc7\xbf\x00\x5b\x6c\x52\xa2\x1c\x51\xc5\xe8\x92\xf8\x19\x24\
+    \x13\x62\x96\xcb\x92\x7c\x43\x14\x93\x09\x27\x8c\xc6\x51\x8e\x65\
+";
+
+fn sha256_key() -> Key {
+    let algorithm = PasswordAlgorithm::Sha256;
+    Key::from_password_with(algorithm, "マトリックス", "example.org", "TheMatrIX").unwrap()
+}
+
 fn parse(bytes: &[u8]) -> Message<'_> {
     Message::parse(bytes).unwrap()
 }
@@ -146,6 +174,113 @@ fn rfc_5769_2_4_is_what_we_sign() {
 }
 
 #[test]
+fn rfc_8489_b_1_request_with_user_hash_and_sha_256() {
+    let msg = parse(REQUEST_SHA256);
+    assert!(msg.head().sha256 && msg.is_signed());
+    assert!(verify(&msg, sha256_key().as_bytes()));
+    assert!(!verify(&msg, long_term_key().as_bytes()));
+    let mut bytes = Vec::new();
+    let mut encoder = Encoder::new(&mut bytes, msg.head().typ, msg.head().id);
+    for (typ, value) in msg.attributes().take(4) {
+        encoder.attribute(typ, value);
+    }
+    encoder.sign_sha256(sha256_key().as_bytes());
+    assert_eq!(bytes, REQUEST_SHA256);
+}
+
+#[test]
+fn a9_a_sha_256_signature_is_whole_or_wrong() {
+    let key = sha256_key();
+    let (covered, mac) = REQUEST_SHA256.split_at(REQUEST_SHA256.len() - 32);
+    for len in 0..64usize {
+        let mut value = mac.to_vec();
+        value.resize(len, 0);
+        let mut message = covered[..covered.len() - 4].to_vec();
+        message.extend([0x00, 0x1c, 0, len as u8]);
+        message.extend(&value);
+        message.resize(message.len().next_multiple_of(4), 0);
+        let [high, low] = ((message.len() - 20) as u16).to_be_bytes();
+        message[2..4].copy_from_slice(&[high, low]);
+        let msg = parse(&message);
+        assert!(msg.is_signed());
+        assert_eq!(verify(&msg, key.as_bytes()), len == 32, "{len} bytes");
+        // Nor does the start of the right HMAC for a shorter attribute.
+        let right = signature_sha256(&message[..covered.len() - 4], key.as_bytes());
+        let end = covered.len() + len.min(31);
+        message[covered.len()..end].copy_from_slice(&right[..len.min(31)]);
+        if len < 32 {
+            assert!(!verify(&parse(&message), key.as_bytes()), "{len} bytes");
+        }
+    }
+}
+
+#[test]
+fn a9_cut_anywhere_it_is_no_message_or_not_signed() {
+    for end in 0..REQUEST_SHA256.len() {
+        assert!(Message::parse(&REQUEST_SHA256[..end]).is_err(), "{end}");
+        // Also when the length field agrees.
+        let mut cut = REQUEST_SHA256[..end].to_vec();
+        if let Some(length) = cut.get_mut(2..4) {
+            length.copy_from_slice(&(end.saturating_sub(20) as u16).to_be_bytes());
+        }
+        if let Ok(msg) = Message::parse(&cut) {
+            assert!(!verify(&msg, sha256_key().as_bytes()), "{end}");
+        }
+    }
+}
+
+/// A message with these signatures in this order, each over all that is before it.
+fn signed_by(signatures: &[Integrity], key: &[u8], fingerprint: bool) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let typ = MessageType::from_value(0x0003);
+    let mut encoder = Encoder::new(&mut bytes, typ, TransactionId::default());
+    encoder.attribute(AttributeType::USERNAME, b"alice");
+    for signature in signatures {
+        match signature {
+            Integrity::Sha1 => encoder.sign(key),
+            Integrity::Sha256 => encoder.sign_sha256(key),
+        }
+        encoder.attribute(AttributeType::LIFETIME, &[0; 4]);
+    }
+    if fingerprint {
+        encoder.fingerprint();
+    }
+    bytes
+}
+
+#[test]
+fn a9_s8_with_both_signatures_sha_256_is_checked_and_the_first_ends_the_message() {
+    use Integrity::{Sha1, Sha256};
+    for fingerprint in [false, true] {
+        for (signatures, checked, sha256) in [
+            (&[Sha1][..], Sha1, false),
+            (&[Sha256], Sha256, true),
+            (&[Sha1, Sha256], Sha256, true),
+            (&[Sha256, Sha1], Sha256, true),
+            (&[Sha1, Sha1], Sha1, false),
+            (&[Sha256, Sha256], Sha256, true),
+        ] {
+            let bytes = signed_by(signatures, KEY, fingerprint);
+            let msg = parse(&bytes);
+            assert!(verify(&msg, KEY), "{signatures:?}");
+            assert_eq!(msg.signed().unwrap().0, checked);
+            let head = *msg.head();
+            assert_eq!((head.sha256, head.fingerprint), (sha256, fingerprint));
+            assert_eq!(msg.attributes().count(), 2, "the name and one signature");
+            assert!(!msg.contains(AttributeType::LIFETIME));
+        }
+    }
+    // A wrong one of SHA-256 is not made good by a right one of SHA-1, and the other way round.
+    let mut bytes = signed_by(&[Sha1, Sha256], KEY, false);
+    let at = bytes.len() - 8 - 1;
+    bytes[at] ^= 1;
+    assert!(!verify(&parse(&bytes), KEY));
+    let mut bytes = signed_by(&[Sha1, Sha256], KEY, false);
+    bytes[20 + 12 + 4] ^= 1;
+    assert!(!verify(&parse(&bytes), KEY), "SHA-256 covers SHA-1");
+}
+
+#[test]
 fn s8_attributes_after_the_signature_neither_break_nor_join_it() {
     let msg = signed();
     assert!(verify(&parse(&msg.raw), KEY));
@@ -192,8 +327,10 @@ proptest! {
     #[test]
     fn no_message_panics(
         attributes in prop::collection::vec(
-            (prop::sample::select(vec![ATTR_MESSAGE_INTEGRITY, ATTR_FINGERPRINT, ATTR_DATA]),
-             prop::sample::select(vec![0usize, 1, 3, 4, 19, 20, 21, 60]), any::<u8>()), 0..6),
+            (prop::sample::select(vec![
+                 ATTR_MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256, ATTR_FINGERPRINT, ATTR_DATA,
+             ]),
+             prop::sample::select(vec![0usize, 1, 3, 4, 16, 19, 20, 21, 32, 60]), any::<u8>()), 0..6),
         trailing in 0usize..5,
     ) {
         let mut msg = stun::message::Message::new();
@@ -215,6 +352,30 @@ proptest! {
         let at = at % covered;
         // The length is not compared as sent: what counts is where the signature stands.
         prop_assume!(!(2..4).contains(&at));
+        raw[at] ^= with;
+        if let Ok(msg) = Message::parse(&raw) {
+            prop_assert!(!verify(&msg, KEY));
+        }
+    }
+
+    /// A change to any byte that SHA-256 signs breaks the signature, whichever other one there is.
+    #[test]
+    fn a9_a_changed_byte_breaks_a_sha_256_signature(
+        at in 0usize..200,
+        with in 1u8..,
+        both: bool,
+        fingerprint: bool,
+    ) {
+        let signatures = [Integrity::Sha1, Integrity::Sha256];
+        let signatures = if both { &signatures[..] } else { &signatures[1..] };
+        let mut raw = signed_by(signatures, KEY, fingerprint);
+        let behind = 8 + if fingerprint { 8 } else { 0 };
+        let end = raw.len() - behind;
+        let at = at % end;
+        prop_assume!(!(2..4).contains(&at));
+        // Whoever signs with both lets anybody take the second signature away.
+        let header = end - 36..end - 32;
+        prop_assume!(!both || !header.contains(&at));
         raw[at] ^= with;
         if let Ok(msg) = Message::parse(&raw) {
             prop_assert!(!verify(&msg, KEY));
