@@ -77,7 +77,7 @@ pub(super) fn check_external(
     let public = PublicAddress {
         sought,
         stun,
-        // Of an error; a look without a pause would be worse.
+        // A wrong value is an error already, and no pause at all is never right.
         interval: interval.max(Duration::from_secs(LEAST_INTERVAL.into())),
     };
     (known, public)

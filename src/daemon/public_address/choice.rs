@@ -107,7 +107,7 @@ fn open(config: &Config, host: &[IpAddr]) -> Vec<IpAddr> {
 /// The public form of `local` among `pairs`, on a host with these addresses: the one that is tied to
 /// it, else one that is tied to nothing.
 pub(super) fn choose(local: IpAddr, pairs: &[Pair], host: &[IpAddr]) -> Option<IpAddr> {
-    // What comes to another interface does not come to a socket on this one.
+    // A socket on this interface gets nothing that comes to another one.
     let usable = |pair: &&Pair| {
         pair.public.is_ipv4() == local.is_ipv4()
             && is_public(pair.public)

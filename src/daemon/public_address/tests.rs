@@ -87,7 +87,7 @@ fn nothing_that_tells_is_said_with_a_remedy() {
              local addresses are announced meanwhile"
         ]
     );
-    // What it says of itself is no public address.
+    // An address of the same network is no public one.
     let look = around(&auto, &[ip("10.0.0.5")], metadata("10.0.0.6"), PATIENCE);
     assert!(!look.is_complete());
     assert_eq!(findings(&look), [""; 0]);
