@@ -287,7 +287,7 @@ mod tests {
             let found = errors(&format!("external-ip-stun = ['{text}']"));
             assert!(found.contains("names no STUN server"), "{text}: {found}");
         }
-        let many = vec!["'a.example'"; 9].join(", ");
+        let many = ["'a.example'"; 9].join(", ");
         let found = errors(&format!("external-ip-stun = [{many}]"));
         assert!(found.contains("9 servers are more than 8"), "{found}");
         let found = errors("external-ip-interval = 1");
