@@ -110,6 +110,7 @@ struct Status {
     version: &'static str,
     uptime_seconds: u64,
     draining: bool,
+    public_addresses: Vec<String>,
     allocations: u64,
     allocations_created: u64,
     allocations_ended: u64,
@@ -155,10 +156,15 @@ async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Json<Status>, ApiEr
     let LastReload { failed, success } = daemon.last_reload();
     let certificates = daemon.control().certificates();
     let counters = &status.counters;
+    let external = daemon.config().server.relay.external;
+    let mut public_addresses: Vec<_> = external.iter().map(|ip| ip.public.to_string()).collect();
+    public_addresses.sort_unstable();
+    public_addresses.dedup();
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: daemon.uptime().as_secs(),
         draining: daemon.is_draining(),
+        public_addresses,
         allocations: status.allocations(),
         allocations_created: counters.created,
         allocations_ended: counters.ended_in_all(),

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::unistd::{User, geteuid};
+use tokio::runtime::Builder;
 
 use super::{Failure, Settings, complain, open_files, preflight, say};
 use crate::config::certificate::Certificate;
@@ -11,6 +12,8 @@ use crate::config::file::FileConfig;
 use crate::config::summary::Summary;
 use crate::config::{Config, Loaded, ProcUser, SEARCH};
 use crate::daemon::privileges;
+use crate::daemon::public_address::{AT_START, Look};
+use crate::net::host;
 
 /// User that the package's unit starts the server as.
 const UNIT_USER: &str = "turnd";
@@ -46,6 +49,7 @@ impl Check {
         let mut loaded = self.settings.load_quietly()?;
         let mut errors = Vec::new();
         let mut warnings = ended(&loaded.config);
+        let mut look = Look::default();
         if !self.file_only {
             let packaged = loaded.file.as_deref() == Some(Path::new(SEARCH[1]));
             // Before this process is another user's: the unit lets that user have low ports.
@@ -75,6 +79,8 @@ impl Check {
                 errors.extend(preflight::files(&loaded.config));
             }
             warnings.extend(unreadable_later(&loaded)?);
+            look = look_for_public_address(&loaded.config)?;
+            warnings.extend(look.warnings());
         }
         if !errors.is_empty() {
             loaded.warnings.iter().chain(&warnings).for_each(warn);
@@ -83,7 +89,7 @@ impl Check {
             ));
         }
         if !self.quiet {
-            good(&loaded)?;
+            good(&loaded, &look)?;
         }
         loaded.warnings.iter().chain(&warnings).for_each(warn);
         if !self.quiet {
@@ -202,7 +208,7 @@ fn warn(warning: &String) {
 }
 
 /// Prints the verdict and the summary, as comments: all of standard output is TOML.
-fn good(loaded: &Loaded) -> Result<(), Failure> {
+fn good(loaded: &Loaded, look: &Look) -> Result<(), Failure> {
     match &loaded.file {
         Some(file) => say(format_args!("# {} is good", file.display()))?,
         None => say(format_args!(
@@ -210,10 +216,25 @@ fn good(loaded: &Loaded) -> Result<(), Failure> {
             SEARCH.join(", ")
         ))?,
     }
-    for line in Summary::new(&loaded.config).lines() {
+    for line in Summary::new(&look.applied(loaded.config.clone())).lines() {
         say(format_args!("# {line}"))?;
     }
+    for finding in look.findings() {
+        say(format_args!("# external-ip:  {finding}"))?;
+    }
     Ok(())
+}
+
+/// Looks for public addresses as `serve` will.
+fn look_for_public_address(config: &Config) -> Result<Look, Failure> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::run)?;
+    let host = host::addresses().unwrap_or_default();
+    let before = Look::default();
+    let look = runtime.block_on(Look::once(config, &host, AT_START, &before));
+    // A name server that does not answer is not waited for.
+    runtime.shutdown_background();
+    Ok(look)
 }
 
 /// The given keys whose values differ from the defaults, masked.

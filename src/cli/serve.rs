@@ -16,9 +16,11 @@ use crate::config::summary::Summary;
 use crate::config::{self, Config, Loaded, ProcUser};
 use crate::daemon::audit::{Actor, audit};
 use crate::daemon::log::LogControl;
+use crate::daemon::public_address::{AT_START, Look};
 use crate::daemon::{ConfigInput, Daemon, ended, notify, privileges};
 use crate::ice_servers::{Access, Format, Offer, login, places};
 use crate::net::certs::self_signed;
+use crate::net::host;
 use crate::net::{Bound, Service, WorkerEnded};
 
 /// Run the server; without a configuration file, a demonstration with random credentials.
@@ -119,9 +121,12 @@ fn serve_logged(
     let target = log.target().clone();
     let ended: WorkerEnded =
         Arc::new(move |worker, reason| ended::worker_ended(&target, worker, reason));
+    let found = runtime.block_on(look_for_public_address(&config));
+    let config = found.applied(config);
     // No packet of a client has been read until here.
     let service =
         Service::start(&config, bound, &admin.addresses(), ended).map_err(Failure::run)?;
+    found.log_changes(&Look::default());
     for address in service.listening() {
         info!(%address, "listening");
     }
@@ -131,15 +136,24 @@ fn serve_logged(
     }
     // A reload replaces the daemon's copy; this one holds secrets.
     drop(config);
-    let daemon = Daemon::new(service.control().clone(), log, input, loaded);
+    let daemon = Daemon::new(service.control().clone(), log, input, loaded, found);
     runtime.block_on(serve(admin, Arc::new(daemon), signals));
     notify::notify("STOPPING=1");
     // A line for each call that ends now: more at once than the queue holds, perhaps.
     lines.prepare_exit();
     // Closing sockets takes no time; the runtime that could wait for it has nothing left to do.
     service.stop();
+    // A name server that does not answer is not waited for.
+    runtime.shutdown_background();
     info!("stopped");
     Ok(())
+}
+
+/// Looks for public addresses, for as long as a start may wait.
+async fn look_for_public_address(config: &Config) -> Look {
+    // Where the host's addresses cannot be listed, the service warns of it.
+    let host = host::addresses().unwrap_or_default();
+    Look::once(config, &host, AT_START, &Look::default()).await
 }
 
 /// The user that a process of root will become.
@@ -220,6 +234,8 @@ async fn serve(admin: Admin, daemon: Arc<Daemon>, mut signals: Signals) {
     tokio::spawn(look_after_certificates(Arc::clone(&daemon)));
     let host_follower = Arc::clone(&daemon);
     tokio::spawn(async move { host_follower.follow_host().await });
+    let asker = Arc::clone(&daemon);
+    tokio::spawn(async move { asker.follow_public_address().await });
     let closer = Arc::clone(&daemon);
     tokio::spawn(async move { closer.close_unused_listeners().await });
     if daemon.config().operation.reload_on_change {

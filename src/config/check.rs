@@ -1,26 +1,26 @@
 //! Checks values of the right type, and makes a configuration of them.
 
 mod alternate_ports;
+mod external;
 
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
 use self::alternate_ports::check_alternate_ports;
+use self::external::check_external;
 use super::credentials::check_auth;
-use super::error::{ConfigError, Origins, shown};
+use super::error::{ConfigError, Origins};
 use super::file::FileConfig;
 use super::operation::{check_alternate_servers, check_operation};
 use super::problems::Problems;
 use super::process::check_proc_user;
 use super::transports::{InUse, check_tls, check_transports};
 use super::values::{addresses, count, on, one_of, port, ranges, seconds};
-use super::{Config, Log, LogFormat};
-use crate::problem::Problem;
+use super::{Config, Log, LogFormat, PublicAddress};
 use tracing::level_filters::LevelFilter;
 use turnd_proto::policy::peer_filter::PeerRules;
 use turnd_proto::server;
 use turnd_proto::server::settings::{
-    DefaultFamily, ExternalIp, Lifetimes, Limits, Listen, Protocol, RelaySettings,
+    DefaultFamily, Lifetimes, Limits, Listen, Protocol, RelaySettings,
 };
 
 /// Most worker threads; more is a typing error.
@@ -47,7 +47,7 @@ pub(super) fn check(
 
 fn check_all(file: &mut FileConfig, in_use: InUse<'_>, problems: &mut Problems<'_>) -> Config {
     let listen = check_listen(file, problems);
-    let relay = check_relay(file, problems);
+    let (relay, public_address) = check_relay(file, problems);
     let tls = check_tls(file, in_use, problems);
     check_ports(&listen, &relay, on(file.stun_only), problems);
     Config {
@@ -60,6 +60,7 @@ fn check_all(file: &mut FileConfig, in_use: InUse<'_>, problems: &mut Problems<'
         log: check_log(file, problems),
         pidfile: file.pidfile.clone(),
         user: check_proc_user(file, problems),
+        public_address,
         listen,
     }
 }
@@ -97,7 +98,7 @@ fn check_listen(file: &mut FileConfig, problems: &mut Problems<'_>) -> Listen {
     listen
 }
 
-fn check_relay(file: &FileConfig, problems: &mut Problems<'_>) -> RelaySettings {
+fn check_relay(file: &FileConfig, problems: &mut Problems<'_>) -> (RelaySettings, PublicAddress) {
     let ips = addresses("relay-ip", file.relay_ip.as_deref(), problems);
     for (n, ip) in ips.iter().enumerate() {
         if ip.is_unspecified() {
@@ -106,12 +107,14 @@ fn check_relay(file: &FileConfig, problems: &mut Problems<'_>) -> RelaySettings 
             problems.wrong("relay-ip", Some(n), what, remedy);
         }
     }
-    RelaySettings {
-        external: check_external(file.external_ip.as_deref(), &ips, problems),
+    let (external, public_address) = check_external(file, &ips, problems);
+    let relay = RelaySettings {
+        external,
         ips,
         min_port: port("min-port", file.min_port, problems),
         max_port: port("max-port", file.max_port, problems),
-    }
+    };
+    (relay, public_address)
 }
 
 fn check_protocol(file: &FileConfig, problems: &mut Problems<'_>) -> Protocol {
@@ -241,39 +244,6 @@ fn workers(threads: Option<u32>, problems: &mut Problems<'_>) -> NonZeroUsize {
     wanted.unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
 }
 
-fn check_external(
-    texts: Option<&[String]>,
-    relay_ips: &[IpAddr],
-    problems: &mut Problems<'_>,
-) -> Vec<ExternalIp> {
-    let relay_ips = if problems.is_wrong("relay-ip") {
-        &[]
-    } else {
-        relay_ips
-    };
-    let mut known: Vec<ExternalIp> = Vec::new();
-    for (n, text) in texts.unwrap_or_default().iter().enumerate() {
-        let problem = match external_ip(text, relay_ips) {
-            Ok(ip) => match known.iter().find(|other| same_place(other, &ip)) {
-                None => {
-                    known.push(ip);
-                    continue;
-                }
-                Some(other) => Problem::new(
-                    format!(
-                        "{} stands for the same address as {}",
-                        ip.public, other.public
-                    ),
-                    "remove one, or tie each to a relay address as \"public/private\"",
-                ),
-            },
-            Err(problem) => problem,
-        };
-        problems.add("external-ip", Some(n), problem);
-    }
-    known
-}
-
 fn check_limits(
     file: &mut FileConfig,
     listen: &Listen,
@@ -365,54 +335,6 @@ fn usual_user_quota(listen: &Listen, relay: &RelaySettings) -> u32 {
     let ports = u32::from(relay.max_port.saturating_sub(relay.min_port)) + 1;
     let ports = u32::try_from(ips).map_or(u32::MAX, |ips| ips.saturating_mul(ports));
     (ports / Limits::SHARE).max(LEAST)
-}
-
-/// Two entries that want to rename the same local address.
-fn same_place(a: &ExternalIp, b: &ExternalIp) -> bool {
-    a.private == b.private && a.public.is_ipv4() == b.public.is_ipv4()
-}
-
-fn external_ip(text: &str, relay_ips: &[IpAddr]) -> Result<ExternalIp, Problem> {
-    if text == "auto" {
-        return Err(Problem::new(
-            "auto is not supported",
-            "write the public address itself",
-        ));
-    }
-    let Some((public, private)) = text.split_once('/') else {
-        return Ok(ExternalIp {
-            public: single_ip(text)?,
-            private: None,
-        });
-    };
-    let (public, private) = (single_ip(public)?, single_ip(private)?);
-    if public.is_ipv4() != private.is_ipv4() {
-        return Err(Problem::new(
-            format!("{public} and {private} are of two families"),
-            "pair IPv4 with IPv4 and IPv6 with IPv6",
-        ));
-    }
-    if !relay_ips.is_empty() && !relay_ips.contains(&private) {
-        return Err(Problem::new(
-            format!("{private} is not one of relay-ip"),
-            "add it to relay-ip, or name one that is there",
-        ));
-    }
-    Ok(ExternalIp {
-        public,
-        private: Some(private),
-    })
-}
-
-/// Address of one host.
-fn single_ip(text: &str) -> Result<IpAddr, Problem> {
-    let problem = match text.parse::<IpAddr>() {
-        Ok(ip) if ip.is_unspecified() || ip.is_multicast() => format!("{ip} is no single address"),
-        Ok(ip) => return Ok(ip),
-        Err(_) => format!("{} is not an IP address", shown(text)),
-    };
-    let remedy = "write \"public\" or \"public/private\", each an IP address";
-    Err(Problem::new(problem, remedy))
 }
 
 #[cfg(test)]

@@ -132,10 +132,18 @@ keys! {
         #[arg(value_name = "IP")]
         #[serde(default, deserialize_with = "one_or_many")]
         relay_ip: Vec<String> = Some(Vec::new());
-        /// Addresses to announce behind NAT: "public", or "public/private" for one relay address.
+        /// Addresses to announce behind NAT: "public", or "public/private" for one relay address; "auto" or a host name finds them.
         #[arg(value_name = "IP")]
         #[serde(default, deserialize_with = "one_or_many")]
         external_ip: Vec<String> = Some(Vec::new());
+        /// STUN servers to ask where external-ip is "auto" and no interface or cloud tells: "host" or "host:port".
+        #[arg(value_name = "HOST[:PORT]")]
+        #[serde(default, deserialize_with = "one_or_many")]
+        external_ip_stun: Vec<String> = Some(Vec::new());
+        /// Time between two looks for the addresses of external-ip "auto" or a host name, in seconds or as "5m".
+        #[arg(value_name = TIME_NAME, value_parser = seconds_flag)]
+        #[serde(default, deserialize_with = "seconds_key")]
+        external_ip_interval: u32 = Some(300);
         /// Lowest port to relay from.
         #[arg(value_name = "PORT")]
         min_port: u16 = Some(server.relay.min_port);

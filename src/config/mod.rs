@@ -21,7 +21,7 @@ mod transports;
 mod values;
 mod weak;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -59,6 +59,8 @@ pub struct Config {
     pub server: server::Settings,
     /// How the daemon is run.
     pub operation: Operation,
+    /// Public addresses to look for.
+    pub public_address: PublicAddress,
     /// Where log lines go.
     pub log: Log,
     /// A file that holds the process id while the daemon runs.
@@ -138,6 +140,75 @@ impl Tls {
     pub fn doubts(&self) -> Vec<String> {
         let (key, name) = &self.name;
         certificate::doubts(&self.files, &self.certificates, key, name)
+    }
+}
+
+/// Public addresses to look for, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicAddress {
+    /// Elements of `external-ip` that are no addresses.
+    pub sought: Vec<Sought>,
+    /// `external-ip-stun`.
+    pub stun: Vec<StunServer>,
+    /// `external-ip-interval`.
+    pub interval: Duration,
+}
+
+impl PublicAddress {
+    /// Host names whose addresses are announced.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.sought
+            .iter()
+            .filter_map(|sought| match &sought.source {
+                Source::Name(name) => Some(name.as_str()),
+                Source::Auto => None,
+            })
+    }
+}
+
+/// An element of `external-ip` that is no address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sought {
+    /// Where the public address is found.
+    pub source: Source,
+    /// The local address that it stands for; `None`: every relay address without another.
+    pub private: Option<IpAddr>,
+}
+
+/// Where a public address is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `auto`: the interface, the cloud's metadata, STUN.
+    Auto,
+    /// The addresses of a host name.
+    Name(String),
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// A STUN server that may be asked for a public address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StunServer {
+    /// Name or address.
+    pub host: String,
+    /// UDP port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for StunServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
     }
 }
 

@@ -90,7 +90,12 @@ fn relays(config: &Config) -> String {
 }
 
 fn announces(config: &Config) -> String {
-    joined(config.server.relay.external.iter().map(|ip| ip.public))
+    let known = joined(config.server.relay.external.iter().map(|ip| ip.public));
+    if !known.is_empty() {
+        return known;
+    }
+    let sought = config.public_address.sought.iter();
+    joined(sought.map(|one| format!("what is found by {}", one.source)))
 }
 
 fn allows(config: &Config) -> String {
@@ -162,6 +167,16 @@ mod tests {
                 "may allocate: user a, c, e and 1 more, whoever has credentials made with static-auth-secret; realm example.org",
                 "certificates: none, so no TLS",
             ]
+        );
+    }
+
+    #[test]
+    fn a_server_whose_public_address_is_not_known_yet() {
+        let [_, relays, ..] = lines("no-auth = true\nexternal-ip = ['auto', 'a.example/10.0.0.1']");
+        assert_eq!(
+            relays,
+            "relays from:  the address that the client reached, ports 49152 to 65535; \
+             announces what is found by auto, what is found by a.example"
         );
     }
 

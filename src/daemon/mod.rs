@@ -6,6 +6,7 @@ mod in_force;
 pub mod log;
 pub mod notify;
 pub mod privileges;
+pub mod public_address;
 mod reload;
 
 use std::path::PathBuf;
@@ -13,12 +14,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::Notify;
 use tracing_subscriber::filter::LevelFilter;
 
 use self::audit::{Actor, audit};
 use self::log::LogControl;
+use self::public_address::{AT_START, LATER, Look, RETRY};
 use crate::config::file::FileConfig;
 use crate::config::{self, Config, ConfigError, Loaded, Tls};
+use crate::net::StartError;
 use crate::net::control::{Control, NoAnswer, Status};
 use crate::net::host;
 use crate::net::log::escape_name;
@@ -51,6 +55,8 @@ pub struct Daemon {
     log: LogControl,
     input: ConfigInput,
     current: Mutex<Current>,
+    /// Told when the host's addresses have changed, and at a reload.
+    look_again: Notify,
     /// Held while addresses or settings change, so that one change sees the other whole.
     reloading: tokio::sync::Mutex<()>,
     started: Instant,
@@ -65,6 +71,8 @@ pub struct Daemon {
 /// The configuration that is in force.
 struct Current {
     loaded: Loaded,
+    /// Public addresses that were found for it.
+    found: Look,
     /// Differences to the file, which are in force from the next restart on.
     pending: Vec<ChangedKey>,
 }
@@ -90,16 +98,25 @@ impl LastReload {
 }
 
 impl Daemon {
-    /// Takes charge of a service that has started with `loaded`, which came from `input`.
-    pub fn new(control: Control, log: LogControl, input: ConfigInput, loaded: Loaded) -> Self {
+    /// Takes charge of a service that has started with `loaded`, which came from `input`, and the
+    /// public addresses that were `found`.
+    pub fn new(
+        control: Control,
+        log: LogControl,
+        input: ConfigInput,
+        loaded: Loaded,
+        found: Look,
+    ) -> Self {
         Self {
             control,
             log,
             input,
             current: Mutex::new(Current {
                 loaded,
+                found,
                 pending: Vec::new(),
             }),
+            look_again: Notify::new(),
             reloading: tokio::sync::Mutex::default(),
             started: Instant::now(),
             started_at: SystemTime::now()
@@ -122,9 +139,10 @@ impl Daemon {
         &self.log
     }
 
-    /// The configuration that is in force.
+    /// The configuration that is in force, with the public addresses that were found.
     pub fn config(&self) -> Config {
-        self.current().loaded.config.clone()
+        let current = self.current();
+        current.found.applied(current.loaded.config.clone())
     }
 
     /// The file that the configuration came from, and every key with its value, secrets masked.
@@ -259,6 +277,7 @@ impl Daemon {
                     );
                 }
                 tracing::info!(changes = changes.len(), "configuration reloaded");
+                self.look_again.notify_one();
             }
             Err(reasons) => {
                 audit!(by, "reload", done = false);
@@ -307,8 +326,11 @@ impl Daemon {
                 self.control.follow_host(&self.config()).await
             };
             match followed {
-                Ok(()) => {
+                Ok(changed) => {
                     warned = false;
+                    if changed {
+                        self.look_again.notify_one();
+                    }
                     changes.next().await;
                 }
                 Err(error) => {
@@ -332,6 +354,70 @@ impl Daemon {
                 tracing::debug!(%error, "old listening sockets stay open");
             }
         }
+    }
+
+    /// Keeps up with the public addresses of the host, for as long as it is polled.
+    pub async fn follow_public_address(&self) {
+        let mut pause = RETRY;
+        loop {
+            let wait = {
+                let current = self.current();
+                let interval = current.loaded.config.public_address.interval;
+                match current.found.is_complete() {
+                    true => interval,
+                    false => pause.min(interval),
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.look_again.notified() => {}
+            }
+            match self.look_for_public_address().await {
+                Ok(true) => pause = RETRY,
+                Ok(false) => pause = pause.saturating_mul(2),
+                Err(error) => tracing::warn!(%error, "another public address is not announced"),
+            }
+        }
+    }
+
+    /// Looks once, and goes on with what is found; whether that is everything.
+    async fn look_for_public_address(&self) -> Result<bool, StartError> {
+        let (config, before) = self.looked_for();
+        // While no descriptor is left, the addresses are not known.
+        let Some(host) = host::addresses().ok() else {
+            return Ok(false);
+        };
+        let look = Look::once(&config, &host, LATER, &before).await;
+        let _one_at_a_time = self.reloading.lock().await;
+        let (now, found) = self.looked_for();
+        if !reload::looks_alike(&config, &now) {
+            // The reload has looked for itself.
+            return Ok(found.is_complete());
+        }
+        if !look.announces_as(&before) {
+            self.control.announce(&look.applied(now)).await?;
+        }
+        // Told when it holds: whoever reads it may count on it.
+        look.log_changes(&before);
+        let complete = look.is_complete();
+        self.current().found = look;
+        Ok(complete)
+    }
+
+    /// The public addresses for a configuration that is to follow the one in force.
+    async fn found_for(&self, config: &Config) -> Look {
+        let (current, before) = self.looked_for();
+        if reload::looks_alike(config, &current) {
+            return before;
+        }
+        let host = host::addresses().unwrap_or_default();
+        Look::once(config, &host, AT_START, &before).await
+    }
+
+    /// The configuration as it was read, and the public addresses that were found for it.
+    fn looked_for(&self) -> (Config, Look) {
+        let current = self.current();
+        (current.loaded.config.clone(), current.found.clone())
     }
 
     async fn try_reload(&self) -> Result<Reloaded, Vec<String>> {
@@ -362,7 +448,9 @@ impl Daemon {
                 .change(&loaded.config.log)
                 .map_err(|problem| vec![problem.to_string()])?;
         }
-        if let Err(error) = self.control.reload(&loaded.config).await {
+        let found = self.found_for(&loaded.config).await;
+        let applied = found.applied(loaded.config.clone());
+        if let Err(error) = self.control.reload(&applied).await {
             if let Err(error) = self.log.change(&log_before) {
                 tracing::error!(%error, "the old log could not be opened again");
             }
@@ -372,8 +460,10 @@ impl Daemon {
             tracing::warn!("{warning}");
         }
         let certificates_unusable = loaded.config.tls.unusable.clone();
+        found.log_changes(&self.looked_for().1);
         *self.current() = Current {
             loaded,
+            found,
             pending: pending.clone(),
         };
         Ok(Reloaded {

@@ -62,6 +62,14 @@ pub(super) fn follows(key: &str, running: &Config, new: &Config, serves_tls: boo
     }
 }
 
+/// Whether the two look for the same public addresses in the same places.
+pub(super) fn looks_alike(one: &Config, other: &Config) -> bool {
+    one.public_address == other.public_address
+        && one.server.relay.ips == other.server.relay.ips
+        && one.server.relay.external == other.server.relay.external
+        && one.listen.ips == other.listen.ips
+}
+
 /// The differences between two configurations.
 pub(super) fn changes(old: &FileConfig, new: &FileConfig) -> Vec<ChangedKey> {
     let (shown_old, shown_new) = (table(&old.masked()), table(&new.masked()));

@@ -157,6 +157,9 @@ fn own_host(config: &Config) -> String {
             return name.clone();
         }
     }
+    if let Some(name) = config.public_address.names().next() {
+        return name.to_owned();
+    }
     let external = config.server.relay.external.iter().map(|e| e.public);
     let listening = config.listen.ips.iter().copied();
     match external.chain(listening).find(|ip| !ip.is_unspecified()) {
@@ -317,6 +320,10 @@ mod tests {
         assert_eq!(
             host("realm = 'turn.example.org'\nlistening-ip = ['::', '2001:db8::1']"),
             "[2001:db8::1]"
+        );
+        assert_eq!(
+            host("external-ip = ['192.0.2.1/10.0.0.1', 'turn.example.org/10.0.0.2']"),
+            "turn.example.org"
         );
         assert_eq!(
             host("listening-ip = '10.0.0.1'\nexternal-ip = '192.0.2.1/10.0.0.1'"),

@@ -449,17 +449,18 @@ impl Control {
     }
 
     /// Goes on with the addresses that the host has now; `config` is the one in force. Peers at new
-    /// ones are refused from now on, and taken from the allocations that have them.
+    /// ones are refused from now on, and taken from the allocations that have them. Tells whether
+    /// there are others than before.
     ///
     /// # Errors
     /// Why the addresses are not known; those that were stay in force then.
-    pub async fn follow_host(&self, config: &Config) -> Result<(), StartError> {
+    pub async fn follow_host(&self, config: &Config) -> Result<bool, StartError> {
         let (shared, before, now) = {
             let mut settings = self.settings();
             let host = host::addresses().map_err(StartError::HostAddresses)?;
             // In their order, which says what relays stand for a public address.
             if host == settings.host {
-                return Ok(());
+                return Ok(false);
             }
             let sockets = (settings.bound.clone(), settings.open.clone());
             let renewed = settings.renew(config, sockets, host)?;
@@ -470,6 +471,23 @@ impl Control {
         self.adopt(shared).await;
         // Told when it holds: whoever reads it may count on it.
         tell_host_changes(&before, &now);
+        Ok(true)
+    }
+
+    /// Goes on with the public addresses of `config`, which is otherwise the one in force.
+    /// Allocations keep those that they were told.
+    ///
+    /// # Errors
+    /// Why that is impossible; nothing has changed then.
+    pub async fn announce(&self, config: &Config) -> Result<(), StartError> {
+        let shared = {
+            let mut settings = self.settings();
+            let sockets = (settings.bound.clone(), settings.open.clone());
+            let renewed = settings.renew(config, sockets, settings.host.clone())?;
+            *settings = renewed;
+            Arc::clone(&settings.shared)
+        };
+        self.adopt(shared).await;
         Ok(())
     }
 

@@ -16,6 +16,7 @@ mod namespaces;
 mod nat;
 mod probe;
 mod process;
+mod public_address;
 mod rfc8489;
 mod sockets;
 #[path = "../support/mod.rs"]

@@ -166,14 +166,16 @@ fn no_tls(keys: &[Key]) -> bool {
 fn hosts(config: &Config) -> Vec<Host> {
     let names = config.tls.certificates.iter().flat_map(|c| &c.names);
     let names = names.filter(|name| is_host_name(name)).cloned();
+    let sought = config.public_address.names().map(ToOwned::to_owned);
     let announced = config.server.relay.external.iter().map(|e| e.public);
+    let announced = sought.chain(announced.map(|ip| ip.to_string()));
     let listening = config.listen.ips.iter().copied();
     let listening = listening.filter(|ip| !ip.is_unspecified() && !ip.is_loopback());
     let realm = Some(&config.auth.realm).filter(|realm| is_host_name(realm));
     let named = |key| move |host| Host { host, key };
     let all = names
         .map(named("cert"))
-        .chain(announced.map(|ip| ip.to_string()).map(named("external-ip")))
+        .chain(announced.map(named("external-ip")))
         .chain(
             listening
                 .map(|ip| ip.to_string())

@@ -17,6 +17,11 @@ pub(super) fn status(status: &Value) -> String {
         format!("{packets} packets, {}", size(bytes))
     };
     let mut text = heading(status);
+    let public = status["public_addresses"].as_array().into_iter().flatten();
+    let public: Vec<_> = public.filter_map(Value::as_str).collect();
+    if !public.is_empty() {
+        let _ = write!(text, "\n{:<17} {}", "public address", public.join(", "));
+    }
     for (name, value) in [
         (
             "allocations",

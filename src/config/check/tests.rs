@@ -1,4 +1,5 @@
 use std::time::Duration;
+use turnd_proto::server::settings::ExternalIp;
 
 use super::*;
 
@@ -99,11 +100,13 @@ fn the_line_of_a_list_is_that_of_the_element() {
 
 #[test]
 fn external_addresses() {
-    let form = "write \"public\" or \"public/private\", each an IP address";
+    let form = "write \"public\" or \"public/private\", each an IP address, or \"auto\", \
+                or a host name in place of public";
     for (text, message) in [
         (
-            "'auto'",
-            "auto is not supported; write the public address itself".to_owned(),
+            "'auto/10.0.0.2'",
+            "10.0.0.2 is not one of relay-ip; add it to relay-ip, or name one that is there"
+                .to_owned(),
         ),
         ("'x'", format!("\"x\" is not an IP address; {form}")),
         ("'192.0.2.1/'", format!("\"\" is not an IP address; {form}")),

@@ -97,8 +97,14 @@ pub(super) fn options(
             .filter(|(value, _)| !value.is_empty() && free(name))
     };
     let mut given = Vec::new();
+    let mut auto = None;
     for (variable, option) in DETECTED {
         if let Some((_, place)) = get(variable) {
+            if option == "external-ip" {
+                // One is for both families.
+                auto.get_or_insert_with(|| from(variable, option, "auto", *place));
+                continue;
+            }
             let mut detected = Given::new(option, None, *place);
             detected.unusable = Some(format!(
                 "{variable} lets the image find out the address: write it, as {option} = [\"ADDRESS\"]"
@@ -135,6 +141,7 @@ pub(super) fn options(
             option.remarks.clear();
         }
     }
+    given.extend(auto);
     given.sort_by_key(|option| option.place);
     given
 }

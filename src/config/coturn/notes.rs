@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::options;
 use super::rule::{Given, Place, Setting, Value};
+use super::rules::is_detected;
 
 /// Folders that the service may write to, with the key that names a file there.
 const WRITABLE: [(&str, &str, &str); 2] = [
@@ -81,6 +82,9 @@ fn doubt(given: &Given) -> Option<String> {
         return Some(remark.clone());
     }
     let value = given.value.as_deref()?.trim();
+    if given.name == "external-ip" && is_detected(value) {
+        return None;
+    }
     // The part of `user` that is secret, as well.
     let secret = value.rsplit(':').next().unwrap_or_default();
     let enclosed = |open: &str, close: &str| {

@@ -67,7 +67,7 @@ const OPTIONS: &[CoturnOption] = &[
     // Relaying.
     value("relay-device", Nothing("relay-ip says which address to relay from")).or('i'),
     value("relay-ip", By(to::relay_ip)).or('E'),
-    value("external-ip", Keep).or('X'),
+    value("external-ip", By(to::external_ip)).or('X'),
     value("min-port", Keep),
     value("max-port", Keep),
     flag("no-udp-relay", Keep),

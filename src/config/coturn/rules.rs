@@ -75,6 +75,40 @@ pub(super) fn relay_ip(given: &Given) -> Outcome {
     }
 }
 
+/// The script of coturn's image, which a shell runs where the option is written.
+const DETECT: &str = "detect-external-ip";
+
+fn public_and_private(text: &str) -> (&str, Option<&str>) {
+    match text.rsplit_once('/') {
+        Some((public, private)) if private.parse::<IpAddr>().is_ok() => (public, Some(private)),
+        _ => (text, None),
+    }
+}
+
+/// Whether the public address of an `external-ip` is found by that script.
+pub(super) fn is_detected(text: &str) -> bool {
+    let (public, _) = public_and_private(text);
+    let inside = |open, close| public.strip_prefix(open)?.strip_suffix(close);
+    let commands = [inside("$(", ")"), inside("`", "`")];
+    let detects = |text: &str| text.split_whitespace().next() == Some(DETECT);
+    commands.into_iter().flatten().any(detects)
+}
+
+pub(super) fn external_ip(given: &Given) -> Outcome {
+    const KEY: &str = "external-ip";
+    let text = given.value.clone().unwrap_or_default();
+    let (public, private) = public_and_private(&text);
+    if !is_detected(&text) && !public.eq_ignore_ascii_case("auto") {
+        return kept(KEY, Value::Text(text));
+    }
+    let auto = match private {
+        Some(private) => format!("auto/{private}"),
+        None => "auto".to_owned(),
+    };
+    let text = "\"auto\", which asks the cloud; outside one name a STUN server in external-ip-stun";
+    mapped(KEY, Value::Text(auto), text)
+}
+
 pub(super) fn keep_address_family(given: &Given) -> Outcome {
     const KEY: &str = "allocation-default-address-family";
     match switch(given.value.as_deref()) {

@@ -100,6 +100,27 @@ fn the_tutorials_file() {
     Config::from_toml(&import.toml).unwrap();
 }
 
+#[test]
+fn an_address_that_a_script_finds_is_auto() {
+    for (value, key) in [
+        ("$(detect-external-ip)", "external-ip = [\"auto\"]"),
+        ("$(detect-external-ip --ipv4)", "external-ip = [\"auto\"]"),
+        (
+            "`detect-external-ip`/10.0.0.5",
+            "external-ip = [\"auto/10.0.0.5\"]",
+        ),
+        ("auto", "external-ip = [\"auto\"]"),
+        (
+            "192.0.2.1/10.0.0.5",
+            "external-ip = [\"192.0.2.1/10.0.0.5\"]",
+        ),
+    ] {
+        let import = import(&format!("no-auth\nexternal-ip={value}"));
+        assert!(keys(&import).contains(&key), "{value}: {import:?}");
+        Config::from_toml(&import.toml).unwrap();
+    }
+}
+
 /// Every option of coturn from 4.5 to 4.18 by name, also those that a later version removed.
 #[test]
 fn every_option_of_coturn_is_known() {

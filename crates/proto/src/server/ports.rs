@@ -26,10 +26,10 @@ pub enum Relayed {
 
 /// One bit for each port of an address.
 #[derive(Debug)]
-struct Bitmap([AtomicU64; 1024]);
+pub(super) struct Bitmap([AtomicU64; 1024]);
 
 impl Bitmap {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self([const { AtomicU64::new(0) }; 1024])
     }
 
@@ -37,20 +37,25 @@ impl Bitmap {
         (&self.0[usize::from(port / 64)], 1 << (port % 64))
     }
 
-    fn has(&self, port: u16) -> bool {
+    pub(super) fn has(&self, port: u16) -> bool {
         let (word, bit) = self.bit(port);
         word.load(Ordering::Relaxed) & bit != 0
     }
 
     /// Sets a port's bit and tells whether it was set before.
-    fn set(&self, port: u16) -> bool {
+    pub(super) fn set(&self, port: u16) -> bool {
         let (word, bit) = self.bit(port);
         word.fetch_or(bit, Ordering::AcqRel) & bit != 0
     }
 
-    fn clear(&self, port: u16) {
+    pub(super) fn clear(&self, port: u16) {
         let (word, bit) = self.bit(port);
         word.fetch_and(!bit, Ordering::AcqRel);
+    }
+
+    /// The ports whose bits are set.
+    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
+        (0..=u16::MAX).filter(|port| self.has(*port))
     }
 }
 

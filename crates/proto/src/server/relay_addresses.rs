@@ -1,10 +1,11 @@
 //! Local addresses that relays bind, and their public forms.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use super::five_tuple::{Family, PeerAddr};
-use super::ports::PortPool;
-use super::settings::RelaySettings;
+use super::ports::{Bitmap, PortPool};
+use super::settings::{ExternalIp, RelaySettings};
 use crate::ip::canonical_socket;
 use crate::random::Random;
 
@@ -12,10 +13,42 @@ use crate::random::Random;
 #[derive(Debug)]
 pub struct RelayAddresses {
     ips: Vec<IpAddr>,
-    /// (public, local): in front, those that were named with their local address.
-    external: Vec<(IpAddr, IpAddr)>,
+    /// In front, those that were named with their local address.
+    external: Vec<Arc<Announced>>,
+    /// Forms that no new allocation is told, and some allocation still has.
+    former: Vec<Arc<Announced>>,
     ports: PortPool,
 }
+
+/// The public form of a local address.
+#[derive(Debug)]
+struct Announced {
+    public: IpAddr,
+    local: IpAddr,
+    /// Ports whose last allocation was told this form.
+    told: Bitmap,
+}
+
+impl Announced {
+    fn is(&self, public: IpAddr, local: IpAddr) -> bool {
+        self.public == public && self.local == local
+    }
+
+    /// Whether the allocation that has this port of the local address was told this form.
+    fn is_told(&self, port: u16, ports: &PortPool) -> bool {
+        self.told.has(port) && ports.is_taken(SocketAddr::new(self.local, port))
+    }
+
+    /// Whether any allocation has this form.
+    fn is_in_use(&self, ports: &PortPool) -> bool {
+        self.told
+            .ports()
+            .any(|port| ports.is_taken(SocketAddr::new(self.local, port)))
+    }
+}
+
+/// Forms that are kept for old allocations at the most: a public address changes seldom.
+const MOST_FORMER: usize = 16;
 
 impl RelayAddresses {
     /// Takes `relay-ip`, else `local`: the addresses that clients can reach the server at.
@@ -29,10 +62,14 @@ impl RelayAddresses {
             settings.ips.clone()
         };
         ips.retain(|ip| !ip.is_unspecified());
-        let mut external = Vec::new();
-        for entry in &settings.external {
+        let (paired, for_all): (Vec<&ExternalIp>, Vec<&ExternalIp>) = settings
+            .external
+            .iter()
+            .partition(|entry| entry.private.is_some());
+        let mut forms: Vec<(IpAddr, IpAddr)> = Vec::new();
+        for entry in paired.into_iter().chain(for_all) {
             match entry.private {
-                Some(private) => external.push((entry.public, private)),
+                Some(private) => forms.push((entry.public, private)),
                 None => {
                     let same: Vec<_> = family(&ips, Family::of(entry.public)).collect();
                     let outward: Vec<_> = same.iter().filter(|ip| !ip.is_loopback()).collect();
@@ -41,7 +78,7 @@ impl RelayAddresses {
                     } else {
                         outward
                     };
-                    external.extend(stands_for.into_iter().map(|ip| (entry.public, *ip)));
+                    forms.extend(stands_for.into_iter().map(|ip| (entry.public, *ip)));
                 }
             }
         }
@@ -50,9 +87,35 @@ impl RelayAddresses {
             Some(previous) => previous.ports.renew(&ips, min, max),
             None => PortPool::new(&ips, min, max),
         };
+        let known: Vec<_> = previous
+            .into_iter()
+            .flat_map(|previous| previous.external.iter().chain(&previous.former))
+            .collect();
+        let announced = |(public, local): (IpAddr, IpAddr)| {
+            let same = known.iter().find(|form| form.is(public, local));
+            same.map_or_else(
+                || {
+                    Arc::new(Announced {
+                        public,
+                        local,
+                        told: Bitmap::new(),
+                    })
+                },
+                |same| Arc::clone(same),
+            )
+        };
+        let external: Vec<_> = forms.into_iter().map(announced).collect();
+        let mut former: Vec<Arc<Announced>> = Vec::new();
+        for form in known {
+            let again = external.iter().any(|new| Arc::ptr_eq(new, form));
+            if !again && form.is_in_use(&ports) && former.len() < MOST_FORMER {
+                former.push(Arc::clone(form));
+            }
+        }
         Self {
             ips,
             external,
+            former,
             ports,
         }
     }
@@ -68,7 +131,7 @@ impl RelayAddresses {
         self.ips
             .iter()
             .copied()
-            .chain(self.external.iter().map(|(public, _)| *public))
+            .chain(self.external.iter().map(|form| form.public))
     }
 
     /// Whether relays bind `ip`, or did and have not all ended there.
@@ -106,14 +169,34 @@ impl RelayAddresses {
         reached.chain(rest.filter(move |ip| *ip != server))
     }
 
-    /// The public form of a local transport address.
+    /// The public form of a local transport address: the one that its allocation was told, else
+    /// the one of today.
     #[must_use]
     pub fn public(&self, local: SocketAddr) -> SocketAddr {
-        let named = self
-            .external
-            .iter()
-            .find(|(_, private)| *private == local.ip());
-        named.map_or(local, |(public, _)| SocketAddr::new(*public, local.port()))
+        let told = |form: &&Arc<Announced>| {
+            form.local == local.ip() && form.is_told(local.port(), &self.ports)
+        };
+        let form = self.former.iter().find(told).or_else(|| self.today(local));
+        form.map_or(local, |form| SocketAddr::new(form.public, local.port()))
+    }
+
+    /// The public form of a relayed transport address whose allocation is told it now.
+    #[must_use]
+    pub fn announce(&self, local: SocketAddr) -> SocketAddr {
+        for form in self.former.iter().chain(&self.external) {
+            if form.local == local.ip() {
+                form.told.clear(local.port());
+            }
+        }
+        let Some(form) = self.today(local) else {
+            return local;
+        };
+        form.told.set(local.port());
+        SocketAddr::new(form.public, local.port())
+    }
+
+    fn today(&self, local: SocketAddr) -> Option<&Arc<Announced>> {
+        self.external.iter().find(|form| form.local == local.ip())
     }
 
     /// Where a peer that a client names is to be reached from here.
@@ -123,11 +206,14 @@ impl RelayAddresses {
     #[must_use]
     pub fn peer(&self, named: SocketAddr) -> PeerAddr {
         let named = canonical_socket(named);
-        let mut locals = self
-            .external
-            .iter()
-            .filter(|(public, _)| *public == named.ip())
-            .map(|(_, private)| SocketAddr::new(*private, named.port()));
+        let local = |form: &Arc<Announced>| SocketAddr::new(form.local, named.port());
+        let has_address = |form: &&Arc<Announced>| form.public == named.ip();
+        let told =
+            |form: &&Arc<Announced>| has_address(form) && form.is_told(named.port(), &self.ports);
+        if let Some(form) = self.former.iter().find(told) {
+            return PeerAddr(local(form));
+        }
+        let mut locals = self.external.iter().filter(has_address).map(local);
         let first = locals.clone().next().unwrap_or(named);
         PeerAddr(
             locals
@@ -148,7 +234,6 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::server::settings::ExternalIp;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -220,6 +305,56 @@ mod tests {
             addr("10.0.0.1:5")
         );
         assert_eq!(relay.peer(addr("192.0.2.1:5")).0, addr("192.0.2.1:5"));
+    }
+
+    #[test]
+    fn an_allocation_keeps_the_public_address_that_it_was_told() {
+        let settings = |public| RelaySettings {
+            ips: vec![ip("10.0.0.1")],
+            external: vec![ExternalIp {
+                public: ip(public),
+                private: None,
+            }],
+            min_port: 50_000,
+            max_port: 50_009,
+        };
+        let mut random = Random::new([7; 32]);
+        let mut take = |relay: &RelayAddresses| {
+            let lease = relay
+                .ports()
+                .take(
+                    ip("10.0.0.1"),
+                    super::super::ports::Parity::Any,
+                    &mut random,
+                )
+                .unwrap();
+            let told = relay.announce(lease.addr());
+            (lease, told)
+        };
+        let first = RelayAddresses::new(&settings("203.0.113.1"), &[], None);
+        let (old, old_told) = take(&first);
+        let second = RelayAddresses::new(&settings("203.0.113.2"), &[], Some(&first));
+        // A worker that has not heard of the change yet tells the old one, and all know.
+        let (late, late_told) = take(&first);
+        let (new, new_told) = take(&second);
+        assert_eq!(old_told.ip(), ip("203.0.113.1"));
+        assert_eq!(late_told.ip(), ip("203.0.113.1"));
+        assert_eq!(new_told.ip(), ip("203.0.113.2"));
+        for (lease, told) in [(&old, old_told), (&late, late_told), (&new, new_told)] {
+            assert_eq!(second.public(lease.addr()), told);
+            assert_eq!(second.peer(told).0, lease.addr());
+        }
+        // The old address with a port that nobody has been told is somebody else's.
+        let foreign = SocketAddr::new(ip("203.0.113.1"), new.addr().port());
+        assert_eq!(second.peer(foreign).0, foreign);
+
+        let third = RelayAddresses::new(&settings("203.0.113.2"), &[], Some(&second));
+        assert_eq!(third.peer(old_told).0, old.addr());
+        drop((old, late));
+        let last = RelayAddresses::new(&settings("203.0.113.2"), &[], Some(&third));
+        assert_eq!(last.peer(old_told).0, old_told);
+        assert!(last.former.is_empty());
+        assert_eq!(last.public(new.addr()), new_told);
     }
 
     #[test]

@@ -162,7 +162,7 @@ pub(super) fn import(
         serial: ctx.shared.next_serial(),
         relay,
         path,
-        public: relays.public(state.relayed),
+        public: relays.announce(state.relayed),
         lease,
         _quota: quota,
         created: now.checked_sub(state.age).unwrap_or(now),

@@ -124,7 +124,7 @@ fn doubtful_values_are_told_of() {
             "line 1, static-auth-secret: holds a command",
         ),
         (
-            "external-ip=$(detect-external-ip)",
+            "external-ip=$(curl -s ifconfig.me)",
             "line 1, external-ip: holds a command",
         ),
         (

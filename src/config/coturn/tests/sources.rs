@@ -170,7 +170,7 @@ spec:
         [
             "realm=example.org",
             "listening-port=3479",
-            "external-ip",
+            "external-ip=auto",
             "-c=/etc/turnserver.conf",
             "use-auth-secret",
             "static-auth-secret=a-secret"
@@ -182,7 +182,7 @@ spec:
     assert!(
         import.entries[2]
             .text
-            .starts_with("DETECT_EXTERNAL_IP lets the image"),
+            .contains("\"auto\", which asks the cloud"),
         "{import:?}"
     );
 }

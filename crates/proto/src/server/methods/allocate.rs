@@ -110,7 +110,7 @@ pub(in crate::server) fn handle(
         relay,
         path: *path,
         identity: identity.clone(),
-        public: ctx.shared.relays.public(addr),
+        public: ctx.shared.relays.announce(addr),
         lease: found.lease,
         _quota: found.quota,
         created: ctx.now.mono,
@@ -276,7 +276,7 @@ pub(in crate::server) fn try_next_port(
     opening.partner = partner.zip(opening.partner.take().map(|(_, quota)| quota));
     let refused = std::mem::replace(&mut allocation.lease, lease);
     opening.refused.push(refused);
-    allocation.public = ctx.shared.relays.public(addr);
+    allocation.public = ctx.shared.relays.announce(addr);
     allocation.opening = Some(opening);
     let relayed = match allocation.tcp {
         Some(_) => Relayed::Tcp,
