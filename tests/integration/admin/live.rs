@@ -24,7 +24,7 @@ fn the_log_is_followed() {
     let turnd = start("");
     let all = follow(&turnd, &[]);
     let severe = follow(&turnd, &["--level", "error"]);
-    let programs = follow(&turnd, &["--json", "-n", "0"]);
+    let programs = follow(&turnd, &["--json"]);
     eventually("what was there", || all.stdout().contains("listening"));
     let _client = usual_session(&turnd);
     eventually("the new line", || {
