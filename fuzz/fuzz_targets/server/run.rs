@@ -300,7 +300,10 @@ impl Run {
             "{deadlines} deadlines"
         );
         let counters = self.world.server.counters();
-        assert_eq!(counters.created - counters.ended_in_all(), allocations as u64);
+        assert_eq!(
+            counters.created - counters.ended_in_all(),
+            allocations as u64
+        );
         assert_eq!(
             counters.active.as_flattened().iter().sum::<u64>(),
             allocations as u64
